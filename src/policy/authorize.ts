@@ -1,0 +1,150 @@
+import type { UnavailableConfig } from '../config/schema.ts';
+import { admitUnknown } from '../revocation/status.ts';
+import type { Identity, KnownAdmission, Reason, RequestFacts } from './facts.ts';
+import { inNetworks, matchRoute, type Route } from './routes.ts';
+
+declare const permitted: unique symbol;
+
+/**
+ * Leave to forward one request. Only `authorize` makes one, and every forwarder takes one: forwarding without
+ * authorization does not type-check.
+ */
+export interface Permit {
+  readonly [permitted]: true;
+  readonly kind: 'permit';
+  readonly route: Route;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Absent for `public` routes without a certificate, and for preflights. */
+  readonly identity?: Identity;
+  readonly certificate?: KnownAdmission;
+  /** Set when the certificate's status is unknown and the route's `unavailable` let it pass: on record, and told to the upstream. */
+  readonly degraded?: Reason;
+  readonly preflight: boolean;
+}
+
+/** What a client may be told. */
+export type DenialCode =
+  | 'bad_request' | 'certificate_required' | 'certificate_rejected' | 'role_denied' | 'step_up_required' | 'not_found'
+  | 'misdirected' | 'rate_limited' | 'suspended';
+
+export interface Denial {
+  readonly kind: 'denial';
+  readonly code: DenialCode;
+  /** For the record only. */
+  readonly reason: Reason;
+  readonly detail: string;
+  readonly route?: Route;
+}
+
+/** One rule that was looked at, for `explain`. */
+export interface Step {
+  readonly rule: string;
+  readonly outcome: 'pass' | 'deny' | 'skip';
+  readonly detail: string;
+}
+
+export interface Policy {
+  readonly routes: readonly Route[];
+  readonly unavailable: UnavailableConfig;
+}
+
+/**
+ * The decision about one request, from its facts alone. The order is the contract's: malformed, misdirected, refused
+ * certificate, no route, certificate missing, role; `now` in ms since the epoch. `trace` receives each rule looked at.
+ */
+export function authorize(policy: Policy, facts: RequestFacts, now: number, trace?: (step: Step) => void): Permit | Denial {
+  const { target, host, admission } = facts;
+  if (target.kind === 'malformed') return deny('request', 'bad_request', 'bad_request', target.detail, trace);
+  if (host.kind === 'malformed') return deny('request', 'bad_request', 'bad_request', host.detail, trace);
+  trace?.({ rule: 'request', outcome: 'pass', detail: `${facts.method} ${host.name}${target.path}` });
+  if (!facts.directed) {
+    return deny('name', 'misdirected', 'misdirected', `the connection was not made for ${host.name}`, trace);
+  }
+  trace?.({ rule: 'name', outcome: 'pass', detail: host.name });
+  if (admission.kind === 'refused') return deny('certificate', 'certificate_rejected', admission.reason, admission.detail, trace);
+
+  const asked = facts.preflight === undefined ? undefined : matchRoute(policy.routes, host.name, target.segments, facts.preflight);
+  const preflight = asked?.route.config.preflight === 'allow';
+  const match = preflight ? asked : matchRoute(policy.routes, host.name, target.segments, facts.method);
+  const route = match?.route;
+  const unknown = admission.kind === 'known' ? judgeUnknown(policy, route, admission, now) : undefined;
+  if (unknown?.kind === 'denial') return trace === undefined ? unknown : traced(unknown, trace);
+  if (facts.clientAuth === 'required' && admission.kind === 'anonymous') {
+    return deny('certificate', 'certificate_required', 'no_certificate', 'this listener requires a client certificate', trace, route);
+  }
+  if (match === undefined || route === undefined) {
+    return deny('route', 'not_found', 'not_found', `no route for ${facts.method} ${host.name}${target.path}`, trace);
+  }
+  trace?.({ rule: 'route', outcome: 'pass', detail: route.name });
+  if (preflight) {
+    trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
+    return permit({ route, parameters: match.parameters, preflight: true });
+  }
+  const denial = judgeRoute(route, facts, trace);
+  if (denial !== undefined) return denial;
+  return permit({
+    route,
+    parameters: match.parameters,
+    preflight: false,
+    ...(admission.kind === 'known' ? { certificate: admission } : {}),
+    ...(admission.kind === 'known' && admission.identity !== undefined ? { identity: admission.identity } : {}),
+    ...(unknown === undefined ? {} : { degraded: unknown.reason }),
+  });
+}
+
+// The only place where the brand is put on.
+function permit(fields: Omit<Permit, 'kind' | typeof permitted>): Permit {
+  return { kind: 'permit', ...fields } as Permit;
+}
+
+function deny(
+  rule: string, code: DenialCode, reason: Reason, detail: string, trace?: (step: Step) => void, route?: Route,
+): Denial {
+  trace?.({ rule, outcome: 'deny', detail: `${reason}: ${detail}` });
+  return { kind: 'denial', code, reason, detail, ...(route === undefined ? {} : { route }) };
+}
+
+function traced(denial: Denial, trace: (step: Step) => void): Denial {
+  trace({ rule: 'status', outcome: 'deny', detail: `${denial.reason}: ${denial.detail}` });
+  return denial;
+}
+
+type Unknown = Denial | { readonly kind: 'admitted'; readonly reason: Reason } | undefined;
+
+function judgeUnknown(policy: Policy, route: Route | undefined, admission: KnownAdmission, now: number): Unknown {
+  const { status } = admission;
+  if (status.kind !== 'unknown') return undefined;
+  const verdict = admitUnknown(route?.config.unavailable ?? policy.unavailable, status.lastGoodAt, now);
+  if (verdict.kind === 'admit') return { kind: 'admitted', reason: status.reason };
+  return {
+    kind: 'denial', code: 'certificate_rejected', reason: status.reason, detail: status.detail, ...(route === undefined ? {} : { route }),
+  };
+}
+
+function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {
+  const { admission } = facts;
+  const open = route.allow.has('public');
+  if (admission.kind === 'anonymous' && !open) {
+    return deny('certificate', 'certificate_required', 'no_certificate', 'the route requires a client certificate', trace, route);
+  }
+  if (admission.kind === 'known') {
+    if (admission.identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role', trace, route);
+    if (!open && !route.allow.has(admission.identity.role)) {
+      return deny('role', 'role_denied', 'role_denied', `the route does not allow the role ${admission.identity.role}`, trace, route);
+    }
+    trace?.({ rule: 'role', outcome: 'pass', detail: `${admission.identity.role} ${admission.identity.id}` });
+  }
+  const { networks } = route;
+  if (networks !== undefined && !inNetworks(facts.address, networks)) {
+    return deny('network', 'role_denied', 'network_denied', `the route does not serve ${facts.address}`, trace, route);
+  }
+  return judgePolicies(route, facts, trace);
+}
+
+function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {
+  const wanted = route.config.require?.policy;
+  if (wanted === undefined || wanted.length === 0) return undefined;
+  const held = facts.admission.kind === 'known' ? facts.admission.leaf.policies : [];
+  if (wanted.some((oid) => held.includes(oid))) return undefined;
+  return deny('policy', 'role_denied', 'policy_missing', `the certificate holds none of ${wanted.join(', ')}`, trace, route);
+}

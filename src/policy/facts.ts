@@ -1,0 +1,67 @@
+import type { Certificate } from '../pki/certificate.ts';
+import type { Statement, Status } from '../revocation/status.ts';
+import type { Host } from './host.ts';
+import type { Target } from './target.ts';
+
+/** Every reason a decision can have on record: audit, explain and metrics use these words and no others. */
+export type Reason =
+  | 'no_certificate' | 'untrusted_issuer' | 'expired' | 'not_yet_valid' | 'signature_invalid' | 'constraint_violated'
+  | 'eku_invalid' | 'policy_missing' | 'revoked_denylist' | 'revoked_crl' | 'revoked_ocsp' | 'crl_expired' | 'crl_missing'
+  | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
+  | 'bad_request' | 'network_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
+  | 'overloaded' | 'audit_unavailable';
+
+/** Who a certificate stands for. */
+export interface Identity {
+  readonly role: string;
+  readonly id: string;
+}
+
+/**
+ * What admission found out about a connection, once for its leaf; `validUntil` (ms since the epoch) and `epoch` say how long
+ * that stands. An unknown status is not decided here: the route's `unavailable` is.
+ */
+export type Admission =
+  | { readonly kind: 'anonymous' }
+  | RefusedAdmission
+  | KnownAdmission;
+
+export interface RefusedAdmission {
+  readonly kind: 'refused';
+  readonly reason: Reason;
+  readonly detail: string;
+  /** Absent when the leaf could not even be read. */
+  readonly leaf?: Certificate;
+  readonly path?: readonly Certificate[];
+  readonly statements?: readonly Statement[];
+  readonly epoch: number;
+  readonly validUntil: number;
+}
+
+export interface KnownAdmission {
+  readonly kind: 'known';
+  readonly leaf: Certificate;
+  /** Leaf first, anchor last. */
+  readonly path: readonly Certificate[];
+  /** Absent when no role matched: every route denies. */
+  readonly identity?: Identity;
+  readonly status: Exclude<Status, { kind: 'revoked' }>;
+  readonly statements: readonly Statement[];
+  readonly epoch: number;
+  readonly validUntil: number;
+}
+
+/** Everything `authorize` looks at. Nothing else decides. */
+export interface RequestFacts {
+  readonly method: string;
+  readonly target: Target;
+  readonly host: Host;
+  /** False when the name the TLS connection was made for is not the name the request is for. */
+  readonly directed: boolean;
+  readonly clientAuth: 'required' | 'optional';
+  readonly admission: Admission;
+  /** The client's address as text, IPv4-mapped IPv6 unwrapped. */
+  readonly address: string;
+  /** For a CORS preflight (Fetch standard: OPTIONS with Origin and Access-Control-Request-Method): the method it asks about. */
+  readonly preflight: string | undefined;
+}

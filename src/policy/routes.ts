@@ -1,0 +1,152 @@
+import type { RouteConfig } from '../config/schema.ts';
+import { coversHost } from './host.ts';
+
+/** A route made ready for matching. */
+export interface Route {
+  readonly config: RouteConfig;
+  readonly name: string;
+  readonly methods: ReadonlySet<string> | undefined;
+  readonly host: string | undefined;
+  readonly pattern: readonly Segment[];
+  /** `/a/*`: everything below /a, "/a/" included; "/a" itself is another path. */
+  readonly below: boolean;
+  readonly allow: ReadonlySet<string>;
+  readonly networks: readonly Network[] | undefined;
+}
+
+type Segment = { readonly kind: 'literal'; readonly value: string } | { readonly kind: 'parameter'; readonly name: string };
+
+export interface RouteMatch {
+  readonly route: Route;
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+/** Compiles the configured routes, in their order: the first match wins. */
+export function compileRoutes(configs: readonly RouteConfig[]): readonly Route[] {
+  return configs.map((config) => {
+    const below = config.match.path?.endsWith('/*') ?? true;
+    const written = (config.match.path ?? '/*').slice(1);
+    const segments = (below ? written.slice(0, -2) : written).split('/');
+    return {
+      config,
+      name: config.name,
+      methods: config.match.methods === undefined ? undefined : new Set(config.match.methods),
+      host: config.match.host?.toLowerCase(),
+      pattern: below && written === '*' ? [] : segments.map(compileSegment),
+      below,
+      allow: new Set(config.allow),
+      networks: config.require?.networks?.map(parseNetwork),
+    };
+  });
+}
+
+function compileSegment(text: string): Segment {
+  return text.startsWith(':') ? { kind: 'parameter', name: text.slice(1) } : { kind: 'literal', value: text };
+}
+
+/**
+ * The first route for this host, path and method. `segments` are the decoded ones of the target; a HEAD request matches
+ * where GET does.
+ */
+export function matchRoute(
+  routes: readonly Route[],
+  host: string,
+  segments: readonly string[],
+  method: string,
+): RouteMatch | undefined {
+  for (const route of routes) {
+    if (route.host !== undefined && !coversHost(route.host, host)) continue;
+    if (!allowsMethod(route, method)) continue;
+    const parameters = matchPath(route, segments);
+    if (parameters !== undefined) return { route, parameters };
+  }
+  return undefined;
+}
+
+function allowsMethod(route: Route, method: string): boolean {
+  if (route.methods === undefined || route.methods.has(method)) return true;
+  return method === 'HEAD' && route.methods.has('GET');
+}
+
+const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze({});
+
+function matchPath(route: Route, segments: readonly string[]): Readonly<Record<string, string>> | undefined {
+  const { pattern } = route;
+  if (route.below ? segments.length <= pattern.length : segments.length !== pattern.length) return undefined;
+  let parameters: Record<string, string> | undefined;
+  for (let index = 0; index < pattern.length; index++) {
+    const wanted = pattern[index] as Segment;
+    const segment = segments[index] as string;
+    if (wanted.kind === 'literal') {
+      if (wanted.value !== segment) return undefined;
+    } else {
+      if (segment === '') return undefined;
+      parameters ??= {};
+      parameters[wanted.name] = segment;
+    }
+  }
+  return parameters ?? NO_PARAMETERS;
+}
+
+/** An address range in CIDR form, as octets (4 or 16) and prefix length. */
+export interface Network {
+  readonly octets: Uint8Array;
+  readonly prefix: number;
+}
+
+/** Parses `10.1.0.0/16` or `fd00::/8`; a bare address is a range of one. Throws RangeError: the schema has checked it before. */
+export function parseNetwork(text: string): Network {
+  const [address, prefix] = text.split('/');
+  const octets = addressOctets(address ?? '');
+  if (octets === undefined) throw new RangeError(`not an address range: ${text}`);
+  return { octets, prefix: prefix === undefined ? octets.length * 8 : Number(prefix) };
+}
+
+/** Whether an address (text; IPv4-mapped IPv6 is IPv4) lies in one of the ranges. */
+export function inNetworks(address: string, networks: readonly Network[]): boolean {
+  const octets = addressOctets(address);
+  return octets !== undefined && networks.some((network) => contains(network, octets));
+}
+
+function contains(network: Network, octets: Uint8Array): boolean {
+  if (network.octets.length !== octets.length) return false;
+  for (let bit = 0; bit < network.prefix; bit++) {
+    const mask = 0x80 >> (bit & 7);
+    if (((network.octets[bit >> 3] as number) & mask) !== ((octets[bit >> 3] as number) & mask)) return false;
+  }
+  return true;
+}
+
+/** The octets of an IPv4 or IPv6 address in text form; undefined when it is neither. */
+export function addressOctets(text: string): Uint8Array | undefined {
+  const bare = unmapped(text.includes('%') ? text.slice(0, text.indexOf('%')) : text);
+  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(bare)) {
+    const parts = bare.split('.').map(Number);
+    return parts.every((part) => part < 256) ? Uint8Array.from(parts) : undefined;
+  }
+  if (!bare.includes(':')) return undefined;
+  return ipv6Octets(bare);
+}
+
+/** `::ffff:10.0.0.1` → `10.0.0.1`; anything else unchanged. */
+export function unmapped(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
+}
+
+function ipv6Octets(text: string): Uint8Array | undefined {
+  const halves = text.split('::');
+  if (halves.length > 2) return undefined;
+  const head = groups(halves[0] ?? '');
+  const tail = halves.length === 2 ? groups(halves[1] ?? '') : [];
+  if (head === undefined || tail === undefined) return undefined;
+  const missing = 8 - head.length - tail.length;
+  if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
+  const all = [...head, ...new Array<number>(missing).fill(0), ...tail];
+  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 255]));
+}
+
+function groups(text: string): number[] | undefined {
+  if (text === '') return [];
+  const parts = text.split(':');
+  return parts.every((part) => /^[0-9a-fA-F]{1,4}$/.test(part)) ? parts.map((part) => Number.parseInt(part, 16)) : undefined;
+}
