@@ -1,0 +1,326 @@
+import { z } from 'zod';
+import {
+  address, directoryPath, duration, endpoint, filePath, headerName, hostName, hostPattern, httpUrl, idTemplate, method,
+  name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, sanKind, size, timeout,
+} from './values.ts';
+
+export type { Address, Endpoint, Rate } from './values.ts';
+
+/**
+ * A mapping that refuses unknown keys. The message of that refusal is the list of the known keys: the loader words
+ * one issue for each unknown key from it.
+ */
+function mapping<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+  const known = Object.keys(shape).join(', ');
+  return z.strictObject(shape, { error: (issue) => (issue.code === 'unrecognized_keys' ? known : undefined) });
+}
+
+function oneOf<const Values extends readonly string[]>(values: Values) {
+  return z.enum(values, { error: `expected ${listed(values)}` });
+}
+
+function listed(values: readonly string[]): string {
+  return values.length < 2 ? values.join('') : `${values.slice(0, -1).join(', ')} or ${values.at(-1)}`;
+}
+
+function some<Item extends z.core.SomeType>(item: Item, expected: string) {
+  return z.array(item, { error: expected }).min(1, { error: expected });
+}
+
+/** One value or a list of them; always a list afterwards. */
+function oneOrMore<Item extends z.ZodType<unknown, string>>(item: Item, expected: string) {
+  return z.union([item.transform((value) => [value]), some(item, expected)], { error: expected });
+}
+
+const trustFiles = oneOrMore(filePath, 'expected one file of CA certificates, or a list of them');
+const patterns = oneOrMore(pattern, 'expected text, in which * stands for anything, or a list of such texts');
+
+const unavailable = z.union(
+  [
+    oneOf(['deny', 'allow']),
+    mapping({
+      allow_for: timeout.describe('How long after the last good answer a certificate is still admitted when no source can say anything about it.'),
+    }),
+  ],
+  { error: 'expected deny, allow or { allow_for: DURATION }' },
+);
+
+const nameMatch = z.record(nameAttribute, patterns, { error: 'expected a mapping of name attributes such as { OU: Doctors }' })
+  .refine((value) => Object.keys(value).length > 0, { error: 'expected at least one name attribute such as { OU: Doctors }' });
+
+const sanMatch = z.record(sanKind, patterns, { error: 'expected a mapping of kinds of name such as { dns: "*.hospital.test" }' })
+  .refine((value) => Object.keys(value).length > 0, { error: 'expected at least one kind of name such as { dns: "*.hospital.test" }' });
+
+const certificateMatch = mapping({
+  subject: nameMatch.describe('Attributes of the subject, each a pattern or a list of patterns; every attribute named must match.').exactOptional(),
+  issuer: nameMatch.describe('Attributes of a CA on the certificate\'s path, in the same form.').exactOptional(),
+  san: sanMatch.describe('Subject alternative names by kind (dns, email, uri, ip, upn, hardware_module, permanent_identifier, or the OID of an otherName); every kind named must match.').exactOptional(),
+  policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which the certificate must carry one.').exactOptional(),
+  eku: some(oid, 'expected a list of extended key usage OIDs').describe('Extended key usages, all of which the certificate must carry.').exactOptional(),
+}).refine((value) => Object.keys(value).length > 0, {
+  error: 'expected at least one of subject, issuer, san, policy or eku: a match of nothing would match everyone',
+});
+
+const tls = mapping({
+  profile: oneOf(['bcp195', 'modern', 'ihe-atna', 'dicom', 'device'])
+    .describe('Versions, cipher suites and groups: bcp195 is TLS 1.2 and 1.3 with four strong suites, modern is TLS 1.3 only.').default('bcp195'),
+  certificates: some(
+    mapping({
+      certificate: filePath.describe('PEM file of the server certificate, then its intermediates.'),
+      key: filePath.describe('PEM file of its private key; others must not be able to read it, nor the group to write it.'),
+    }),
+    'expected a list of at least one { certificate, key }',
+  ).describe('Server certificates, chosen by the name the client asks for and by the key types it supports.'),
+  session_resumption: z.boolean().describe('Whether clients may resume TLS sessions; every resumption is admitted again.').default(true),
+  session_tickets: mapping({
+    secret_file: filePath.describe('File of at least 32 secret bytes from which ticket keys are made, the same on every replica.').exactOptional(),
+    rotate: timeout.describe('How often ticket keys change.').exactOptional(),
+  }).describe('Ticket keys; without this section the gateway makes its own at start.').exactOptional(),
+});
+
+const clientAuth = mapping({
+  mode: oneOf(['required', 'optional'])
+    .describe('required: no request is served without a good certificate. optional: each route decides.').default('required'),
+  trust: trustFiles.describe('PEM files of the CA certificates (or single pinned certificates) that clients are trusted by.'),
+  intermediates: oneOrMore(filePath, 'expected one file of intermediate certificates, or a list of them')
+    .describe('PEM files of intermediate CA certificates that help to build paths; they are not trusted by themselves.').default([]),
+  names: z.record(
+    hostName,
+    mapping({
+      trust: trustFiles.describe('PEM files of the CA certificates that clients are trusted by under this name.'),
+      intermediates: oneOrMore(filePath, 'expected one file of intermediate certificates, or a list of them')
+        .describe('Further intermediates for this name.').default([]),
+    }),
+    { error: 'expected a mapping of host names to { trust: [FILE] }' },
+  ).describe('Other CAs for other server names (SNI).').default({}),
+  forwarded: mapping({
+    header: headerName.describe('Request header that carries the client certificate (RFC 9440).').default('Client-Cert'),
+    by: certificateMatch.describe('Which certificate the front itself must present; the header of anyone else is dropped.'),
+  }).describe('A front that ends TLS for us and names its client\'s certificate in a header.').exactOptional(),
+});
+
+const httpLimits = mapping({
+  connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
+    .describe('Open connections at a time; further ones are closed.').default(10_000),
+  handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
+  header_time: timeout.describe('How long a client may take to send the header of a request.').prefault('10s'),
+  request_time: timeout.describe('How long a client may take to send a whole request, body included.').prefault('5m'),
+  idle_time: timeout.describe('How long a connection without a request stays open.').prefault('60s'),
+  header_size: size.describe('Size of a request header, start line included.').prefault('16KiB'),
+  body: size.describe('Size of a request body on routes that set no limit of their own; absent: no limit, bodies are streamed.').exactOptional(),
+}).describe('Limits of each connection; slow or greedy clients are cut off.').prefault({});
+
+const tcpLimits = mapping({
+  connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
+    .describe('Open connections at a time; further ones are closed.').default(10_000),
+  handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
+  idle_time: timeout.describe('How long a connection may be silent in both directions.').prefault('1h'),
+}).describe('Limits of each connection.').prefault({});
+
+const proxyProtocol = mapping({
+  from: some(network, 'expected a list of networks such as 10.0.0.0/8')
+    .describe('Addresses that must, and alone may, begin a connection with a PROXY header (v1 or v2).'),
+});
+
+const DEFAULT_HSTS = { max_age: 31_536_000_000, include_subdomains: true, preload: true };
+
+const hsts = z.union(
+  [
+    z.boolean(),
+    mapping({
+      max_age: duration.describe('How long browsers remember to use HTTPS only.').prefault('365d'),
+      include_subdomains: z.boolean().describe('Whether subdomains are covered.').default(true),
+      preload: z.boolean().describe('Whether browsers may carry the name in their preload lists.').default(true),
+    }),
+  ],
+  { error: 'expected true, false or { max_age, include_subdomains, preload }' },
+).transform((value) => (value === true ? DEFAULT_HSTS : value));
+
+const listenerName = name.describe('Name of the listener, as it appears in logs, metrics and the audit.');
+const listenerAddress = address.describe('HOST:PORT to bind; port 0 takes a free one.');
+
+const httpsListener = mapping({
+  name: listenerName,
+  address: listenerAddress,
+  protocol: z.literal('https').describe('https: HTTP over TLS with client certificates. tcp: any protocol over TLS. redirect: sends plain HTTP to https.').default('https'),
+  tls: tls.describe('The server side of TLS.'),
+  client_auth: clientAuth.describe('What clients must show.'),
+  reject: oneOf(['respond', 'close'])
+    .describe('respond: finish TLS and answer a refused client with a coarse code. close: end its connection.').default('respond'),
+  hsts: hsts.describe('The Strict-Transport-Security header of every response; true is one year, subdomains, preload.').prefault(true),
+  proxy_protocol: proxyProtocol.describe('Balancers in front that tell the client\'s address.').exactOptional(),
+  limits: httpLimits,
+});
+
+const tcpListener = mapping({
+  name: listenerName,
+  address: listenerAddress,
+  protocol: z.literal('tcp').describe('Any protocol over TLS, such as DICOM or MLLP.'),
+  tls: tls.describe('The server side of TLS.'),
+  client_auth: clientAuth.describe('What clients must show.'),
+  allow: some(name, 'expected a list of at least one role').describe('Roles that may connect.'),
+  upstream: name.describe('Name of the upstream, whose endpoints are tls://.'),
+  proxy_protocol: proxyProtocol.describe('Balancers in front that tell the client\'s address.').exactOptional(),
+  limits: tcpLimits,
+});
+
+const redirectListener = mapping({
+  name: listenerName,
+  address: listenerAddress,
+  protocol: z.literal('redirect').describe('Answers every request with 308 to https; nothing is ever forwarded.'),
+  redirect_port: z.int({ error: 'expected a port number' }).min(1, { error: 'expected a port from 1 to 65535' }).max(65535, { error: 'expected a port from 1 to 65535' })
+    .describe('Port of the https address that clients are sent to.').default(443),
+  limits: httpLimits,
+});
+
+const listener = z.discriminatedUnion('protocol', [httpsListener, tcpListener, redirectListener], {
+  error: (issue) => (issue.code === 'invalid_union' ? 'expected https, tcp or redirect' : undefined),
+});
+
+const revocation = mapping({
+  check: oneOf(['chain', 'leaf', 'off'])
+    .describe('chain: every certificate of the path but the anchor. leaf: the client\'s own only. off: nothing but the deny list.').default('chain'),
+  sources: some(oneOf(['crl', 'ocsp']), 'expected a list of crl, ocsp or both')
+    .refine((value) => new Set(value).size === value.length, { error: 'expected each source once' })
+    .describe('Sources in the order they are asked until one is conclusive; the deny list is always first.').default(['crl', 'ocsp']),
+  unavailable: unavailable.describe('What happens when no source is conclusive; routes may override it.').default('deny'),
+  skew: duration.describe('Difference allowed between our clock and the PKI\'s.').prefault('60s'),
+  crl: mapping({
+    files: oneOrMore(filePath, 'expected one CRL file, or a list of them').describe('CRL files, DER or PEM; read again when they change.').default([]),
+    urls: oneOrMore(httpUrl, 'expected one URL of a CRL, or a list of them').describe('URLs of CRLs.').default([]),
+    from_certificate: z.boolean().describe('Whether the distribution points of validated certificates are followed.').default(false),
+    refresh: timeout.describe('How often CRLs are looked at again.').prefault('10m'),
+  }).describe('Certificate revocation lists.').prefault({}),
+  ocsp: mapping({
+    responder: httpUrl.describe('URL of the responder; absent: the one that the certificate names (AIA).').exactOptional(),
+    from_certificate: z.boolean().describe('Whether the responder that a validated certificate names is asked.').default(true),
+    timeout: timeout.describe('How long an answer is waited for.').prefault('2s'),
+    max_age: timeout.describe('How long an answer is trusted at most, whatever its nextUpdate says.').prefault('10m'),
+  }).describe('The online certificate status protocol.').prefault({}),
+}).describe('How it is found out whether a certificate is still good.').prefault({});
+
+const role = mapping({
+  role: name.describe('Name of the role. Several entries may give the same role.'),
+  match: certificateMatch.describe('What the certificate must carry; every part that is named must match.'),
+  id: idTemplate.describe('How the identity is named, from the certificate: {subject.CN}, {subject.OID}, {issuer.CN}, {san.KIND}, {san.OID}, {serial}, {fingerprint}.').default('{subject.CN}'),
+});
+
+const patient = mapping({
+  path: parameterName.describe('Parameter of the route\'s path that names the patient.').exactOptional(),
+  query: parameterName.describe('Query parameter that names the patient.').exactOptional(),
+  header: headerName.describe('Request header that names the patient.').exactOptional(),
+  body: oneOf(['fhir']).describe('fhir: the patient reference of the FHIR resource in the body.').exactOptional(),
+}).refine((value) => Object.keys(value).length === 1, { error: 'expected exactly one of path, query, header or body' })
+  .meta({ minProperties: 1, maxProperties: 1 });
+
+const forward = mapping({
+  client_cert_chain: z.boolean().describe('Whether the upstream also gets Client-Cert-Chain (RFC 9440).').exactOptional(),
+  xfcc: z.boolean().describe('Whether the upstream also gets X-Forwarded-Client-Cert (Envoy\'s form).').exactOptional(),
+});
+
+const route = mapping({
+  name: name.describe('Name of the route, as it appears in logs, metrics and the audit.'),
+  match: mapping({
+    host: hostPattern.describe('Host name; *. in front stands for one label. Absent: any host.').exactOptional(),
+    path: pathPattern.describe('/a is that path, /a/:id one segment more, /a/* everything below it. Absent: any path.').exactOptional(),
+    methods: some(method, 'expected a list of methods such as [GET]').describe('Methods. Absent: any.').exactOptional(),
+  }).describe('Which requests the route is for; the first route that matches decides.'),
+  allow: some(name, 'expected a list of at least one role, or public').describe('Roles that may use the route; public needs no certificate.'),
+  upstream: name.describe('Name of the upstream that serves it.'),
+  limits: mapping({
+    rate: some(rate, 'expected a list of rates such as 10/minute').describe('Requests that one certificate may make.').exactOptional(),
+    body: size.describe('Size of a request body.').exactOptional(),
+  }).describe('Limits of the route.').prefault({}),
+  unavailable: unavailable.describe('Overrides revocation.unavailable for this route.').exactOptional(),
+  require: mapping({
+    policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which the certificate must carry one.').exactOptional(),
+    networks: some(network, 'expected a list of networks such as 10.1.0.0/16').describe('Networks that requests must come from.').exactOptional(),
+    second_factor: oneOf(['totp', 'sms']).describe('Second factor that the session must have shown.').exactOptional(),
+  }).describe('What is required beyond the role.').prefault({}),
+  patient: patient.describe('Where a request names the patient it concerns.').exactOptional(),
+  phi: z.boolean().describe('Whether answers carry health data: they are no-store, and audited durably or not sent.').default(false),
+  preflight: oneOf(['deny', 'allow']).describe('allow: CORS preflights, which never carry a certificate, pass to the upstream.').default('deny'),
+  forward: forward.describe('Further headers to the upstream; overrides the upstream\'s own setting.').prefault({}),
+});
+
+const upstream = mapping({
+  endpoints: some(endpoint, 'expected a list of at least one https://HOST:PORT').describe('Servers: https:// for routes, tls:// for tcp listeners.'),
+  tls: mapping({
+    trust: trustFiles.describe('PEM files of the CA certificates the upstream is verified by; the system\'s own are never used.'),
+    certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
+    key: filePath.describe('PEM file of its private key.').exactOptional(),
+    server_name: hostName.describe('Name the upstream\'s certificate must carry; absent: the host of the endpoint.').exactOptional(),
+  }).describe('TLS towards the upstream, always verified.'),
+  timeouts: mapping({
+    connect: timeout.describe('How long a connection may take to open, TLS included.').prefault('5s'),
+    response: timeout.describe('How long the header of an answer is waited for.').prefault('60s'),
+    idle: timeout.describe('How long an unused connection is kept, and how long a body may stand still.').prefault('60s'),
+  }).describe('Deadlines towards the upstream.').prefault({}),
+  forward: forward.describe('Further headers to this upstream.').prefault({}),
+});
+
+/** The configuration as it is written; defaults that depend on other keys are filled in by `completeConfig`. */
+export const configSchema = mapping({
+  state: directoryPath.describe('Directory of the deny list, caches and audit; created with mode 0700.').default('./state'),
+  threads: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(256, { error: 'expected at most 256' })
+    .describe('Threads that serve connections; absent: one for each core of the machine.').exactOptional(),
+  listeners: some(listener, 'expected a list of at least one listener').describe('Addresses that the gateway listens on.'),
+  revocation,
+  roles: z.array(role).describe('From certificate to role; the first match wins, no match is no role.').default([]),
+  routes: z.array(route).describe('What may be asked by whom; the first match wins, no match is 404.').default([]),
+  upstreams: z.record(name, upstream, { error: 'expected a mapping of names to upstreams' }).describe('Servers behind the gateway, by name.').default({}),
+  audit: mapping({
+    directory: directoryPath.describe('Directory of the audit files; absent: audit in the state directory.').exactOptional(),
+  }).describe('The record of every decision.').prefault({}),
+  admin: mapping({
+    socket: filePath.describe('Unix socket of the admin interface; absent: admin.sock in the state directory.').exactOptional(),
+  }).describe('The interface that wardgate\'s own commands use.').prefault({}),
+  metrics: mapping({
+    address: address.describe('HOST:PORT of /metrics, /healthz and /readyz, plain HTTP.'),
+  }).describe('Metrics and health; absent: off.').exactOptional(),
+});
+
+type Immutable<T> = T extends string | number | boolean | null | undefined
+  ? T
+  : T extends readonly (infer Item)[]
+    ? readonly Immutable<Item>[]
+    : { readonly [Key in keyof T]: Immutable<T[Key]> };
+
+type ParsedConfig = z.output<typeof configSchema>;
+
+/**
+ * The whole configuration. Names are the YAML's own keys; durations are milliseconds, sizes bytes, defaults filled
+ * in; paths are still as written, relative to the configuration file.
+ */
+export type Config = Immutable<
+  Omit<ParsedConfig, 'threads' | 'audit' | 'admin'> & { threads: number; audit: { directory: string }; admin: { socket: string } }
+>;
+export type ListenerConfig = Config['listeners'][number];
+export type HttpsListenerConfig = Extract<ListenerConfig, { protocol: 'https' }>;
+export type TcpListenerConfig = Extract<ListenerConfig, { protocol: 'tcp' }>;
+export type RedirectListenerConfig = Extract<ListenerConfig, { protocol: 'redirect' }>;
+export type TlsConfig = HttpsListenerConfig['tls'];
+export type TlsProfile = TlsConfig['profile'];
+export type ClientAuthConfig = HttpsListenerConfig['client_auth'];
+export type HstsConfig = HttpsListenerConfig['hsts'];
+export type ListenerLimits = HttpsListenerConfig['limits'];
+export type RevocationConfig = Config['revocation'];
+export type UnavailableConfig = RevocationConfig['unavailable'];
+export type RoleConfig = Config['roles'][number];
+export type CertificateMatch = RoleConfig['match'];
+export type RouteConfig = Config['routes'][number];
+export type PatientConfig = NonNullable<RouteConfig['patient']>;
+export type ForwardConfig = RouteConfig['forward'];
+export type UpstreamConfig = Config['upstreams'][string];
+
+/** Fills in the defaults that depend on other keys or on the machine; `cores` is the number of threads it can run. */
+export function completeConfig(parsed: ParsedConfig, cores: number): Config {
+  const state = parsed.state.replace(/\/+$/, '') || '/';
+  const inState = (entry: string): string => (state === '/' ? `/${entry}` : `${state}/${entry}`);
+  return {
+    ...parsed,
+    threads: parsed.threads ?? Math.max(1, cores),
+    audit: { directory: parsed.audit.directory ?? inState('audit') },
+    admin: { socket: parsed.admin.socket ?? inState('admin.sock') },
+  };
+}

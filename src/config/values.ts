@@ -1,0 +1,240 @@
+import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { z } from 'zod';
+
+/** Where a listener binds. `text` is the address as written. */
+export interface Address {
+  readonly text: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** One upstream endpoint. `text` is the URL as written, `host` has no brackets. */
+export interface Endpoint {
+  readonly text: string;
+  readonly protocol: 'https' | 'tls';
+  readonly host: string;
+  readonly port: number;
+}
+
+/** So many requests in so many milliseconds. */
+export interface Rate {
+  readonly text: string;
+  readonly requests: number;
+  readonly window: number;
+}
+
+/** The attribute types that a name is matched by; any other is written as its OID (RFC 4519, RFC 4514 §3). */
+export const NAME_ATTRIBUTES = [
+  'CN', 'OU', 'O', 'C', 'L', 'ST', 'STREET', 'DC', 'UID', 'SN', 'GN', 'title', 'serialNumber', 'emailAddress',
+] as const;
+
+/** The kinds of subject alternative name that are matched by a name of their own; an otherName may also be written as its OID. */
+export const SAN_KINDS = ['dns', 'email', 'uri', 'ip', 'upn', 'hardware_module', 'permanent_identifier'] as const;
+
+const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/;
+const SIZE = /^(\d{1,12})(B|KiB|MiB|GiB)$/;
+const RATE = /^([1-9]\d{0,8})\/(second|minute|hour|day)$/;
+const OID = /^[0-2](\.(0|[1-9]\d{0,38})){1,30}$/;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
+const HOST = /^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$/;
+const ADDRESS = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})$/;
+const ENDPOINT = /^(https|tls):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?\/?$/;
+const METHOD = /^[A-Z][A-Z-]{0,31}$/;
+const HEADER = /^[A-Za-z][A-Za-z0-9-]{0,63}$/;
+
+const MILLISECONDS: Readonly<Record<string, number>> = {
+  ms: 1, s: 1000, second: 1000, m: 60_000, minute: 60_000, h: 3_600_000, hour: 3_600_000, d: 86_400_000, day: 86_400_000,
+};
+const BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+
+/** Milliseconds of `30s`, `10m`, `12h`, `7d` or `500ms`; `undefined` when it is none of them. */
+export function parseDuration(text: string): number | undefined {
+  const [, count, unit] = DURATION.exec(text) ?? [];
+  return count === undefined || unit === undefined ? undefined : Number(count) * (MILLISECONDS[unit] ?? Number.NaN);
+}
+
+/** Bytes of `64KiB`, `1MiB`, `2GiB` or `512B`; `undefined` when it is none of them. */
+export function parseSize(text: string): number | undefined {
+  const [, count, unit] = SIZE.exec(text) ?? [];
+  const bytes = count === undefined || unit === undefined ? Number.NaN : Number(count) * (BYTES[unit] ?? Number.NaN);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** `10/minute` as a number of requests and a window in milliseconds. */
+export function parseRate(text: string): Rate | undefined {
+  const [, requests, unit] = RATE.exec(text) ?? [];
+  if (requests === undefined || unit === undefined) return undefined;
+  return { text, requests: Number(requests), window: MILLISECONDS[unit] ?? Number.NaN };
+}
+
+/** `127.0.0.1:8443`, `[::]:8443` or `localhost:0`; `undefined` without a host or with a port above 65535. */
+export function parseAddress(text: string): Address | undefined {
+  const [, bracketed, digits] = ADDRESS.exec(text) ?? [];
+  if (bracketed === undefined || digits === undefined) return undefined;
+  const host = plainHost(bracketed);
+  const port = Number(digits);
+  return host === undefined || port > 65535 ? undefined : { text, host, port };
+}
+
+/** `https://host[:port]` or `tls://host:port`. No credentials, path, query or fragment: those would be ignored. */
+export function parseEndpoint(text: string): Endpoint | undefined {
+  const [, protocol, bracketed, digits] = ENDPOINT.exec(text) ?? [];
+  if (bracketed === undefined || (protocol !== 'https' && protocol !== 'tls')) return undefined;
+  if (protocol === 'tls' && digits === undefined) return undefined;
+  const host = plainHost(bracketed);
+  const port = digits === undefined ? 443 : Number(digits);
+  return host === undefined || port < 1 || port > 65535 ? undefined : { text, protocol, host, port };
+}
+
+/** The host of an address without its brackets; `undefined` when it is neither an IP address nor a name. */
+function plainHost(text: string): string | undefined {
+  if (text.startsWith('[')) return isIPv6(text.slice(1, -1)) ? text.slice(1, -1) : undefined;
+  // A name made of digits and dots only is a mistyped IPv4 address, and some resolvers accept it as another one.
+  if (/^[\d.]+$/.test(text)) return isIPv4(text) ? text : undefined;
+  return parseHost(text);
+}
+
+/** A lowercase host name or IP address; `*.` stands for exactly one label in front when `wildcard` is set. */
+export function parseHost(text: string, wildcard = false): string | undefined {
+  if (isIP(text) !== 0) return text.toLowerCase();
+  if (!HOST.test(text) || text.length > 253 || /^[\d.]+$/.test(text)) return undefined;
+  if (text.startsWith('*.') && (!wildcard || !text.slice(2).includes('.'))) return undefined;
+  return text.toLowerCase();
+}
+
+/** What is wrong with `10.1.0.0/16`, `2001:db8::/32` or a single address; `undefined` when it is right. */
+export function networkFault(text: string): string | undefined {
+  const expected = 'expected a network such as 10.1.0.0/16 or 2001:db8::/32';
+  const [address = '', digits, ...rest] = text.split('/');
+  const version = isIP(address);
+  if (version === 0 || rest.length > 0 || address.includes('%')) return expected;
+  const width = version === 4 ? 32 : 128;
+  if (digits !== undefined && (!/^\d{1,3}$/.test(digits) || Number(digits) > width)) return expected;
+  const bits = version === 4 ? ipv4Bits(address) : ipv6Bits(address);
+  // ::ffff:a.b.c.d reaches us unwrapped, as IPv4: a network in that form would match nobody.
+  if (version === 6 && bits >> 32n === 0xffffn) return 'expected an IPv4 network in IPv4 form such as 10.1.0.0/16';
+  const host = (1n << BigInt(width - Number(digits ?? width))) - 1n;
+  return (bits & host) === 0n ? undefined : 'expected a network without bits beyond its prefix, such as 10.1.0.0/16';
+}
+
+function ipv4Bits(address: string): bigint {
+  return address.split('.').reduce((bits, octet) => (bits << 8n) | BigInt(octet), 0n);
+}
+
+function ipv6Bits(address: string): bigint {
+  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
+  const tail = dotted?.[2] === undefined ? 0n : ipv4Bits(dotted[2]);
+  const text = dotted === null ? address : `${dotted[1]}${(tail >> 16n).toString(16)}:${(tail & 0xffffn).toString(16)}`;
+  const [head = [], after = []] = text.split('::').map((half) => half.split(':').filter((group) => group !== ''));
+  const zeros = new Array<string>(8 - head.length - after.length).fill('0');
+  return [...head, ...zeros, ...after].reduce((bits, group) => (bits << 16n) | BigInt(`0x${group}`), 0n);
+}
+
+/** What is wrong with a route's path pattern (`/a`, `/a/:id`, `/a/*`); `undefined` when it is right. */
+export function pathPatternFault(pattern: string): string | undefined {
+  if (!pattern.startsWith('/')) return 'expected a path that starts with /';
+  if (/[?#]/.test(pattern)) return 'expected a path without query or fragment';
+  const segments = pattern.slice(1).split('/');
+  const names = segments.filter((segment) => segment.startsWith(':'));
+  if (new Set(names).size < names.length) return 'expected a path that uses each :name once';
+  for (const [index, segment] of segments.entries()) {
+    const fault = segmentFault(segment, index === segments.length - 1);
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
+}
+
+function segmentFault(segment: string, last: boolean): string | undefined {
+  if (segment === '' && !last) return 'expected a path without empty segments (//)';
+  if (segment.includes('*') && !(segment === '*' && last)) return 'expected * only as the whole last segment, as in /a/*';
+  if (segment.startsWith(':') && !/^:[A-Za-z_][A-Za-z0-9_]*$/.test(segment)) return 'expected a name after the colon, as in /a/:id';
+  if (segment === '*' || segment.startsWith(':')) return undefined;
+  // A request with one of these is refused before routes are looked at, so such a route could never be reached.
+  if (segment === '.' || segment === '..') return 'expected a path without dot segments';
+  if (segment.includes('%')) return 'expected a path without percent-encoding: requests are decoded once before they are matched';
+  return /[\p{Cc}\p{Zl}\p{Zp}\\;]/u.test(segment) ? 'expected a path without control characters, backslash and ";"' : undefined;
+}
+
+/** What is wrong with a role's id template such as `{subject.CN}` or `kiosk-{san.dns}`; `undefined` when it is right. */
+export function idTemplateFault(template: string): string | undefined {
+  const placeholders = [...template.matchAll(/\{([^{}]*)\}/g)].map((match) => match[1] ?? '');
+  if (/[{}]/.test(template.replace(/\{[^{}]*\}/g, ''))) return 'expected every { to be closed, as in {subject.CN}';
+  if (placeholders.length === 0) return 'expected a template with a placeholder, as in {subject.CN}: an id without one is the same for everyone';
+  const unknown = placeholders.find((name) => !isPlaceholder(name));
+  if (unknown === undefined) return undefined;
+  return `expected {subject.CN} (or another attribute), {issuer.CN}, ${SAN_KINDS.map((kind) => `{san.${kind}}`).join(', ')}, {san.OID}, {serial} or {fingerprint}; not {${unknown}}`;
+}
+
+function isPlaceholder(name: string): boolean {
+  const [, group, type = ''] = /^(subject|issuer|san)\.(.+)$/.exec(name) ?? [];
+  if (group === undefined) return name === 'serial' || name === 'fingerprint';
+  return group === 'san' ? isSanKind(type) : isNameAttribute(type);
+}
+
+/** Whether a text is a dotted object identifier that can be encoded in DER (X.660 §6.2: the second arc is bounded). */
+export function isOid(text: string): boolean {
+  const [first = '', second = ''] = text.split('.');
+  return OID.test(text) && (first === '2' || Number(second) < 40);
+}
+
+function isNameAttribute(text: string): boolean {
+  return NAME_ATTRIBUTES.some((known) => known === text) || isOid(text);
+}
+
+function isSanKind(text: string): boolean {
+  return SAN_KINDS.some((known) => known === text) || isOid(text);
+}
+
+/** A text that `parse` turns into a value; `pattern` is what the JSON Schema shows of it. */
+function scalar<T>(expected: string, pattern: RegExp | undefined, parse: (text: string) => T | undefined) {
+  const text = z.string({ error: expected });
+  return (pattern === undefined ? text : text.regex(pattern, { error: expected })).transform((value, context): T => {
+    const parsed = parse(value);
+    if (parsed !== undefined) return parsed;
+    context.addIssue({ code: 'custom', message: expected });
+    return z.NEVER;
+  });
+}
+
+/** A text that is kept as it is, when `fault` finds none. */
+function checked(expected: string, fault: (text: string) => string | undefined) {
+  return z.string({ error: expected }).superRefine((value, context) => {
+    const message = fault(value);
+    if (message !== undefined) context.addIssue({ code: 'custom', message });
+  });
+}
+
+function matching(expected: string, pattern: RegExp) {
+  return z.string({ error: expected }).regex(pattern, { error: expected });
+}
+
+export const duration = scalar('expected a duration such as 30s, 10m, 12h or 7d', DURATION, parseDuration);
+/** A duration that a timer waits for: zero would mean never or at once, and neither is meant. */
+export const timeout = scalar('expected a duration above zero such as 30s, 10m or 12h', DURATION, (text) => parseDuration(text) || undefined);
+export const size = scalar('expected a size such as 64KiB or 1MiB', SIZE, parseSize);
+export const rate = scalar('expected a rate such as 10/minute, 50/hour or 200/day', RATE, parseRate);
+export const address = scalar('expected HOST:PORT such as 127.0.0.1:8443 or [::]:8443', ADDRESS, parseAddress);
+export const endpoint = scalar('expected https://HOST[:PORT], or tls://HOST:PORT for tcp listeners', ENDPOINT, parseEndpoint);
+export const network = checked('expected a network such as 10.1.0.0/16 or 2001:db8::/32', networkFault);
+export const hostPattern = scalar('expected a host name such as api.hospital.test or *.hospital.test, without scheme, port or path', undefined, (text) => parseHost(text, true));
+export const hostName = scalar('expected a host name such as devices.hospital.test, without wildcard, scheme, port or path', undefined, (text) => parseHost(text));
+export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/clients.crl', /^https?:\/\//, parseHttpUrl);
+export const oid = checked('expected an object identifier such as 1.3.6.1.4.1.99999.1', (text) => (isOid(text) ? undefined : 'expected an object identifier such as 1.3.6.1.4.1.99999.1'));
+export const pathPattern = checked('expected a path such as /a, /a/:id or /a/*', pathPatternFault);
+export const idTemplate = checked('expected a template such as {subject.CN}', idTemplateFault);
+export const nameAttribute = checked('expected a name attribute', (text) => (isNameAttribute(text) ? undefined : `expected one of ${NAME_ATTRIBUTES.join(', ')}, or an object identifier`));
+export const sanKind = checked('expected a kind of name', (text) => (isSanKind(text) ? undefined : `expected one of ${SAN_KINDS.join(', ')}, or the object identifier of an otherName`));
+export const name = matching('expected a name of letters, digits, "_", "." and "-", 63 at most', NAME);
+export const method = matching('expected a method in capital letters, such as GET', METHOD);
+export const headerName = matching('expected a header name such as Client-Cert', HEADER);
+export const parameterName = matching('expected the name of a parameter', /^[A-Za-z_][A-Za-z0-9_.-]{0,62}$/);
+export const filePath = matching('expected the path of a file', /^[^\0]+$/);
+export const directoryPath = matching('expected the path of a directory', /^[^\0]+$/);
+export const pattern = matching('expected text, in which * stands for anything', /^[\s\S]+$/);
+
+function parseHttpUrl(text: string): string | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  const plain = url.username === '' && url.password === '' && url.hash === '';
+  return plain && (url.protocol === 'http:' || url.protocol === 'https:') ? text : undefined;
+}
