@@ -1,7 +1,12 @@
 import type { RoleConfig } from '../config/schema.ts';
 import type { Certificate, GeneralName } from '../pki/certificate.ts';
 import type { Name } from '../pki/name.ts';
-import type { Identity } from '../policy/facts.ts';
+
+/** Who a certificate stands for. */
+export interface Identity {
+  readonly role: string;
+  readonly id: string;
+}
 
 /** Why a certificate got its role, or none: `misses` says for each rule above the match what did not fit. */
 export interface Identification {
@@ -47,25 +52,28 @@ function mismatch(path: readonly Certificate[], match: Match): string | undefine
     if (miss !== undefined) return miss;
   }
   if (match.policy !== undefined && !match.policy.some((oid) => leaf.policies.includes(oid))) return 'policy: none of those wanted';
-  if (match.eku !== undefined && !match.eku.every((oid) => leaf.extendedKeyUsage?.includes(oid))) return 'eku: one of those wanted is missing';
+  if (match.eku !== undefined && !match.eku.some((oid) => leaf.extendedKeyUsage?.includes(oid))) return 'eku: none of those wanted';
   return undefined;
 }
 
-function nameMismatch(name: Name, wanted: Readonly<Record<string, string | readonly string[]>>): string | undefined {
+function nameMismatch(name: Name, wanted: Readonly<Record<string, readonly string[]>>): string | undefined {
   for (const [type, patterns] of Object.entries(wanted)) {
     const values = attributeValues(name, type);
-    if (!asList(patterns).some((pattern) => values.some((value) => matchesText(pattern, value)))) return `${type} is ${list(values)}`;
+    if (!patterns.some((pattern) => values.some((value) => matchesText(pattern, value)))) return `${type} is ${list(values)}`;
   }
   return undefined;
 }
 
 function sanMismatch(names: readonly GeneralName[], wanted: NonNullable<Match['san']>): string | undefined {
-  for (const [kind, patterns] of Object.entries(wanted)) {
-    if (patterns === undefined) continue;
+  for (const [kind, patterns] of sanConditions(wanted)) {
     const values = sanValues(names, kind);
-    if (!asList(patterns).some((pattern) => values.some((value) => matchesText(pattern, value)))) return `san.${kind} is ${list(values)}`;
+    if (!patterns.some((pattern) => values.some((value) => matchesText(pattern, value)))) return `san.${kind} is ${list(values)}`;
   }
   return undefined;
+}
+
+function sanConditions({ other, ...kinds }: NonNullable<Match['san']>): readonly (readonly [string, readonly string[]])[] {
+  return [...Object.entries(kinds), ...Object.entries(other ?? {}).map(([oid, patterns]) => [`other.${oid}`, patterns] as const)];
 }
 
 /** The values of one attribute type (`CN`, `OU`, … or a dotted OID), most significant RDN first. */
@@ -73,23 +81,18 @@ function attributeValues(name: Name, type: string): readonly string[] {
   return name.rdns.flatMap((rdn) => rdn.filter((attribute) => attribute.type === type || attribute.oid === type).map((attribute) => attribute.value));
 }
 
-/** The values of one kind of subject alternative name: `dns email uri ip upn`, or the dotted OID of an otherName. */
+/** The values of one kind of subject alternative name: `dns email uri ip upn`, or `other.` and the OID of an otherName. */
 function sanValues(names: readonly GeneralName[], kind: string): readonly string[] {
   return names.flatMap((name) => {
     if (name.kind === 'other') {
-      const wanted = kind === name.oid || OTHER_NAMES[kind] === name.oid;
-      return wanted && name.text !== undefined ? [name.text] : [];
+      const wanted = kind === 'upn' ? UPN : kind.slice('other.'.length);
+      return wanted === name.oid && name.text !== undefined ? [name.text] : [];
     }
     return name.kind === kind && 'value' in name ? [name.value] : [];
   });
 }
 
-// RFC 4556 / MS-WCCE userPrincipalName, RFC 4108 hardwareModuleName, RFC 4043 permanentIdentifier.
-const OTHER_NAMES: Readonly<Record<string, string>> = {
-  upn: '1.3.6.1.4.1.311.20.2.3',
-  hardware_module: '1.3.6.1.5.5.7.8.4',
-  permanent_identifier: '1.3.6.1.5.5.7.8.3',
-};
+const UPN = '1.3.6.1.4.1.311.20.2.3';
 
 /**
  * Whole-value comparison, case-insensitive with inner blanks folded as RFC 5280 section 7.1 asks of names; `*` stands for
@@ -134,18 +137,18 @@ function fillTemplate(template: string, leaf: Certificate, match: Match): string
 
 // The id goes into a header field of the upstream request: control characters would end it there.
 // eslint-disable-next-line no-control-regex
-const PRINTABLE = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$/;
+const PRINTABLE = /^(?!\s*$)[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$/;
 
 function templateValue(key: string, leaf: Certificate, match: Match): string | undefined {
   if (key === 'serial') return leaf.serial;
   if (key === 'fingerprint') return leaf.sha256;
   const dot = key.indexOf('.');
   const [group, type] = [key.slice(0, dot), key.slice(dot + 1)];
-  if (group === 'subject') return single(attributeValues(leaf.subject, type), asList(match.subject?.[type]));
+  if (group === 'subject') return single(attributeValues(leaf.subject, type), match.subject?.[type] ?? []);
   if (group === 'issuer') return single(attributeValues(leaf.issuer, type), []);
   if (group === 'san') {
-    const patterns = (match.san as Readonly<Record<string, string | readonly string[] | undefined>> | undefined)?.[type];
-    return single(sanValues(leaf.subjectAltNames, type), asList(patterns));
+    const patterns = sanConditions(match.san ?? {}).find(([kind]) => kind === type)?.[1];
+    return single(sanValues(leaf.subjectAltNames, type), patterns ?? []);
   }
   return undefined;
 }
@@ -153,10 +156,6 @@ function templateValue(key: string, leaf: Certificate, match: Match): string | u
 function single(values: readonly string[], patterns: readonly string[]): string | undefined {
   const fitting = patterns.length === 0 ? values : values.filter((value) => patterns.some((pattern) => matchesText(pattern, value)));
   return fitting.length === 1 ? fitting[0] : undefined;
-}
-
-function asList(value: string | readonly string[] | undefined): readonly string[] {
-  return value === undefined ? [] : typeof value === 'string' ? [value] : value;
 }
 
 function list(values: readonly string[]): string {

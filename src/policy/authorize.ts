@@ -1,6 +1,7 @@
 import type { UnavailableConfig } from '../config/schema.ts';
+import type { Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
-import type { Identity, KnownAdmission, Reason, RequestFacts } from './facts.ts';
+import type { KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { inNetworks, matchRoute, type Route } from './routes.ts';
 
 declare const permitted: unique symbol;
@@ -142,7 +143,7 @@ function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => v
 }
 
 function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {
-  const wanted = route.config.require?.policy;
+  const wanted = route.config.require.policy;
   if (wanted === undefined || wanted.length === 0) return undefined;
   const held = facts.admission.kind === 'known' ? facts.admission.leaf.policies : [];
   if (wanted.some((oid) => held.includes(oid))) return undefined;

@@ -1,3 +1,4 @@
+import type { Identity } from '../identity/roles.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import type { Statement, Status } from '../revocation/status.ts';
 import type { Host } from './host.ts';
@@ -10,12 +11,6 @@ export type Reason =
   | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
   | 'bad_request' | 'network_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'overloaded' | 'audit_unavailable';
-
-/** Who a certificate stands for. */
-export interface Identity {
-  readonly role: string;
-  readonly id: string;
-}
 
 /**
  * What admission found out about a connection, once for its leaf; `validUntil` (ms since the epoch) and `epoch` say how long

@@ -6,7 +6,7 @@ export interface Route {
   readonly config: RouteConfig;
   readonly name: string;
   readonly methods: ReadonlySet<string> | undefined;
-  readonly host: string | undefined;
+  readonly hosts: readonly string[] | undefined;
   readonly pattern: readonly Segment[];
   /** `/a/*`: everything below /a, "/a/" included; "/a" itself is another path. */
   readonly below: boolean;
@@ -24,18 +24,17 @@ export interface RouteMatch {
 /** Compiles the configured routes, in their order: the first match wins. */
 export function compileRoutes(configs: readonly RouteConfig[]): readonly Route[] {
   return configs.map((config) => {
-    const below = config.match.path?.endsWith('/*') ?? true;
-    const written = (config.match.path ?? '/*').slice(1);
-    const segments = (below ? written.slice(0, -2) : written).split('/');
+    const below = config.match.path.endsWith('/*');
+    const written = below ? config.match.path.slice(0, -2) : config.match.path;
     return {
       config,
       name: config.name,
       methods: config.match.methods === undefined ? undefined : new Set(config.match.methods),
-      host: config.match.host?.toLowerCase(),
-      pattern: below && written === '*' ? [] : segments.map(compileSegment),
+      hosts: config.match.host?.map((host) => host.toLowerCase()),
+      pattern: written === '' ? [] : written.slice(1).split('/').map(compileSegment),
       below,
       allow: new Set(config.allow),
-      networks: config.require?.networks?.map(parseNetwork),
+      networks: config.require.networks?.map(parseNetwork),
     };
   });
 }
@@ -55,7 +54,7 @@ export function matchRoute(
   method: string,
 ): RouteMatch | undefined {
   for (const route of routes) {
-    if (route.host !== undefined && !coversHost(route.host, host)) continue;
+    if (route.hosts !== undefined && !route.hosts.some((pattern) => coversHost(pattern, host))) continue;
     if (!allowsMethod(route, method)) continue;
     const parameters = matchPath(route, segments);
     if (parameters !== undefined) return { route, parameters };

@@ -1,0 +1,50 @@
+import type { Certificate } from '../pki/certificate.ts';
+import { formatName } from '../pki/name.ts';
+import type { Reason } from '../policy/facts.ts';
+
+/**
+ * One decision, as one JSON line. `time` is ISO 8601 UTC with milliseconds; `serial` and `fingerprint` lower-case hex;
+ * `issuer` and `subject` RFC 4514 text. The path is recorded without its query: queries name patients.
+ */
+export interface AuditRecord {
+  readonly time: string;
+  readonly event: 'request' | 'connection' | 'revocation' | 'configuration' | 'start' | 'stop';
+  readonly result: 'permitted' | 'denied' | 'failed' | 'done';
+  readonly reason?: Reason;
+  /** The exact cause, for the operator. */
+  readonly detail?: string;
+  readonly request_id?: string;
+  readonly listener?: string;
+  readonly address?: string;
+  readonly serial?: string;
+  readonly issuer?: string;
+  readonly subject?: string;
+  readonly fingerprint?: string;
+  readonly role?: string;
+  readonly id?: string;
+  readonly route?: string;
+  readonly upstream?: string;
+  readonly method?: string;
+  readonly host?: string;
+  readonly path?: string;
+  readonly status?: number;
+  /** Octets of body sent to the client and received from it. */
+  readonly bytes_out?: number;
+  readonly bytes_in?: number;
+  readonly duration_ms?: number;
+  readonly tls?: string;
+  readonly resumed?: boolean;
+  /** Admitted although the certificate's status was unknown, for this reason. */
+  readonly degraded?: Reason;
+  readonly who?: string;
+}
+
+/** The fields of a record that a certificate fills. */
+export function certificateFields(certificate: Certificate): Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint'> {
+  return {
+    serial: certificate.serial,
+    issuer: formatName(certificate.issuer),
+    subject: formatName(certificate.subject),
+    fingerprint: certificate.sha256,
+  };
+}

@@ -1,0 +1,216 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Admission } from '../policy/facts.ts';
+import { formatName } from '../pki/name.ts';
+import type { Permit } from '../policy/authorize.ts';
+
+/** Names compared the way the laxest upstream does: CGI, WSGI and PHP read "X_Client.Role" as "X-Client-Role". */
+function canonical(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, '-');
+}
+
+// What the gateway itself says about the client, in our spelling or another proxy's; the client's own copies never pass.
+const RESERVED = new Set([
+  'client-cert', 'client-cert-chain', 'x-client-role', 'x-client-id', 'x-client-status', 'x-client-cert', 'x-request-id',
+  'x-forwarded-client-cert', 'forwarded', 'x-real-ip', 'true-client-ip', 'x-client-ip', 'x-cluster-client-ip',
+  'ssl-client-cert', 'ssl-client-verify', 'x-ssl-client-cert', 'x-ssl-client-verify', 'x-ssl-cert', 'x-arr-clientcert',
+  // These make an upstream serve another path or method than the one that was authorized.
+  'x-original-url', 'x-rewrite-url', 'x-http-method', 'x-http-method-override', 'x-method-override',
+]);
+const RESERVED_PREFIXES = ['x-forwarded-', 'x-client-', 'ssl-client-', 'x-ssl-client-'];
+
+// RFC 9110 section 7.6.1, and what older proxies treat alike. Transfer-Encoding is set again from the framing we parsed.
+const HOP_BY_HOP = new Set([
+  'connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer',
+  'transfer-encoding', 'upgrade', 'http2-settings', 'expect',
+]);
+
+// Dropping one of these because Connection names it would change what the message is.
+const NOT_FOR_CONNECTION = new Set(['host', 'content-length', 'transfer-encoding']);
+
+/** Whether a field is one that only the gateway may set. */
+export function isReserved(name: string): boolean {
+  const plain = canonical(name);
+  return RESERVED.has(plain) || RESERVED_PREFIXES.some((prefix) => plain.startsWith(prefix));
+}
+
+export type FieldCheck = { readonly kind: 'ok' } | { readonly kind: 'malformed'; readonly detail: string };
+
+const SINGLE = ['host', 'content-length', 'transfer-encoding'];
+const OK: FieldCheck = { kind: 'ok' };
+
+/**
+ * Judges the header section of a request as it was received (name, value, name, value…): whatever two parsers could read
+ * differently is malformed (RFC 9112 section 6.3, section 11.2). The parser has refused most of it before.
+ */
+export function checkFields(raw: readonly string[]): FieldCheck {
+  const seen = new Set<string>();
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = (raw[index] as string).toLowerCase();
+    const value = raw[index + 1] as string;
+    const framing = canonical(name);
+    if (framing !== name && (framing === 'content-length' || framing === 'transfer-encoding' || framing === 'host')) {
+      return { kind: 'malformed', detail: `a field named ${name} could be read as ${framing}` };
+    }
+    if (SINGLE.includes(name)) {
+      if (seen.has(name)) return { kind: 'malformed', detail: `more than one ${name} field` };
+      seen.add(name);
+    }
+    if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') return { kind: 'malformed', detail: 'a transfer coding other than chunked' };
+    if (name === 'content-length' && !/^[0-9]{1,15}$/.test(value)) return { kind: 'malformed', detail: 'Content-Length is not a number' };
+    // Folded lines and stray control characters.
+    // eslint-disable-next-line no-control-regex
+    if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(value)) return { kind: 'malformed', detail: `a control character in the field ${name}` };
+    if (name === 'connection') {
+      for (const option of options(value)) {
+        if (NOT_FOR_CONNECTION.has(option)) return { kind: 'malformed', detail: `Connection names ${option}` };
+      }
+    }
+  }
+  if (!seen.has('host')) return { kind: 'malformed', detail: 'no Host field' };
+  if (seen.has('transfer-encoding') && seen.has('content-length')) return { kind: 'malformed', detail: 'both Transfer-Encoding and Content-Length' };
+  return OK;
+}
+
+function options(value: string): string[] {
+  return value.split(',').map((option) => option.trim().toLowerCase());
+}
+
+/** What the gateway says about a request to the upstream. */
+export interface Injected {
+  readonly requestId: string;
+  readonly address: string;
+  readonly host: string;
+  readonly permit: Permit;
+}
+
+/**
+ * The header section for the upstream: the client's end-to-end fields without any reserved one, then ours. Connection-named
+ * fields go before ours are set, so that naming one of ours cannot remove it (CVE-2024-45410, CVE-2025-64484). Fields that
+ * come several times stay several.
+ */
+export function upstreamHeaders(raw: readonly string[], injected: Injected): IncomingHttpHeaders {
+  const named = connectionNamed(raw);
+  const out: Record<string, string | string[]> = Object.create(null);
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = (raw[index] as string).toLowerCase();
+    const value = raw[index + 1] as string;
+    if (name === 'transfer-encoding') out[name] = 'chunked';
+    if (HOP_BY_HOP.has(name) || named.has(name) || isReserved(name)) continue;
+    append(out, name, value);
+  }
+  const { permit } = injected;
+  out['x-request-id'] = injected.requestId;
+  out['x-forwarded-for'] = injected.address;
+  out['x-forwarded-proto'] = 'https';
+  out['x-forwarded-host'] = injected.host;
+  out['traceparent'] = traceparent(out['traceparent']);
+  if (permit.identity !== undefined) {
+    out['x-client-role'] = headerText(permit.identity.role);
+    out['x-client-id'] = headerText(permit.identity.id);
+  }
+  if (permit.certificate !== undefined) {
+    out['client-cert'] = byteSequence(permit.certificate.leaf.der);
+    addRequestedForms(out, permit);
+  }
+  if (permit.degraded !== undefined) out['x-client-status'] = 'degraded';
+  return out;
+}
+
+function addRequestedForms(out: Record<string, string | string[]>, permit: Permit): void {
+  const certificate = permit.certificate;
+  const asked = permit.route.config.forward;
+  if (certificate === undefined || asked === undefined) return;
+  // RFC 9440 section 2.3: the chain without the leaf; the anchor is known to whoever cares.
+  const chain = certificate.path.slice(1);
+  if (asked.client_cert_chain && chain.length > 0) out['client-cert-chain'] = chain.map((one) => byteSequence(one.der)).join(', ');
+  if (asked.xfcc) out['x-forwarded-client-cert'] = envoyForm(certificate);
+}
+
+function connectionNamed(raw: readonly string[]): ReadonlySet<string> {
+  const named = new Set<string>();
+  for (let index = 0; index < raw.length; index += 2) {
+    if ((raw[index] as string).length !== 10 || (raw[index] as string).toLowerCase() !== 'connection') continue;
+    for (const option of options(raw[index + 1] as string)) named.add(option);
+  }
+  return named;
+}
+
+function append(out: Record<string, string | string[]>, name: string, value: string): void {
+  const before = out[name];
+  // RFC 9113 section 8.2.3 and RFC 6265: several Cookie fields are one, joined by "; ".
+  if (before === undefined) out[name] = value;
+  else if (name === 'cookie') out[name] = `${String(before)}; ${value}`;
+  else out[name] = typeof before === 'string' ? [before, value] : [...before, value];
+}
+
+const byteSequences = new WeakMap<Uint8Array, string>();
+
+/** RFC 8941 byte sequence of a certificate's DER: computed once a certificate. */
+function byteSequence(der: Uint8Array): string {
+  let text = byteSequences.get(der);
+  if (text === undefined) {
+    text = `:${Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString('base64')}:`;
+    byteSequences.set(der, text);
+  }
+  return text;
+}
+
+/** Text for a field value: visible ASCII as it is, anything else (and "%") as percent-encoded UTF-8, so that two ids never look alike. */
+export function headerText(text: string): string {
+  return text.replace(/[^\u0020-\u0024\u0026-\u007e]/gu, (character) =>
+    [...Buffer.from(character)].map((octet) => `%${octet.toString(16).toUpperCase().padStart(2, '0')}`).join(''));
+}
+
+const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** W3C Trace Context: passed on when valid, started otherwise. */
+function traceparent(value: string | string[] | undefined): string {
+  if (typeof value === 'string' && TRACEPARENT.test(value)) return value;
+  return `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`;
+}
+
+function envoyForm(certificate: Extract<Admission, { kind: 'known' }>): string {
+  const { leaf } = certificate;
+  const parts = [`Hash=${leaf.sha256}`, `Subject="${quoted(formatName(leaf.subject))}"`];
+  for (const name of leaf.subjectAltNames) {
+    if (name.kind === 'uri') parts.push(`URI=${xfccValue(name.value)}`);
+    if (name.kind === 'dns') parts.push(`DNS=${xfccValue(name.value)}`);
+  }
+  return parts.join(';');
+}
+
+// Envoy quotes a value that holds a separator; an unquoted one would let a name start a new element.
+function xfccValue(value: string): string {
+  const text = headerText(value);
+  return /[,;="]/.test(text) ? `"${quoted(text)}"` : text;
+}
+
+function quoted(text: string): string {
+  return headerText(text).replace(/["\\]/g, (character) => `\\${character}`);
+}
+
+/** Response fields that end at the gateway, or that it sets itself. Alt-Svc would send clients around it. */
+const NOT_FOR_CLIENT = new Set([...HOP_BY_HOP, 'strict-transport-security', 'x-request-id', 'alt-svc']);
+
+export interface ResponseRules {
+  readonly requestId: string;
+  readonly hsts: string | undefined;
+  readonly phi: boolean;
+}
+
+/** The header section for the client as a flat list: the upstream's end-to-end fields, then ours. */
+export function clientHeaders(raw: readonly string[], rules: ResponseRules): string[] {
+  const named = connectionNamed(raw);
+  const out: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = (raw[index] as string).toLowerCase();
+    if (NOT_FOR_CLIENT.has(name) || (named.has(name) && name !== 'content-length')) continue;
+    if (rules.phi && (name === 'cache-control' || name === 'expires' || name === 'pragma' || name === 'age')) continue;
+    out.push(raw[index] as string, raw[index + 1] as string);
+  }
+  out.push('x-request-id', rules.requestId);
+  if (rules.phi) out.push('cache-control', 'no-store');
+  if (rules.hsts !== undefined) out.push('strict-transport-security', rules.hsts);
+  return out;
+}

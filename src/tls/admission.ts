@@ -1,0 +1,231 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Config } from '../config/schema.ts';
+import type { Realm } from '../config/snapshot.ts';
+import { identify } from '../identity/roles.ts';
+import { parseCertificate, type Certificate } from '../pki/certificate.ts';
+import { createPool, validatePath, withIntermediates, type CertificatePool } from '../pki/path.ts';
+import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
+import {
+  certificatesToCheck, combineStatuses, decideStatus, nextSource, type Statement, type Status,
+} from '../revocation/status.ts';
+import { currentEpoch, denyKey, isDenied, type DenyKey, type DenyTable } from '../store/deny-table.ts';
+
+/** What revocation knows on this thread: answers at once, or has to be asked. */
+export interface RevocationView {
+  crlStatement(certificate: Certificate, issuer: Certificate, now: number): Statement;
+  /** The answer at hand; undefined when the responder has to be asked. */
+  ocspStatement(certificate: Certificate, issuer: Certificate, now: number): Statement | undefined;
+  askOcsp(certificate: Certificate, issuer: Certificate): Promise<Statement>;
+}
+
+/** What a connection shows of its client. */
+export interface Peer {
+  /** DER of the leaf; undefined when none was sent. */
+  readonly leaf: Uint8Array | undefined;
+  /** Further certificates of a full handshake, as DER; read only when the path needs them. */
+  intermediates(): readonly Uint8Array[];
+}
+
+export interface AdmissionOffice {
+  /**
+   * Takes a peer's admission under the trust of a server name ('' is the default). Depends on the leaf's bytes and our own
+   * indexes alone, so that a resumed session is judged like a full handshake. A promise only when a responder must be asked.
+   */
+  admit(peer: Peer, name: string): Admission | Promise<Admission>;
+  /** Whether an admission still stands. */
+  stands(admission: Admission): boolean;
+  /** The certificates that refer to trust under a name: two names with the same trust are one. */
+  realmOf(name: string): string;
+}
+
+export interface AdmissionOptions {
+  readonly config: Config;
+  readonly realms: readonly Realm[];
+  readonly deny: DenyTable;
+  readonly revocation: RevocationView;
+  readonly now: () => number;
+}
+
+const LEAVES = 20_000;
+const LEARNT = 256;
+/** How soon an unknown status, or a refusal that may be lifted, is looked at again. */
+const RETRY_MS = 5_000;
+
+interface Leaf {
+  readonly certificate: Certificate;
+  readonly sha256: string;
+}
+
+/** Makes the admission office of one listener for one snapshot; a reload makes a new one. */
+export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffice {
+  const { config, deny, now } = options;
+  const leaves = new LRUCache<string, Leaf | Error>({ max: LEAVES });
+  const admissions = new LRUCache<string, KnownAdmission | RefusedAdmission>({ max: LEAVES });
+  const pools = new Map<string, CertificatePool>();
+  const learnt = new Map<string, Set<string>>();
+  for (const realm of options.realms) {
+    pools.set(realm.name, createPool(realm.anchors.map(parseCertificate), realm.intermediates.map(parseCertificate)));
+  }
+  const realmOf = (name: string): string => (pools.has(name) ? name : '');
+
+  function admit(peer: Peer, name: string): Admission | Promise<Admission> {
+    if (peer.leaf === undefined) return { kind: 'anonymous' };
+    const realm = realmOf(name);
+    const sha256 = createHash('sha256').update(peer.leaf).digest('hex');
+    const key = `${sha256} ${realm}`;
+    const known = admissions.get(key);
+    if (known !== undefined && stands(known)) return known;
+    const epoch = currentEpoch(deny);
+    const leaf = readLeaf(sha256, peer.leaf);
+    if (leaf instanceof Error) return refuse('bad_request', leaf.message, epoch, Infinity);
+    const keep = (admission: KnownAdmission | RefusedAdmission): Admission => {
+      admissions.set(key, admission);
+      return admission;
+    };
+    const judged = judgePath(leaf.certificate, peer, realm, epoch);
+    if (judged.kind === 'refused') return keep(judged);
+    const admission = judgeStatus(judged.path, judged.validUntil, epoch);
+    return admission instanceof Promise ? admission.then(keep) : keep(admission);
+  }
+
+  function readLeaf(sha256: string, der: Uint8Array): Leaf | Error {
+    let leaf = leaves.get(sha256);
+    if (leaf === undefined) {
+      try {
+        // Copied: what the TLS layer hands out is a view into a larger buffer.
+        leaf = { certificate: parseCertificate(Uint8Array.from(der)), sha256 };
+      } catch (error) {
+        leaf = error as Error;
+      }
+      leaves.set(sha256, leaf);
+    }
+    return leaf;
+  }
+
+  function judgePath(leaf: Certificate, peer: Peer, realm: string, epoch: number) {
+    const at = now();
+    const pathOptions = { now: at, skew: 0, purpose: 'client' } as const;
+    const pool = pools.get(realm) as CertificatePool;
+    let result = validatePath(leaf, pool, pathOptions);
+    if (result.kind === 'invalid') {
+      const brought = parseAll(peer.intermediates());
+      if (brought.length > 0) {
+        const wider = withIntermediates(pool, brought);
+        result = validatePath(leaf, wider, pathOptions);
+        if (result.kind === 'valid') learn(realm, result.path.slice(1, -1));
+      }
+    }
+    if (result.kind === 'invalid') return { ...refuse(result.reason, result.detail, epoch, at + RETRY_MS), leaf };
+    return { kind: 'path', path: result.path, validUntil: result.validUntil } as const;
+  }
+
+  // Only what has just validated to an anchor is kept: a resumption on another connection brings no intermediates (RFC 8446 section 4.6.1).
+  function learn(realm: string, certificates: readonly Certificate[]): void {
+    const known = learnt.get(realm) ?? new Set<string>();
+    learnt.set(realm, known);
+    const fresh = certificates.filter((certificate) => !known.has(certificate.sha256));
+    if (fresh.length === 0 || known.size >= LEARNT) return;
+    for (const certificate of fresh) known.add(certificate.sha256);
+    pools.set(realm, withIntermediates(pools.get(realm) as CertificatePool, fresh));
+  }
+
+  function judgeStatus(path: readonly Certificate[], validUntil: number, epoch: number): KnownAdmission | RefusedAdmission | Promise<KnownAdmission | RefusedAdmission> {
+    const denied = deniedCertificate(deny, path);
+    if (denied !== undefined) {
+      return { ...refuse('revoked_denylist', `${denied} is on the deny list`, epoch, Infinity), leaf: path[0] as Certificate, path };
+    }
+    const questions = certificatesToCheck(path, config.revocation.check);
+    const first = collect(questions, new Map());
+    if (first.missing.length === 0) return conclude(path, first.statements, validUntil, epoch);
+    return Promise.all(first.missing.map(async (question) =>
+      [question.certificate.sha256, await options.revocation.askOcsp(question.certificate, question.issuer)] as const))
+      .then((answers) => conclude(path, collect(questions, new Map(answers)).statements, validUntil, epoch));
+  }
+
+  type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
+
+  function collect(questions: readonly Question[], answers: ReadonlyMap<string, Statement>) {
+    const at = now();
+    const missing: Question[] = [];
+    const statements = questions.map((question) => {
+      const { certificate, issuer } = question;
+      const said: Statement[] = [];
+      for (let source = nextSource(config.revocation.sources, said); source !== undefined; source = nextSource(config.revocation.sources, said)) {
+        const statement = source === 'crl'
+          ? options.revocation.crlStatement(certificate, issuer, at)
+          : answers.get(certificate.sha256) ?? options.revocation.ocspStatement(certificate, issuer, at);
+        if (statement === undefined) {
+          missing.push(question);
+          break;
+        }
+        said.push(statement);
+      }
+      return said;
+    });
+    return { statements, missing };
+  }
+
+  function conclude(path: readonly Certificate[], statements: readonly (readonly Statement[])[], validUntil: number, epoch: number): KnownAdmission | RefusedAdmission {
+    const leaf = path[0] as Certificate;
+    const all = statements.flat();
+    const status: Status = combineStatuses(statements.map((said) => decideStatus(said)));
+    if (status.kind === 'revoked') {
+      const reason = status.source === 'crl' ? 'revoked_crl' : status.source === 'ocsp' ? 'revoked_ocsp' : 'revoked_denylist';
+      return { ...refuse(reason, status.detail, epoch, now() + RETRY_MS), leaf, path, statements: all };
+    }
+    const { identity } = identify(path, config.roles);
+    return {
+      kind: 'known', leaf, path, status, statements: all, epoch,
+      ...(identity === undefined ? {} : { identity }),
+      validUntil: Math.min(validUntil, status.kind === 'good' ? status.validUntil : now() + RETRY_MS),
+    };
+  }
+
+  function stands(admission: Admission): boolean {
+    return admission.kind === 'anonymous' || (admission.epoch === currentEpoch(deny) && now() < admission.validUntil);
+  }
+
+  return { admit, stands, realmOf };
+}
+
+function refuse(reason: RefusedAdmission['reason'], detail: string, epoch: number, validUntil: number): RefusedAdmission {
+  return { kind: 'refused', reason, detail, epoch, validUntil };
+}
+
+function parseAll(ders: readonly Uint8Array[]): Certificate[] {
+  return ders.flatMap((der) => {
+    try {
+      return [parseCertificate(Uint8Array.from(der))];
+    } catch {
+      // A stranger's garbage among the intermediates helps nobody to a path.
+      return [];
+    }
+  });
+}
+
+const keysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();
+
+/** What of a path is on the deny list, in words; every certificate of the path counts, the anchor included. */
+function deniedCertificate(deny: DenyTable, path: readonly Certificate[]): string | undefined {
+  for (const certificate of path) {
+    let keys = keysByCertificate.get(certificate);
+    if (keys === undefined) {
+      keys = certificateDenyKeys(certificate);
+      keysByCertificate.set(certificate, keys);
+    }
+    if (keys.some((key) => isDenied(deny, key))) return `the certificate with serial ${certificate.serial}`;
+  }
+  return undefined;
+}
+
+/** The keys under which a certificate can be denied: itself, its serial and issuer, its key, its issuer. */
+function certificateDenyKeys(certificate: Certificate): readonly DenyKey[] {
+  const issuer = certificate.issuer.normalized;
+  return [
+    denyKey('fingerprint', certificate.sha256),
+    denyKey('serial', `${certificate.serial} ${issuer}`),
+    denyKey('key', certificate.spkiSha256),
+    denyKey('issuer', issuer),
+  ];
+}

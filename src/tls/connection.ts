@@ -1,0 +1,67 @@
+import type { TLSSocket } from 'node:tls';
+import type { X509Certificate } from 'node:crypto';
+import { unmapped } from '../policy/routes.ts';
+import type { Admission } from '../policy/facts.ts';
+import type { AdmissionOffice, Peer } from './admission.ts';
+
+/** One TLS connection of a client, from the end of its handshake to its close. */
+export interface Connection {
+  readonly socket: TLSSocket;
+  readonly listener: string;
+  readonly address: string;
+  /** Lower-case server name of the handshake; undefined without SNI, and on a resumed TLS 1.2 session, which shows none. */
+  readonly serverName: string | undefined;
+  readonly tls: string;
+  readonly resumed: boolean;
+  readonly peer: Peer;
+  /** Admissions by realm: a connection without SNI may serve names of several. */
+  readonly admissions: Map<string, Admission>;
+}
+
+/** Wraps a socket whose handshake has ended. */
+export function openConnection(socket: TLSSocket, listener: string): Connection {
+  // No leaf, no identity: what the socket says of `authorized` is not looked at, it has been true without a certificate.
+  const leaf = socket.getPeerX509Certificate();
+  return {
+    socket,
+    listener,
+    address: unmapped(socket.remoteAddress ?? ''),
+    serverName: typeof socket.servername === 'string' && socket.servername !== '' ? socket.servername.toLowerCase() : undefined,
+    tls: socket.getProtocol() ?? 'unknown',
+    resumed: socket.isSessionReused(),
+    peer: { leaf: leaf?.raw, intermediates: () => chainAbove(leaf) },
+    admissions: new Map(),
+  };
+}
+
+/** A hostile chain may be long: more than this is not a path. */
+const MOST_INTERMEDIATES = 10;
+
+function chainAbove(leaf: X509Certificate | undefined): readonly Uint8Array[] {
+  const ders: Uint8Array[] = [];
+  for (let next = leaf?.issuerCertificate; next !== undefined && ders.length < MOST_INTERMEDIATES; next = next.issuerCertificate) {
+    if (ders.some((der) => Buffer.compare(der, next?.raw as Uint8Array) === 0)) break;
+    ders.push(next.raw);
+  }
+  return ders;
+}
+
+/**
+ * The admission of a connection under a name, taken again when it no longer stands: the epoch has moved, or its time is up.
+ * A promise only when a responder must be asked.
+ */
+export function currentAdmission(connection: Connection, office: AdmissionOffice, name: string): Admission | Promise<Admission> {
+  const realm = office.realmOf(name);
+  const held = connection.admissions.get(realm);
+  if (held !== undefined && office.stands(held)) return held;
+  const taken = office.admit(connection.peer, name);
+  if (!(taken instanceof Promise)) {
+    connection.admissions.set(realm, taken);
+    return taken;
+  }
+  return taken.then((admission) => {
+    connection.admissions.set(realm, admission);
+    // A revocation may have come while the responder was asked: then the answer is older than what we know by now.
+    return admission.kind === 'anonymous' || office.stands(admission) ? admission : office.admit(connection.peer, name);
+  });
+}
