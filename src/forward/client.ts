@@ -1,0 +1,29 @@
+import type { Socket } from 'node:net';
+import type { HttpsListenerConfig } from '../config/schema.ts';
+import type { Admission } from '../policy/facts.ts';
+import type { Policy } from '../policy/authorize.ts';
+import type { Upstream } from './upstream/pool.ts';
+
+/** Who is on the other end of a connection, as a protocol sees it. */
+export interface Client {
+  readonly listener: string;
+  readonly address: string;
+  readonly tls: string;
+  readonly resumed: boolean;
+  /** Whether a request on this connection may name this host. */
+  directed(host: string): boolean;
+  /** The standing admission under a host's trust; a promise only when a responder must be asked. */
+  admission(host: string): Admission | Promise<Admission>;
+}
+
+/** What serves a request: one snapshot's worth, read once a request so that a reload never splits one. */
+export interface Service {
+  readonly listener: HttpsListenerConfig;
+  /** Value of Strict-Transport-Security; undefined when switched off. */
+  readonly hsts: string | undefined;
+  readonly policy: Policy;
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+}
+
+/** Finds the client of a socket; undefined once it is gone. */
+export type ClientOf = (socket: Socket) => Client | undefined;

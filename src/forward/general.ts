@@ -1,0 +1,126 @@
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import httpProxy from 'http-proxy';
+import type { Permit } from '../policy/authorize.ts';
+import type { Upstream } from './upstream/pool.ts';
+
+/** What came of asking the upstream. */
+export type Answer =
+  | { readonly kind: 'answer'; readonly message: IncomingMessage }
+  | { readonly kind: 'failed'; readonly code: 'upstream_unavailable' | 'upstream_timeout'; readonly detail: string }
+  | { readonly kind: 'client_left' };
+
+/** A permitted request on its way. `request.headers` already is the header section for the upstream. */
+export interface Forwarding {
+  readonly permit: Permit;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly upstream: Upstream;
+}
+
+/** Forwards permitted requests; only `authorize` can make what it takes. */
+export interface GeneralForwarder {
+  forward(forwarding: Forwarding): Promise<Answer>;
+  /** Ends the upstream side of a request: its body was too large, or its client is gone. */
+  cancel(request: IncomingMessage): void;
+}
+
+interface Exchange {
+  readonly settle: (answer: Answer) => void;
+  readonly deadline: number;
+  upstreamRequest?: ClientRequest;
+  timedOut: boolean;
+}
+
+/** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
+const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/** The forwarder of every shape of HTTP/1.1 message, on `http-proxy`. */
+export function createGeneralForwarder(): GeneralForwarder {
+  const exchanges = new WeakMap<IncomingMessage, Exchange>();
+  const proxy = httpProxy.createProxyServer({});
+  removeLengthPass(proxy);
+  proxy.on('proxyReq', (upstreamRequest, request) => {
+    const exchange = exchanges.get(request);
+    if (exchange === undefined) return;
+    exchange.upstreamRequest = upstreamRequest;
+    upstreamRequest.setTimeout(exchange.deadline, () => {
+      exchange.timedOut = true;
+      upstreamRequest.destroy(new Error('no answer in time'));
+    });
+  });
+  proxy.on('proxyRes', (message, request) => {
+    // After its head an answer may stand still for as long as the pool's idle time allows.
+    exchanges.get(request)?.settle({ kind: 'answer', message });
+  });
+  proxy.on('econnreset', (_error, request) => exchanges.get(request)?.settle({ kind: 'client_left' }));
+
+  function attempt(forwarding: Forwarding, settle: (answer: Answer) => void, again: boolean): void {
+    const { request, response, upstream } = forwarding;
+    const endpoint = upstream.next();
+    const exchange: Exchange = { settle, deadline: upstream.config.timeouts.response, timedOut: false };
+    exchanges.set(request, exchange);
+    proxy.web(request, response, {
+      target: endpoint.url,
+      agent: endpoint.agent,
+      secure: true,
+      selfHandleResponse: true,
+      connectTimeout: upstream.config.timeouts.connect,
+      ssl: exactPath(request.url as string),
+    }, (error) => {
+      const sent = exchange.upstreamRequest;
+      if (again && sent?.reusedSocket === true && !exchange.timedOut && repeatable(request)) {
+        return attempt(forwarding, settle, false);
+      }
+      settle(failure(error as NodeJS.ErrnoException, exchange.timedOut));
+    });
+  }
+
+  return {
+    forward: (forwarding) => new Promise((resolve) => {
+      forwarding.response.once('close', () => {
+        if (!forwarding.response.writableFinished) resolve({ kind: 'client_left' });
+      });
+      attempt(forwarding, resolve, true);
+    }),
+    cancel(request) {
+      exchanges.get(request)?.upstreamRequest?.destroy();
+    },
+  };
+}
+
+function repeatable(request: IncomingMessage): boolean {
+  return REPEATABLE.has(request.method as string)
+    && request.headers['content-length'] === undefined
+    && request.headers['transfer-encoding'] === undefined;
+}
+
+/**
+ * The `deleteLength` pass turns a chunked DELETE into `content-length: 0` followed by the raw body, which the upstream
+ * reads as a second request. The pass list is private in the types, and this is the only way to be rid of it.
+ */
+function removeLengthPass(proxy: object): void {
+  const passes = (proxy as { webPasses: { name: string }[] }).webPasses;
+  const index = passes.findIndex((pass) => pass.name === 'deleteLength');
+  if (index === -1) throw new Error('http-proxy has no deleteLength pass any more: check what replaced it');
+  passes.splice(index, 1);
+}
+
+/**
+ * http-proxy sends a path that it has parsed and put together again, dot segments resolved. The path that was matched
+ * is the one that must leave, byte for byte, so what http-proxy computes is not taken: an object that keeps its path.
+ */
+function exactPath(path: string): object {
+  return {
+    get path() {
+      return path;
+    },
+    set path(_rewritten: string) {
+      // why: http-proxy assigns its own reading here.
+    },
+  };
+}
+
+function failure(error: NodeJS.ErrnoException, timedOut: boolean): Answer {
+  const code = timedOut || error.code === 'ECONNECT_TIMEOUT' ? 'upstream_timeout' : 'upstream_unavailable';
+  return { kind: 'failed', code, detail: `${error.code ?? error.name}: ${error.message}` };
+}

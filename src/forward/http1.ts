@@ -1,0 +1,360 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, ServerResponse, type IncomingMessage, type Server } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { certificateFields, type AuditRecord } from '../audit/record.ts';
+import type { AuditWriter } from '../audit/writer.ts';
+import type { Admission, Reason, RequestFacts } from '../policy/facts.ts';
+import { authorize, type Denial, type Permit } from '../policy/authorize.ts';
+import { parseHost, type Host } from '../policy/host.ts';
+import { parseTarget } from '../policy/target.ts';
+import type { Client, ClientOf, Service } from './client.ts';
+import type { GeneralForwarder } from './general.ts';
+import { checkFields, clientHeaders, upstreamHeaders } from './headers.ts';
+import { problemStatus, rawProblem, sendProblem, type ProblemCode } from './problem.ts';
+import { relayAnswer } from './relay.ts';
+import { forwardUpgrade } from './upgrade.ts';
+
+/** What a request came to, for the metrics. */
+export interface Outcome {
+  readonly route: string;
+  readonly role: string;
+  readonly status: number;
+  readonly seconds: number;
+}
+
+export interface Http1Options {
+  readonly service: () => Service;
+  readonly clientOf: ClientOf;
+  readonly forwarder: GeneralForwarder;
+  readonly audit: AuditWriter;
+  readonly now: () => number;
+  readonly observe: (outcome: Outcome) => void;
+  /** True while the gateway drains: connections end with their current answer. */
+  readonly draining: () => boolean;
+}
+
+/** One request on its way through the gateway. */
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly id: string;
+  readonly started: number;
+  readonly service: Service;
+  readonly client: Client;
+  admission: Admission;
+  decision: Permit | Denial | undefined;
+  bytesIn: number;
+}
+
+/**
+ * The HTTP/1.1 protocol of one listener on one thread: `emit('connection', socket)` gives it an admitted connection. Each
+ * request is decided by `authorize`, forwarded, and answered together with its record.
+ */
+export function createHttp1(options: Http1Options): Server {
+  const { limits } = options.service().listener;
+  const server = createServer({
+    maxHeaderSize: limits.header_size,
+    insecureHTTPParser: false,
+    // We answer these ourselves, with a record.
+    requireHostHeader: false,
+    headersTimeout: limits.header_time,
+    requestTimeout: limits.request_time,
+    keepAliveTimeout: limits.idle_time,
+    connectionsCheckingInterval: 1_000,
+    // An upgrade to anything but a WebSocket is not taken: h2c would carry requests past the policy.
+    shouldUpgradeCallback: (request) => isWebSocket(request),
+  });
+  server.on('request', (request, response) => void serve(request, response));
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => void serve(request, response));
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => void serve(request, response, 'an expectation other than 100-continue'));
+  server.on('connect', (request: IncomingMessage, socket: Duplex) => {
+    refuseRaw(request.socket, socket, 'bad_request', 'CONNECT is not served', request);
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => void serveUpgrade(request, socket as Socket, head));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    const code = clientErrorCode(error);
+    refuseRaw(socket as Socket, socket, code, `${error.code ?? ''} ${error.message}`.trim());
+  });
+  // A server that never listens itself starts its header and request clocks at this event.
+  server.emit('listening');
+
+  async function serve(request: IncomingMessage, response: ServerResponse, fault?: string): Promise<void> {
+    const exchange = open(request, response);
+    if (exchange === undefined) return void request.socket.destroy();
+    try {
+      await decide(exchange, fault);
+      if (exchange.decision?.kind === 'permit') await forward(exchange, exchange.decision);
+      else await deny(exchange, exchange.decision as Denial);
+    } catch (error) {
+      // A fault of ours must end the one request, closed, and be on record.
+      await fail(exchange, 'overloaded', 'overloaded', `internal error: ${(error as Error).stack ?? String(error)}`);
+    }
+  }
+
+  function open(request: IncomingMessage, response: ServerResponse): Exchange | undefined {
+    const client = options.clientOf(request.socket);
+    if (client === undefined) return undefined;
+    return {
+      request, response, client, id: randomUUID(), started: performance.now(), service: options.service(),
+      admission: { kind: 'anonymous' }, decision: undefined, bytesIn: 0,
+    };
+  }
+
+  async function decide(exchange: Exchange, fault?: string): Promise<void> {
+    const { request, client, service } = exchange;
+    const host = requestHost(request);
+    const admission = client.admission(host.kind === 'host' ? host.name : '');
+    exchange.admission = admission instanceof Promise ? await admission : admission;
+    const facts: RequestFacts = {
+      method: request.method as string,
+      target: fault === undefined ? requestTarget(request) : { kind: 'malformed', detail: fault },
+      host,
+      directed: host.kind === 'host' && client.directed(host.name),
+      clientAuth: service.listener.client_auth.mode,
+      admission: exchange.admission,
+      address: client.address,
+      preflight: preflightMethod(request),
+    };
+    exchange.decision = authorize(service.policy, facts, options.now());
+  }
+
+  async function deny(exchange: Exchange, denial: Denial): Promise<void> {
+    await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
+  }
+
+  function fail(exchange: Exchange, code: ProblemCode, reason: Reason, detail: string): Promise<void> {
+    return refuse(exchange, code, { result: 'failed', reason, detail });
+  }
+
+  type Verdict = Pick<AuditRecord, 'result' | 'reason' | 'detail'>;
+
+  /** Answers with a problem after its record; when even the record fails, the answer still tells nothing and grants nothing. */
+  async function refuse(exchange: Exchange, code: ProblemCode, verdict: Verdict): Promise<void> {
+    const { request, response } = exchange;
+    const status = problemStatus(code);
+    await record(exchange, { ...verdict, status }).catch(() => undefined);
+    observe(exchange, status);
+    if (response.headersSent || response.destroyed) return void response.destroy();
+    const unread = !request.complete;
+    const close = unread || code === 'certificate_rejected' || options.draining();
+    if (unread) return linger(exchange, code);
+    sendProblem(response, code, exchange.id, exchange.service.hsts, close);
+  }
+
+  /**
+   * Answers a request whose body is still coming: the whole answer first, then reading on for a moment, then the end. Closing
+   * at once would reset the connection under the answer.
+   */
+  function linger({ request, response, id, service }: Exchange, code: ProblemCode): void {
+    const end = response.end.bind(response);
+    const timer = setTimeout(() => void end(), LINGER_MS);
+    response.end = ((body?: string) => {
+      if (body !== undefined) response.write(body);
+      return response;
+    }) as typeof response.end;
+    sendProblem(response, code, id, service.hsts, true);
+    let left = LINGER_BYTES;
+    request.on('data', (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) void end();
+    });
+    request.on('close', () => {
+      clearTimeout(timer);
+      void end();
+    });
+    request.resume();
+  }
+
+  async function forward(exchange: Exchange, permit: Permit): Promise<void> {
+    const { request, response, service } = exchange;
+    const upstream = service.upstreams.get(permit.route.config.upstream);
+    if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
+    if (options.audit.failure() !== undefined) return fail(exchange, 'overloaded', 'audit_unavailable', 'the audit directory cannot be written');
+    const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
+    if (Number(request.headers['content-length'] ?? 0) > limit) return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    const raw = request.rawHeaders;
+    if (expectsContinue(request)) response.writeContinue();
+    request.headers = upstreamHeaders(raw, {
+      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit,
+    });
+    const tooLarge = countBody(exchange, limit);
+    const asked = options.forwarder.forward({ permit, request, response, upstream });
+    const answer = await Promise.race([asked, tooLarge]);
+    switch (answer.kind) {
+      case 'too_large':
+        request.unpipe();
+        options.forwarder.cancel(request);
+        return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+      case 'failed':
+        return fail(exchange, answer.code, answer.code, answer.detail);
+      case 'client_left':
+        return gone(exchange, 'the client left before the answer', 499);
+      case 'answer':
+        return relay(exchange, permit, answer.message);
+    }
+  }
+
+  async function relay(exchange: Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
+    const { response, service } = exchange;
+    const status = message.statusCode as number;
+    const head = clientHeaders(message.rawHeaders, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    // An upstream that answers before it has read the body leaves octets behind that must not be read as a request.
+    if (options.draining() || !exchange.request.complete) head.push('connection', 'close');
+    response.writeHead(status, head);
+    const end = await relayAnswer(message, response, (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }));
+    if (end.kind === 'complete') return observe(exchange, status);
+    if (end.kind === 'record_lost') return gone(exchange, 'the record could not be written', status, 'audit_unavailable');
+    options.forwarder.cancel(exchange.request);
+    if (end.kind === 'upstream_died') return gone(exchange, 'the upstream died within its answer', status, 'upstream_unavailable');
+    return gone(exchange, 'the client left within the answer', status);
+  }
+
+  /** Records a request that got no whole answer. */
+  async function gone(exchange: Exchange, detail: string, status: number, reason?: Reason): Promise<void> {
+    await record(exchange, { result: 'failed', status, detail, ...(reason === undefined ? {} : { reason }) }).catch(() => undefined);
+    observe(exchange, status);
+  }
+
+  async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.on('finish', () => socket.end());
+    const exchange = open(request, response);
+    if (exchange === undefined) return void socket.destroy();
+    try {
+      await decide(exchange);
+      const { decision } = exchange;
+      if (decision?.kind !== 'permit') return await deny(exchange, decision as Denial);
+      await upgrade(exchange, decision, socket, head);
+    } catch (error) {
+      await fail(exchange, 'overloaded', 'overloaded', `internal error: ${(error as Error).stack ?? String(error)}`);
+    }
+  }
+
+  async function upgrade(exchange: Exchange, permit: Permit, socket: Socket, head: Buffer): Promise<void> {
+    const { request, response, service } = exchange;
+    const upstream = service.upstreams.get(permit.route.config.upstream);
+    if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
+    const headers = upstreamHeaders(request.rawHeaders, {
+      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit,
+    });
+    const answer = await forwardUpgrade({ permit, request, headers, upstream });
+    if (answer.kind === 'failed') return fail(exchange, answer.code, answer.code, answer.detail);
+    if (answer.kind === 'answer') return relay(exchange, permit, answer.message);
+    try {
+      await record(exchange, { result: 'permitted', status: 101 });
+    } catch {
+      answer.abandon();
+      return void socket.destroy();
+    }
+    observe(exchange, 101);
+    response.detachSocket(socket);
+    answer.join(socket, head, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+  }
+
+  function record(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>): Promise<void> {
+    const { request, client, admission, decision } = exchange;
+    const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
+    const identity = admission.kind === 'known' ? admission.identity : undefined;
+    const host = requestHost(request);
+    const target = parseTarget(request.url as string);
+    return options.audit.append({
+      time: new Date(options.now()).toISOString(),
+      event: 'request',
+      ...fields,
+      request_id: exchange.id,
+      listener: client.listener,
+      address: client.address,
+      ...(leaf === undefined ? {} : certificateFields(leaf)),
+      ...(identity ?? {}),
+      ...(decision?.route === undefined ? {} : { route: decision.route.name }),
+      ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
+      ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),
+      method: request.method as string,
+      ...(host.kind === 'host' ? { host: host.name } : {}),
+      path: target.kind === 'target' ? target.path : (request.url as string).split('?')[0]?.slice(0, 1024) ?? '',
+      bytes_in: exchange.bytesIn,
+      duration_ms: Math.round((performance.now() - exchange.started) * 1000) / 1000,
+      tls: client.tls,
+      resumed: client.resumed,
+    });
+  }
+
+  function observe(exchange: Exchange, status: number): void {
+    const { admission, decision } = exchange;
+    options.observe({
+      route: decision?.route?.name ?? 'none',
+      role: admission.kind === 'known' ? admission.identity?.role ?? 'none' : 'none',
+      status,
+      seconds: (performance.now() - exchange.started) / 1000,
+    });
+  }
+
+  /** Answers on a connection on which no request could be read, and ends it. */
+  function refuseRaw(transport: Socket, socket: Duplex, code: ProblemCode, detail: string, request?: IncomingMessage): void {
+    const client = options.clientOf(transport);
+    const id = randomUUID();
+    const { hsts } = options.service();
+    const written = options.audit.append({
+      time: new Date(options.now()).toISOString(), event: 'request', result: 'denied', reason: 'bad_request', detail,
+      request_id: id, status: problemStatus(code),
+      ...(client === undefined ? {} : { listener: client.listener, address: client.address, tls: client.tls, resumed: client.resumed }),
+      ...(request === undefined ? {} : { method: request.method as string }),
+    });
+    const answer = (): void => {
+      options.observe({ route: 'none', role: 'none', status: problemStatus(code), seconds: 0 });
+      if (socket.writable) socket.end(rawProblem(code, id, hsts));
+      setTimeout(() => socket.destroy(), LINGER_MS).unref();
+    };
+    written.then(answer, answer);
+  }
+
+  return server;
+}
+
+const LINGER_MS = 2_000;
+const LINGER_BYTES = 1 << 20;
+
+function requestHost(request: IncomingMessage): Host {
+  const { host } = request.headers;
+  return typeof host === 'string' ? parseHost(host) : { kind: 'malformed', detail: 'no Host field' };
+}
+
+function requestTarget(request: IncomingMessage): RequestFacts['target'] {
+  const fields = checkFields(request.rawHeaders);
+  return fields.kind === 'malformed' ? fields : parseTarget(request.url as string);
+}
+
+function preflightMethod(request: IncomingMessage): string | undefined {
+  if (request.method !== 'OPTIONS' || request.headers.origin === undefined) return undefined;
+  return request.headers['access-control-request-method'];
+}
+
+function expectsContinue(request: IncomingMessage): boolean {
+  return request.headers.expect !== undefined;
+}
+
+function isWebSocket(request: IncomingMessage): boolean {
+  return request.method === 'GET' && request.headers.upgrade?.toLowerCase() === 'websocket';
+}
+
+/** Counts a body as it passes; resolves when it grows over the limit. */
+function countBody(exchange: Exchange, limit: number): Promise<{ kind: 'too_large' }> {
+  return new Promise((resolve) => {
+    exchange.request.on('data', (chunk: Buffer) => {
+      exchange.bytesIn += chunk.length;
+      if (exchange.bytesIn > limit) resolve({ kind: 'too_large' });
+    });
+    // Not before someone reads: a listener for data would otherwise start the flow.
+    exchange.request.pause();
+  });
+}
+
+function clientErrorCode(error: NodeJS.ErrnoException): ProblemCode {
+  if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers_too_large';
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'request_timeout';
+  return 'bad_request';
+}

@@ -1,0 +1,54 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+export type RelayEnd =
+  | { readonly kind: 'complete'; readonly bytes: number }
+  | { readonly kind: 'upstream_died' | 'client_left' | 'record_lost'; readonly bytes: number };
+
+/**
+ * Passes an upstream's answer on under back-pressure and holds its end back until `commit` has put the record on file: of
+ * a body of known length the last octets, of any other the end mark, of an answer without body everything. A client that
+ * holds a complete answer therefore knows that its record exists. The head must have been set, not written.
+ */
+export function relayAnswer(answer: IncomingMessage, response: ServerResponse, commit: (bytes: number) => Promise<void>): Promise<RelayEnd> {
+  return new Promise((resolve) => {
+    const length = answer.headers['content-length'];
+    const expected = length === undefined ? Infinity : Number(length);
+    let bytes = 0;
+    let held: Buffer | undefined;
+    let ended = false;
+
+    const finish = (end: RelayEnd): void => {
+      if (ended) return;
+      ended = true;
+      if (end.kind === 'complete') return resolve(end);
+      // Never a clean end: a cut answer must not look like a whole one.
+      response.destroy();
+      answer.destroy();
+      resolve(end);
+    };
+    answer.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes >= expected) held = chunk;
+      else if (!response.write(chunk)) answer.pause();
+    });
+    response.on('drain', () => answer.resume());
+    response.on('close', () => finish({ kind: 'client_left', bytes }));
+    answer.on('error', () => finish({ kind: 'upstream_died', bytes }));
+    answer.on('close', () => {
+      if (!answer.complete) finish({ kind: 'upstream_died', bytes });
+    });
+    answer.on('end', () => {
+      if (!answer.complete || ended) return finish({ kind: 'upstream_died', bytes });
+      commit(bytes).then(() => {
+        if (Object.keys(answer.trailers).length > 0) response.addTrailers(answer.trailers as Record<string, string>);
+        if (held === undefined) response.end();
+        else response.end(held);
+        finish({ kind: 'complete', bytes });
+      }, () => finish({ kind: 'record_lost', bytes }));
+    });
+    // Streams without a known length may wait long for their first octet; the client should see the head before.
+    if (expected === Infinity) setImmediate(() => {
+      if (bytes === 0 && !ended && !answer.readableEnded) response.flushHeaders();
+    });
+  });
+}
