@@ -1,0 +1,282 @@
+import { createHash } from 'node:crypto';
+import { Certificate as DecodedCertificate } from 'pkijs';
+import { bitStringOctets, checkDer, decodeOid, decodeSerial, decodeTime, DerCursor, malformed, readSingle, sameBytes, TAG } from './der.ts';
+import {
+  EXTENSION,
+  parseAuthorityKeyIdentifier,
+  parseBasicConstraints,
+  parseCertificatePolicies,
+  parseDistributionPoints,
+  parseExtendedKeyUsage,
+  parseInformationAccess,
+  parseInhibitAnyPolicy,
+  parseKeyIdentifier,
+  parseKeyUsage,
+  parseNameConstraints,
+  parsePolicyConstraints,
+  parsePolicyMappings,
+  parseSubjectAltName,
+  refuseDuplicates,
+} from './extensions.ts';
+import type {
+  AuthorityKeyIdentifier,
+  BasicConstraints,
+  DistributionPoint,
+  Extension,
+  InformationAccess,
+  KeyUsage,
+  NameConstraints,
+  PolicyConstraints,
+  PolicyMapping,
+} from './extensions.ts';
+import type { GeneralName } from './general-name.ts';
+import { parseName, sameName } from './name.ts';
+import type { Name } from './name.ts';
+
+export { PkiError } from './der.ts';
+export type { AuthorityKeyIdentifier, BasicConstraints, DistributionPoint, Extension, KeyUsage, NameConstraints } from './extensions.ts';
+export type { GeneralName } from './general-name.ts';
+
+export interface AlgorithmIdentifier {
+  readonly oid: string;
+  /** DER of the parameters; absent where there are none. */
+  readonly parameters?: Uint8Array;
+  readonly der: Uint8Array;
+}
+
+/** An X.509 certificate, read once. Byte fields are views of `der`; times are milliseconds since the epoch. */
+export interface Certificate {
+  readonly der: Uint8Array;
+  /** Of the whole certificate, lowercase hex. */
+  readonly sha256: string;
+  /** Lowercase hex without leading zero octets; a negative one starts with `-`. */
+  readonly serial: string;
+  readonly version: 1 | 2 | 3;
+  readonly issuer: Name;
+  readonly subject: Name;
+  readonly selfIssued: boolean;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** SubjectPublicKeyInfo. */
+  readonly spki: Uint8Array;
+  readonly spkiSha256: string;
+  /** Contents of the subjectPublicKey BIT STRING: what OCSP hashes as issuerKeyHash. */
+  readonly publicKeyBits: Uint8Array;
+  readonly publicKeyAlgorithm: AlgorithmIdentifier;
+  readonly tbs: Uint8Array;
+  readonly signatureAlgorithm: AlgorithmIdentifier;
+  readonly signature: Uint8Array;
+  readonly basicConstraints?: BasicConstraints;
+  readonly keyUsage?: ReadonlySet<KeyUsage>;
+  readonly extendedKeyUsage?: readonly string[];
+  /** Certificate policy OIDs, `2.5.29.32.0` (anyPolicy) included; empty where there is no such extension. */
+  readonly policies: readonly string[];
+  readonly policyMappings: readonly PolicyMapping[];
+  readonly policyConstraints?: PolicyConstraints;
+  readonly inhibitAnyPolicy?: number;
+  readonly nameConstraints?: NameConstraints;
+  readonly subjectAltNames: readonly GeneralName[];
+  /** Lowercase hex. */
+  readonly subjectKeyIdentifier?: string;
+  readonly authorityKeyIdentifier?: AuthorityKeyIdentifier;
+  readonly crlDistributionPoints: readonly DistributionPoint[];
+  /** Where delta CRLs are (section 4.2.1.15). */
+  readonly freshestCrl: readonly DistributionPoint[];
+  readonly ocspResponders: readonly string[];
+  readonly caIssuers: readonly string[];
+  /** id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1). */
+  readonly ocspNoCheck: boolean;
+  /** OIDs of critical extensions that we do not process, and of those that section 4.2 forbids to be critical. */
+  readonly unknownCriticalExtensions: readonly string[];
+  readonly extensions: readonly Extension[];
+}
+
+/** A certificate of a client is a few KiB; a post-quantum chain member a few tens. */
+export const MAX_CERTIFICATE_OCTETS = 256 * 1024;
+
+/**
+ * Reads one certificate (RFC 5280 section 4.1), strictly: DER only, nothing after it, no extension twice, extensions in
+ * version 3 only, the same algorithm inside and outside the signature, and every extension we know well formed. Throws a
+ * PkiError with code `malformed`. Whether to trust it is for `validatePath`.
+ */
+export function parseCertificate(der: Uint8Array): Certificate {
+  if (der.length > MAX_CERTIFICATE_OCTETS) throw malformed(`certificate: ${der.length} octets`);
+  const bytes = Uint8Array.from(der);
+  checkDer(bytes, 'certificate');
+  const decoded = decode(bytes);
+  const raw = rawFields(bytes);
+  const version = versionOf(decoded);
+  if (!sameBytes(raw.innerAlgorithm, raw.signatureAlgorithm.der)) throw malformed('certificate: signature algorithms inside and outside differ');
+  if (version === 1 && (decoded.issuerUniqueID ?? decoded.subjectUniqueID) !== undefined) throw malformed('certificate: unique identifiers in version 1');
+  if (version !== 3 && decoded.extensions !== undefined) throw malformed(`certificate: extensions in version ${version}`);
+  const { innerAlgorithm: _, ...rest } = raw;
+  return {
+    der: bytes,
+    sha256: sha256(bytes),
+    version,
+    serial: decodeSerial(decoded.serialNumber.valueBlock.valueHexView, 'serialNumber'),
+    notBefore: decoded.notBefore.value.getTime(),
+    notAfter: decoded.notAfter.value.getTime(),
+    selfIssued: sameName(raw.issuer, raw.subject),
+    spkiSha256: sha256(raw.spki),
+    ...rest,
+    ...extensionFields(extensionsOf(decoded)),
+  };
+}
+
+/** The library decodes the outer structure; it sees nothing that the strict walk has not passed, as it reads BER as well. */
+function decode(bytes: Uint8Array<ArrayBuffer>): DecodedCertificate {
+  try {
+    return DecodedCertificate.fromBER(bytes);
+  } catch (cause) {
+    throw malformed('certificate: not of the form of X.509', cause);
+  }
+}
+
+function versionOf(decoded: DecodedCertificate): 1 | 2 | 3 {
+  if (decoded.version === 0) return 1;
+  if (decoded.version === 1) return 2;
+  if (decoded.version === 2) return 3;
+  throw malformed(`certificate: version ${decoded.version + 1}`);
+}
+
+interface RawFields {
+  readonly tbs: Uint8Array;
+  readonly innerAlgorithm: Uint8Array;
+  readonly issuer: Name;
+  readonly subject: Name;
+  readonly spki: Uint8Array;
+  readonly publicKeyAlgorithm: AlgorithmIdentifier;
+  readonly publicKeyBits: Uint8Array;
+  readonly signatureAlgorithm: AlgorithmIdentifier;
+  readonly signature: Uint8Array;
+}
+
+/**
+ * What must be taken from the bytes as they stand, because it is hashed, verified or compared. Names too: the library
+ * flattens multi-valued RDNs, so that `CN=a+OU=b` and `CN=a,OU=b` look alike.
+ */
+function rawFields(bytes: Uint8Array): RawFields {
+  const outer = new DerCursor(readSingle(bytes, TAG.sequence, 'certificate').content, 'certificate');
+  const tbs = outer.expect(TAG.sequence);
+  const signatureAlgorithm = parseAlgorithm(outer.expect(TAG.sequence).der);
+  const signature = wholeOctets(outer.expect(TAG.bitString).content, 'signature');
+  outer.end();
+  const cursor = new DerCursor(tbs.content, 'certificate');
+  cursor.optional(0xa0);
+  cursor.expect(TAG.integer);
+  const innerAlgorithm = cursor.expect(TAG.sequence).der;
+  const issuer = parseName(cursor.expect(TAG.sequence).der);
+  const validity = cursor.enter(TAG.sequence, 'validity');
+  decodeTime(validity.next(), 'notBefore');
+  decodeTime(validity.next(), 'notAfter');
+  validity.end();
+  const subject = parseName(cursor.expect(TAG.sequence).der);
+  const spki = cursor.expect(TAG.sequence).der;
+  return { tbs: tbs.der, innerAlgorithm, issuer, subject, spki, ...parsePublicKeyInfo(spki), signatureAlgorithm, signature };
+}
+
+/** Reads an AlgorithmIdentifier from its DER; throws a PkiError. */
+export function parseAlgorithm(der: Uint8Array): AlgorithmIdentifier {
+  const cursor = new DerCursor(readSingle(der, TAG.sequence, 'algorithm').content, 'algorithm');
+  const oid = decodeOid(cursor.expect(TAG.oid).content, 'algorithm');
+  if (cursor.finished) return { oid, der };
+  const parameters = cursor.next().der;
+  cursor.end();
+  return { oid, parameters, der };
+}
+
+/** Splits a SubjectPublicKeyInfo into its algorithm and the key's octets; throws a PkiError. */
+export function parsePublicKeyInfo(spki: Uint8Array): { readonly publicKeyAlgorithm: AlgorithmIdentifier; readonly publicKeyBits: Uint8Array } {
+  const cursor = new DerCursor(readSingle(spki, TAG.sequence, 'public key').content, 'public key');
+  const publicKeyAlgorithm = parseAlgorithm(cursor.expect(TAG.sequence).der);
+  const publicKeyBits = wholeOctets(cursor.expect(TAG.bitString).content, 'public key');
+  cursor.end();
+  return { publicKeyAlgorithm, publicKeyBits };
+}
+
+function wholeOctets(content: Uint8Array, what: string): Uint8Array {
+  const { octets, unused } = bitStringOctets(content, what);
+  if (unused !== 0) throw malformed(`${what}: not whole octets`);
+  return octets;
+}
+
+function extensionsOf(decoded: DecodedCertificate): readonly Extension[] {
+  if (decoded.extensions === undefined) return [];
+  const extensions = decoded.extensions.map(({ extnID, critical, extnValue }) => ({ oid: extnID, critical, value: extnValue.valueBlock.valueHexView }));
+  if (extensions.length === 0) throw malformed('certificate: empty list of extensions');
+  refuseDuplicates(extensions);
+  return extensions;
+}
+
+type ExtensionFields = Omit<Certificate, keyof RawFields | 'der' | 'sha256' | 'version' | 'serial' | 'notBefore' | 'notAfter' | 'selfIssued' | 'spkiSha256'>;
+
+function extensionFields(extensions: readonly Extension[]): ExtensionFields {
+  const read = <T>(oid: string, parse: (value: Uint8Array, what: string) => T): T | undefined => {
+    const extension = extensions.find((candidate) => candidate.oid === oid);
+    return extension === undefined ? undefined : parse(extension.value, oid);
+  };
+  const basicConstraints = read(EXTENSION.basicConstraints, parseBasicConstraints);
+  const keyUsage = read(EXTENSION.keyUsage, parseKeyUsage);
+  const extendedKeyUsage = read(EXTENSION.extendedKeyUsage, parseExtendedKeyUsage);
+  const certificatePolicies = read(EXTENSION.certificatePolicies, parseCertificatePolicies);
+  const policyConstraints = read(EXTENSION.policyConstraints, parsePolicyConstraints);
+  const inhibitAnyPolicy = read(EXTENSION.inhibitAnyPolicy, parseInhibitAnyPolicy);
+  const nameConstraints = read(EXTENSION.nameConstraints, parseNameConstraints);
+  const subjectKeyIdentifier = read(EXTENSION.subjectKeyIdentifier, parseKeyIdentifier);
+  const authorityKeyIdentifier = read(EXTENSION.authorityKeyIdentifier, parseAuthorityKeyIdentifier);
+  const access = read(EXTENSION.authorityInfoAccess, parseInformationAccess) ?? [];
+  return {
+    ...(basicConstraints !== undefined && { basicConstraints }),
+    ...(keyUsage !== undefined && { keyUsage }),
+    ...(extendedKeyUsage !== undefined && { extendedKeyUsage }),
+    policies: certificatePolicies?.policies ?? [],
+    policyMappings: read(EXTENSION.policyMappings, parsePolicyMappings) ?? [],
+    ...(policyConstraints !== undefined && { policyConstraints }),
+    ...(inhibitAnyPolicy !== undefined && { inhibitAnyPolicy }),
+    ...(nameConstraints !== undefined && { nameConstraints }),
+    subjectAltNames: read(EXTENSION.subjectAltName, parseSubjectAltName) ?? [],
+    ...(subjectKeyIdentifier !== undefined && { subjectKeyIdentifier }),
+    ...(authorityKeyIdentifier !== undefined && { authorityKeyIdentifier }),
+    crlDistributionPoints: read(EXTENSION.crlDistributionPoints, parseDistributionPoints) ?? [],
+    freshestCrl: read(EXTENSION.freshestCrl, parseDistributionPoints) ?? [],
+    ocspResponders: accessUris(access, '1.3.6.1.5.5.7.48.1'),
+    caIssuers: accessUris(access, '1.3.6.1.5.5.7.48.2'),
+    ocspNoCheck: extensions.some(({ oid }) => oid === EXTENSION.ocspNoCheck),
+    unknownCriticalExtensions: unprocessedCritical(extensions, certificatePolicies?.qualifiers ?? []),
+    extensions,
+  };
+}
+
+function accessUris(access: readonly InformationAccess[], method: string): readonly string[] {
+  return access.flatMap((entry) => (entry.method === method && entry.location.kind === 'uri' ? [entry.location.value] : []));
+}
+
+const PROCESSED: ReadonlySet<string> = new Set([
+  EXTENSION.keyUsage,
+  EXTENSION.subjectAltName,
+  EXTENSION.issuerAltName,
+  EXTENSION.basicConstraints,
+  EXTENSION.nameConstraints,
+  EXTENSION.crlDistributionPoints,
+  EXTENSION.certificatePolicies,
+  EXTENSION.policyMappings,
+  EXTENSION.policyConstraints,
+  EXTENSION.extendedKeyUsage,
+  EXTENSION.inhibitAnyPolicy,
+  EXTENSION.ocspNoCheck,
+]);
+
+// id-qt-cps and id-qt-unotice; a critical policies extension with any other qualifier cannot be honoured (section 4.2.1.4).
+const QUALIFIERS: ReadonlySet<string> = new Set(['1.3.6.1.5.5.7.2.1', '1.3.6.1.5.5.7.2.2']);
+
+function unprocessedCritical(extensions: readonly Extension[], qualifiers: readonly string[]): readonly string[] {
+  const unknownQualifier = qualifiers.some((oid) => !QUALIFIERS.has(oid));
+  return extensions
+    .filter(({ oid, critical }) => critical && (!PROCESSED.has(oid) || (oid === EXTENSION.certificatePolicies && unknownQualifier)))
+    .map(({ oid }) => oid);
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
