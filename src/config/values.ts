@@ -25,7 +25,8 @@ export interface Rate {
 
 /** The attribute types that a name is matched by; any other is written as its OID (RFC 4519, RFC 4514 §3). */
 export const NAME_ATTRIBUTES = [
-  'CN', 'OU', 'O', 'C', 'L', 'ST', 'STREET', 'DC', 'UID', 'SN', 'GN', 'title', 'serialNumber', 'emailAddress',
+  'CN', 'OU', 'O', 'C', 'L', 'ST', 'street', 'DC', 'UID', 'SN', 'GN', 'initials', 'generationQualifier', 'name', 'title', 'pseudonym',
+  'serialNumber', 'dnQualifier', 'organizationIdentifier', 'postalCode', 'emailAddress',
 ] as const;
 
 /** The kinds of subject alternative name that are matched by a name of their own; an otherName may also be written as its OID. */
@@ -39,6 +40,7 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 const HOST = /^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$/;
 const ADDRESS = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})$/;
 const ENDPOINT = /^(https|tls):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?\/?$/;
+const ENDPOINT_EXPECTED = 'expected https://HOST[:PORT], or tls://HOST:PORT for tcp listeners';
 const METHOD = /^[A-Z][A-Z-]{0,31}$/;
 const HEADER = /^[A-Za-z][A-Za-z0-9-]{0,63}$/;
 
@@ -98,7 +100,7 @@ function plainHost(text: string): string | undefined {
 export function parseHost(text: string, wildcard = false): string | undefined {
   if (isIP(text) !== 0) return text.toLowerCase();
   if (!HOST.test(text) || text.length > 253 || /^[\d.]+$/.test(text)) return undefined;
-  if (text.startsWith('*.') && (!wildcard || !text.slice(2).includes('.'))) return undefined;
+  if (text.startsWith('*.') && !wildcard) return undefined;
   return text.toLowerCase();
 }
 
@@ -126,7 +128,7 @@ function ipv6Bits(address: string): bigint {
   const tail = dotted?.[2] === undefined ? 0n : ipv4Bits(dotted[2]);
   const text = dotted === null ? address : `${dotted[1]}${(tail >> 16n).toString(16)}:${(tail & 0xffffn).toString(16)}`;
   const [head = [], after = []] = text.split('::').map((half) => half.split(':').filter((group) => group !== ''));
-  const zeros = new Array<string>(8 - head.length - after.length).fill('0');
+  const zeros = Array.from({ length: 8 - head.length - after.length }, () => '0');
   return [...head, ...zeros, ...after].reduce((bits, group) => (bits << 16n) | BigInt(`0x${group}`), 0n);
 }
 
@@ -214,7 +216,13 @@ export const timeout = scalar('expected a duration above zero such as 30s, 10m o
 export const size = scalar('expected a size such as 64KiB or 1MiB', SIZE, parseSize);
 export const rate = scalar('expected a rate such as 10/minute, 50/hour or 200/day', RATE, parseRate);
 export const address = scalar('expected HOST:PORT such as 127.0.0.1:8443 or [::]:8443', ADDRESS, parseAddress);
-export const endpoint = scalar('expected https://HOST[:PORT], or tls://HOST:PORT for tcp listeners', ENDPOINT, parseEndpoint);
+export const endpoint = z.string({ error: ENDPOINT_EXPECTED }).meta({ pattern: ENDPOINT.source }).transform((value, context): Endpoint => {
+  const parsed = parseEndpoint(value);
+  if (parsed !== undefined) return parsed;
+  const plain = /^(http|tcp):/i.test(value);
+  context.addIssue({ code: 'custom', message: plain ? 'expected https://: connections to upstreams are always encrypted' : ENDPOINT_EXPECTED });
+  return z.NEVER;
+});
 export const network = checked('expected a network such as 10.1.0.0/16 or 2001:db8::/32', networkFault);
 export const hostPattern = scalar('expected a host name such as api.hospital.test or *.hospital.test, without scheme, port or path', undefined, (text) => parseHost(text, true));
 export const hostName = scalar('expected a host name such as devices.hospital.test, without wildcard, scheme, port or path', undefined, (text) => parseHost(text));

@@ -1,0 +1,51 @@
+import type { Fault, Path } from './issue.ts';
+import { show } from './issue.ts';
+import type { Config, TlsConfig } from './schema.ts';
+
+/**
+ * Names that clients ask for and no certificate shows, and certificates that show no such name. `namesOf` gives the
+ * names in a certificate's file.
+ */
+export function coverageWarnings(config: Config, namesOf: (certificateFile: string) => readonly string[]): readonly Fault[] {
+  const hosts = config.routes.flatMap((route, index) => (route.match.host === undefined ? [] : [{ host: route.match.host, path: ['routes', index, 'match', 'host'] as Path }]));
+  const listeners = config.listeners.flatMap((listener, index) => (listener.protocol === 'https' ? [{ listener, path: ['listeners', index] as Path }] : []));
+  const served = listeners.flatMap(({ listener }) => certificateNames(listener.tls, namesOf));
+  const uncovered = hosts.filter(({ host }) => !served.some((name) => overlaps(name, host)));
+  return [
+    ...listeners.flatMap(({ listener, path }) => {
+      const realms = Object.keys(listener.client_auth.names);
+      const wanted = [...new Set([...hosts.map(({ host }) => host), ...realms])];
+      const own = certificateNames(listener.tls, namesOf);
+      return [
+        ...idleCertificates(listener.tls, [...path, 'tls', 'certificates'], wanted, namesOf),
+        ...realms.filter((realm) => !own.some((name) => overlaps(name, realm)))
+          .map((realm): Fault => ({ path: [...path, 'client_auth', 'names', realm], at: 'key', message: `no certificate of this listener covers ${show(realm)}` })),
+      ];
+    }),
+    ...uncovered.map(({ host, path }) => ({ path, message: `no listener's certificate covers ${show(host)}` })),
+  ];
+}
+
+function certificateNames(tls: TlsConfig, namesOf: (file: string) => readonly string[]): readonly string[] {
+  return tls.certificates.flatMap(({ certificate }) => namesOf(certificate));
+}
+
+function idleCertificates(tls: TlsConfig, path: Path, wanted: readonly string[], namesOf: (file: string) => readonly string[]): Fault[] {
+  if (wanted.length === 0) return [];
+  return tls.certificates.flatMap(({ certificate }, index) => {
+    const names = namesOf(certificate);
+    if (names.some((name) => wanted.some((host) => overlaps(name, host)))) return [];
+    const message = `${show(certificate)} covers none of ${wanted.join(', ')}; it covers ${names.length === 0 ? 'nothing' : names.map((name) => show(name)).join(', ')}`;
+    return [{ path: [...path, index, 'certificate'], message }];
+  });
+}
+
+/** Whether a certificate's name and a host (or pattern of hosts) have a name in common; `*.` is one label in both. */
+function overlaps(name: string, host: string): boolean {
+  if (name === host) return true;
+  return covers(name, host) || covers(host, name);
+}
+
+function covers(pattern: string, host: string): boolean {
+  return pattern.startsWith('*.') && !host.startsWith('*.') && host.slice(host.indexOf('.')) === pattern.slice(1);
+}

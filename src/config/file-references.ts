@@ -1,0 +1,63 @@
+import type { Path } from './issue.ts';
+import { lookUp } from './schema-faults.ts';
+
+/** What a file that the configuration names is for. */
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'ticket-secret' | 'crl';
+
+/** One place that names a file; `name` is as written there. */
+export interface FileReference {
+  readonly path: Path;
+  readonly use: FileUse;
+  readonly name: string;
+}
+
+/** Every file the plain values of a configuration name, found even when other parts of it are wrong. */
+export function fileReferences(value: unknown): readonly FileReference[] {
+  return [
+    ...indexes(value, ['listeners']).flatMap((listener) => listenerFiles(value, listener)),
+    ...named(value, ['revocation', 'crl', 'files'], 'crl'),
+    ...keys(value, ['upstreams']).flatMap((upstream) => upstreamFiles(value, [...upstream, 'tls'])),
+  ];
+}
+
+function listenerFiles(value: unknown, listener: Path): FileReference[] {
+  const auth = [...listener, 'client_auth'];
+  return [
+    ...indexes(value, [...listener, 'tls', 'certificates']).flatMap((pair) => [
+      ...named(value, [...pair, 'certificate'], 'server-certificate'),
+      ...named(value, [...pair, 'key'], 'key'),
+    ]),
+    ...named(value, [...listener, 'tls', 'session_tickets', 'secret_file'], 'ticket-secret'),
+    ...trustFiles(value, auth),
+    ...keys(value, [...auth, 'names']).flatMap((realm) => trustFiles(value, realm)),
+  ];
+}
+
+function trustFiles(value: unknown, realm: Path): FileReference[] {
+  return [...named(value, [...realm, 'trust'], 'client-trust'), ...named(value, [...realm, 'intermediates'], 'intermediates')];
+}
+
+function upstreamFiles(value: unknown, tls: Path): FileReference[] {
+  return [
+    ...named(value, [...tls, 'trust'], 'upstream-trust'),
+    ...named(value, [...tls, 'certificate'], 'client-certificate'),
+    ...named(value, [...tls, 'key'], 'key'),
+  ];
+}
+
+/** The file names at a key that holds one or a list of them. */
+function named(value: unknown, path: Path, use: FileUse): FileReference[] {
+  const found = lookUp(value, path);
+  const places = Array.isArray(found) ? found.map((name: unknown, index) => ({ name, path: [...path, index] })) : [{ name: found, path }];
+  return places.flatMap(({ name, path: place }) => (typeof name === 'string' && name !== '' && !name.includes('\0') ? [{ path: place, use, name }] : []));
+}
+
+function indexes(value: unknown, path: Path): readonly Path[] {
+  const found = lookUp(value, path);
+  return Array.isArray(found) ? found.map((_, index) => [...path, index]) : [];
+}
+
+function keys(value: unknown, path: Path): readonly Path[] {
+  const found = lookUp(value, path);
+  return typeof found === 'object' && found !== null && !Array.isArray(found) ? Object.keys(found).map((key) => [...path, key]) : [];
+}

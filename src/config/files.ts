@@ -1,0 +1,55 @@
+import { constants, type Stats } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { show } from './issue.ts';
+
+/** A file's bytes and who may read it, or why it cannot be had, in words that name it. */
+export type FileContent =
+  | { readonly kind: 'ok'; readonly bytes: Uint8Array; readonly mode: number; readonly group: number }
+  | { readonly kind: 'fault'; readonly message: string };
+
+/** Reads a regular file of at most `limit` bytes; `name` is what messages call it. Never waits for a pipe's other end. */
+export async function readRegularFile(file: string, name: string, limit: number): Promise<FileContent> {
+  try {
+    // O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stats = await handle.stat();
+    const fault = kindFault(stats, name, limit);
+    if (fault !== undefined) return { kind: 'fault', message: fault };
+    const buffer = Buffer.alloc(Math.min(limit, stats.size) + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < buffer.length; length += read) {
+      ({ bytesRead: read } = await handle.read(buffer, length, buffer.length - length, null));
+    }
+    // One byte more than the size that was just seen: it is being written, and half of it is worse than none.
+    if (length > stats.size) return { kind: 'fault', message: `${show(name)} is being written` };
+    return { kind: 'ok', bytes: new Uint8Array(buffer.subarray(0, length)), mode: stats.mode & 0o7777, group: stats.gid };
+  } catch (error) {
+    return { kind: 'fault', message: openFault(error, name) };
+  }
+}
+
+function kindFault(stats: Stats, name: string, limit: number): string | undefined {
+  if (stats.isDirectory()) return `${show(name)} is a directory; expected a file`;
+  if (!stats.isFile()) return `${show(name)} is not a regular file`;
+  if (stats.size === 0) return `${show(name)} is empty`;
+  return stats.size > limit ? `${show(name)} is larger than ${limit / 1024 ** 2} MiB` : undefined;
+}
+
+function openFault(error: unknown, name: string): string {
+  const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
+  if (code === 'ENOENT') return `${show(name)}: no such file${name.startsWith('/') ? '' : ' (paths are relative to the configuration file)'}`;
+  if (code === 'EACCES' || code === 'EPERM') return `${show(name)} cannot be read: permission denied`;
+  return `${show(name)} cannot be read: ${code}`;
+}
+
+/**
+ * What is wrong with the permissions of a secret file; `undefined` when only its owner, and at most our own group, reads
+ * it. `ownGroup` is the process's effective group.
+ */
+export function privacyFault(mode: number, group: number, ownGroup: number, name: string): string | undefined {
+  const octal = mode.toString(8).padStart(4, '0');
+  if ((mode & 0o007) !== 0) return `${show(name)} is open to others (mode ${octal}); a private key is for its owner alone: chmod 600`;
+  if ((mode & 0o020) !== 0) return `${show(name)} can be written by its group (mode ${octal}); chmod 600`;
+  if ((mode & 0o040) !== 0 && group !== ownGroup) return `${show(name)} can be read by the group ${group}, which is not the process's own (${ownGroup}); chmod 600, or chgrp ${ownGroup}`;
+  return undefined;
+}

@@ -1,0 +1,50 @@
+import type { Fault, Path } from './issue.ts';
+import { show } from './issue.ts';
+
+interface Setting {
+  /** Keys from the top; `[]` stands for each item of a list. */
+  readonly path: string;
+  /** Only these values; absent: any value but an empty list and false. */
+  readonly values?: readonly unknown[];
+}
+
+/** What the schema knows and this version does not enforce. A setting leaves this list with the change that enforces it. */
+const NOT_YET: readonly Setting[] = [
+  { path: 'listeners[].protocol', values: ['tcp'] },
+  { path: 'listeners[].tls.profile', values: ['ihe-atna', 'dicom', 'device'] },
+  { path: 'listeners[].tls.session_tickets.rotate' },
+  { path: 'listeners[].client_auth.forwarded' },
+  { path: 'listeners[].proxy_protocol' },
+  { path: 'revocation.crl.urls' },
+  { path: 'revocation.crl.from_certificate' },
+  { path: 'routes[].limits.rate' },
+  { path: 'routes[].require.second_factor' },
+  { path: 'routes[].patient' },
+];
+
+/**
+ * The settings of a configuration, raw or parsed, that this version knows but does not enforce. They are refused: a
+ * security setting that is silently ignored is worse than none.
+ */
+export function unimplemented(config: unknown): readonly Fault[] {
+  return NOT_YET.flatMap((setting) =>
+    matches(config, setting.path.replaceAll('[]', '.[]').split('.'))
+      .filter(({ value }) => (setting.values === undefined ? isSet(value) : setting.values.includes(value)))
+      .map(({ path, value }) => ({
+        path,
+        message: setting.values === undefined ? 'not available in this version' : `${show(value)} is not available in this version`,
+      })),
+  );
+}
+
+function isSet(value: unknown): boolean {
+  return value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
+}
+
+function matches(value: unknown, steps: readonly string[], path: Path = []): { readonly path: Path; readonly value: unknown }[] {
+  const [step, ...rest] = steps;
+  if (step === undefined) return [{ path, value }];
+  if (step === '[]') return Array.isArray(value) ? value.flatMap((item: unknown, index) => matches(item, rest, [...path, index])) : [];
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return [];
+  return matches((value as Record<string, unknown>)[step], rest, [...path, step]);
+}

@@ -1,0 +1,133 @@
+import type { Fault, Path } from './issue.ts';
+import { printable, show } from './issue.ts';
+import { lookUp } from './schema-faults.ts';
+import { parseEndpoint } from './values.ts';
+
+/**
+ * What one key's rule cannot see: names that refer to other sections, names given twice, settings that contradict each
+ * other. It reads the plain values and not the parsed configuration, so that these faults show beside all others.
+ */
+export function referenceFaults(value: unknown): readonly Fault[] {
+  return [
+    ...namesTaken(value, 'listeners'),
+    ...namesTaken(value, 'routes'),
+    ...addressesTaken(value),
+    ...items(value, ['roles']).flatMap((_, index) => reservedRole(value, ['roles', index])),
+    ...items(value, ['listeners']).flatMap((_, index) => listenerFaults(value, ['listeners', index])),
+    ...items(value, ['routes']).flatMap((_, index) => routeFaults(value, ['routes', index])),
+    ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
+    ...nobodyToAsk(value),
+  ];
+}
+
+function namesTaken(value: unknown, section: 'listeners' | 'routes'): Fault[] {
+  const first = new Map<unknown, number>();
+  return items(value, [section]).flatMap((item, index) => {
+    const name = lookUp(item, ['name']);
+    const earlier = first.get(name);
+    if (typeof name !== 'string') return [];
+    if (earlier !== undefined) return [{ path: [section, index, 'name'], message: `the name ${show(name)} is taken by ${section}[${earlier}]` }];
+    first.set(name, index);
+    return [];
+  });
+}
+
+function addressesTaken(value: unknown): Fault[] {
+  const listeners = items(value, ['listeners']).map((_, index): Path => ['listeners', index]);
+  const first = new Map<string, Path>();
+  return [...listeners, ['metrics']].flatMap((owner): Fault[] => {
+    const path = [...owner, 'address'];
+    const address = lookUp(value, path);
+    if (typeof address !== 'string' || address.endsWith(':0')) return [];
+    const earlier = first.get(address);
+    if (earlier !== undefined) return [{ path, message: `the address ${show(address)} is taken by ${earlier.length === 2 ? `listeners[${earlier[1]}]` : 'metrics'}` }];
+    first.set(address, owner);
+    return [];
+  });
+}
+
+function reservedRole(value: unknown, path: Path): Fault[] {
+  if (lookUp(value, [...path, 'role']) !== 'public') return [];
+  return [{ path: [...path, 'role'], message: '"public" stands for no certificate at all and cannot be given by a certificate' }];
+}
+
+function listenerFaults(value: unknown, path: Path): Fault[] {
+  const names = keys(value, [...path, 'client_auth', 'names']);
+  const spelt = names.filter((name, index) => names.findIndex((other) => other.toLowerCase() === name.toLowerCase()) < index);
+  const twice = spelt.map((name): Fault => ({ path: [...path, 'client_auth', 'names', name], at: 'key', message: 'this name is given twice: host names are the same in capitals' }));
+  if (lookUp(value, [...path, 'protocol']) !== 'tcp') return twice;
+  return [...twice, ...unknownRoles(value, path, []), ...upstreamReference(value, path, 'tls')];
+}
+
+function routeFaults(value: unknown, path: Path): Fault[] {
+  return [...unknownRoles(value, path, ['public']), ...upstreamReference(value, path, 'https'), ...patientParameter(value, path)];
+}
+
+function unknownRoles(value: unknown, path: Path, reserved: readonly string[]): Fault[] {
+  const defined = items(value, ['roles']).map((role) => lookUp(role, ['role'])).filter((role) => typeof role === 'string');
+  const known = [...new Set([...defined, ...reserved])];
+  return items(value, [...path, 'allow']).flatMap((role, index) => {
+    if (typeof role !== 'string' || known.includes(role)) return [];
+    return [{ path: [...path, 'allow', index], message: `no role named ${show(role)}; ${listKnown(known)}` }];
+  });
+}
+
+function upstreamReference(value: unknown, path: Path, protocol: 'https' | 'tls'): Fault[] {
+  const name = lookUp(value, [...path, 'upstream']);
+  if (typeof name !== 'string') return [];
+  const known = keys(value, ['upstreams']);
+  if (!known.includes(name)) return [{ path: [...path, 'upstream'], message: `no upstream named ${show(name)}; ${listKnown(known)}` }];
+  const other = endpoints(value, ['upstreams', name]).find((endpoint) => endpoint.protocol !== protocol);
+  if (other === undefined) return [];
+  const message = protocol === 'https'
+    ? `the upstream ${show(name)} has the endpoint ${show(other.text)}; tls:// is for tcp listeners, routes need https://`
+    : `the upstream ${show(name)} has the endpoint ${show(other.text)}; tcp listeners need tls://`;
+  return [{ path: [...path, 'upstream'], message }];
+}
+
+function patientParameter(value: unknown, path: Path): Fault[] {
+  const parameter = lookUp(value, [...path, 'patient', 'path']);
+  const pattern = lookUp(value, [...path, 'match', 'path']);
+  if (typeof parameter !== 'string') return [];
+  if (typeof pattern === 'string' && pattern.split('/').includes(`:${parameter}`)) return [];
+  return [{ path: [...path, 'patient', 'path'], message: `the route's path ${show(pattern)} has no parameter :${parameter}` }];
+}
+
+function upstreamFaults(value: unknown, path: Path): Fault[] {
+  const protocols = new Set(endpoints(value, path).map((endpoint) => endpoint.protocol));
+  const mixed: Fault[] = protocols.size < 2 ? [] : [{ path: [...path, 'endpoints'], message: 'expected endpoints of one kind, all https:// or all tls://' }];
+  const certificate = lookUp(value, [...path, 'tls', 'certificate']);
+  const key = lookUp(value, [...path, 'tls', 'key']);
+  if (certificate !== undefined && key === undefined) mixed.push({ path: [...path, 'tls', 'certificate'], message: 'expected its private key beside it, in tls.key' });
+  if (certificate === undefined && key !== undefined) mixed.push({ path: [...path, 'tls', 'key'], message: 'expected its certificate beside it, in tls.certificate' });
+  return mixed;
+}
+
+function endpoints(value: unknown, upstream: Path) {
+  return items(value, [...upstream, 'endpoints'])
+    .map((endpoint) => (typeof endpoint === 'string' ? parseEndpoint(endpoint) : undefined))
+    .filter((endpoint) => endpoint !== undefined);
+}
+
+function nobodyToAsk(value: unknown): Fault[] {
+  const ocsp = ['revocation', 'ocsp'];
+  const silent = lookUp(value, [...ocsp, 'from_certificate']) === false && lookUp(value, [...ocsp, 'responder']) === undefined;
+  const sources = lookUp(value, ['revocation', 'sources']);
+  const wanted = sources === undefined || (Array.isArray(sources) && sources.includes('ocsp'));
+  if (!silent || !wanted || lookUp(value, ['revocation', 'check']) === 'off') return [];
+  return [{ path: [...ocsp, 'from_certificate'], message: 'no responder is left to ask: name one in revocation.ocsp.responder, or take ocsp out of revocation.sources' }];
+}
+
+function listKnown(names: readonly string[]): string {
+  return `known: ${names.length === 0 ? 'none' : printable(names.join(', '))}`;
+}
+
+function items(value: unknown, path: Path): readonly unknown[] {
+  const found = lookUp(value, path);
+  return Array.isArray(found) ? found : [];
+}
+
+function keys(value: unknown, path: Path): readonly string[] {
+  const found = lookUp(value, path);
+  return typeof found === 'object' && found !== null && !Array.isArray(found) ? Object.keys(found) : [];
+}

@@ -1,0 +1,60 @@
+import type { z } from 'zod';
+import { closest } from './closest.ts';
+import type { Fault, Path } from './issue.ts';
+import { show } from './issue.ts';
+
+type SchemaIssue = z.core.$ZodIssue;
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'text', number: 'a number', int: 'a whole number', boolean: 'true or false', object: 'a mapping', record: 'a mapping', array: 'a list',
+};
+
+/** Words the schema's issues about `value`: what was expected and what was given, one fault for each place and unknown key. */
+export function schemaFaults(issues: readonly SchemaIssue[], value: unknown): readonly Fault[] {
+  const faults = issues.flatMap((issue) => wordIssue(issue, [], value));
+  // Two checks of the same value say the same thing twice.
+  return faults.filter((fault, index) => index === faults.findIndex((other) => samePath(other.path, fault.path)));
+}
+
+function wordIssue(issue: SchemaIssue, base: Path, value: unknown): Fault[] {
+  const path = [...base, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey([...path, key], key, issue.message));
+  const branch = issue.code === 'invalid_union' ? fittingBranch(issue.errors) : undefined;
+  if (branch !== undefined) return branch.flatMap((inner) => wordIssue(inner, path, value));
+  if (issue.code === 'invalid_key') {
+    return [{ path, at: 'key', message: `${issue.issues[0]?.message ?? issue.message}; got ${show(path.at(-1))}` }];
+  }
+  const given = lookUp(value, path);
+  const expected = expectation(issue);
+  return [given === undefined ? { path, message: `required, but missing: ${expected}` } : { path, message: `${expected}; got ${show(given)}` }];
+}
+
+/** The one alternative of a union that the value was meant for: its top is right, only something inside is wrong. */
+function fittingBranch(branches: readonly (readonly SchemaIssue[])[]): readonly SchemaIssue[] | undefined {
+  return branches.find((issues) => issues.every((issue) => issue.path.length > 0 || issue.code === 'unrecognized_keys'));
+}
+
+/** `known` is the list of known keys that the schema's `mapping` puts in place of a message. */
+function unknownKey(path: Path, key: string, known: string): Fault {
+  const meant = closest(key, known.split(', '));
+  const hint = meant === undefined ? `known: ${known}` : `did you mean "${meant}"?`;
+  return { path, at: 'key', message: `unknown key ${show(key)}; ${hint}` };
+}
+
+function expectation(issue: SchemaIssue): string {
+  if (issue.message.startsWith('expected ')) return issue.message;
+  if (issue.code === 'invalid_type') return `expected ${KINDS[issue.expected] ?? issue.expected}`;
+  return `expected something else (${issue.message})`;
+}
+
+/** The value at `path` of plain data; `undefined` when there is none. */
+export function lookUp(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>((inner, step) => {
+    if (typeof inner !== 'object' || inner === null || !Object.hasOwn(inner, step)) return undefined;
+    return (inner as Record<string | number, unknown>)[step];
+  }, value);
+}
+
+function samePath(a: Path, b: Path): boolean {
+  return a.length === b.length && a.every((step, index) => step === b[index]);
+}

@@ -1,0 +1,295 @@
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { Certificate } from '../pki/certificate.ts';
+import { coverageWarnings } from './coverage.ts';
+import { privacyFault, readRegularFile, type FileContent } from './files.ts';
+import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
+import { formatPath, printable, type Fault, type Issue, type Path } from './issue.ts';
+import { inOrder, readConfig, type LoadOptions } from './load.ts';
+import {
+  encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPrivateKey, readTicketSecret, readTrust,
+  type Chain, type Findings,
+} from './material.ts';
+import type { Config, ListenerConfig, UpstreamConfig } from './schema.ts';
+
+/** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
+export interface Snapshot {
+  readonly file: string;
+  /** Absolute; relative paths of the configuration start here. */
+  readonly directory: string;
+  /** SHA-256 over the configuration and every file it names, lowercase hex. */
+  readonly digest: string;
+  readonly config: Config;
+  /** By listener name; listeners without TLS have no entry. */
+  readonly listeners: Readonly<Record<string, ListenerMaterial>>;
+  readonly upstreams: Readonly<Record<string, UpstreamMaterial>>;
+  readonly crls: readonly { readonly file: string; readonly bytes: Uint8Array }[];
+}
+
+export interface ListenerMaterial {
+  readonly certificates: readonly ServerCertificate[];
+  /** The bytes of the secret file, when there is one. */
+  readonly ticketSecret?: Uint8Array;
+  /** The first is the default, its name ''. */
+  readonly realms: readonly Realm[];
+}
+
+export interface ServerCertificate {
+  /** PEM, leaf first. */
+  readonly certificate: string;
+  /** PEM, PKCS#8. */
+  readonly key: string;
+  /** Lowercase dNSName SANs (the common name where there are no SANs), and IP addresses as text. */
+  readonly names: readonly string[];
+  readonly keyType: 'ec' | 'rsa' | 'ed25519' | 'other';
+  /** The certificate's file, as written. */
+  readonly file: string;
+  readonly notAfter: number;
+}
+
+/** The client CAs of one server name. */
+export interface Realm {
+  /** '' for the default, else a lowercase host name. */
+  readonly name: string;
+  readonly anchors: readonly Uint8Array[];
+  readonly intermediates: readonly Uint8Array[];
+}
+
+export interface UpstreamMaterial {
+  /** PEM of everything the upstream is verified by. */
+  readonly trust: string;
+  readonly certificate?: string;
+  readonly key?: string;
+}
+
+export interface SnapshotOptions extends LoadOptions {
+  /** Milliseconds since the epoch, for warnings about validity. */
+  readonly now: number;
+  /** The group whose members may read private keys; default: the process's own. */
+  readonly group?: number;
+}
+
+export type SnapshotResult =
+  | { readonly kind: 'ok'; readonly snapshot: Snapshot; readonly warnings: readonly Issue[] }
+  | { readonly kind: 'invalid'; readonly issues: readonly Issue[] };
+
+const MIB = 1024 ** 2;
+const LARGEST_CONFIG = MIB;
+const LARGEST_FILE = 8 * MIB;
+const LARGEST_CRL = 512 * MIB;
+
+/**
+ * Reads a configuration and every file it names, checks them, and reports all issues at once, each at the line that names
+ * the file. Binds nothing, writes nothing, never throws for what is in the files.
+ */
+export async function loadSnapshot(file: string, options: SnapshotOptions): Promise<SnapshotResult> {
+  const content = await readRegularFile(file, file, LARGEST_CONFIG);
+  if (content.kind === 'fault') return notRead(file, content.message);
+  const decoded = decodeUtf8(content.bytes);
+  if (decoded.kind === 'fault') return notRead(file, decoded.message, decoded.line);
+  const read = readConfig(decoded.text, file, options);
+  const directory = dirname(resolve(file));
+  const references = fileReferences(read.value);
+  const contents = await readFiles(references, directory);
+  const checked = checkFiles(references, (name) => contents.get(resolve(directory, name)), options);
+  const faults = [...checked.faults, ...(read.config === undefined ? [] : await stateFaults(read.config, directory))];
+  const issues = inOrder([...read.issues, ...faults.map(read.place)]);
+  if (read.config === undefined || issues.length > 0) return { kind: 'invalid', issues };
+  const warnings = [...checked.warnings, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names)];
+  return {
+    kind: 'ok',
+    snapshot: assemble(read.config, { file, directory, digest: digest(content.bytes, contents) }, checked.files),
+    warnings: inOrder([...read.warnings, ...warnings.map(read.place)]),
+  };
+}
+
+function notRead(file: string, message: string, line = 1): SnapshotResult {
+  return { kind: 'invalid', issues: [{ file, line, column: 1, path: formatPath([]), message: printable(message) }] };
+}
+
+type Decoded = { readonly kind: 'ok'; readonly text: string } | { readonly kind: 'fault'; readonly message: string; readonly line: number };
+
+/** Reads UTF-8, strictly: a character that is replaced could be part of a name that rights are given to. */
+function decodeUtf8(bytes: Uint8Array): Decoded {
+  const [first, second] = bytes;
+  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
+    return { kind: 'fault', message: 'the file is UTF-16; expected UTF-8', line: 1 };
+  }
+  try {
+    return { kind: 'ok', text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
+  } catch {
+    return { kind: 'fault', message: 'the file is not UTF-8', line: firstUndecodableLine(bytes) };
+  }
+}
+
+function firstUndecodableLine(bytes: Uint8Array): number {
+  const shown = new TextDecoder('utf-8').decode(bytes);
+  const lines = shown.slice(0, Math.max(0, shown.indexOf('\ufffd'))).split('\n');
+  return lines.length;
+}
+
+/** Every file once, by absolute path: a file that is named twice is the same in both places. */
+async function readFiles(references: readonly FileReference[], directory: string): Promise<ReadonlyMap<string, FileContent>> {
+  const wanted = new Map<string, FileReference>();
+  for (const reference of references) wanted.set(resolve(directory, reference.name), reference);
+  const read = [...wanted].map(async ([path, { name, use }]) =>
+    [path, await readRegularFile(path, name, use === 'crl' ? LARGEST_CRL : LARGEST_FILE)] as const);
+  return new Map(await Promise.all(read));
+}
+
+/** What the files turned out to hold, by the name they have in the configuration. Only for names without a fault. */
+interface CheckedFiles {
+  chain(name: string): Chain;
+  key(name: string): string;
+  certificates(use: FileUse, name: string): readonly Certificate[];
+  bytes(name: string): Uint8Array;
+}
+
+type Held = { readonly chain?: Chain; readonly key?: string; readonly certificates?: readonly Certificate[]; readonly bytes?: Uint8Array };
+
+interface Checked {
+  readonly faults: readonly Fault[];
+  readonly warnings: readonly Fault[];
+  readonly files: CheckedFiles;
+}
+
+function checkFiles(references: readonly FileReference[], contentOf: (name: string) => FileContent | undefined, options: SnapshotOptions): Checked {
+  const faults: Fault[] = [];
+  const warnings: Fault[] = [];
+  const held = new Map<string, Held>();
+  for (const { path, use, name } of references) {
+    const findings = checkFile(use, name, contentOf(name), options);
+    faults.push(...findings.faults.map((message) => ({ path, message })));
+    warnings.push(...findings.warnings.map((message) => ({ path, message })));
+    if (findings.value !== undefined) held.set(heldKey(use, name), findings.value);
+  }
+  faults.push(...pairFaults(references, held));
+  return { faults, warnings, files: checkedFiles(held) };
+}
+
+function checkFile(use: FileUse, name: string, content: FileContent | undefined, options: SnapshotOptions): Findings<Held> {
+  if (content === undefined) return { faults: [], warnings: [] };
+  if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
+  const { bytes, mode, group } = content;
+  const findings = readHeld(use, name, bytes, options.now);
+  const secret = use === 'key' || use === 'ticket-secret' || ((use === 'server-certificate' || use === 'client-certificate') && holdsPrivateKey(bytes));
+  const open = secret ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
+  return open === undefined ? findings : { ...findings, faults: [open, ...findings.faults] };
+}
+
+function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): Findings<Held> {
+  switch (use) {
+    case 'server-certificate': return wrap(readChain(bytes, name, 'server', now), (chain) => ({ chain }));
+    case 'client-certificate': return wrap(readChain(bytes, name, 'client', now), (chain) => ({ chain }));
+    case 'key': return wrap(readPrivateKey(bytes, name), (key) => ({ key }));
+    case 'client-trust': return wrap(readTrust(bytes, name, 'client', now), (certificates) => ({ certificates }));
+    case 'upstream-trust': return wrap(readTrust(bytes, name, 'server', now), (certificates) => ({ certificates }));
+    case 'intermediates': return wrap(readIntermediates(bytes, name, now), (certificates) => ({ certificates }));
+    case 'ticket-secret': return wrap(readTicketSecret(bytes, name), (secret) => ({ bytes: secret }));
+    case 'crl': return wrap(readCrl(bytes, name), (crl) => ({ bytes: crl }));
+  }
+}
+
+function wrap<T>(findings: Findings<T>, hold: (value: T) => Held): Findings<Held> {
+  const { value, faults, warnings } = findings;
+  return value === undefined ? { faults, warnings } : { value: hold(value), faults, warnings };
+}
+
+/** Keys that do not belong to the certificate beside them. */
+function pairFaults(references: readonly FileReference[], held: ReadonlyMap<string, Held>): Fault[] {
+  return references.filter((reference) => reference.use === 'key').flatMap((key) => {
+    const beside = references.find((other) => other.use.endsWith('-certificate') && sameParent(other.path, key.path));
+    const chain = beside === undefined ? undefined : held.get(heldKey(beside.use, beside.name))?.chain;
+    const pem = held.get(heldKey('key', key.name))?.key;
+    if (beside === undefined || chain === undefined || pem === undefined) return [];
+    const message = pairFault(chain, pem, beside.name, key.name);
+    return message === undefined ? [] : [{ path: key.path, message }];
+  });
+}
+
+function sameParent(a: Path, b: Path): boolean {
+  return formatPath(a.slice(0, -1)) === formatPath(b.slice(0, -1));
+}
+
+function heldKey(use: FileUse, name: string): string {
+  return `${use} ${name}`;
+}
+
+function checkedFiles(held: ReadonlyMap<string, Held>): CheckedFiles {
+  const find = (uses: readonly FileUse[], name: string): Held => uses.map((use) => held.get(heldKey(use, name))).find((value) => value !== undefined) ?? {};
+  return {
+    chain: (name) => present(find(['server-certificate', 'client-certificate'], name).chain, name),
+    key: (name) => present(find(['key'], name).key, name),
+    certificates: (use, name) => present(find([use], name).certificates, name),
+    bytes: (name) => present(find(['ticket-secret', 'crl'], name).bytes, name),
+  };
+}
+
+function present<T>(value: T | undefined, name: string): T {
+  // Not reached while every file of the schema is in `fileReferences`; a file nobody checked must not be served.
+  if (value === undefined) throw new Error(`the file ${printable(name)} was not checked`);
+  return value;
+}
+
+/** The state directory is made at the start; something else in its place would stop that. */
+async function stateFaults(config: Config, directory: string): Promise<Fault[]> {
+  const state = await stat(resolve(directory, config.state)).catch(() => undefined);
+  if (state === undefined || state.isDirectory()) return [];
+  return [{ path: ['state'], message: `${JSON.stringify(config.state)} is not a directory` }];
+}
+
+function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' | 'digest'>, files: CheckedFiles): Snapshot {
+  const listeners = config.listeners.flatMap((listener) => (listener.protocol === 'redirect' ? [] : [[listener.name, listenerMaterial(listener, files)] as const]));
+  const upstreams = Object.entries(config.upstreams).map(([name, upstream]) => [name, upstreamMaterial(upstream, files)] as const);
+  return {
+    ...identity,
+    config,
+    listeners: Object.fromEntries(listeners),
+    upstreams: Object.fromEntries(upstreams),
+    crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
+  };
+}
+
+function listenerMaterial(listener: Exclude<ListenerConfig, { protocol: 'redirect' }>, files: CheckedFiles): ListenerMaterial {
+  const { trust, intermediates, names } = listener.client_auth;
+  const secret = listener.tls.session_tickets?.secret_file;
+  const realms = Object.entries(names).map(([name, realm]) => makeRealm(name, realm.trust, [...intermediates, ...realm.intermediates], files));
+  return {
+    certificates: listener.tls.certificates.map(({ certificate, key }) => serverCertificate(certificate, files.chain(certificate), files.key(key))),
+    ...(secret === undefined ? {} : { ticketSecret: files.bytes(secret) }),
+    realms: [makeRealm('', trust, intermediates, files), ...realms],
+  };
+}
+
+function serverCertificate(file: string, chain: Chain, key: string): ServerCertificate {
+  return { certificate: chain.pem, key, names: chain.names, keyType: chain.keyType, file, notAfter: chain.leaf.notAfter };
+}
+
+function makeRealm(name: string, trust: readonly string[], intermediates: readonly string[], files: CheckedFiles): Realm {
+  const ders = (use: FileUse, names: readonly string[]): Uint8Array[] => {
+    const certificates = names.flatMap((file) => files.certificates(use, file));
+    return [...new Map(certificates.map((certificate) => [certificate.sha256, certificate.der])).values()];
+  };
+  return { name, anchors: ders('client-trust', trust), intermediates: ders('intermediates', intermediates) };
+}
+
+function upstreamMaterial(upstream: UpstreamConfig, files: CheckedFiles): UpstreamMaterial {
+  const { trust, certificate, key } = upstream.tls;
+  const anchors = trust.flatMap((file) => files.certificates('upstream-trust', file)).map((anchor) => encodePem(anchor.der)).join('');
+  if (certificate === undefined || key === undefined) return { trust: anchors };
+  return { trust: anchors, certificate: files.chain(certificate).pem, key: files.key(key) };
+}
+
+function digest(config: Uint8Array, contents: ReadonlyMap<string, FileContent>): string {
+  const hash = createHash('sha256').update(sha256(config));
+  for (const [path, content] of [...contents].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    // Hashes have one length, so that no file's end can pass for another's beginning.
+    if (content.kind === 'ok') hash.update(sha256(Buffer.from(path))).update(sha256(content.bytes));
+  }
+  return hash.digest('hex');
+}
+
+function sha256(bytes: Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest();
+}

@@ -1,0 +1,50 @@
+import type { Fault } from './issue.ts';
+import { show } from './issue.ts';
+import type { Config, RouteConfig } from './schema.ts';
+
+/** What is allowed and probably not meant. */
+export function configWarnings(config: Config): readonly Fault[] {
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...openMetrics(config)];
+}
+
+function statusWarnings(config: Config): Fault[] {
+  const { check, sources, crl } = config.revocation;
+  if (check === 'off') return [{ path: ['revocation', 'check'], message: 'certificates revoked by their CA stay good; only the deny list is asked' }];
+  const noList = crl.files.length === 0 && crl.urls.length === 0 && !crl.from_certificate;
+  if (sources.length > 1 || sources[0] !== 'crl' || !noList) return [];
+  return [{ path: ['revocation', 'sources'], message: 'no CRL is configured: the status of every certificate will be unknown' }];
+}
+
+function unusedUpstreams(config: Config): Fault[] {
+  const listeners = config.listeners.map((listener) => (listener.protocol === 'tcp' ? listener.upstream : undefined));
+  const used = new Set([...config.routes.map((route) => route.upstream), ...listeners]);
+  return Object.keys(config.upstreams)
+    .filter((name) => !used.has(name))
+    .map((name) => ({ path: ['upstreams', name], at: 'key' as const, message: 'no route and no listener uses this upstream' }));
+}
+
+/** A route below one that takes everything it could take is never reached: usually the two are in the wrong order. */
+function shadowedRoutes(config: Config): Fault[] {
+  return config.routes.flatMap((route, index) => {
+    const earlier = config.routes.slice(0, index).find((other) => coversRoute(other, route));
+    if (earlier === undefined) return [];
+    return [{ path: ['routes', index, 'match'], message: `never reached: the route ${show(earlier.name)} above takes all of its requests` }];
+  });
+}
+
+function coversRoute(other: RouteConfig, route: RouteConfig): boolean {
+  const host = other.match.host === undefined || other.match.host === route.match.host;
+  const methods = other.match.methods === undefined || (route.match.methods?.every((method) => other.match.methods?.includes(method)) ?? false);
+  return host && methods && coversPath(other.match.path, route.match.path);
+}
+
+function coversPath(other: string | undefined, path: string | undefined): boolean {
+  if (other === undefined || other === '/*' || other === path) return true;
+  return other.endsWith('/*') && path !== undefined && path.startsWith(other.slice(0, -1));
+}
+
+function openMetrics(config: Config): Fault[] {
+  const host = config.metrics?.address.host;
+  if (host === undefined || host === 'localhost' || host === '::1' || host.startsWith('127.')) return [];
+  return [{ path: ['metrics', 'address'], message: 'metrics are plain HTTP and are reachable from other machines here' }];
+}
