@@ -60,7 +60,7 @@ function listenerFaults(value: unknown, path: Path): Fault[] {
 }
 
 function routeFaults(value: unknown, path: Path): Fault[] {
-  return [...unknownRoles(value, path, ['public']), ...upstreamReference(value, path, 'https'), ...patientParameter(value, path)];
+  return [...unknownRoles(value, path, ['public']), ...upstreamReference(value, path, 'https')];
 }
 
 function unknownRoles(value: unknown, path: Path, reserved: readonly string[]): Fault[] {
@@ -83,14 +83,6 @@ function upstreamReference(value: unknown, path: Path, protocol: 'https' | 'tls'
     ? `the upstream ${show(name)} has the endpoint ${show(other.text)}; tls:// is for tcp listeners, routes need https://`
     : `the upstream ${show(name)} has the endpoint ${show(other.text)}; tcp listeners need tls://`;
   return [{ path: [...path, 'upstream'], message }];
-}
-
-function patientParameter(value: unknown, path: Path): Fault[] {
-  const parameter = lookUp(value, [...path, 'patient', 'path']);
-  const pattern = lookUp(value, [...path, 'match', 'path']);
-  if (typeof parameter !== 'string') return [];
-  if (typeof pattern === 'string' && pattern.split('/').includes(`:${parameter}`)) return [];
-  return [{ path: [...path, 'patient', 'path'], message: `the route's path ${show(pattern)} has no parameter :${parameter}` }];
 }
 
 function upstreamFaults(value: unknown, path: Path): Fault[] {

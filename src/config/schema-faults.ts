@@ -12,13 +12,20 @@ const KINDS: Readonly<Record<string, string>> = {
 /** Words the schema's issues about `value`: what was expected and what was given, one fault for each place and unknown key. */
 export function schemaFaults(issues: readonly SchemaIssue[], value: unknown): readonly Fault[] {
   const faults = issues.flatMap((issue) => wordIssue(issue, [], value));
-  // Two checks of the same value say the same thing twice.
-  return faults.filter((fault, index) => index === faults.findIndex((other) => samePath(other.path, fault.path)));
+  const meant = faults.flatMap((fault) => (fault.meant === undefined ? [] : [fault.meant]));
+  // Two checks of one value say the same thing twice, and so do a misspelt key and the key that it leaves missing.
+  return faults
+    .filter((fault, index) => index === faults.findIndex((other) => samePath(other.path, fault.path)))
+    .filter((fault) => fault.meant !== undefined || !meant.some((path) => samePath(path, fault.path)))
+    .map(({ meant: _, ...fault }) => fault);
 }
 
-function wordIssue(issue: SchemaIssue, base: Path, value: unknown): Fault[] {
+/** `meant` is the key that a misspelt one stands for. */
+type WordedFault = Fault & { readonly meant?: Path };
+
+function wordIssue(issue: SchemaIssue, base: Path, value: unknown): WordedFault[] {
   const path = [...base, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey([...path, key], key, issue.message));
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key, issue.message));
   const branch = issue.code === 'invalid_union' ? fittingBranch(issue.errors) : undefined;
   if (branch !== undefined) return branch.flatMap((inner) => wordIssue(inner, path, value));
   if (issue.code === 'invalid_key') {
@@ -35,10 +42,11 @@ function fittingBranch(branches: readonly (readonly SchemaIssue[])[]): readonly 
 }
 
 /** `known` is the list of known keys that the schema's `mapping` puts in place of a message. */
-function unknownKey(path: Path, key: string, known: string): Fault {
+function unknownKey(parent: Path, key: string, known: string): WordedFault {
+  const fault = { path: [...parent, key], at: 'key' } as const;
   const meant = closest(key, known.split(', '));
-  const hint = meant === undefined ? `known: ${known}` : `did you mean "${meant}"?`;
-  return { path, at: 'key', message: `unknown key ${show(key)}; ${hint}` };
+  if (meant === undefined) return { ...fault, message: `unknown key ${show(key)}; known: ${known}` };
+  return { ...fault, message: `unknown key ${show(key)}; did you mean "${meant}"?`, meant: [...parent, meant] };
 }
 
 function expectation(issue: SchemaIssue): string {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import {
   address, directoryPath, duration, endpoint, filePath, headerName, hostName, hostPattern, httpUrl, idTemplate, method,
-  name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, sanKind, size, timeout,
+  name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, size, timeout,
 } from './values.ts';
 
 export type { Address, Endpoint, Rate } from './values.ts';
@@ -48,15 +48,22 @@ const unavailable = z.union(
 const nameMatch = z.record(nameAttribute, patterns, { error: 'expected a mapping of name attributes such as { OU: Doctors }' })
   .refine((value) => Object.keys(value).length > 0, { error: 'expected at least one name attribute such as { OU: Doctors }' });
 
-const sanMatch = z.record(sanKind, patterns, { error: 'expected a mapping of kinds of name such as { dns: "*.hospital.test" }' })
-  .refine((value) => Object.keys(value).length > 0, { error: 'expected at least one kind of name such as { dns: "*.hospital.test" }' });
+const sanMatch = mapping({
+  dns: patterns.describe('Pattern for a dNSName, or a list of patterns of which one must match.').exactOptional(),
+  email: patterns.describe('Patterns for an rfc822Name.').exactOptional(),
+  uri: patterns.describe('Patterns for a uniformResourceIdentifier.').exactOptional(),
+  ip: patterns.describe('Patterns for an iPAddress, as text.').exactOptional(),
+  upn: patterns.describe('Patterns for a user principal name (otherName 1.3.6.1.4.1.311.20.2.3).').exactOptional(),
+  other: z.record(oid, patterns, { error: 'expected a mapping of object identifiers to patterns' })
+    .describe('Patterns for the text of an otherName, by the object identifier of its type.').exactOptional(),
+}).refine((value) => Object.keys(value).length > 0, { error: 'expected at least one of dns, email, uri, ip, upn or other' });
 
 const certificateMatch = mapping({
   subject: nameMatch.describe('Attributes of the subject, each a pattern or a list of patterns; every attribute named must match.').exactOptional(),
   issuer: nameMatch.describe('Attributes of a CA on the certificate\'s path, in the same form.').exactOptional(),
-  san: sanMatch.describe('Subject alternative names by kind (dns, email, uri, ip, upn, hardware_module, permanent_identifier, or the OID of an otherName); every kind named must match.').exactOptional(),
+  san: sanMatch.describe('Subject alternative names; every kind that is named must match.').exactOptional(),
   policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which the certificate must carry one.').exactOptional(),
-  eku: some(oid, 'expected a list of extended key usage OIDs').describe('Extended key usages, all of which the certificate must carry.').exactOptional(),
+  eku: some(oid, 'expected a list of extended key usage OIDs').describe('Extended key usages, of which the certificate must carry one.').exactOptional(),
 }).refine((value) => Object.keys(value).length > 0, {
   error: 'expected at least one of subject, issuer, san, policy or eku: a match of nothing would match everyone',
 });
@@ -202,7 +209,7 @@ const revocation = mapping({
 const role = mapping({
   role: name.describe('Name of the role. Several entries may give the same role.'),
   match: certificateMatch.describe('What the certificate must carry; every part that is named must match.'),
-  id: idTemplate.describe('How the identity is named, from the certificate: {subject.CN}, {subject.OID}, {issuer.CN}, {san.KIND}, {san.OID}, {serial}, {fingerprint}.').default('{subject.CN}'),
+  id: idTemplate.describe('How the identity is named, from the certificate: {subject.CN}, {subject.OID}, {issuer.CN}, {san.dns}, {san.email}, {san.uri}, {san.ip}, {san.upn}, {san.other.OID}, {serial}, {fingerprint}.').default('{subject.CN}'),
 });
 
 const patient = mapping({
@@ -221,8 +228,9 @@ const forward = mapping({
 const route = mapping({
   name: name.describe('Name of the route, as it appears in logs, metrics and the audit.'),
   match: mapping({
-    host: hostPattern.describe('Host name; *. in front stands for one label. Absent: any host.').exactOptional(),
-    path: pathPattern.describe('/a is that path, /a/:id one segment more, /a/* everything below it. Absent: any path.').exactOptional(),
+    host: oneOrMore(hostPattern, 'expected a host name such as api.hospital.test or *.hospital.test, or a list of them')
+      .describe('Host name, or list of them; *. in front stands for one label. Absent: any host.').exactOptional(),
+    path: pathPattern.describe('/a is that path, /a/:id one segment more, /a/* everything below it. Absent: any path.').default('/*'),
     methods: some(method, 'expected a list of methods such as [GET]').describe('Methods. Absent: any.').exactOptional(),
   }).describe('Which requests the route is for; the first route that matches decides.'),
   allow: some(name, 'expected a list of at least one role, or public').describe('Roles that may use the route; public needs no certificate.'),

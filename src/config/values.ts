@@ -1,5 +1,6 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
+import { closest } from './closest.ts';
 
 /** Where a listener binds. `text` is the address as written. */
 export interface Address {
@@ -29,8 +30,7 @@ export const NAME_ATTRIBUTES = [
   'serialNumber', 'dnQualifier', 'organizationIdentifier', 'postalCode', 'emailAddress',
 ] as const;
 
-/** The kinds of subject alternative name that are matched by a name of their own; an otherName may also be written as its OID. */
-export const SAN_KINDS = ['dns', 'email', 'uri', 'ip', 'upn', 'hardware_module', 'permanent_identifier'] as const;
+const SAN_KINDS = ['dns', 'email', 'uri', 'ip', 'upn'] as const;
 
 const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/;
 const SIZE = /^(\d{1,12})(B|KiB|MiB|GiB)$/;
@@ -162,15 +162,16 @@ export function idTemplateFault(template: string): string | undefined {
   const placeholders = [...template.matchAll(/\{([^{}]*)\}/g)].map((match) => match[1] ?? '');
   if (/[{}]/.test(template.replace(/\{[^{}]*\}/g, ''))) return 'expected every { to be closed, as in {subject.CN}';
   if (placeholders.length === 0) return 'expected a template with a placeholder, as in {subject.CN}: an id without one is the same for everyone';
-  const unknown = placeholders.find((name) => !isPlaceholder(name));
-  if (unknown === undefined) return undefined;
-  return `expected {subject.CN} (or another attribute), {issuer.CN}, ${SAN_KINDS.map((kind) => `{san.${kind}}`).join(', ')}, {san.OID}, {serial} or {fingerprint}; not {${unknown}}`;
+  if (placeholders.every(isPlaceholder)) return undefined;
+  const kinds = SAN_KINDS.map((kind) => `{san.${kind}}`).join(', ');
+  return `expected {subject.CN} or another attribute, {issuer.CN}, ${kinds}, {san.other.OID}, {serial} or {fingerprint}`;
 }
 
 function isPlaceholder(name: string): boolean {
-  const [, group, type = ''] = /^(subject|issuer|san)\.(.+)$/.exec(name) ?? [];
+  const [, group, type = ''] = /^(subject|issuer|san\.other|san)\.(.+)$/.exec(name) ?? [];
   if (group === undefined) return name === 'serial' || name === 'fingerprint';
-  return group === 'san' ? isSanKind(type) : isNameAttribute(type);
+  if (group === 'san.other') return isOid(type);
+  return group === 'san' ? SAN_KINDS.some((known) => known === type) : isNameAttribute(type);
 }
 
 /** Whether a text is a dotted object identifier that can be encoded in DER (X.660 §6.2: the second arc is bounded). */
@@ -183,8 +184,10 @@ function isNameAttribute(text: string): boolean {
   return NAME_ATTRIBUTES.some((known) => known === text) || isOid(text);
 }
 
-function isSanKind(text: string): boolean {
-  return SAN_KINDS.some((known) => known === text) || isOid(text);
+function attributeFault(text: string): string | undefined {
+  if (isNameAttribute(text)) return undefined;
+  const meant = closest(text, NAME_ATTRIBUTES);
+  return meant === undefined ? `expected ${NAME_ATTRIBUTES.join(', ')} or an object identifier` : `expected "${meant}"`;
 }
 
 /** A text that `parse` turns into a value; `pattern` is what the JSON Schema shows of it. */
@@ -230,8 +233,7 @@ export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/c
 export const oid = checked('expected an object identifier such as 1.3.6.1.4.1.99999.1', (text) => (isOid(text) ? undefined : 'expected an object identifier such as 1.3.6.1.4.1.99999.1'));
 export const pathPattern = checked('expected a path such as /a, /a/:id or /a/*', pathPatternFault);
 export const idTemplate = checked('expected a template such as {subject.CN}', idTemplateFault);
-export const nameAttribute = checked('expected a name attribute', (text) => (isNameAttribute(text) ? undefined : `expected one of ${NAME_ATTRIBUTES.join(', ')}, or an object identifier`));
-export const sanKind = checked('expected a kind of name', (text) => (isSanKind(text) ? undefined : `expected one of ${SAN_KINDS.join(', ')}, or the object identifier of an otherName`));
+export const nameAttribute = checked('expected a name attribute', attributeFault);
 export const name = matching('expected a name of letters, digits, "_", "." and "-", 63 at most', NAME);
 export const method = matching('expected a method in capital letters, such as GET', METHOD);
 export const headerName = matching('expected a header name such as Client-Cert', HEADER);

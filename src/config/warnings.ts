@@ -4,7 +4,7 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** What is allowed and probably not meant. */
 export function configWarnings(config: Config): readonly Fault[] {
-  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...openMetrics(config)];
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...openMetrics(config)];
 }
 
 function statusWarnings(config: Config): Fault[] {
@@ -33,14 +33,22 @@ function shadowedRoutes(config: Config): Fault[] {
 }
 
 function coversRoute(other: RouteConfig, route: RouteConfig): boolean {
-  const host = other.match.host === undefined || other.match.host === route.match.host;
+  const host = other.match.host === undefined || (route.match.host?.every((name) => other.match.host?.includes(name)) ?? false);
   const methods = other.match.methods === undefined || (route.match.methods?.every((method) => other.match.methods?.includes(method)) ?? false);
   return host && methods && coversPath(other.match.path, route.match.path);
 }
 
-function coversPath(other: string | undefined, path: string | undefined): boolean {
-  if (other === undefined || other === '/*' || other === path) return true;
-  return other.endsWith('/*') && path !== undefined && path.startsWith(other.slice(0, -1));
+function coversPath(other: string, path: string): boolean {
+  if (other === '/*' || other === path) return true;
+  return other.endsWith('/*') && path.startsWith(other.slice(0, -1));
+}
+
+function patientParameters(config: Config): Fault[] {
+  return config.routes.flatMap((route, index) => {
+    const parameter = route.patient?.path;
+    if (parameter === undefined || route.match.path.split('/').includes(`:${parameter}`)) return [];
+    return [{ path: ['routes', index, 'patient', 'path'], message: `the route's path ${show(route.match.path)} has no parameter :${parameter}` }];
+  });
 }
 
 function openMetrics(config: Config): Fault[] {
