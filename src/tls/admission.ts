@@ -9,15 +9,8 @@ import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/fact
 import {
   certificatesToCheck, combineStatuses, decideStatus, nextSource, type Statement, type Status,
 } from '../revocation/status.ts';
+import type { RevocationView } from '../revocation/view.ts';
 import { currentEpoch, denyKey, isDenied, type DenyKey, type DenyTable } from '../store/deny-table.ts';
-
-/** What revocation knows on this thread: answers at once, or has to be asked. */
-export interface RevocationView {
-  crlStatement(certificate: Certificate, issuer: Certificate, now: number): Statement;
-  /** The answer at hand; undefined when the responder has to be asked. */
-  ocspStatement(certificate: Certificate, issuer: Certificate, now: number): Statement | undefined;
-  askOcsp(certificate: Certificate, issuer: Certificate): Promise<Statement>;
-}
 
 /** What a connection shows of its client. */
 export interface Peer {

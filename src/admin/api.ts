@@ -1,0 +1,117 @@
+import { chmodSync, mkdirSync, unlinkSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import type { DenySubject } from '../store/deny-list.ts';
+
+/** What the admin interface can do to a gateway. */
+export interface AdminTarget {
+  status(): Promise<unknown>;
+  reload(): Promise<void>;
+  deny(entry: DenySubject & { readonly reason: string; readonly who: string }): Promise<void>;
+  reinstate(subject: DenySubject, who: string): Promise<boolean>;
+}
+
+const hex = z.string().regex(/^[0-9a-f]+$/);
+const text = z.string().min(1).max(1_000);
+const who = z.string().min(1).max(200);
+const fingerprint = z.strictObject({ kind: z.literal('fingerprint'), fingerprint: hex.length(64) });
+const serial = z.strictObject({ kind: z.literal('serial'), serial: hex.max(64), issuer: text, issuer_text: text });
+const denyRequest = z.discriminatedUnion('kind', [fingerprint.extend({ reason: text, who }), serial.extend({ reason: text, who })]);
+const reinstateRequest = z.discriminatedUnion('kind', [fingerprint.extend({ who }), serial.extend({ who })]);
+
+const MOST_INPUT = 64 * 1024;
+
+/**
+ * Opens the admin interface on a Unix socket that only its owner can use. A socket file that nobody listens on any more is
+ * replaced; one that answers means another gateway has this state directory, and is refused.
+ */
+export async function openAdminSocket(path: string, target: AdminTarget): Promise<{ close(): Promise<void> }> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  if (await answers(path)) throw new Error(`${path}: another gateway is running on this state directory`);
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const server = createServer({ headersTimeout: 5_000, requestTimeout: 10_000 }, (request, response) => {
+    serve(request, target).then(
+      (answer) => reply(response, 200, answer),
+      (error: Error & { issues?: unknown }) => reply(response, error instanceof InputError ? 400 : 500, { error: error.message, ...(error.issues === undefined ? {} : { issues: error.issues }) }),
+    );
+  });
+  server.on('clientError', (_error, socket) => socket.destroy());
+  const mask = process.umask(0o177);
+  try {
+    await new Promise<void>((done, failed) => {
+      server.once('error', failed);
+      server.listen(path, () => done());
+    });
+  } finally {
+    process.umask(mask);
+  }
+  chmodSync(path, 0o600);
+  return {
+    close: () => new Promise((done) => {
+      server.close(() => done());
+      server.closeAllConnections();
+    }),
+  };
+}
+
+class InputError extends Error {}
+
+async function serve(request: IncomingMessage, target: AdminTarget): Promise<unknown> {
+  switch (`${request.method} ${request.url}`) {
+    case 'GET /v1/status':
+      return target.status();
+    case 'POST /v1/reload':
+      await target.reload();
+      return { reloaded: true };
+    case 'POST /v1/deny': {
+      await target.deny(await input(request, denyRequest));
+      return { denied: true };
+    }
+    case 'POST /v1/reinstate': {
+      const { who: by, ...subject } = await input(request, reinstateRequest);
+      return { reinstated: await target.reinstate(subject, by) };
+    }
+    default:
+      throw new InputError(`no such call: ${request.method} ${request.url}`);
+  }
+}
+
+async function input<Schema extends z.ZodType>(request: IncomingMessage, schema: Schema): Promise<z.output<Schema>> {
+  let body = '';
+  for await (const chunk of request.setEncoding('utf8')) {
+    body += String(chunk);
+    if (body.length > MOST_INPUT) throw new InputError(`the input is larger than ${MOST_INPUT} characters`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    throw new InputError('the input is not JSON');
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new InputError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  return parsed.data;
+}
+
+function reply(response: ServerResponse, status: number, answer: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(answer)}\n`);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(path);
+    socket.setTimeout(1_000, () => socket.destroy());
+    socket.on('connect', () => {
+      done(true);
+      socket.destroy();
+    });
+    socket.on('error', () => done(false));
+    socket.on('close', () => done(false));
+  });
+}

@@ -1,0 +1,62 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** The metrics of one thread; the scrape adds the threads together. Names and labels are the contract's. */
+export interface ThreadMetrics {
+  readonly registry: Registry;
+  readonly handshakes: Counter<'listener' | 'result' | 'reason' | 'tls' | 'resumed'>;
+  readonly handshakeDuration: Histogram;
+  readonly connectionsOpen: Gauge<'listener' | 'protocol'>;
+  readonly connectionsTerminated: Counter<'reason'>;
+  readonly requests: Counter<'route' | 'role' | 'status'>;
+  readonly requestDuration: Histogram<'route'>;
+  readonly revocationChecks: Counter<'source' | 'result'>;
+  readonly auditRecords: Counter;
+  readonly witnessDisagreements: Counter<'verdict'>;
+}
+
+const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** A registry of its own for each thread: counters are added up where they are scraped, never shared. */
+export function createThreadMetrics(): ThreadMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  return {
+    registry,
+    handshakes: new Counter({ name: 'wardgate_handshakes_total', help: 'TLS handshakes by outcome', labelNames: ['listener', 'result', 'reason', 'tls', 'resumed'], registers }),
+    handshakeDuration: new Histogram({ name: 'wardgate_handshake_duration_seconds', help: 'From accepted connection to finished handshake', buckets: SECONDS, registers }),
+    connectionsOpen: new Gauge({ name: 'wardgate_connections_open', help: 'Open client connections', labelNames: ['listener', 'protocol'], registers }),
+    connectionsTerminated: new Counter({ name: 'wardgate_connections_terminated_total', help: 'Client connections ended by the gateway', labelNames: ['reason'], registers }),
+    requests: new Counter({ name: 'wardgate_requests_total', help: 'Requests answered', labelNames: ['route', 'role', 'status'], registers }),
+    requestDuration: new Histogram({ name: 'wardgate_request_duration_seconds', help: 'From request head to end of answer', labelNames: ['route'], buckets: SECONDS, registers }),
+    revocationChecks: new Counter({ name: 'wardgate_revocation_checks_total', help: 'Revocation statements used, by source', labelNames: ['source', 'result'], registers }),
+    auditRecords: new Counter({ name: 'wardgate_audit_records_total', help: 'Audit records written', registers }),
+    witnessDisagreements: new Counter({ name: 'wardgate_witness_disagreements_total', help: "Certificates on which our verdict and the TLS library's differ", labelNames: ['verdict'], registers }),
+  };
+}
+
+/** The metrics of the process as a whole, kept by the main thread. */
+export interface ProcessMetrics {
+  readonly registry: Registry;
+  readonly crlEntries: Gauge<'issuer'>;
+  readonly crlNextUpdate: Gauge<'issuer'>;
+  readonly ocspCacheEntries: Gauge;
+  readonly certificateNotAfter: Gauge<'use' | 'name'>;
+  readonly reloadSuccess: Gauge;
+  readonly threadsUp: Gauge;
+  readonly denyListEntries: Gauge;
+}
+
+export function createProcessMetrics(): ProcessMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  return {
+    registry,
+    crlEntries: new Gauge({ name: 'wardgate_crl_entries', help: 'Entries of the CRL in force', labelNames: ['issuer'], registers }),
+    crlNextUpdate: new Gauge({ name: 'wardgate_crl_next_update_timestamp_seconds', help: 'When the CRL in force ends', labelNames: ['issuer'], registers }),
+    ocspCacheEntries: new Gauge({ name: 'wardgate_ocsp_cache_entries', help: 'OCSP answers held', registers }),
+    certificateNotAfter: new Gauge({ name: 'wardgate_certificate_not_after_timestamp_seconds', help: 'When a certificate the gateway uses ends', labelNames: ['use', 'name'], registers }),
+    reloadSuccess: new Gauge({ name: 'wardgate_config_last_reload_success_timestamp_seconds', help: 'When a configuration was last loaded with success', registers }),
+    threadsUp: new Gauge({ name: 'wardgate_threads_up', help: 'Data-plane threads that serve', registers }),
+    denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
+  };
+}

@@ -1,0 +1,349 @@
+import type { Server as HttpServer } from 'node:http';
+import type { Socket } from 'node:net';
+import type { MessagePort } from 'node:worker_threads';
+import { certificateFields } from './audit/record.ts';
+import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
+import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
+import type { HttpsListenerConfig, HstsConfig, RedirectListenerConfig } from './config/schema.ts';
+import type { Snapshot } from './config/snapshot.ts';
+import type { Client, Service } from './forward/client.ts';
+import { createGeneralForwarder } from './forward/general.ts';
+import { createHttp1 } from './forward/http1.ts';
+import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
+import type { Admission } from './policy/facts.ts';
+import { compileRoutes } from './policy/routes.ts';
+import type { CrlHandle } from './revocation/crl-statement.ts';
+import { createRevocationView, type RevocationDesk } from './revocation/view.ts';
+import { openLine, type Line } from './store/call.ts';
+import { openDenyTable, type DenyTable } from './store/deny-table.ts';
+import type { OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
+import { createAdmissionOffice, type AdmissionOffice } from './tls/admission.ts';
+import { currentAdmission, type Connection } from './tls/connection.ts';
+import { createContexts, type ListenerContexts } from './tls/contexts.ts';
+import { createTlsListener, type TlsListener } from './tls/listener.ts';
+import { createRedirectListener, type RedirectListener } from './tls/redirect.ts';
+import { deriveTicketKey } from './tls/tickets.ts';
+
+/** How long a connection that no longer stands may stay unnoticed. */
+const WATCH_MS = 1_000;
+
+/** One snapshot's worth of a listener, swapped as a whole. */
+interface ListenerRuntime {
+  readonly config: HttpsListenerConfig;
+  readonly contexts: ListenerContexts;
+  readonly office: AdmissionOffice;
+  readonly service: Service;
+  readonly ticketKey: Buffer;
+}
+
+/** Everything a snapshot became on this thread. */
+interface Runtime {
+  readonly snapshot: Snapshot;
+  readonly listeners: ReadonlyMap<string, ListenerRuntime>;
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+}
+
+/** A bound listener with its connections; it outlives reloads that keep its address. */
+interface OpenListener {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly tls: TlsListener;
+  readonly http: HttpServer;
+  readonly connections: Map<Socket, Connection>;
+  runtime: ListenerRuntime;
+}
+
+interface OpenRedirect {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly redirect: RedirectListener;
+}
+
+type Bound = OpenListener | OpenRedirect;
+
+interface Prepared {
+  readonly runtime: Runtime;
+  readonly bound: ReadonlyMap<string, Bound>;
+  readonly fresh: readonly Bound[];
+}
+
+/** Wires a data-plane thread: listeners, admission, policy, forwarding and audit, fed by the main thread's messages. */
+export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
+  const now = (): number => Date.now();
+  const deny: DenyTable = openDenyTable(birth.deny);
+  const metrics = createThreadMetrics();
+  const audit = countingWriter(openAuditWriter(birth.auditDirectory, `t${birth.index}`, now()), metrics);
+  const forwarder = createGeneralForwarder();
+  const line: Line<ToMain> = openLine<ToMain, ToThread>(port, answer);
+  const desk: RevocationDesk = createRevocationView({
+    ask: (certificate, issuer) => line.call<OcspAnswer>({ kind: 'ocsp', certificate, issuer }),
+    now,
+    checked: (source, result) => metrics.revocationChecks.inc({ source, result }),
+  });
+  let runtime: Runtime | undefined;
+  let bound: ReadonlyMap<string, Bound> = new Map();
+  let prepared: Prepared | undefined;
+  let draining = false;
+  const watch = setInterval(() => void sweep(), WATCH_MS);
+
+  function answer(ask: ToThread): unknown {
+    switch (ask.kind) {
+      case 'prepare': return prepare(ask.snapshot, ask.ticketSecret, ask.ports);
+      case 'commit': return commit();
+      case 'discard': return discard();
+      case 'crls': return desk.replaceCrls(ask.handles as readonly CrlHandle[]);
+      case 'sweep': return sweep();
+      case 'metrics': return metrics.registry.getMetricsAsJSON();
+      case 'status': return status();
+      case 'drain': return drain(ask.grace);
+    }
+  }
+
+  async function prepare(snapshot: Snapshot, ticketSecret: Uint8Array, ports: Readonly<Record<string, number>>): Promise<PrepareAnswer> {
+    await discard();
+    const next = buildRuntime(snapshot, ticketSecret, runtime);
+    const all = new Map<string, Bound>();
+    const fresh: Bound[] = [];
+    try {
+      for (const config of snapshot.config.listeners) {
+        const address = `${config.address.host}:${config.address.port}`;
+        const open = bound.get(config.name);
+        const kept = open !== undefined && open.address === address && ('tls' in open) === (config.protocol === 'https');
+        const listener = kept ? open : await bind(config as HttpsListenerConfig | RedirectListenerConfig, address, ports[config.name] ?? config.address.port, next);
+        all.set(config.name, listener);
+        if (!kept) fresh.push(listener);
+      }
+    } catch (error) {
+      for (const listener of fresh) close(listener);
+      throw error;
+    }
+    prepared = { runtime: next, bound: all, fresh };
+    return Object.fromEntries([...all].map(([name, listener]) => [name, listener.port]));
+  }
+
+  function buildRuntime(snapshot: Snapshot, ticketSecret: Uint8Array, before: Runtime | undefined): Runtime {
+    const { config } = snapshot;
+    const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream, snapshot, before)]));
+    const policy = { routes: compileRoutes(config.routes), unavailable: config.revocation.unavailable };
+    const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
+    const listeners = new Map<string, ListenerRuntime>();
+    for (const listener of config.listeners) {
+      if (listener.protocol !== 'https') continue;
+      const material = snapshot.listeners[listener.name];
+      if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
+      listeners.set(listener.name, {
+        config: listener,
+        contexts: createContexts(listener, material, routeHosts),
+        office: createAdmissionOffice({ config, realms: material.realms, deny, revocation: desk.view(config.revocation), now }),
+        service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams },
+        ticketKey: deriveTicketKey(material.ticketSecret ?? ticketSecret, listener.name),
+      });
+    }
+    return { snapshot, listeners, upstreams };
+  }
+
+  async function bind(config: HttpsListenerConfig | RedirectListenerConfig, address: string, wanted: number, next: Runtime): Promise<Bound> {
+    const { name } = config;
+    if (config.protocol === 'redirect') {
+      const redirect = createRedirectListener(config);
+      return { name, address, port: await redirect.listen(config.address.host, wanted), redirect };
+    }
+    const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
+    const connections = new Map<Socket, Connection>();
+    const http = createHttp1({
+      service: () => open.runtime.service,
+      clientOf: (socket) => {
+        const connection = connections.get(socket);
+        return connection === undefined ? undefined : clientOf(connection, open);
+      },
+      forwarder,
+      audit,
+      now,
+      observe: (outcome) => {
+        metrics.requests.inc({ route: outcome.route, role: outcome.role, status: outcome.status });
+        metrics.requestDuration.observe({ route: outcome.route }, outcome.seconds);
+      },
+      draining: () => draining || bound.get(name) !== open,
+    });
+    const tls = createTlsListener({
+      config,
+      contexts: listenerRuntime.contexts,
+      ticketKey: listenerRuntime.ticketKey,
+      alpn: ['http/1.1'],
+      accept: (connection) => void accept(connection, open),
+      failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
+      durations: (seconds) => metrics.handshakeDuration.observe(seconds),
+    });
+    const open: OpenListener = { name, address, port: 0, tls, http, connections, runtime: listenerRuntime };
+    return Object.assign(open, { port: await tls.listen(config.address.host, wanted) });
+  }
+
+  async function accept(connection: Connection, open: OpenListener): Promise<void> {
+    const { socket, listener } = connection;
+    open.connections.set(socket, connection);
+    metrics.connectionsOpen.inc({ listener, protocol: 'http/1.1' });
+    socket.on('close', () => {
+      open.connections.delete(socket);
+      metrics.connectionsOpen.dec({ listener, protocol: 'http/1.1' });
+    });
+    const { office, config } = open.runtime;
+    let admission: Admission;
+    try {
+      admission = await currentAdmission(connection, office, connection.serverName ?? '');
+    } catch {
+      // Whatever fails here, nobody is admitted by it.
+      return void socket.destroy();
+    }
+    if (socket.destroyed) return;
+    const missing = admission.kind === 'anonymous' && config.client_auth.mode === 'required';
+    const result = admission.kind === 'refused' || missing ? 'refused' : 'accepted';
+    const reason = admission.kind === 'refused' ? admission.reason : missing ? 'no_certificate' : 'none';
+    metrics.handshakes.inc({ listener, result, reason, tls: connection.tls, resumed: String(connection.resumed) });
+    if (connection.peer.leaf !== undefined && !connection.resumed) countWitness(connection, admission);
+    if (result === 'refused' && config.reject === 'close') {
+      await recordConnection(connection, admission, reason as 'no_certificate');
+      return void socket.destroy();
+    }
+    open.http.emit('connection', socket);
+  }
+
+  function countWitness(connection: Connection, admission: Admission): void {
+    const ours = admission.kind === 'known';
+    if (ours !== connection.socket.authorized) metrics.witnessDisagreements.inc({ verdict: ours ? 'admitted' : 'refused' });
+  }
+
+  async function recordConnection(connection: Connection, admission: Admission, reason: 'no_certificate'): Promise<void> {
+    await audit.append({
+      time: new Date(now()).toISOString(), event: 'connection', result: 'denied', reason,
+      ...(admission.kind === 'refused' ? { detail: admission.detail } : {}),
+      listener: connection.listener, address: connection.address, tls: connection.tls, resumed: connection.resumed,
+      ...(admission.kind !== 'anonymous' && admission.leaf !== undefined ? certificateFields(admission.leaf) : {}),
+    }).catch(() => undefined);
+  }
+
+  async function commit(): Promise<void> {
+    if (prepared === undefined) throw new Error('nothing is prepared');
+    const { runtime: next, bound: all } = prepared;
+    prepared = undefined;
+    const before = { runtime, bound };
+    runtime = next;
+    bound = all;
+    for (const listener of all.values()) {
+      if (!('tls' in listener)) continue;
+      const listenerRuntime = next.listeners.get(listener.name) as ListenerRuntime;
+      if (listener.runtime === listenerRuntime) continue;
+      listener.runtime = listenerRuntime;
+      listener.tls.replace(listenerRuntime.contexts, listenerRuntime.ticketKey);
+      // Another snapshot may trust others: no admission of the old one counts.
+      for (const connection of listener.connections.values()) connection.admissions.clear();
+    }
+    for (const [name, listener] of before.bound) if (all.get(name) !== listener) close(listener);
+    for (const [name, upstream] of before.runtime?.upstreams ?? []) if (next.upstreams.get(name) !== upstream) upstream.retire();
+    await sweep();
+  }
+
+  function discard(): void {
+    for (const listener of prepared?.fresh ?? []) close(listener);
+    prepared = undefined;
+  }
+
+  function close(listener: Bound): void {
+    if ('redirect' in listener) return listener.redirect.close();
+    listener.tls.close();
+    listener.http.closeIdleConnections();
+  }
+
+  /** Ends every connection whose certificate is no longer good; those that stand cost a comparison each. */
+  async function sweep(): Promise<number> {
+    let ended = 0;
+    for (const listener of bound.values()) {
+      if (!('tls' in listener)) continue;
+      for (const connection of listener.connections.values()) {
+        for (const [realm, held] of connection.admissions) {
+          if (held.kind !== 'known' || listener.runtime.office.stands(held)) continue;
+          const taken = currentAdmission(connection, listener.runtime.office, realm);
+          if (taken instanceof Promise) void taken.then((admission) => end(connection, admission));
+          else if (end(connection, taken)) ended++;
+        }
+      }
+    }
+    return ended;
+  }
+
+  function end(connection: Connection, admission: Admission): boolean {
+    if (admission.kind !== 'refused' || connection.socket.destroyed) return false;
+    metrics.connectionsTerminated.inc({ reason: admission.reason });
+    void recordConnection(connection, admission, admission.reason as 'no_certificate');
+    connection.socket.destroy();
+    return true;
+  }
+
+  function status(): ThreadStatus {
+    let connections = 0;
+    for (const listener of bound.values()) if ('tls' in listener) connections += listener.connections.size;
+    const failure = audit.failure();
+    return { connections, ...(failure === undefined ? {} : { auditFailure: failure.message }) };
+  }
+
+  async function drain(grace: number): Promise<void> {
+    draining = true;
+    discard();
+    for (const listener of bound.values()) close(listener);
+    const deadline = performance.now() + grace;
+    while (status().connections > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      for (const listener of bound.values()) if ('tls' in listener) listener.http.closeIdleConnections();
+    }
+    for (const listener of bound.values()) {
+      if ('tls' in listener) for (const socket of listener.connections.keys()) socket.destroy();
+    }
+    clearInterval(watch);
+    for (const upstream of runtime?.upstreams.values() ?? []) upstream.retire();
+    audit.close();
+  }
+}
+
+/** A pool whose configuration and files have not changed goes on: a reload must not cost its warm connections. */
+function keepOrCreateUpstream(name: string, config: Snapshot['config']['upstreams'][string], snapshot: Snapshot, before: Runtime | undefined): Upstream {
+  const material = snapshot.upstreams[name];
+  if (material === undefined) throw new Error(`upstreams: no material for ${name}`);
+  const old = before?.upstreams.get(name);
+  if (old !== undefined && before !== undefined) {
+    const same = JSON.stringify([old.config, before.snapshot.upstreams[name]]) === JSON.stringify([config, material]);
+    if (same) return old;
+  }
+  return createUpstream(name, config, material);
+}
+
+function clientOf(connection: Connection, open: OpenListener): Client {
+  const { office, contexts } = open.runtime;
+  return {
+    listener: connection.listener,
+    address: connection.address,
+    tls: connection.tls,
+    resumed: connection.resumed,
+    // Node never compares the two names. Without SNI the name must be one of ours, or the address that was dialled.
+    directed: (host) => (connection.serverName === undefined
+      ? contexts.knows(host) || host === connection.socket.localAddress?.replace(/^::ffff:/, '')
+      : connection.serverName === host),
+    admission: (host) => currentAdmission(connection, office, connection.serverName ?? host),
+  };
+}
+
+function hstsValue(hsts: HstsConfig): string | undefined {
+  if (hsts === false) return undefined;
+  const { max_age, include_subdomains, preload } = hsts;
+  return `max-age=${Math.floor(max_age / 1000)}${include_subdomains ? '; includeSubDomains' : ''}${preload ? '; preload' : ''}`;
+}
+
+function countingWriter(writer: AuditWriter, metrics: ThreadMetrics): AuditWriter {
+  return {
+    ...writer,
+    append(record) {
+      metrics.auditRecords.inc();
+      return writer.append(record);
+    },
+  };
+}

@@ -1,0 +1,341 @@
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { AggregatorRegistry } from 'prom-client';
+import { openAdminSocket } from './admin/api.ts';
+import { openMetricsServer } from './admin/metrics-server.ts';
+import { createProcessMetrics, type ProcessMetrics } from './admin/metrics.ts';
+import { openAuditWriter } from './audit/writer.ts';
+import { formatIssue, type Issue } from './config/issue.ts';
+import { loadSnapshot, type Snapshot } from './config/snapshot.ts';
+import { SILENT, type Log } from './log.ts';
+import { parseCertificate } from './pki/certificate.ts';
+import { crlOptions, loadCrls, type CrlReport, type LoadedCrls } from './revocation/crl-store.ts';
+import { createOcspClient } from './revocation/ocsp-client.ts';
+import { watchFiles } from './revocation/watch.ts';
+import { openDenyList, type DenyEntry, type DenySubject } from './store/deny-list.ts';
+import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
+import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import { startThreads } from './threads.ts';
+import { randomTicketSecret } from './tls/tickets.ts';
+
+export type { Log } from './log.ts';
+export type { DenyEntry, DenySubject } from './store/deny-list.ts';
+
+/** Where a listener is bound. */
+export interface BoundListener {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** An entry for the deny list, before it has its time. */
+export type NewDenial = DenySubject & { readonly reason: string; readonly who: string };
+
+/** A running gateway. */
+export interface Gateway {
+  readonly listeners: readonly BoundListener[];
+  /** Where /metrics, /healthz and /readyz are served; absent when switched off. */
+  readonly metrics?: BoundListener;
+  /** The admin socket's path. */
+  readonly adminSocket: string;
+  /** Loads the configuration again. Rejects with a ConfigurationError, the old one serving on, when it cannot be taken. */
+  reload(): Promise<void>;
+  status(): Promise<GatewayStatus>;
+  /** In force on every thread, durable, and its open connections ended, when it resolves. */
+  deny(entry: NewDenial): Promise<void>;
+  reinstate(subject: DenySubject, who: string): Promise<boolean>;
+  /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest. */
+  stop(grace?: number): Promise<void>;
+}
+
+export interface GatewayStatus {
+  readonly pid: number;
+  readonly config: { readonly file: string; readonly digest: string; readonly loaded_at: string; readonly last_error?: string };
+  readonly threads: number;
+  readonly epoch: number;
+  readonly connections: number;
+  readonly listeners: readonly BoundListener[];
+  readonly crls: CrlReport;
+  readonly deny_list: readonly DenyEntry[];
+  readonly audit: { readonly directory: string; readonly failing: readonly string[] };
+}
+
+export interface GatewayOptions {
+  /** Path of the YAML configuration. */
+  readonly config: string;
+  readonly log?: Log;
+}
+
+/** The configuration cannot be taken: `issues` names each fault with file, line and column. */
+export class ConfigurationError extends Error {
+  readonly code = 'configuration_invalid';
+  readonly issues: readonly Issue[];
+
+  constructor(issues: readonly Issue[]) {
+    super(issues.map((issue) => formatIssue(issue)).join('\n'));
+    this.issues = issues;
+  }
+}
+
+/** What of the process a reload replaces, as a whole. */
+interface Current {
+  readonly snapshot: Snapshot;
+  readonly crls: LoadedCrls;
+  readonly loadedAt: number;
+}
+
+const DEFAULT_GRACE_MS = 10_000;
+
+/**
+ * Starts a gateway from a configuration file; resolves once every listener serves on every thread. The composition root:
+ * everything the process consists of is made here.
+ */
+export async function createGateway({ config: file, log = SILENT }: GatewayOptions): Promise<Gateway> {
+  const now = (): number => Date.now();
+  const first = await load(file, log);
+  const { config } = first;
+  const inDirectory = (path: string): string => resolve(first.directory, path);
+  const state = inDirectory(config.state);
+  const auditDirectory = inDirectory(config.audit.directory);
+  const adminSocket = inDirectory(config.admin.socket);
+
+  const table = createDenyTable();
+  const denyList = openDenyList(state, table);
+  const audit = openAuditWriter(auditDirectory, 'main', now());
+  const metrics = createProcessMetrics();
+  const ticketSecret = randomTicketSecret();
+  let ocsp = createOcspClient({ config: config.revocation.ocsp, skew: config.revocation.skew, now });
+  let current: Current = { snapshot: first, crls: await loadCrls(crlOptions(first)), loadedAt: now() };
+  let ports: Readonly<Record<string, number>> = {};
+  let lastError: string | undefined;
+  let turn: Promise<unknown> = Promise.resolve();
+  let stopped: Promise<void> | undefined;
+  reportCrls(current.crls);
+
+  const threads = startThreads({
+    count: config.threads,
+    birth: { deny: table.buffer, auditDirectory },
+    answer: answerThread,
+    bringUp: async (call) => {
+      await call({ kind: 'crls', handles: current.crls.handles });
+      await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports });
+      await call({ kind: 'commit' });
+    },
+    log,
+  });
+  const closers: (() => Promise<void> | void)[] = [];
+  try {
+    await threads.all({ kind: 'crls', handles: current.crls.handles });
+    await prepare(first);
+    await threads.all({ kind: 'commit' });
+    const watcher = watchFiles(() => current.snapshot.config.revocation.crl.files.map((path) => resolve(current.snapshot.directory, path)), () => void serially(reloadCrls));
+    closers.push(() => watcher.close());
+    const admin = await openAdminSocket(adminSocket, { status, reload, deny, reinstate });
+    closers.push(() => admin.close());
+  } catch (error) {
+    await stop(0);
+    throw error;
+  }
+  let metricsAt: BoundListener | undefined;
+  if (config.metrics !== undefined) {
+    const server = await openMetricsServer(config.metrics.address, { scrape, ready }).catch(async (error: unknown) => {
+      await stop(0);
+      throw error;
+    });
+    closers.push(() => server.close());
+    metricsAt = { name: 'metrics', host: config.metrics.address.host, port: server.port };
+  }
+  metrics.reloadSuccess.set(now() / 1000);
+  await audit.append({ time: new Date(now()).toISOString(), event: 'start', result: 'done', detail: `configuration ${first.digest}` });
+
+  function answerThread(ask: ToMain): unknown {
+    return ocsp.status(parseCertificate(ask.certificate), parseCertificate(ask.issuer));
+  }
+
+  /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
+  async function prepare(snapshot: Snapshot): Promise<void> {
+    const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret } as const;
+    try {
+      const found = await threads.first<PrepareAnswer>({ ...ask, ports });
+      await threads.rest<PrepareAnswer>({ ...ask, ports: found });
+      ports = found;
+    } catch (error) {
+      await threads.all({ kind: 'discard' }).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** One change at a time: two reloads at once would prepare over each other. */
+  function serially<Result>(change: () => Promise<Result>): Promise<Result> {
+    const result = turn.then(change);
+    turn = result.catch(() => undefined);
+    return result;
+  }
+
+  function reload(): Promise<void> {
+    return serially(async () => {
+      try {
+        await replaceSnapshot();
+        lastError = undefined;
+        log.info({ digest: current.snapshot.digest }, 'configuration reloaded');
+      } catch (error) {
+        lastError = (error as Error).message;
+        log.error({ error: lastError }, 'the configuration was not reloaded; the old one serves on');
+        throw error;
+      }
+    });
+  }
+
+  async function replaceSnapshot(): Promise<void> {
+    const snapshot = await load(file, log);
+    const fixed = unchangeable(current.snapshot, snapshot);
+    if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
+    const crls = await loadCrls(crlOptions(snapshot));
+    await prepare(snapshot);
+    await threads.all({ kind: 'crls', handles: crls.handles });
+    current = { snapshot, crls, loadedAt: now() };
+    const { ocsp: ocspConfig, skew } = snapshot.config.revocation;
+    ocsp.close();
+    ocsp = createOcspClient({ config: ocspConfig, skew, now });
+    advanceEpoch(table);
+    await threads.all({ kind: 'commit' });
+    reportCrls(crls);
+    metrics.reloadSuccess.set(now() / 1000);
+    await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });
+  }
+
+  /** CRL files changed: read again without the rest of the configuration. */
+  async function reloadCrls(): Promise<void> {
+    try {
+      const snapshot = await load(file, SILENT);
+      const crls = await loadCrls(crlOptions({ ...current.snapshot, crls: snapshot.crls }));
+      await threads.all({ kind: 'crls', handles: crls.handles });
+      current = { ...current, crls };
+      advanceEpoch(table);
+      await threads.all({ kind: 'sweep' });
+      reportCrls(crls);
+      log.info({ crls: crls.handles.length }, 'CRLs read again');
+    } catch (error) {
+      log.error({ error: (error as Error).message }, 'the changed CRL files could not be read; the old ones stay in force until they expire');
+    }
+  }
+
+  function reportCrls(crls: LoadedCrls): void {
+    metrics.crlEntries.reset();
+    metrics.crlNextUpdate.reset();
+    for (const crl of crls.report) {
+      metrics.crlEntries.set({ issuer: crl.issuer }, crl.entries);
+      if (crl.nextUpdate !== undefined) metrics.crlNextUpdate.set({ issuer: crl.issuer }, crl.nextUpdate / 1000);
+    }
+    for (const problem of crls.problems) log.warn({ file: problem.source }, `CRL not usable: ${problem.detail}`);
+  }
+
+  async function deny(entry: NewDenial): Promise<void> {
+    const at = new Date(now()).toISOString();
+    denyList.add({ ...entry, at });
+    await audit.append({ time: at, event: 'revocation', result: 'done', reason: 'revoked_denylist', detail: `denied: ${entry.reason}`, who: entry.who, ...subjectFields(entry) });
+    await threads.all({ kind: 'sweep' });
+  }
+
+  async function reinstate(subject: DenySubject, who: string): Promise<boolean> {
+    const at = new Date(now()).toISOString();
+    const removed = denyList.remove(subject, who, at);
+    if (removed) await audit.append({ time: at, event: 'revocation', result: 'done', detail: 'reinstated', who, ...subjectFields(subject) });
+    return removed;
+  }
+
+  async function status(): Promise<GatewayStatus> {
+    const perThread = await threads.all<ThreadStatus>({ kind: 'status' }, 5_000);
+    const failures = [...perThread.map((thread) => thread.auditFailure), audit.failure()?.message];
+    return {
+      pid: process.pid,
+      config: {
+        file: resolve(file), digest: current.snapshot.digest, loaded_at: new Date(current.loadedAt).toISOString(),
+        ...(lastError === undefined ? {} : { last_error: lastError }),
+      },
+      threads: threads.count,
+      epoch: currentEpoch(table),
+      connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),
+      listeners: listeners(),
+      crls: { report: current.crls.report, problems: current.crls.problems },
+      deny_list: denyList.entries(),
+      audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },
+    };
+  }
+
+  /** Why the gateway is not ready; empty when it is. */
+  async function ready(): Promise<readonly string[]> {
+    if (stopped !== undefined) return ['draining'];
+    const { audit: evidence } = await status();
+    return evidence.failing.map((failure) => `audit: ${failure}`);
+  }
+
+  async function scrape(): Promise<string> {
+    metrics.threadsUp.set(threads.count);
+    metrics.denyListEntries.set(denyList.entries().length);
+    metrics.ocspCacheEntries.set(ocsp.size());
+    reportCertificates(metrics, current.snapshot);
+    const perThread = await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000);
+    return AggregatorRegistry.aggregate([...perThread, await metrics.registry.getMetricsAsJSON()] as object[]).metrics();
+  }
+
+  function listeners(): readonly BoundListener[] {
+    return current.snapshot.config.listeners.map(({ name, address }) => ({ name, host: address.host, port: ports[name] ?? address.port }));
+  }
+
+  function stop(grace = DEFAULT_GRACE_MS): Promise<void> {
+    stopped ??= (async () => {
+      await threads.all({ kind: 'drain', grace }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
+      for (const close of closers.reverse()) await close();
+      await threads.terminate();
+      ocsp.close();
+      await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
+      audit.close();
+      denyList.close();
+    })();
+    return stopped;
+  }
+
+  return {
+    get listeners() {
+      return listeners();
+    },
+    ...(metricsAt === undefined ? {} : { metrics: metricsAt }),
+    adminSocket, reload, status, deny, reinstate, stop,
+  };
+}
+
+async function load(file: string, log: Log): Promise<Snapshot> {
+  const result = await loadSnapshot(file, { now: Date.now(), cores: availableParallelism() });
+  if (result.kind === 'invalid') throw new ConfigurationError(result.issues);
+  for (const warning of result.warnings) log.warn({ place: `${warning.file}:${warning.line}` }, formatIssue(warning, 'warning'));
+  return result.snapshot;
+}
+
+/** Threads have no use for the bytes of CRLs: they get indexes in shared memory. */
+function forThreads(snapshot: Snapshot): Snapshot {
+  return { ...snapshot, crls: [] };
+}
+
+/** What only a restart can change, by the name of its key. */
+function unchangeable(before: Snapshot, after: Snapshot): string | undefined {
+  const fixed = { state: 'state', audit: 'audit.directory', admin: 'admin.socket', threads: 'threads', metrics: 'metrics.address' } as const;
+  for (const [key, name] of Object.entries(fixed)) {
+    const same = JSON.stringify(before.config[key as keyof typeof fixed]) === JSON.stringify(after.config[key as keyof typeof fixed]);
+    if (!same) return name;
+  }
+  return undefined;
+}
+
+function subjectFields(subject: DenySubject): { serial?: string; issuer?: string; fingerprint?: string } {
+  return subject.kind === 'fingerprint' ? { fingerprint: subject.fingerprint } : { serial: subject.serial, issuer: subject.issuer_text };
+}
+
+function reportCertificates(metrics: ProcessMetrics, snapshot: Snapshot): void {
+  metrics.certificateNotAfter.reset();
+  for (const [name, material] of Object.entries(snapshot.listeners)) {
+    for (const certificate of material.certificates) {
+      metrics.certificateNotAfter.set({ use: 'server', name: `${name}:${certificate.names[0] ?? certificate.file}:${certificate.keyType}` }, certificate.notAfter / 1000);
+    }
+  }
+}

