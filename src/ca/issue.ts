@@ -6,7 +6,7 @@ import {
   inhibitAnyPolicy, keyUsage, nameConstraints, policyConstraints, policyMappings, subjectAltName, subjectKeyIdentifier,
 } from './extensions.ts';
 import type { DistributionPoint, KeyUsageName, RawExtension } from './extensions.ts';
-import { generateKey, keyPairOf, publicKeyBits, signerOf, spkiOf } from './keys.ts';
+import { generateKey, keyIdentifierOf, keyPairOf, signerOf, spkiOf } from './keys.ts';
 import type { KeyType, SignatureHash } from './keys.ts';
 import { refuseBeyondLimits } from './limits.ts';
 import { encodeName } from './names.ts';
@@ -22,6 +22,7 @@ export type { CrlOptions, RevokedEntry } from './crl.ts';
 export { answerOcsp, readOcspRequest } from './ocsp.ts';
 export type { OcspAnswerOptions, OcspRequest, OcspStatus } from './ocsp.ts';
 export { toPkcs12 } from './pkcs12.ts';
+export { loadIssued } from './load.ts';
 
 /** A certificate together with its private key. */
 export interface Issued {
@@ -214,8 +215,4 @@ function randomSerial(): string {
   const bytes = randomBytes(16);
   bytes.writeUInt8((bytes.readUInt8(0) & 0x7f) | 0x40, 0);
   return bytes.toString('hex');
-}
-
-function keyIdentifierOf(spki: Buffer): Buffer {
-  return createHash('sha1').update(publicKeyBits(spki)).digest();
 }

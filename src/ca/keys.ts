@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, generateKeyPair, sign, constants } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, generateKeyPair, sign, constants } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import { PublicKeyInfo } from 'pkijs';
@@ -38,6 +38,11 @@ export function spkiOf(key: KeyObject): Buffer {
 /** The subjectPublicKey bits of a SubjectPublicKeyInfo: what key identifiers and OCSP key hashes are taken over. */
 export function publicKeyBits(spki: Uint8Array): Uint8Array {
   return PublicKeyInfo.fromBER(spki).subjectPublicKey.valueBlock.valueHexView;
+}
+
+/** SHA-1 of the public key bits: RFC 5280 §4.2.1.2 method 1, and the OCSP key hash. */
+export function keyIdentifierOf(spki: Uint8Array): Buffer {
+  return createHash('sha1').update(publicKeyBits(spki)).digest();
 }
 
 /** How a key signs: the AlgorithmIdentifier that says so, and the act. */

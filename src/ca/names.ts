@@ -13,7 +13,7 @@ export type Subject = readonly (Attribute | readonly Attribute[])[];
 
 const attributeOids: Readonly<Record<string, string>> = {
   CN: '2.5.4.3', SN: '2.5.4.4', SERIALNUMBER: '2.5.4.5', C: '2.5.4.6', L: '2.5.4.7', ST: '2.5.4.8', STREET: '2.5.4.9', O: '2.5.4.10', OU: '2.5.4.11',
-  T: '2.5.4.12', GIVENNAME: '2.5.4.42', DC: '0.9.2342.19200300.100.1.25', UID: '0.9.2342.19200300.100.1.1', EMAIL: '1.2.840.113549.1.9.1',
+  TITLE: '2.5.4.12', POSTALCODE: '2.5.4.17', GN: '2.5.4.42', INITIALS: '2.5.4.43', DNQUALIFIER: '2.5.4.46', PSEUDONYM: '2.5.4.65', DC: '0.9.2342.19200300.100.1.25', UID: '0.9.2342.19200300.100.1.1', EMAILADDRESS: '1.2.840.113549.1.9.1',
 };
 
 export function encodeName(subject: Subject): Buffer {
@@ -32,8 +32,8 @@ function encodeAttribute([type, value, kind]: Attribute): Buffer {
 
 /** RFC 5280 appendix A.1 fixes the string type of these; every other attribute is UTF8String. */
 function defaultKind(dotted: string): StringKind {
-  if (dotted === attributeOids['C'] || dotted === attributeOids['SERIALNUMBER']) return 'printable';
-  if (dotted === attributeOids['DC'] || dotted === attributeOids['EMAIL']) return 'ia5';
+  if (dotted === attributeOids['C'] || dotted === attributeOids['SERIALNUMBER'] || dotted === attributeOids['DNQUALIFIER']) return 'printable';
+  if (dotted === attributeOids['DC'] || dotted === attributeOids['EMAILADDRESS']) return 'ia5';
   return 'utf8';
 }
 
