@@ -32,6 +32,8 @@ export interface BackstageOptions {
   readonly database?: string;
   /** Preferred ports; 0 takes a free one. */
   readonly ports?: Partial<DemoPorts>;
+  /** Where the demo's own folder is made; default the system's folder for temporary files. */
+  readonly temporary?: string;
   /** Ends a start that is under way. */
   readonly signal?: AbortSignal;
 }
@@ -59,7 +61,7 @@ export async function startBackstage(options: BackstageOptions): Promise<Backsta
   const pki = await ensureDemoPki(options.certificates, loaded, Date.now());
   options.signal?.throwIfAborted();
 
-  const folder = await mkdtemp(join(tmpdir(), 'wardgate-demo-'));
+  const folder = await mkdtemp(join(options.temporary ?? tmpdir(), 'wardgate-demo-'));
   undo.defer(() => rm(folder, { recursive: true, force: true }));
   const wanted = { ...usualPorts, ...options.ports };
   const { profile } = loaded;
@@ -81,7 +83,8 @@ export async function startBackstage(options: BackstageOptions): Promise<Backsta
 
   const crls = await keepCrlFiles(responder, join(folder, 'crls'));
   undo.defer(async () => crls.stop());
-  const ports = { gateway: await freePort(wanted.gateway), metrics: await freePort(wanted.metrics), backend: api.port, responder: responder.port };
+  const gateway = await freePort(wanted.gateway);
+  const ports = { gateway, metrics: await freePort(wanted.metrics, [gateway]), backend: api.port, responder: responder.port };
   const config = join(folder, 'wardgate.yaml');
   await writeFile(config, demoConfig({
     certificates: pki.directory, servers: pki.servers, organization: profile.organization, issuer: profile.issuing.name,

@@ -28,15 +28,15 @@ export async function listen(server: Closable, port: number): Promise<Bound> {
 }
 
 /**
- * A port of loopback that is free now: `wanted`, or any other when that is taken on IPv4 or IPv6 (`localhost` may be either). A probe
+ * A port of loopback that is free now and none of `spoken`: `wanted`, or any other when that is taken on IPv4 or IPv6 (`localhost` may be either). A probe
  * without SO_REUSEPORT also sees a port that another process shares, which the gateway's own bind would silently join.
  */
-export async function freePort(wanted: number): Promise<number> {
-  const free = await bindable(wanted, '127.0.0.1') && await bindable(wanted, '::1');
-  if (free && wanted !== 0) return wanted;
+export async function freePort(wanted: number, spoken: readonly number[] = []): Promise<number> {
+  const free = wanted !== 0 && !spoken.includes(wanted) && await bindable(wanted, '127.0.0.1') && await bindable(wanted, '::1');
+  if (free) return wanted;
   const probe = await listen(createServer(), 0);
   await probe.close();
-  return probe.port;
+  return spoken.includes(probe.port) ? freePort(0, spoken) : probe.port;
 }
 
 async function bindable(port: number, host: string): Promise<boolean> {

@@ -35,11 +35,15 @@ const keyColumn: Readonly<Record<Database['dialect'], string>> = {
   postgresql: 'id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY',
 };
 
+/** A MySQL database may have any character set of its own; the other two are UTF-8. */
+const tableOptions: Readonly<Record<Database['dialect'], string>> = { sqlite: '', mysql: ' CHARACTER SET utf8mb4', postgresql: '' };
+
 /** Creates the demo's two tables where they are missing. */
 export async function openRecords(database: Database): Promise<Records> {
   const key = keyColumn[database.dialect];
-  await database.run(`CREATE TABLE IF NOT EXISTS blood_pressure (${key}, patient VARCHAR(64) NOT NULL, systolic INTEGER NOT NULL, diastolic INTEGER NOT NULL, pulse INTEGER, measured_at VARCHAR(24) NOT NULL, source VARCHAR(255) NOT NULL)`);
-  await database.run(`CREATE TABLE IF NOT EXISTS check_ins (${key}, patient VARCHAR(64) NOT NULL, device VARCHAR(255) NOT NULL, checked_in_at VARCHAR(24) NOT NULL)`);
+  const options = tableOptions[database.dialect];
+  await database.run(`CREATE TABLE IF NOT EXISTS blood_pressure (${key}, patient VARCHAR(64) NOT NULL, systolic INTEGER NOT NULL, diastolic INTEGER NOT NULL, pulse INTEGER, measured_at VARCHAR(24) NOT NULL, source VARCHAR(255) NOT NULL)${options}`);
+  await database.run(`CREATE TABLE IF NOT EXISTS check_ins (${key}, patient VARCHAR(64) NOT NULL, device VARCHAR(255) NOT NULL, checked_in_at VARCHAR(24) NOT NULL)${options}`);
   return {
     async add({ patient, systolic, diastolic, pulse, measured_at, source }) {
       await database.run('INSERT INTO blood_pressure (patient, systolic, diastolic, pulse, measured_at, source) VALUES (?, ?, ?, ?, ?, ?)', [patient, systolic, diastolic, pulse, measured_at, source]);
