@@ -7,6 +7,9 @@ import type { TryLine } from './try-lines.ts';
 
 export { usualPorts } from './backstage.ts';
 
+/** ms that answers under way get when the demo stops. */
+const drainTime = 2_000;
+
 const project = join(import.meta.dirname, '..', '..');
 
 export interface DemoOptions {
@@ -43,7 +46,7 @@ export async function runDemo(options: DemoOptions, out: (line: string) => void)
   });
   undo.defer(() => backstage.stop());
   const gateway = await createGateway({ config: backstage.config });
-  undo.defer(() => gateway.stop());
+  undo.defer(() => gateway.stop(drainTime));
   options.signal?.throwIfAborted();
 
   const port = gateway.listeners.find(({ name }) => name === 'clinical')?.port ?? backstage.ports.gateway;
