@@ -22,7 +22,7 @@ export async function readRegularFile(file: string, name: string, limit: number)
     }
     // One byte more than the size that was just seen: it is being written, and half of it is worse than none.
     if (length > stats.size) return { kind: 'fault', message: `${show(name)} is being written` };
-    return { kind: 'ok', bytes: new Uint8Array(buffer.subarray(0, length)), mode: stats.mode & 0o7777, group: stats.gid };
+    return { kind: 'ok', bytes: new Uint8Array(buffer.buffer, buffer.byteOffset, length), mode: stats.mode & 0o7777, group: stats.gid };
   } catch (error) {
     return { kind: 'fault', message: openFault(error, name) };
   }

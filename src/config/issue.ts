@@ -29,6 +29,11 @@ export function formatPath(path: Path): string {
   return path.map((step, index) => formatStep(step, index === 0)).join('');
 }
 
+/** A path as the key of a Set or Map. */
+export function pathKey(path: Path): string {
+  return JSON.stringify(path);
+}
+
 function formatStep(step: string | number, first: boolean): string {
   if (typeof step === 'number') return `[${step}]`;
   if (!/^[A-Za-z_][A-Za-z0-9_-]*$/.test(step)) return `[${printable(JSON.stringify(step))}]`;

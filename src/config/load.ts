@@ -1,5 +1,5 @@
-import type { Fault, Issue, Path } from './issue.ts';
-import { formatPath } from './issue.ts';
+import type { Fault, Issue } from './issue.ts';
+import { formatPath, pathKey } from './issue.ts';
 import { unimplemented } from './not-yet.ts';
 import { referenceFaults } from './references.ts';
 import { completeConfig, configSchema, type Config } from './schema.ts';
@@ -49,8 +49,10 @@ export function readConfig(text: string, file: string, options: LoadOptions = {}
   }
   const place = (fault: Fault): Issue => placed(file, fault.at === 'key' ? source.locateKey(fault.path) : source.locate(fault.path), fault);
   const parsed = configSchema.safeParse(source.value);
-  const wrong = [...source.faults, ...(parsed.success ? [] : schemaFaults(parsed.error.issues, source.value))];
-  const further = [...referenceFaults(source.value), ...unimplemented(source.value)].filter((fault) => !isReported(wrong, fault.path));
+  const wrong = firstOfEach([...source.faults, ...(parsed.success ? [] : schemaFaults(parsed.error.issues, source.value))]);
+  // What else is wrong with a value that breaks its own rule, or holds one that does, follows from that.
+  const reported = new Set(wrong.flatMap(({ path }) => [pathKey(path), ...path.map((_, length) => pathKey(path.slice(0, length)))]));
+  const further = [...referenceFaults(source.value), ...unimplemented(source.value)].filter((fault) => !reported.has(pathKey(fault.path)));
   const issues = inOrder([...wrong, ...further].map(place));
   if (!parsed.success) return { value: source.value, issues, warnings: [], place };
   const config = completeConfig(parsed.data, options.cores ?? 1);
@@ -61,9 +63,9 @@ function placed(file: string, position: Position, fault: Fault): Issue {
   return { file, line: position.line, column: position.column, path: formatPath(fault.path), message: fault.message };
 }
 
-/** Whether a fault of the same value has been found already: what else is wrong with it follows from that one. */
-function isReported(faults: readonly Fault[], path: Path): boolean {
-  return faults.some((fault) => formatPath(fault.path) === formatPath(path));
+function firstOfEach(faults: readonly Fault[]): readonly Fault[] {
+  const first = new Map(faults.toReversed().map((fault) => [pathKey(fault.path), fault]));
+  return faults.filter((fault) => first.get(pathKey(fault.path)) === fault);
 }
 
 /** By line and column; a file that is wrong everywhere is cut off with a last word about the rest. */

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { closest } from './closest.ts';
 import type { Fault, Path } from './issue.ts';
-import { show } from './issue.ts';
+import { pathKey, show } from './issue.ts';
 
 type SchemaIssue = z.core.$ZodIssue;
 
@@ -9,19 +9,23 @@ const KINDS: Readonly<Record<string, string>> = {
   string: 'text', number: 'a number', int: 'a whole number', boolean: 'true or false', object: 'a mapping', record: 'a mapping', array: 'a list',
 };
 
-/** Words the schema's issues about `value`: what was expected and what was given, one fault for each place and unknown key. */
-export function schemaFaults(issues: readonly SchemaIssue[], value: unknown): readonly Fault[] {
-  const faults = issues.flatMap((issue) => wordIssue(issue, [], value));
-  const meant = faults.flatMap((fault) => (fault.meant === undefined ? [] : [fault.meant]));
-  // Two checks of one value say the same thing twice, and so do a misspelt key and the key that it leaves missing.
-  return faults
-    .filter((fault, index) => index === faults.findIndex((other) => samePath(other.path, fault.path)))
-    .filter((fault) => fault.meant !== undefined || !meant.some((path) => samePath(path, fault.path)))
-    .map(({ meant: _, ...fault }) => fault);
-}
-
 /** `meant` is the key that a misspelt one stands for. */
 type WordedFault = Fault & { readonly meant?: Path };
+
+/**
+ * Words the schema's issues about `value`: what was expected and what was given, one fault for each mistake. Left out is
+ * what only follows from another: what is wrong with the whole because of something inside it, and a key that is missing
+ * because it is misspelt.
+ */
+export function schemaFaults(issues: readonly SchemaIssue[], value: unknown): readonly Fault[] {
+  const faults = issues.flatMap((issue) => wordIssue(issue, [], value));
+  const around = new Set(faults.flatMap(({ path }) => path.map((_, length) => pathKey(path.slice(0, length)))));
+  const meant = new Set(faults.flatMap((fault) => (fault.meant === undefined ? [] : [pathKey(fault.meant)])));
+  return faults.filter((fault) => {
+    const key = pathKey(fault.path);
+    return !around.has(key) && !meant.has(key);
+  });
+}
 
 function wordIssue(issue: SchemaIssue, base: Path, value: unknown): WordedFault[] {
   const path = [...base, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
@@ -61,8 +65,4 @@ export function lookUp(value: unknown, path: Path): unknown {
     if (typeof inner !== 'object' || inner === null || !Object.hasOwn(inner, step)) return undefined;
     return (inner as Record<string | number, unknown>)[step];
   }, value);
-}
-
-function samePath(a: Path, b: Path): boolean {
-  return a.length === b.length && a.every((step, index) => step === b[index]);
 }

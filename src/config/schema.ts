@@ -32,6 +32,11 @@ function oneOrMore<Item extends z.ZodType<unknown, string>>(item: Item, expected
   return z.union([item.transform((value) => [value]), some(item, expected)], { error: expected });
 }
 
+/** The same, where none at all is an answer as well. */
+function anyNumber<Item extends z.ZodType<unknown, string>>(item: Item, expected: string) {
+  return z.union([item.transform((value) => [value]), z.array(item, { error: expected })], { error: expected });
+}
+
 const trustFiles = oneOrMore(filePath, 'expected one file of CA certificates, or a list of them');
 const patterns = oneOrMore(pattern, 'expected text, in which * stands for anything, or a list of such texts');
 
@@ -89,13 +94,13 @@ const clientAuth = mapping({
   mode: oneOf(['required', 'optional'])
     .describe('required: no request is served without a good certificate. optional: each route decides.').default('required'),
   trust: trustFiles.describe('PEM files of the CA certificates (or single pinned certificates) that clients are trusted by.'),
-  intermediates: oneOrMore(filePath, 'expected one file of intermediate certificates, or a list of them')
+  intermediates: anyNumber(filePath, 'expected one file of intermediate certificates, or a list of them')
     .describe('PEM files of intermediate CA certificates that help to build paths; they are not trusted by themselves.').default([]),
   names: z.record(
     hostName,
     mapping({
       trust: trustFiles.describe('PEM files of the CA certificates that clients are trusted by under this name.'),
-      intermediates: oneOrMore(filePath, 'expected one file of intermediate certificates, or a list of them')
+      intermediates: anyNumber(filePath, 'expected one file of intermediate certificates, or a list of them')
         .describe('Further intermediates for this name.').default([]),
     }),
     { error: 'expected a mapping of host names to { trust: [FILE] }' },
@@ -193,8 +198,8 @@ const revocation = mapping({
   unavailable: unavailable.describe('What happens when no source is conclusive; routes may override it.').default('deny'),
   skew: duration.describe('Difference allowed between our clock and the PKI\'s.').prefault('60s'),
   crl: mapping({
-    files: oneOrMore(filePath, 'expected one CRL file, or a list of them').describe('CRL files, DER or PEM; read again when they change.').default([]),
-    urls: oneOrMore(httpUrl, 'expected one URL of a CRL, or a list of them').describe('URLs of CRLs.').default([]),
+    files: anyNumber(filePath, 'expected one CRL file, or a list of them').describe('CRL files, DER or PEM; read again when they change.').default([]),
+    urls: anyNumber(httpUrl, 'expected one URL of a CRL, or a list of them').describe('URLs of CRLs.').default([]),
     from_certificate: z.boolean().describe('Whether the distribution points of validated certificates are followed.').default(false),
     refresh: timeout.describe('How often CRLs are looked at again.').prefault('10m'),
   }).describe('Certificate revocation lists.').prefault({}),

@@ -5,7 +5,7 @@ import type { Certificate } from '../pki/certificate.ts';
 import { coverageWarnings } from './coverage.ts';
 import { privacyFault, readRegularFile, type FileContent } from './files.ts';
 import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
-import { formatPath, printable, type Fault, type Issue, type Path } from './issue.ts';
+import { formatPath, pathKey, printable, type Fault, type Issue, type Path } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import {
   encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPrivateKey, readTicketSecret, readTrust,
@@ -173,7 +173,7 @@ function checkFile(use: FileUse, name: string, content: FileContent | undefined,
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
   const { bytes, mode, group } = content;
   const findings = readHeld(use, name, bytes, options.now);
-  const secret = use === 'key' || use === 'ticket-secret' || ((use === 'server-certificate' || use === 'client-certificate') && holdsPrivateKey(bytes));
+  const secret = use === 'ticket-secret' || (use !== 'crl' && holdsPrivateKey(bytes));
   const open = secret ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
   return open === undefined ? findings : { ...findings, faults: [open, ...findings.faults] };
 }
@@ -209,7 +209,7 @@ function pairFaults(references: readonly FileReference[], held: ReadonlyMap<stri
 }
 
 function sameParent(a: Path, b: Path): boolean {
-  return formatPath(a.slice(0, -1)) === formatPath(b.slice(0, -1));
+  return pathKey(a.slice(0, -1)) === pathKey(b.slice(0, -1));
 }
 
 function heldKey(use: FileUse, name: string): string {

@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type Pair } from 'yaml';
 import type { Fault, Path } from './issue.ts';
-import { show } from './issue.ts';
+import { pathKey, show } from './issue.ts';
 
 /** Line and column, both from 1. */
 export interface Position {
@@ -37,7 +37,7 @@ export function readYaml(text: string): YamlSource | { readonly kind: 'invalid';
   if (early !== undefined) return { kind: 'invalid', faults: [early] };
   const lines = new LineCounter();
   // Keys given twice are found below in linear time; the parser compares each key with every other.
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, stringKeys: true, prettyErrors: false, logLevel: 'error' });
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, stringKeys: true, resolveKnownTags: false, prettyErrors: false, logLevel: 'error' });
   const faults = syntaxFaults(document, lines);
   if (faults.length > 0) return { kind: 'invalid', faults };
   if (isEmpty(document)) return { kind: 'invalid', faults: [{ line: 1, column: 1, message: 'the file is empty' }] };
@@ -70,6 +70,8 @@ function syntaxFaults(document: Document.Parsed, lines: LineCounter): SyntaxFaul
 function wordSyntaxError(code: string, message: string): string {
   if (code === 'TAB_AS_INDENT') return 'tabs are not allowed as indentation; use spaces';
   if (code === 'MULTIPLE_DOCS') return 'expected one YAML document; found a second one';
+  if (code === 'NON_STRING_KEY') return 'expected a key that is text';
+  if (code === 'MISSING_CHAR' && message.endsWith('quote')) return 'a text in quotes is not closed';
   const line = message.split('\n', 1)[0] ?? message;
   return `${line.charAt(0).toLowerCase()}${line.slice(1)}`;
 }
@@ -108,7 +110,7 @@ function convert(document: Document.Parsed, lines: LineCounter): YamlSource | { 
       if (target !== undefined) return visit(target, path, start, key);
       faults.push({ path, message: `no anchor named ${show(node.source)} before this alias` });
     }
-    places.set(placeKey(path), key === undefined ? { value: start } : { value: start, key });
+    places.set(pathKey(path), key === undefined ? { value: start } : { value: start, key });
     if (isMap(node)) return mapping(node.items as readonly Pair<Node, Node | null>[], path, start);
     if (isSeq(node)) return node.items.map((item, index) => visit(item as Node, [...path, index], start));
     return isScalar(node) ? node.value : null;
@@ -132,18 +134,14 @@ function convert(document: Document.Parsed, lines: LineCounter): YamlSource | { 
   const value = visit(document.contents, [], 0);
   if (overflow !== undefined) return { kind: 'invalid', faults: [overflow] };
   const locate = (path: Path): Position => positionOf(lines, nearest(places, path)?.value ?? 0);
-  const locateKey = (path: Path): Position => positionOf(lines, places.get(placeKey(path))?.key ?? nearest(places, path)?.value ?? 0);
+  const locateKey = (path: Path): Position => positionOf(lines, places.get(pathKey(path))?.key ?? nearest(places, path)?.value ?? 0);
   return { kind: 'ok', value, locate, locateKey, faults };
 }
 
 function nearest(places: ReadonlyMap<string, Place>, path: Path): Place | undefined {
   for (let length = path.length; length >= 0; length--) {
-    const place = places.get(placeKey(path.slice(0, length)));
+    const place = places.get(pathKey(path.slice(0, length)));
     if (place !== undefined) return place;
   }
   return undefined;
-}
-
-function placeKey(path: Path): string {
-  return JSON.stringify(path);
 }
