@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
 import { configJsonSchemaText } from '../src/config/json-schema.ts';
 import { formatIssue, parseConfig } from '../src/config/load.ts';
 import { unimplemented } from '../src/config/not-yet.ts';
@@ -179,6 +181,13 @@ describe('the JSON Schema', () => {
 
   it('is what the parser\'s own schema gives (node scripts/write-schema.ts writes it)', () => {
     expect(file).toBe(configJsonSchemaText());
+  });
+
+  it('accepts the example, and refuses unknown keys and wrong kinds of value as the parser does', () => {
+    const schema = z.fromJSONSchema(JSON.parse(file));
+    expect(schema.safeParse(parseYaml(example)).success).toBe(true);
+    expect(schema.safeParse(parseYaml(`${minimal}routs: []`)).success).toBe(false);
+    expect(schema.safeParse(parseYaml(minimal.replace('8443', 'https'))).success).toBe(false);
   });
 
   it('describes every key', () => {
