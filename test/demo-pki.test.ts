@@ -103,6 +103,15 @@ describe('the development PKI', () => {
     expect((await ensure(file)).kind).toBe('reused');
   });
 
+  test('clears away what a killed run had not finished writing', async () => {
+    const file = profileFile();
+    await ensure(file);
+    rmSync(join(certificates, 'pki.json'));
+    writeFileSync(join(certificates, 'root.key.1.new'), 'half a key');
+    await ensure(file);
+    expect(readdirSync(certificates).filter((name) => name.endsWith('.new'))).toEqual([]);
+  });
+
   test('is made anew when a certificate is not the one that was made', async () => {
     const file = profileFile();
     await ensure(file);
@@ -199,6 +208,15 @@ describe('behind the gateway', () => {
   test('a start that fails leaves no folder behind', async () => {
     const temporary = mkdtempSync(join(folder, 'tmp-'));
     await expect(startBackstage({ certificates, profile: profileFile(), ports: any, temporary, database: `sqlite:${join(folder, 'no', 'such', 'folder.db')}` })).rejects.toThrow();
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  test('a start that is called off leaves no folder behind', async () => {
+    const temporary = mkdtempSync(join(folder, 'tmp-'));
+    const ending = new AbortController();
+    const starting = startBackstage({ certificates, profile: profileFile(), ports: any, temporary, signal: ending.signal });
+    ending.abort();
+    await expect(starting).rejects.toMatchObject({ name: 'AbortError' });
     expect(readdirSync(temporary)).toEqual([]);
   });
 });

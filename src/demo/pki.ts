@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ocspNoCheck } from '../ca/extensions.ts';
@@ -9,6 +9,8 @@ import type { ClientProfile, LoadedProfile, Profile } from './profile.ts';
 
 const day = 86_400_000;
 const manifestFile = 'pki.json';
+/** Of a file that is being written; a run that was killed leaves some behind. */
+const unfinishedSuffix = '.new';
 const manifestSchema = z.object({ profile: z.string(), files: z.record(z.string(), z.string()) });
 
 /** The development PKI, in memory and in `directory`. */
@@ -115,6 +117,8 @@ async function writeAll(directory: string, loaded: LoadedProfile, files: Files):
   await chmod(directory, 0o700);
   // Without its manifest a directory is never reused, so a run that dies half-way leaves nothing that looks whole.
   await rm(join(directory, manifestFile), { force: true });
+  const unfinished = (await readdir(directory)).filter((name) => name.endsWith(unfinishedSuffix));
+  await Promise.all(unfinished.map((name) => rm(join(directory, name))));
   const authorities = ['issuing', 'root'].flatMap((name) => files.get(name) ?? []);
   const writes = [...files].flatMap(([name, issued]) => [
     write(directory, `${name}.pem`, issued.chain, 0o644),
@@ -134,7 +138,7 @@ async function writeAll(directory: string, loaded: LoadedProfile, files: Files):
 /** Through a new file, since `mode` does not change the mode of one that exists. */
 async function write(directory: string, name: string, content: string | Buffer, mode: number): Promise<void> {
   const target = join(directory, name);
-  const fresh = `${target}.${process.pid}.new`;
+  const fresh = `${target}.${process.pid}${unfinishedSuffix}`;
   await rm(fresh, { force: true });
   await writeFile(fresh, content, { mode, flag: 'wx' });
   await rename(fresh, target);

@@ -178,7 +178,7 @@ function problem(status: number, code: string, errors: readonly string[] = []): 
 
 function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Reply): void {
   if (response.destroyed) return;
-  const text = `${JSON.stringify(body)}\n`;
+  const text = JSON.stringify(body);
   const type = status >= 400 ? 'application/problem+json' : 'application/json';
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text), 'cache-control': 'no-store', ...headers });
   response.end(request.method === 'HEAD' ? undefined : text);
