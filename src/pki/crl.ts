@@ -1,3 +1,5 @@
+import { parseAlgorithm } from './certificate.ts';
+import type { AlgorithmIdentifier } from './certificate.ts';
 import { bitStringOctets, decodeBoolean, decodeNamedBits, decodeTime, DerCursor, malformed, readSingle, sameBytes, TAG, toHex } from './der.ts';
 import { EXTENSION, parseDistributionPointName, parseExtensions } from './extensions.ts';
 import type { DistributionPointName } from './extensions.ts';
@@ -42,8 +44,7 @@ export interface Crl {
    */
   readonly unknownCriticalExtensions: readonly string[];
   readonly tbs: Uint8Array;
-  /** The AlgorithmIdentifier, DER. */
-  readonly signatureAlgorithm: Uint8Array;
+  readonly signatureAlgorithm: AlgorithmIdentifier;
   readonly signature: Uint8Array;
 }
 
@@ -85,7 +86,7 @@ export function scanCrl(der: Uint8Array, sink: CrlSink = IGNORE_ENTRIES): Crl {
   if (signature.unused !== 0) throw malformed('crl: signature is not whole octets');
   const { algorithm, ...body } = scanTbs(tbs.content, sink);
   if (!sameBytes(algorithm, signatureAlgorithm)) throw malformed('crl: signatureAlgorithm differs from the signed one');
-  return { ...body, tbs: tbs.der, signatureAlgorithm, signature: signature.octets };
+  return { ...body, tbs: tbs.der, signatureAlgorithm: parseAlgorithm(signatureAlgorithm), signature: signature.octets };
 }
 
 type ScannedTbs = Omit<Crl, 'tbs' | 'signatureAlgorithm' | 'signature'> & { readonly algorithm: Uint8Array };
@@ -376,7 +377,7 @@ function issuingDistributionPoint(der: Uint8Array, issuer: Name): IssuingDistrib
   const onlyContainsAttributeCerts = flag(0x85);
   fields.end();
   return {
-    der: der.slice(),
+    der: Uint8Array.from(der),
     ...(names === undefined ? {} : { names: distributionPointKeys(parseDistributionPointName(names.content, 'issuingDistributionPoint'), issuer) }),
     onlyContainsUserCerts,
     onlyContainsCACerts,
@@ -414,4 +415,11 @@ export function directoryKey(name: Pick<NameText, 'normalized'>): string {
 
 function reasonFlags(content: Uint8Array): number {
   return decodeNamedBits(content, 'onlySomeReasons').reduce((flags, bit) => (bit < 16 ? flags | (1 << bit) : flags), 0);
+}
+
+/** The content octets of the INTEGER that `Certificate.serial` is the text of. */
+export function serialOctets(serial: string): Uint8Array {
+  if (serial.startsWith('-')) return Buffer.from(serial.slice(1), 'hex');
+  const octets = Buffer.from(serial, 'hex');
+  return octets.length > 0 && octets[0]! >= 0x80 ? Buffer.concat([Buffer.of(0), octets]) : octets;
 }

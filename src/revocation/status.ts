@@ -166,20 +166,23 @@ function latest(times: readonly (number | undefined)[]): number | undefined {
   return known.length === 0 ? undefined : Math.max(...known);
 }
 
+/** One certificate whose status matters, with what its status is judged by. */
+export interface Question<C> {
+  readonly certificate: C;
+  readonly issuer: C;
+  /** The anchor of the path: a CRL signed by another key than the issuer's counts only below the same anchor. */
+  readonly anchor: C;
+}
+
 /**
  * The certificates of a path (leaf first, anchor last) whose status matters, each with its issuer. The anchor is trusted
  * by configuration, not by its own CA, so it is never among them; a pinned leaf has nothing to check.
  */
-export function certificatesToCheck<C>(
-  path: readonly C[],
-  check: 'leaf' | 'chain' | 'off',
-): readonly { readonly certificate: C; readonly issuer: C }[] {
-  if (check === 'off') return [];
-  const below = check === 'leaf' ? path.slice(0, 1) : path.slice(0, -1);
-  return below.flatMap((certificate, index) => {
-    const issuer = path[index + 1];
-    return issuer === undefined ? [] : [{ certificate, issuer }];
-  });
+export function certificatesToCheck<C>(path: readonly C[], check: 'leaf' | 'chain' | 'off'): readonly Question<C>[] {
+  const anchor = path.at(-1);
+  if (check === 'off' || anchor === undefined) return [];
+  const below = path.slice(0, -1).map((certificate, index) => ({ certificate, issuer: path[index + 1]!, anchor }));
+  return check === 'leaf' ? below.slice(0, 1) : below;
 }
 
 /**
