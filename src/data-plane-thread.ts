@@ -22,7 +22,6 @@ import { currentAdmission, type Connection } from './tls/connection.ts';
 import { createContexts, type ListenerContexts } from './tls/contexts.ts';
 import { createTlsListener, type TlsListener } from './tls/listener.ts';
 import { createRedirectListener, type RedirectListener } from './tls/redirect.ts';
-import { deriveTicketKey } from './tls/tickets.ts';
 
 /** How long a connection that no longer stands may stay unnoticed. */
 const WATCH_MS = 1_000;
@@ -33,7 +32,6 @@ interface ListenerRuntime {
   readonly contexts: ListenerContexts;
   readonly office: AdmissionOffice;
   readonly service: Service;
-  readonly ticketKey: Buffer;
 }
 
 /** Everything a snapshot became on this thread. */
@@ -135,10 +133,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
       listeners.set(listener.name, {
         config: listener,
-        contexts: createContexts(listener, material, routeHosts),
+        contexts: createContexts(listener, material, routeHosts, material.ticketSecret ?? ticketSecret),
         office: createAdmissionOffice({ config, realms: material.realms, deny, revocation: desk.view(config.revocation), now }),
         service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams },
-        ticketKey: deriveTicketKey(material.ticketSecret ?? ticketSecret, listener.name),
       });
     }
     return { snapshot, listeners, upstreams };
@@ -153,6 +150,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
     const connections = new Map<Socket, Connection>();
     const http = createHttp1({
+      limits: config.limits,
       service: () => open.runtime.service,
       clientOf: (socket) => {
         const connection = connections.get(socket);
@@ -170,7 +168,6 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const tls = createTlsListener({
       config,
       contexts: listenerRuntime.contexts,
-      ticketKey: listenerRuntime.ticketKey,
       alpn: ['http/1.1'],
       accept: (connection) => void accept(connection, open),
       failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
@@ -235,7 +232,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       const listenerRuntime = next.listeners.get(listener.name) as ListenerRuntime;
       if (listener.runtime === listenerRuntime) continue;
       listener.runtime = listenerRuntime;
-      listener.tls.replace(listenerRuntime.contexts, listenerRuntime.ticketKey);
+      listener.tls.replace(listenerRuntime.contexts);
       // Another snapshot may trust others: no admission of the old one counts.
       for (const connection of listener.connections.values()) connection.admissions.clear();
     }

@@ -190,7 +190,7 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
     const snapshot = await load(file, log);
     const fixed = unchangeable(current.snapshot, snapshot);
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
-    const crls = await loadCrls(crlOptions(snapshot));
+    const crls = await loadCrls(crlOptions(snapshot), current.crls);
     await prepare(snapshot);
     await threads.all({ kind: 'crls', handles: crls.handles });
     current = { snapshot, crls, loadedAt: now() };
@@ -208,7 +208,7 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   async function reloadCrls(): Promise<void> {
     try {
       const snapshot = await load(file, SILENT);
-      const crls = await loadCrls(crlOptions({ ...current.snapshot, crls: snapshot.crls }));
+      const crls = await loadCrls(crlOptions({ ...current.snapshot, crls: snapshot.crls }), current.crls);
       await threads.all({ kind: 'crls', handles: crls.handles });
       current = { ...current, crls };
       advanceEpoch(table);

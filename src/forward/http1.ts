@@ -8,6 +8,7 @@ import type { Admission, Reason, RequestFacts } from '../policy/facts.ts';
 import { authorize, type Denial, type Permit } from '../policy/authorize.ts';
 import { parseHost, type Host } from '../policy/host.ts';
 import { parseTarget } from '../policy/target.ts';
+import type { ListenerLimits } from '../config/schema.ts';
 import type { Client, ClientOf, Service } from './client.ts';
 import type { GeneralForwarder } from './general.ts';
 import { checkFields, clientHeaders, upstreamHeaders } from './headers.ts';
@@ -24,6 +25,7 @@ export interface Outcome {
 }
 
 export interface Http1Options {
+  readonly limits: ListenerLimits;
   readonly service: () => Service;
   readonly clientOf: ClientOf;
   readonly forwarder: GeneralForwarder;
@@ -52,7 +54,7 @@ interface Exchange {
  * request is decided by `authorize`, forwarded, and answered together with its record.
  */
 export function createHttp1(options: Http1Options): Server {
-  const { limits } = options.service().listener;
+  const { limits } = options;
   const server = createServer({
     maxHeaderSize: limits.header_size,
     insecureHTTPParser: false,

@@ -1,8 +1,4 @@
-/** A MessagePort or a Worker: what a line needs of them. */
-export interface Port {
-  postMessage(message: unknown): void;
-  on(event: 'message', listener: (message: never) => void): unknown;
-}
+import type { MessagePort, Worker } from 'node:worker_threads';
 
 /** One side of a line between two threads: asks, and answers what the other side asks. */
 export interface Line<Ask extends { kind: string }> {
@@ -25,21 +21,22 @@ interface Waiting {
 
 /** Opens a line over a port. `answer` serves what the other side asks; what it throws is told there as text. */
 export function openLine<Ours extends { kind: string }, Theirs extends { kind: string }>(
-  port: Port,
+  port: Worker | MessagePort,
   answer: (ask: Theirs) => unknown,
 ): Line<Ours> {
   const waiting = new Map<number, Waiting>();
   let next = 0;
+  const post = (packet: Packet<Ours>): void => (port as Worker).postMessage(packet);
 
   async function serve(id: number, ask: Theirs): Promise<void> {
     try {
-      port.postMessage({ type: 'answer', id, answer: await answer(ask) } satisfies Packet<Theirs>);
+      post({ type: 'answer', id, answer: await answer(ask) });
     } catch (error) {
-      port.postMessage({ type: 'fault', id, message: (error as Error).message } satisfies Packet<Theirs>);
+      post({ type: 'fault', id, message: (error as Error).message });
     }
   }
 
-  port.on('message', (packet: Packet<Theirs>) => {
+  (port as Worker).on('message', (packet: Packet<Theirs>) => {
     if (packet.type === 'ask') return void serve(packet.id, packet.ask);
     const one = waiting.get(packet.id);
     if (one === undefined) return;
@@ -57,7 +54,7 @@ export function openLine<Ours extends { kind: string }, Theirs extends { kind: s
         reject(new Error(`no answer to ${ask.kind} within ${deadline} ms`));
       }, deadline);
       waiting.set(id, { resolve, reject, timer });
-      port.postMessage({ type: 'ask', id, ask } satisfies Packet<Ours>);
+      post({ type: 'ask', id, ask });
     }),
     hangUp(cause) {
       for (const one of waiting.values()) {

@@ -129,16 +129,17 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       return { ...refuse('revoked_denylist', `${denied} is on the deny list`, epoch, Infinity), leaf: path[0] as Certificate, path };
     }
     const questions = certificatesToCheck(path, config.revocation.check);
-    const first = collect(questions, new Map());
+    const anchor = path[path.length - 1] as Certificate;
+    const first = collect(questions, anchor, new Map());
     if (first.missing.length === 0) return conclude(path, first.statements, validUntil, epoch);
     return Promise.all(first.missing.map(async (question) =>
       [question.certificate.sha256, await options.revocation.askOcsp(question.certificate, question.issuer)] as const))
-      .then((answers) => conclude(path, collect(questions, new Map(answers)).statements, validUntil, epoch));
+      .then((answers) => conclude(path, collect(questions, anchor, new Map(answers)).statements, validUntil, epoch));
   }
 
   type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
 
-  function collect(questions: readonly Question[], answers: ReadonlyMap<string, Statement>) {
+  function collect(questions: readonly Question[], anchor: Certificate, answers: ReadonlyMap<string, Statement>) {
     const at = now();
     const missing: Question[] = [];
     const statements = questions.map((question) => {
@@ -146,7 +147,7 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       const said: Statement[] = [];
       for (let source = nextSource(config.revocation.sources, said); source !== undefined; source = nextSource(config.revocation.sources, said)) {
         const statement = source === 'crl'
-          ? options.revocation.crlStatement(certificate, issuer, at)
+          ? options.revocation.crlStatement(certificate, issuer, anchor, at)
           : answers.get(certificate.sha256) ?? options.revocation.ocspStatement(certificate, issuer, at);
         if (statement === undefined) {
           missing.push(question);

@@ -1,49 +1,62 @@
-import { createHash } from 'node:crypto';
-import { constants } from 'node:crypto';
-import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import { constants, createHash } from 'node:crypto';
+import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { ListenerMaterial, Realm, ServerCertificate } from '../config/snapshot.ts';
 import { coversHost } from '../policy/host.ts';
 import { profileOptions } from './profiles.ts';
+import { deriveTicketKey } from './tickets.ts';
+
+/**
+ * One set of server certificates and client CAs. Node's SNICallback puts a single certificate of its context over the
+ * server's own, so a name with an EC and an RSA certificate needs a server of its own: names are told apart before the
+ * handshake, and each group is a TLS server.
+ */
+export interface ContextGroup {
+  readonly options: SecureContextOptions;
+  readonly ticketKey: Buffer;
+}
 
 /** The TLS side of one listener, complete: swapped as a whole at a reload. */
 export interface ListenerContexts {
-  /** For connections without SNI, and for names without an own entry. */
-  readonly defaults: SecureContextOptions;
-  /** The context for a lower-case server name; undefined when the name is not ours. */
-  select(name: string): SecureContext | undefined;
+  /** The first serves connections without SNI. */
+  readonly groups: readonly ContextGroup[];
+  /** The index of the group for a lower-case server name; undefined when the name is not ours. */
+  select(name: string): number | undefined;
   /** Whether a request may be for this name: configured, or covered by a certificate. */
   knows(name: string): boolean;
 }
 
 /**
- * Builds the contexts of a listener: one for all names without client CAs of their own, one for each realm. Certificates
- * of every key type go into each, since a default context of one type refuses clients of the other before SNI is looked at.
- * `routeHosts` are names that routes serve.
+ * Builds the groups of a listener. Certificates of every key type go into each. `routeHosts` are names that routes serve;
+ * `ticketSecret` is what ticket keys are derived from, each group its own: a session of one never resumes in another.
  */
-export function createContexts(config: HttpsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[]): ListenerContexts {
-  const patterns = [...material.certificates.flatMap((certificate) => certificate.names), ...routeHosts];
+export function createContexts(config: HttpsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[], ticketSecret: Uint8Array): ListenerContexts {
+  const certificateNames = material.certificates.flatMap((certificate) => certificate.names);
+  const patterns = new Set([...certificateNames, ...routeHosts, ...material.realms.map((realm) => realm.name)]);
   const realms = new Map(material.realms.map((realm) => [realm.name, realm]));
-  const fallback = realms.get('') as Realm;
-  const cache = new Map<string, SecureContext>();
-  const knows = (name: string): boolean => realms.has(name) || patterns.some((pattern) => coversHost(pattern, name));
-  const contextFor = (name: string): SecureContext => {
-    const realm = realms.get(name) ?? fallback;
+  const groups: ContextGroup[] = [];
+  const indexes = new Map<string, number>();
+
+  function groupOf(name: string): number {
+    const realm = realms.get(name) ?? realms.get('') as Realm;
     const chosen = certificatesFor(material.certificates, name);
     const key = JSON.stringify([realm.name, chosen.map((certificate) => certificate.file)]);
-    let context = cache.get(key);
-    if (context === undefined) {
-      context = createSecureContext(contextOptions(config, chosen, realm));
-      cache.set(key, context);
-    }
-    return context;
-  };
-  // Made now, not at the first client: a bad combination must fail the load.
-  for (const name of realms.keys()) contextFor(name);
+    const known = indexes.get(key);
+    if (known !== undefined) return known;
+    const options = contextOptions(config, chosen, realm);
+    // Made once here: what OpenSSL does not take must fail the load, not the first client.
+    createSecureContext(options);
+    indexes.set(key, groups.push({ options, ticketKey: deriveTicketKey(ticketSecret, `${config.name} ${key}`) }) - 1);
+    return groups.length - 1;
+  }
+
+  const byPattern = new Map([...new Set(['', ...patterns])].map((pattern) => [pattern, groupOf(pattern.replace('*', 'wildcard'))]));
+  const wildcards = [...byPattern.keys()].filter((pattern) => pattern.startsWith('*.'));
+  const patternOf = (name: string): string | undefined => (byPattern.has(name) ? name : wildcards.find((pattern) => coversHost(pattern, name)));
   return {
-    defaults: contextOptions(config, certificatesFor(material.certificates, ''), fallback),
-    select: (name) => (knows(name) ? contextFor(name) : undefined),
-    knows,
+    groups,
+    select: (name) => byPattern.get(patternOf(name) ?? 'unknown'),
+    knows: (name) => name !== '' && patternOf(name) !== undefined,
   };
 }
 

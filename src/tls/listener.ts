@@ -1,7 +1,8 @@
+import { createServer as createNetServer, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
-import type { ListenerContexts } from './contexts.ts';
+import { readClientHello } from './client-hello.ts';
+import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type Connection } from './connection.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
@@ -10,7 +11,6 @@ export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdir
 export interface TlsListenerOptions {
   readonly config: HttpsListenerConfig;
   readonly contexts: ListenerContexts;
-  readonly ticketKey: Buffer;
   readonly alpn: readonly string[];
   /** Takes a connection after its handshake, before any of its bytes are read. */
   readonly accept: (connection: Connection) => void;
@@ -21,77 +21,105 @@ export interface TlsListenerOptions {
 export interface TlsListener {
   /** Binds (SO_REUSEPORT: each thread binds the same port); resolves with the port. */
   listen(host: string, port: number): Promise<number>;
-  /** Swaps certificates, client CAs and ticket key for handshakes from now on. */
-  replace(contexts: ListenerContexts, ticketKey: Buffer): void;
+  /** Swaps certificates, client CAs and ticket keys for handshakes from now on. */
+  replace(contexts: ListenerContexts): void;
   /** Stops accepting; open connections go on. */
   close(): void;
 }
 
 /**
- * A TLS server that asks for client certificates and refuses none by itself: the verdict comes after the handshake and is
+ * A listener that asks for client certificates and refuses none by itself: the verdict comes after the handshake and is
  * ours, on full and resumed connections alike.
  */
 export function createTlsListener(options: TlsListenerOptions): TlsListener {
   const { config } = options;
-  let { contexts } = options;
   const starts = new Map<string, number>();
-  const server: Server = createServer({
-    ...contexts.defaults,
-    requestCert: true,
-    // why: OpenSSL's verdict hides the cause from both sides and is skipped on resumption; admission decides on every connection.
-    rejectUnauthorized: false,
-    ticketKeys: options.ticketKey,
-    handshakeTimeout: config.limits.handshake_time,
-    ALPNProtocols: [...options.alpn],
-    SNICallback: (name, callback) => {
-      // Nothing may be thrown here: it would take the process (CVE-2026-21637).
-      try {
-        const context = contexts.select(name.toLowerCase());
-        if (context === undefined) callback(new Error(UNKNOWN_NAME));
-        else callback(null, context);
-      } catch (error) {
-        callback(error as Error);
-      }
-    },
-  });
-  server.maxConnections = config.limits.connections;
-  server.on('connection', (socket: Socket) => {
+  let { contexts } = options;
+  let servers = contexts.groups.map(createGroupServer);
+
+  /** Never listens: it is given its connections. */
+  function createGroupServer(group: ContextGroup): Server {
+    const server = createServer({
+      ...group.options,
+      requestCert: true,
+      // why: OpenSSL's verdict hides the cause from both sides and is skipped on resumption; admission decides on every connection.
+      rejectUnauthorized: false,
+      ticketKeys: group.ticketKey,
+      handshakeTimeout: config.limits.handshake_time,
+      ALPNProtocols: [...options.alpn],
+      SNICallback: (name, callback) => {
+        // Nothing may be thrown here: it would take the process (CVE-2026-21637). No context means this server's own.
+        if (contexts.knows(name.toLowerCase())) callback(null);
+        else callback(new Error(UNKNOWN_NAME));
+      },
+    });
+    server.on('secureConnection', secured);
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => options.failed(classify(error), socket.remoteAddress ?? ''));
+    return server;
+  }
+
+  const listener = createNetServer({ noDelay: true }, (socket) => {
     const key = addressKey(socket);
     starts.set(key, performance.now());
     socket.on('error', noop);
     socket.on('close', () => starts.delete(key));
-    socket.setNoDelay(true);
+    if (servers.length === 1) servers[0]?.emit('connection', socket);
+    else routeByName(socket);
   });
-  server.on('drop', (dropped) => options.failed('overloaded', dropped?.remoteAddress ?? ''));
-  server.on('secureConnection', (socket: TLSSocket) => {
+  listener.maxConnections = config.limits.connections;
+  listener.on('drop', (dropped) => options.failed('overloaded', dropped?.remoteAddress ?? ''));
+
+  /** Reads on until the ClientHello names its server, then gives the connection, nothing consumed, to that name's server. */
+  function routeByName(socket: Socket): void {
+    const timer = setTimeout(() => {
+      options.failed('timeout', socket.remoteAddress ?? '');
+      socket.destroy();
+    }, config.limits.handshake_time);
+    const chunks: Buffer[] = [];
+    const look = (): void => {
+      for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) chunks.push(chunk);
+      const octets = Buffer.concat(chunks);
+      const hello = readClientHello(octets);
+      if (hello.kind === 'incomplete') return;
+      socket.off('readable', look);
+      clearTimeout(timer);
+      const group = hello.kind === 'hello' && hello.serverName !== undefined ? contexts.select(hello.serverName) : 0;
+      if (group === undefined) {
+        options.failed('misdirected', socket.remoteAddress ?? '');
+        return void socket.destroy();
+      }
+      socket.unshift(octets);
+      servers[group]?.emit('connection', socket);
+    };
+    socket.on('readable', look);
+    socket.on('close', () => clearTimeout(timer));
+    socket.on('end', () => socket.destroy());
+  }
+
+  function secured(socket: TLSSocket): void {
     socket.on('error', noop);
     const key = addressKey(socket);
     const started = starts.get(key);
     starts.delete(key);
     if (started !== undefined) options.durations((performance.now() - started) / 1000);
     options.accept(openConnection(socket, config.name));
-  });
-  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-    options.failed(classify(error), socket.remoteAddress ?? '');
-  });
+  }
 
   return {
     listen: (host, port) => new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port, reusePort: true, backlog: 4096 }, () => {
-        server.off('error', reject);
-        server.on('error', noop);
-        resolve((server.address() as { port: number }).port);
+      listener.once('error', reject);
+      listener.listen({ host, port, reusePort: true, backlog: 4096 }, () => {
+        listener.off('error', reject);
+        listener.on('error', noop);
+        resolve((listener.address() as { port: number }).port);
       });
     }),
-    replace(next, ticketKey) {
+    replace(next) {
       contexts = next;
-      server.setSecureContext({ ...next.defaults, ticketKeys: ticketKey } as never);
-      // setSecureContext makes a new context, with ticket keys of its own.
-      server.setTicketKeys(ticketKey);
+      servers = next.groups.map(createGroupServer);
     },
     close: () => {
-      server.close();
+      listener.close();
     },
   };
 }

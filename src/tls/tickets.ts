@@ -4,11 +4,11 @@ import { hkdfSync, randomBytes } from 'node:crypto';
 const TICKET_KEY_LENGTH = 48;
 
 /**
- * The ticket key of a listener: derived from the shared secret (HKDF-SHA-256, RFC 5869) so that every replica with the same
- * secret makes the same one, bound to the listener's name so that a ticket of one listener is noise to another.
+ * A ticket key: derived from the shared secret (HKDF-SHA-256, RFC 5869) so that every replica with the same
+ * secret makes the same one, bound to its purpose so that a ticket of one listener or name is noise to another.
  */
-export function deriveTicketKey(secret: Uint8Array, listener: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', secret, 'wardgate', `session tickets ${listener}`, TICKET_KEY_LENGTH));
+export function deriveTicketKey(secret: Uint8Array, purpose: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', secret, 'wardgate', `session tickets ${purpose}`, TICKET_KEY_LENGTH));
 }
 
 /** A secret for a gateway that was given none: its tickets end with the process. */

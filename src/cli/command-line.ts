@@ -1,0 +1,88 @@
+import { Command, CommanderError } from 'commander';
+import { check } from './check.ts';
+import { explain } from './explain.ts';
+import { reinstate, reload, revoke, status } from './operate.ts';
+import { run } from './run.ts';
+
+/** What a command needs of the process. */
+export interface Process {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Ends the process now: for a signal while nothing can be awaited. */
+  readonly exit: (code: number) => never;
+}
+
+/** Exit codes of the contract. */
+export const EXIT = { done: 0, failed: 1, usage: 2, denied: 3 } as const;
+
+/** Parses the command line and runs the command; resolves with the exit code. */
+export async function runCommandLine(argv: readonly string[], process_: Process): Promise<number> {
+  let code: number = EXIT.done;
+  const program = new Command('wardgate')
+    .description('A mutual-TLS gateway for medical APIs')
+    .version('0.1.0')
+    .exitOverride()
+    .showHelpAfterError('(wardgate --help lists the commands)');
+  const configOption = ['-c, --config <file>', 'the configuration', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'] as const;
+  const jsonOption = ['--json', 'print JSON'] as const;
+  const print = (text: string): void => void process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`);
+  const settle = (action: (...args: never[]) => Promise<number>) => async (...args: unknown[]): Promise<void> => {
+    code = await action(...(args as never[]));
+  };
+
+  program.command('run').description('start the gateway')
+    .option(...configOption)
+    .option('--log-level <level>', 'debug, info, warn or error', 'info')
+    .addHelpText('after', '\nExamples:\n  wardgate run -c /etc/wardgate/wardgate.yaml\n  kill -HUP <pid>   reloads the configuration\n  kill -TERM <pid>  lets answers finish, then exits 0')
+    .action(settle((options: { config: string; logLevel: string }) => run(options, print)));
+
+  program.command('check').description('read the configuration and every file it names; bind nothing')
+    .option(...configOption).option(...jsonOption)
+    .addHelpText('after', '\nExample:\n  wardgate check -c wardgate.yaml')
+    .action(settle((options: { config: string; json?: boolean }) => check(options, { write: print })));
+
+  program.command('explain').description('the whole decision about a certificate and a request, rule by rule')
+    .option(...configOption).option(...jsonOption)
+    .requiredOption('--cert <pem>', 'the client certificate, with intermediates if it brings any')
+    .option('--listener <name>', 'the listener it comes to (default: the first)')
+    .option('--request <request>', "the request, as 'GET https://host/path'")
+    .option('--address <ip>', "the client's address", '127.0.0.1')
+    .addHelpText('after', "\nExample:\n  wardgate explain -c wardgate.yaml --cert doctor.pem --request 'GET https://api.hospital.test/records'\n\nExit status 3: denied.")
+    .action(settle((options: never) => explain(options, print)));
+
+  const subject = (command: Command): Command => command
+    .option(...configOption).option(...jsonOption)
+    .option('--cert <pem>', 'the certificate itself')
+    .option('--serial <hex>', 'its serial number, with --issuer')
+    .option('--issuer <dn>', "its issuer's name, as 'CN=Hospital CA,O=Hospital'")
+    .option('--fingerprint <hex>', 'its SHA-256 fingerprint')
+    .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
+  subject(program.command('revoke').description('put a certificate on the deny list: no connection of it survives'))
+    .requiredOption('--reason <text>', 'why, for the record')
+    .addHelpText('after', "\nExamples:\n  wardgate revoke --cert doctor.pem --reason 'laptop stolen'\n  wardgate revoke --serial 0a1b --issuer 'CN=Hospital Issuing CA,O=Hospital' --reason 'left'\n  wardgate revoke --fingerprint 9f86d0…  --reason 'key found on a share'")
+    .action(settle((options: never) => revoke(options, print)));
+  subject(program.command('reinstate').description('take a certificate off the deny list'))
+    .addHelpText('after', '\nExample:\n  wardgate reinstate --cert doctor.pem')
+    .action(settle((options: never) => reinstate(options, print)));
+
+  program.command('reload').description('have the running gateway read its configuration again')
+    .option(...configOption).option(...jsonOption)
+    .action(settle((options: never) => reload(options, print)));
+  program.command('status').description('what the running gateway does')
+    .option(...configOption).option(...jsonOption)
+    .action(settle((options: never) => status(options, print)));
+  program.command('demo').description('a development PKI, a blood-pressure API and the gateway in front')
+    .option('--port <port>', "the gateway's port", '8443')
+    .option('--database <url>', 'sqlite:FILE, mysql://… or postgresql://… (default: an SQLite file that goes with the demo)')
+    .option('--certificates <dir>', 'where the development PKI is kept (default: certs/demo)')
+    .addHelpText('after', '\nExample:\n  wardgate demo --port 9443')
+    .action(settle(async (options: { port: string; database?: string; certificates?: string }) => (await import('./demo.ts')).demo(options, print)));
+
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    process.stderr.write(`wardgate: ${(error as Error).message}\n`);
+    return EXIT.failed;
+  }
+}

@@ -1,0 +1,131 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { ConfigurationError } from '../gateway.ts';
+import type { HttpsListenerConfig } from '../config/schema.ts';
+import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
+import { identify } from '../identity/roles.ts';
+import { parseCertificate } from '../pki/certificate.ts';
+import { formatName } from '../pki/name.ts';
+import { pemBlocks } from '../pki/pem.ts';
+import { authorize, type Step } from '../policy/authorize.ts';
+import type { Admission } from '../policy/facts.ts';
+import { parseHost } from '../policy/host.ts';
+import { compileRoutes } from '../policy/routes.ts';
+import { parseTarget } from '../policy/target.ts';
+import { crlOptions, loadCrls } from '../revocation/crl-store.ts';
+import { createOcspClient } from '../revocation/ocsp-client.ts';
+import type { Statement } from '../revocation/status.ts';
+import { createRevocationView } from '../revocation/view.ts';
+import { openDenyList } from '../store/deny-list.ts';
+import { createDenyTable } from '../store/deny-table.ts';
+import { createAdmissionOffice } from '../tls/admission.ts';
+
+interface ExplainOptions {
+  readonly config: string;
+  readonly json?: boolean;
+  readonly cert: string;
+  readonly listener?: string;
+  readonly request?: string;
+  readonly address: string;
+}
+
+/**
+ * `wardgate explain`: takes the admission and the decision with the gateway's own code, from the configuration, the state
+ * directory and the revocation sources as they are now. Exit 0 permitted, 3 denied.
+ */
+export async function explain(options: ExplainOptions, print: (text: string) => void): Promise<number> {
+  const now = (): number => Date.now();
+  const loaded = await loadSnapshot(options.config, { now: now() });
+  if (loaded.kind === 'invalid') throw new ConfigurationError(loaded.issues);
+  const { snapshot } = loaded;
+  const listener = chooseListener(snapshot, options.listener);
+  const request = options.request === undefined ? undefined : parseRequest(options.request);
+  const steps: Step[] = [];
+  const admission = await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
+  const decision = request === undefined
+    ? undefined
+    : authorize({ routes: compileRoutes(snapshot.config.routes), unavailable: snapshot.config.revocation.unavailable }, {
+      method: request.method, target: parseTarget(request.path), host: parseHost(request.host), directed: true,
+      clientAuth: listener.client_auth.mode, admission, address: options.address, preflight: undefined,
+    }, now(), (step) => steps.push(step));
+  const denied = decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial';
+  const reason = decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined;
+  const result = denied ? 'denied' : decision === undefined ? 'admitted' : 'permitted';
+  if (options.json === true) print(JSON.stringify({ result, ...(reason === undefined ? {} : { reason }), listener: listener.name, steps }));
+  else print([...steps.map(formatStep), `${result}${reason === undefined ? '' : `: ${reason}`}`].join('\n'));
+  return denied ? 3 : 0;
+}
+
+function chooseListener(snapshot: Snapshot, name: string | undefined): HttpsListenerConfig {
+  const served = snapshot.config.listeners.filter((listener) => listener.protocol === 'https');
+  const found = name === undefined ? served[0] : served.find((listener) => listener.name === name);
+  if (found === undefined) throw new Error(`--listener: no https listener named ${JSON.stringify(name ?? '')}; known: ${served.map((listener) => listener.name).join(', ')}`);
+  return found;
+}
+
+function parseRequest(text: string): { method: string; host: string; path: string } {
+  const match = /^([A-Z]+) https:\/\/([^/]+)(\/\S*)?$/.exec(text.trim());
+  if (match === null) throw new Error(`--request: ${JSON.stringify(text)} is not a request; expected 'GET https://host/path'`);
+  return { method: match[1] as string, host: match[2] as string, path: match[3] ?? '/' };
+}
+
+async function admit(snapshot: Snapshot, listener: HttpsListenerConfig, pem: string, host: string, now: () => number, steps: Step[]): Promise<Admission> {
+  const [leaf, ...others] = pemBlocks(readFileSync(pem, 'utf8'), 'CERTIFICATE').map((block) => block.der);
+  if (leaf === undefined) throw new Error(`${pem}: holds no certificate`);
+  const { config } = snapshot;
+  const table = createDenyTable();
+  openDenyList(resolve(snapshot.directory, config.state), table).close();
+  const ocsp = createOcspClient({ config: config.revocation.ocsp, skew: config.revocation.skew, now });
+  const desk = createRevocationView({
+    ask: (certificate, issuer) => ocsp.status(parseCertificate(certificate), parseCertificate(issuer)),
+    now,
+    checked: () => undefined,
+  });
+  desk.replaceCrls((await loadCrls(crlOptions(snapshot))).handles);
+  const office = createAdmissionOffice({
+    config, realms: snapshot.listeners[listener.name]?.realms ?? [], deny: table, revocation: desk.view(config.revocation), now,
+  });
+  const name = parseHost(host);
+  const admission = await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
+  ocsp.close();
+  describeAdmission(admission, snapshot, steps);
+  return admission;
+}
+
+function describeAdmission(admission: Admission, snapshot: Snapshot, steps: Step[]): void {
+  if (admission.kind === 'anonymous') return;
+  if (admission.leaf !== undefined) {
+    const { leaf } = admission;
+    steps.push({ rule: 'leaf', outcome: 'pass', detail: `${formatName(leaf.subject)}, serial ${leaf.serial}, SHA-256 ${leaf.sha256}` });
+  }
+  if (admission.path === undefined) {
+    if (admission.kind === 'refused') steps.push({ rule: 'path', outcome: 'deny', detail: `${admission.reason}: ${admission.detail}` });
+    return;
+  }
+  steps.push({ rule: 'path', outcome: 'pass', detail: admission.path.map((certificate) => formatName(certificate.subject)).join(' <- ') });
+  for (const statement of admission.statements ?? []) steps.push(statementStep(statement));
+  if (admission.kind === 'refused') {
+    steps.push({ rule: 'status', outcome: 'deny', detail: `${admission.reason}: ${admission.detail}` });
+    return;
+  }
+  const { status } = admission;
+  steps.push({ rule: 'status', outcome: status.kind === 'good' ? 'pass' : 'skip', detail: status.kind === 'good' ? `good (${status.source})` : `unknown: ${status.reason}: ${status.detail}` });
+  const { identity, misses } = identify(admission.path, snapshot.config.roles);
+  for (const miss of misses) steps.push({ rule: 'roles', outcome: 'skip', detail: `${miss.role}: ${miss.detail}` });
+  steps.push(identity === undefined
+    ? { rule: 'roles', outcome: 'skip', detail: 'no role matches: every route denies' }
+    : { rule: 'roles', outcome: 'pass', detail: `${identity.role}, id ${identity.id}` });
+}
+
+function statementStep(statement: Statement): Step {
+  const times = [
+    statement.thisUpdate === undefined ? '' : `this update ${new Date(statement.thisUpdate).toISOString()}`,
+    statement.nextUpdate === undefined ? '' : `next update ${new Date(statement.nextUpdate).toISOString()}`,
+  ].filter((time) => time !== '');
+  const outcome = statement.kind === 'good' ? 'pass' : statement.kind === 'revoked' ? 'deny' : 'skip';
+  return { rule: statement.source, outcome, detail: [`${statement.kind}: ${statement.detail}`, ...times].join(', ') };
+}
+
+function formatStep(step: Step): string {
+  return `${step.outcome.padEnd(4)}  ${step.rule.padEnd(11)}  ${step.detail}`;
+}

@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { loadSnapshot } from '../config/snapshot.ts';
+import type { GatewayStatus } from '../gateway.ts';
+import { parseCertificate } from '../pki/certificate.ts';
+import { formatName, parseNameText } from '../pki/name.ts';
+import { pemBlocks } from '../pki/pem.ts';
+import { openDenyList, type DenySubject } from '../store/deny-list.ts';
+import { createDenyTable } from '../store/deny-table.ts';
+import { readPlaces } from './places.ts';
+
+type Print = (text: string) => void;
+interface Common {
+  readonly config: string;
+  readonly json?: boolean;
+}
+interface SubjectOptions extends Common {
+  readonly cert?: string;
+  readonly serial?: string;
+  readonly issuer?: string;
+  readonly fingerprint?: string;
+  readonly who: string;
+}
+
+/** `wardgate revoke`: on the running gateway's deny list, or in its state when none runs. */
+export async function revoke(options: SubjectOptions & { reason: string }, print: Print): Promise<number> {
+  const subject = await subjectOf(options);
+  if (typeof subject === 'string') return usage(subject);
+  const { state, socket } = readPlaces(options.config);
+  const entry = { ...subject, reason: options.reason, who: options.who };
+  const answer = await call(socket, 'POST', '/v1/deny', entry);
+  if (answer === undefined) {
+    withDenyList(state, (list) => list.add({ ...entry, at: new Date().toISOString() }));
+  }
+  const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
+  print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
+  return 0;
+}
+
+/** `wardgate reinstate`: exit 1 when it was not on the list. */
+export async function reinstate(options: SubjectOptions, print: Print): Promise<number> {
+  const subject = await subjectOf(options);
+  if (typeof subject === 'string') return usage(subject);
+  const { state, socket } = readPlaces(options.config);
+  const answer = await call(socket, 'POST', '/v1/reinstate', { ...subject, who: options.who }) as { reinstated: boolean } | undefined;
+  const reinstated = answer?.reinstated ?? withDenyList(state, (list) => list.remove(subject, options.who, new Date().toISOString()));
+  print(options.json === true ? JSON.stringify({ reinstated, subject }) : `${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`);
+  return reinstated ? 0 : 1;
+}
+
+/** `wardgate reload`: exit 1, with the issues, when the running gateway did not take the configuration. */
+export async function reload(options: Common, print: Print): Promise<number> {
+  const answer = await call(readPlaces(options.config).socket, 'POST', '/v1/reload');
+  if (answer === undefined) throw new Error('no gateway is running on this configuration');
+  print(options.json === true ? JSON.stringify(answer) : 'reloaded');
+  return 0;
+}
+
+/** `wardgate status`: exit 1 when no gateway answers. */
+export async function status(options: Common, print: Print): Promise<number> {
+  const answer = await call(readPlaces(options.config).socket, 'GET', '/v1/status') as GatewayStatus | undefined;
+  if (answer === undefined) throw new Error('no gateway is running on this configuration');
+  print(options.json === true ? JSON.stringify(answer) : formatStatus(answer));
+  return 0;
+}
+
+function formatStatus(status: GatewayStatus): string {
+  const { config } = status;
+  const lines = [
+    `pid           ${status.pid}`,
+    `configuration ${config.file} (${config.digest.slice(0, 12)}), loaded ${config.loaded_at}`,
+    ...(config.last_error === undefined ? [] : [`last reload   failed: ${config.last_error}`]),
+    `threads       ${status.threads}`,
+    `connections   ${status.connections}`,
+    ...status.listeners.map(({ name, host, port }) => `listener      ${name} ${host}:${port}`),
+    ...status.crls.report.map((crl) => `crl           ${crl.issuer}: ${crl.entries} entries, next update ${crl.nextUpdate === undefined ? 'never' : new Date(crl.nextUpdate).toISOString()}`),
+    ...status.crls.problems.map((problem) => `crl unusable  ${problem.source}: ${problem.detail}`),
+    `deny list     ${status.deny_list.length} entries`,
+    ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
+    `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
+  ];
+  return lines.join('\n');
+}
+
+async function subjectOf(options: SubjectOptions): Promise<DenySubject | string> {
+  const given = [options.cert, options.serial, options.fingerprint].filter((value) => value !== undefined);
+  if (given.length !== 1) return 'give exactly one of --cert, --serial (with --issuer) and --fingerprint';
+  if (options.cert !== undefined) {
+    const [block] = pemBlocks(readFileSync(options.cert, 'utf8'), 'CERTIFICATE');
+    if (block === undefined) return `${options.cert}: holds no certificate`;
+    return { kind: 'fingerprint', fingerprint: parseCertificate(block.der).sha256 };
+  }
+  if (options.fingerprint !== undefined) {
+    const fingerprint = options.fingerprint.replaceAll(':', '').toLowerCase();
+    return /^[0-9a-f]{64}$/.test(fingerprint) ? { kind: 'fingerprint', fingerprint } : `--fingerprint: ${JSON.stringify(options.fingerprint)} is not a SHA-256 in hex (64 digits)`;
+  }
+  const serial = (options.serial as string).replaceAll(':', '').replace(/^0x/i, '').toLowerCase().replace(/^(?:00)+(?=.)/, '');
+  if (!/^[0-9a-f]{1,64}$/.test(serial)) return `--serial: ${JSON.stringify(options.serial)} is not a hexadecimal number`;
+  if (options.issuer === undefined) return '--serial needs --issuer: serial numbers are only unique within one CA';
+  return { kind: 'serial', serial: evenHex(serial), ...await findIssuer(options.issuer, options.config) };
+}
+
+/**
+ * The issuer as the configuration's CAs spell it. Tools print names in both orders, and a name in the wrong one would deny
+ * nobody; so either order finds a configured CA, and a name that fits none is taken as RFC 4514 has it, with a warning.
+ */
+async function findIssuer(text: string, config: string): Promise<{ issuer: string; issuer_text: string }> {
+  const name = parseNameText(text);
+  const reversed = parseNameText(text.split(/(?<!\\),/).reverse().join(','));
+  const loaded = await loadSnapshot(config, { now: Date.now() });
+  const known = loaded.kind === 'invalid' ? [] : Object.values(loaded.snapshot.listeners)
+    .flatMap((listener) => listener.realms.flatMap((realm) => [...realm.anchors, ...realm.intermediates]))
+    .map((der) => parseCertificate(der).subject);
+  const found = known.find((one) => one.normalized === name.normalized) ?? known.find((one) => one.normalized === reversed.normalized);
+  if (found !== undefined) return { issuer: found.normalized, issuer_text: formatName(found) };
+  const names = [...new Set(known.map(formatName))];
+  process.stderr.write(`wardgate: warning: no configured CA is named ${JSON.stringify(text)}; known: ${names.join(' | ') || 'none'}\n`);
+  return { issuer: name.normalized, issuer_text: text };
+}
+
+function evenHex(serial: string): string {
+  return serial.length % 2 === 0 ? serial : `0${serial}`;
+}
+
+function describe(subject: DenySubject): string {
+  return subject.kind === 'fingerprint' ? `certificate ${subject.fingerprint}` : `serial ${subject.serial} of ${subject.issuer_text}`;
+}
+
+function usage(message: string): number {
+  process.stderr.write(`wardgate: ${message}\n`);
+  return 2;
+}
+
+function withDenyList<Result>(state: string, use: (list: ReturnType<typeof openDenyList>) => Result): Result {
+  const list = openDenyList(state, createDenyTable());
+  try {
+    return use(list);
+  } finally {
+    list.close();
+  }
+}
+
+/** Calls the admin socket; undefined when no gateway listens there. */
+function call(socketPath: string, method: string, path: string, body?: unknown): Promise<unknown> {
+  return new Promise((done, failed) => {
+    const outgoing = request({ socketPath, method, path, timeout: 60_000 }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        text += chunk;
+      });
+      response.on('end', () => {
+        const answer = JSON.parse(text) as { error?: string };
+        if (response.statusCode === 200) done(answer);
+        else failed(new Error(answer.error ?? `the admin socket answered ${response.statusCode}`));
+      });
+    });
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`${socketPath}: no answer within 60 s`)));
+    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') done(undefined);
+      else failed(error);
+    });
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}

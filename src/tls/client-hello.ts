@@ -1,0 +1,116 @@
+/** What of a ClientHello decides which certificates serve it. */
+export type ClientHello =
+  | { readonly kind: 'hello'; readonly serverName: string | undefined }
+  /** Not all of it is there yet. */
+  | { readonly kind: 'incomplete' }
+  /** Not TLS, or not well formed: the TLS library will say so to the client. */
+  | { readonly kind: 'other' };
+
+const HANDSHAKE = 22;
+const CLIENT_HELLO = 1;
+const SERVER_NAME = 0;
+const HOST_NAME = 0;
+/** More than any client sends; a hello that never ends must not be collected. */
+const LARGEST = 64 * 1024;
+
+const INCOMPLETE: ClientHello = { kind: 'incomplete' };
+const OTHER: ClientHello = { kind: 'other' };
+
+/** Reads the server name (RFC 6066 section 3) from the first octets of a connection; `serverName` is lower case. */
+export function readClientHello(octets: Buffer): ClientHello {
+  const message = handshakeMessage(octets);
+  if (!(message instanceof Uint8Array)) return message;
+  const cursor = new Cursor(message);
+  try {
+    cursor.skip(2 + 32);
+    cursor.skip(cursor.uint8());
+    cursor.skip(cursor.uint16());
+    cursor.skip(cursor.uint8());
+    if (cursor.atEnd()) return { kind: 'hello', serverName: undefined };
+    const extensions = new Cursor(cursor.take(cursor.uint16()));
+    while (!extensions.atEnd()) {
+      const type = extensions.uint16();
+      const content = extensions.take(extensions.uint16());
+      if (type === SERVER_NAME) return { kind: 'hello', serverName: hostName(content) };
+    }
+    return { kind: 'hello', serverName: undefined };
+  } catch {
+    return OTHER;
+  }
+}
+
+/** The body of the ClientHello, put together from its records (RFC 8446 section 5.1). */
+function handshakeMessage(octets: Buffer): Buffer | ClientHello {
+  const parts: Buffer[] = [];
+  let length = 0;
+  let at = 0;
+  while (at < octets.length) {
+    if (octets[at] !== HANDSHAKE) return OTHER;
+    if (octets.length < at + 5) break;
+    const end = at + 5 + octets.readUInt16BE(at + 3);
+    parts.push(octets.subarray(at + 5, end));
+    length += Math.min(end, octets.length) - at - 5;
+    at = end;
+    const message = wholeMessage(parts, length);
+    if (message !== INCOMPLETE) return message;
+  }
+  return octets.length > LARGEST ? OTHER : INCOMPLETE;
+}
+
+function wholeMessage(parts: readonly Buffer[], length: number): Buffer | ClientHello {
+  if (length < 4) return INCOMPLETE;
+  const joined = parts.length === 1 ? parts[0] as Buffer : Buffer.concat(parts);
+  if (joined[0] !== CLIENT_HELLO) return OTHER;
+  const size = joined.readUIntBE(1, 3);
+  if (size > LARGEST) return OTHER;
+  return joined.length < 4 + size ? INCOMPLETE : joined.subarray(4, 4 + size);
+}
+
+function hostName(content: Buffer): string | undefined {
+  const names = new Cursor(content);
+  const list = new Cursor(names.take(names.uint16()));
+  while (!list.atEnd()) {
+    const type = list.uint8();
+    const name = list.take(list.uint16());
+    if (type === HOST_NAME) return name.toString('latin1').toLowerCase();
+  }
+  return undefined;
+}
+
+/** Reads big-endian numbers and octets; throws RangeError past the end. */
+class Cursor {
+  readonly #octets: Buffer;
+  #at = 0;
+
+  constructor(octets: Buffer) {
+    this.#octets = octets;
+  }
+
+  atEnd(): boolean {
+    return this.#at >= this.#octets.length;
+  }
+
+  uint8(): number {
+    return this.#octets.readUInt8(this.#move(1));
+  }
+
+  uint16(): number {
+    return this.#octets.readUInt16BE(this.#move(2));
+  }
+
+  skip(count: number): void {
+    this.#move(count);
+  }
+
+  take(count: number): Buffer {
+    const from = this.#move(count);
+    return this.#octets.subarray(from, from + count);
+  }
+
+  #move(count: number): number {
+    const from = this.#at;
+    if (from + count > this.#octets.length) throw new RangeError('past the end');
+    this.#at += count;
+    return from;
+  }
+}

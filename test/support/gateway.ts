@@ -1,0 +1,165 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { request as httpsRequest, type RequestOptions } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { createGateway, type Gateway } from '../../src/gateway.ts';
+import { issueCrl, type Issued, type TestPki, writePki } from './pki.ts';
+
+export interface TestGateway {
+  readonly gateway: Gateway;
+  readonly directory: string;
+  readonly port: number;
+  /** Path of a file in the gateway's directory. */
+  path(name: string): string;
+  /** All audit records so far, in the order of their files. */
+  records(): Promise<readonly Record<string, unknown>[]>;
+  /** Writes another configuration over the old one. */
+  configure(yaml: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Names the parts of the default configuration that a test changes. */
+export interface GatewayParts {
+  readonly listeners?: string;
+  readonly clientAuth?: string;
+  readonly listenerExtra?: string;
+  readonly revocation?: string;
+  readonly roles?: string;
+  readonly routes?: string;
+  readonly upstreams?: string;
+  readonly top?: string;
+}
+
+export const ROLES = `
+  - { role: doctor, match: { subject: { OU: Doctors } }, id: "{subject.CN}" }
+  - { role: patient, match: { san: { uri: "urn:patient:*" } }, id: "{san.uri}" }
+  - { role: device, match: { subject: { OU: Devices } }, id: "{san.dns}" }`;
+
+export const ROUTES = `
+  - { name: public, match: { path: /public/* }, allow: [public], upstream: records }
+  - { name: records, match: { path: /records, methods: [GET] }, allow: [doctor], upstream: records, phi: true }
+  - { name: echo, match: { path: /echo/* }, allow: [doctor, patient, device], upstream: records }
+  - { name: any, match: { path: /any/* }, allow: [patient], upstream: records }`;
+
+/** The configuration of a gateway with one listener in front of one upstream. */
+export function configuration(upstreamPort: number, parts: GatewayParts = {}): string {
+  return `
+threads: 2
+listeners:
+${parts.listeners ?? `
+  - name: clinical
+    address: 127.0.0.1:0
+    tls:
+      certificates:
+        - { certificate: server-ec.pem, key: server-ec.key }
+        - { certificate: server-rsa.pem, key: server-rsa.key }
+    client_auth: ${parts.clientAuth ?? '{ mode: optional, trust: [root.pem], intermediates: [issuing.pem] }'}
+${parts.listenerExtra ?? ''}`}
+revocation: ${parts.revocation ?? '{ sources: [crl], crl: { files: [issuing.crl, root.crl] } }'}
+roles: ${parts.roles ?? ROLES}
+routes: ${parts.routes ?? ROUTES}
+upstreams: ${parts.upstreams ?? `
+  records:
+    endpoints: ["https://127.0.0.1:${upstreamPort}"]
+    tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal }`}
+${parts.top ?? ''}
+`;
+}
+
+/** Writes the PKI, CRLs (the revoked doctor on the issuing CA's) and a configuration into a new directory. */
+export async function gatewayDirectory(pki: TestPki): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'wardgate-test-'));
+  await writePki(pki, directory);
+  await writeFile(join(directory, 'issuing.crl'), await issueCrl(pki.issuing, { revoked: [{ serial: pki.revokedDoctor.serialHex, reason: 'keyCompromise' }] }));
+  await writeFile(join(directory, 'root.crl'), await issueCrl(pki.root, {}));
+  return directory;
+}
+
+/** Starts a gateway in front of an upstream on `upstreamPort`. */
+export async function startGateway(pki: TestPki, upstreamPort: number, parts: GatewayParts = {}): Promise<TestGateway> {
+  const directory = await gatewayDirectory(pki);
+  const path = (name: string): string => join(directory, name);
+  const configure = (yaml: string): Promise<void> => writeFile(path('wardgate.yaml'), yaml);
+  await configure(configuration(upstreamPort, parts));
+  const gateway = await createGateway({ config: path('wardgate.yaml') });
+  return {
+    gateway, directory, path, configure,
+    port: gateway.listeners[0]?.port ?? 0,
+    records: () => readRecords(path('state/audit')),
+    async stop() {
+      await gateway.stop(0);
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Every record of an audit directory. */
+export async function readRecords(directory: string): Promise<readonly Record<string, unknown>[]> {
+  const files = (await readdir(directory)).filter((file) => file.endsWith('.jsonl')).sort();
+  const texts = await Promise.all(files.map((file) => readFile(join(directory, file), 'utf8')));
+  return texts.flatMap((text) => text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Record<string, unknown>));
+}
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: NodeJS.Dict<string | string[]>;
+  readonly rawHeaders: readonly string[];
+  readonly body: Buffer;
+  /** The body as JSON. */
+  json(): Record<string, unknown>;
+}
+
+export type AskOptions = Omit<RequestOptions, 'path'> & { readonly body?: string | Buffer; readonly client?: Issued };
+
+/** Asks the gateway over a connection of its own, as `localhost`, verifying its certificate. */
+export function ask(pki: TestPki, port: number, path: string, options: AskOptions = {}): Promise<Reply> {
+  const { body, client, ...rest } = options;
+  return new Promise((done, failed) => {
+    const outgoing = httpsRequest({
+      host: '127.0.0.1', port, path, servername: 'localhost', headers: { host: 'localhost', ...(rest.headers as object) }, ca: pki.root.certificate, agent: false,
+      ...(client === undefined ? {} : { cert: client.chain, key: client.key }), ...without(rest, 'headers'),
+    }, (response) => {
+      const parts: Buffer[] = [];
+      response.on('data', (part: Buffer) => parts.push(part));
+      response.on('error', failed);
+      response.on('end', () => {
+        const whole = Buffer.concat(parts);
+        done({ status: response.statusCode ?? 0, headers: response.headers, rawHeaders: response.rawHeaders, body: whole, json: () => JSON.parse(whole.toString()) as Record<string, unknown> });
+      });
+    });
+    outgoing.on('error', failed);
+    outgoing.end(body);
+  });
+}
+
+function without<T extends object>(value: T, key: string): T {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => name !== key)) as T;
+}
+
+/** A TLS connection to the gateway whose handshake is done. */
+export function openTls(pki: TestPki, port: number, options: ConnectionOptions & { client?: Issued } = {}): Promise<TLSSocket> {
+  const { client, ...rest } = options;
+  return new Promise((done, failed) => {
+    const socket = connect({
+      host: '127.0.0.1', port, servername: 'localhost', ca: pki.root.certificate, ALPNProtocols: ['http/1.1'],
+      ...(client === undefined ? {} : { cert: client.chain, key: client.key }), ...rest,
+    }, () => done(socket));
+    socket.on('error', failed);
+  });
+}
+
+/** Sends octets and collects what comes back until the connection ends or `enough` says so. */
+export function exchange(socket: TLSSocket, octets: string, enough: (text: string) => boolean = () => false): Promise<string> {
+  return new Promise((done) => {
+    let text = '';
+    const finish = (): void => done(text);
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1');
+      if (enough(text)) finish();
+    });
+    socket.on('error', finish);
+    socket.on('close', finish);
+    socket.write(octets, 'latin1');
+  });
+}
