@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Certificate as DecodedCertificate } from 'pkijs';
-import { bitStringOctets, checkDer, decodeOid, decodeSerial, decodeTime, DerCursor, malformed, readSingle, sameBytes, TAG } from './der.ts';
+import { bitStringOctets, checkDer, decodeOid, decodeSerial, decodeSmallInteger, decodeTime, DerCursor, malformed, readSingle, sameBytes, TAG } from './der.ts';
 import {
   EXTENSION,
   parseAuthorityKeyIdentifier,
@@ -8,6 +7,7 @@ import {
   parseCertificatePolicies,
   parseDistributionPoints,
   parseExtendedKeyUsage,
+  parseExtensions,
   parseInformationAccess,
   parseInhibitAnyPolicy,
   parseKeyIdentifier,
@@ -16,7 +16,6 @@ import {
   parsePolicyConstraints,
   parsePolicyMappings,
   parseSubjectAltName,
-  refuseDuplicates,
 } from './extensions.ts';
 import type {
   AuthorityKeyIdentifier,
@@ -91,89 +90,85 @@ export interface Certificate {
   readonly extensions: readonly Extension[];
 }
 
-/** A certificate of a client is a few KiB; a post-quantum chain member a few tens. */
-export const MAX_CERTIFICATE_OCTETS = 256 * 1024;
+/** A client's certificate has a few KiB; one with post-quantum keys and signatures a few tens. */
+export const MAX_CERTIFICATE_OCTETS = 64 * 1024;
 
 /**
  * Reads one certificate (RFC 5280 section 4.1), strictly: DER only, nothing after it, no extension twice, extensions in
  * version 3 only, the same algorithm inside and outside the signature, and every extension we know well formed. Throws a
- * PkiError with code `malformed`. Whether to trust it is for `validatePath`.
+ * PkiError with code `malformed`. Whether to trust it is for `validatePath`. The reader is our own and linear in the octets:
+ * strangers choose what it reads (docs/decisions/certificate-reader.md).
  */
 export function parseCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_CERTIFICATE_OCTETS) throw malformed(`certificate: ${der.length} octets`);
   const bytes = Uint8Array.from(der);
   checkDer(bytes, 'certificate');
-  const decoded = decode(bytes);
-  const raw = rawFields(bytes);
-  const version = versionOf(decoded);
-  if (!sameBytes(raw.innerAlgorithm, raw.signatureAlgorithm.der)) throw malformed('certificate: signature algorithms inside and outside differ');
-  if (version === 1 && (decoded.issuerUniqueID ?? decoded.subjectUniqueID) !== undefined) throw malformed('certificate: unique identifiers in version 1');
-  if (version !== 3 && decoded.extensions !== undefined) throw malformed(`certificate: extensions in version ${version}`);
-  const { innerAlgorithm: _, ...rest } = raw;
-  return {
-    der: bytes,
-    sha256: sha256(bytes),
-    version,
-    serial: decodeSerial(decoded.serialNumber.valueBlock.valueHexView, 'serialNumber'),
-    notBefore: decoded.notBefore.value.getTime(),
-    notAfter: decoded.notAfter.value.getTime(),
-    selfIssued: sameName(raw.issuer, raw.subject),
-    spkiSha256: sha256(raw.spki),
-    ...rest,
-    ...extensionFields(extensionsOf(decoded)),
-  };
-}
-
-/** The library decodes the outer structure; it sees nothing that the strict walk has not passed, as it reads BER as well. */
-function decode(bytes: Uint8Array<ArrayBuffer>): DecodedCertificate {
-  try {
-    return DecodedCertificate.fromBER(bytes);
-  } catch (cause) {
-    throw malformed('certificate: not of the form of X.509', cause);
-  }
-}
-
-function versionOf(decoded: DecodedCertificate): 1 | 2 | 3 {
-  if (decoded.version === 0) return 1;
-  if (decoded.version === 1) return 2;
-  if (decoded.version === 2) return 3;
-  throw malformed(`certificate: version ${decoded.version + 1}`);
-}
-
-interface RawFields {
-  readonly tbs: Uint8Array;
-  readonly innerAlgorithm: Uint8Array;
-  readonly issuer: Name;
-  readonly subject: Name;
-  readonly spki: Uint8Array;
-  readonly publicKeyAlgorithm: AlgorithmIdentifier;
-  readonly publicKeyBits: Uint8Array;
-  readonly signatureAlgorithm: AlgorithmIdentifier;
-  readonly signature: Uint8Array;
-}
-
-/**
- * What must be taken from the bytes as they stand, because it is hashed, verified or compared. Names too: the library
- * flattens multi-valued RDNs, so that `CN=a+OU=b` and `CN=a,OU=b` look alike.
- */
-function rawFields(bytes: Uint8Array): RawFields {
   const outer = new DerCursor(readSingle(bytes, TAG.sequence, 'certificate').content, 'certificate');
   const tbs = outer.expect(TAG.sequence);
   const signatureAlgorithm = parseAlgorithm(outer.expect(TAG.sequence).der);
   const signature = wholeOctets(outer.expect(TAG.bitString).content, 'signature');
   outer.end();
-  const cursor = new DerCursor(tbs.content, 'certificate');
-  cursor.optional(0xa0);
-  cursor.expect(TAG.integer);
+  const { innerAlgorithm, ...fields } = parseTbs(tbs.content);
+  if (!sameBytes(innerAlgorithm, signatureAlgorithm.der)) throw malformed('certificate: signature algorithms inside and outside differ');
+  return { der: bytes, sha256: sha256(bytes), tbs: tbs.der, signatureAlgorithm, signature, ...fields, ...extensionFields(fields.extensions) };
+}
+
+type TbsFields = Pick<
+  Certificate,
+  'version' | 'serial' | 'issuer' | 'subject' | 'selfIssued' | 'notBefore' | 'notAfter' | 'spki' | 'spkiSha256' | 'publicKeyAlgorithm' | 'publicKeyBits' | 'extensions'
+>;
+
+function parseTbs(content: Uint8Array): TbsFields & { readonly innerAlgorithm: Uint8Array } {
+  const cursor = new DerCursor(content, 'certificate');
+  const version = parseVersion(cursor);
+  const serial = decodeSerial(cursor.expect(TAG.integer).content, 'serial number');
   const innerAlgorithm = cursor.expect(TAG.sequence).der;
   const issuer = parseName(cursor.expect(TAG.sequence).der);
   const validity = cursor.enter(TAG.sequence, 'validity');
-  decodeTime(validity.next(), 'notBefore');
-  decodeTime(validity.next(), 'notAfter');
+  const notBefore = decodeTime(validity.next(), 'notBefore');
+  const notAfter = decodeTime(validity.next(), 'notAfter');
   validity.end();
   const subject = parseName(cursor.expect(TAG.sequence).der);
   const spki = cursor.expect(TAG.sequence).der;
-  return { tbs: tbs.der, innerAlgorithm, issuer, subject, spki, ...parsePublicKeyInfo(spki), signatureAlgorithm, signature };
+  skipUniqueIdentifiers(cursor, version);
+  const extensions = parseExtensionList(cursor, version);
+  cursor.end();
+  return {
+    version,
+    serial,
+    innerAlgorithm,
+    issuer,
+    subject,
+    selfIssued: sameName(issuer, subject),
+    notBefore,
+    notAfter,
+    spki,
+    spkiSha256: sha256(spki),
+    ...parsePublicKeyInfo(spki),
+    extensions,
+  };
+}
+
+function parseVersion(cursor: DerCursor): 1 | 2 | 3 {
+  const element = cursor.optional(0xa0);
+  // Version 1 is the default, which DER leaves out.
+  if (element === undefined) return 1;
+  const version = decodeSmallInteger(readSingle(element.content, TAG.integer, 'version').content, 'version') + 1;
+  if (version !== 2 && version !== 3) throw malformed(`certificate: version ${version}`);
+  return version;
+}
+
+function skipUniqueIdentifiers(cursor: DerCursor, version: number): void {
+  for (const tag of [0x81, 0x82]) {
+    if (cursor.optional(tag) !== undefined && version === 1) throw malformed('certificate: unique identifier in version 1');
+  }
+}
+
+function parseExtensionList(cursor: DerCursor, version: number): readonly Extension[] {
+  const wrapper = cursor.optional(0xa3);
+  if (wrapper === undefined) return [];
+  if (version !== 3) throw malformed(`certificate: extensions in version ${version}`);
+  return parseExtensions(readSingle(wrapper.content, TAG.sequence, 'extensions').content, 'certificate');
 }
 
 /** Reads an AlgorithmIdentifier from its DER; throws a PkiError. */
@@ -201,15 +196,7 @@ function wholeOctets(content: Uint8Array, what: string): Uint8Array {
   return octets;
 }
 
-function extensionsOf(decoded: DecodedCertificate): readonly Extension[] {
-  if (decoded.extensions === undefined) return [];
-  const extensions = decoded.extensions.map(({ extnID, critical, extnValue }) => ({ oid: extnID, critical, value: extnValue.valueBlock.valueHexView }));
-  if (extensions.length === 0) throw malformed('certificate: empty list of extensions');
-  refuseDuplicates(extensions);
-  return extensions;
-}
-
-type ExtensionFields = Omit<Certificate, keyof RawFields | 'der' | 'sha256' | 'version' | 'serial' | 'notBefore' | 'notAfter' | 'selfIssued' | 'spkiSha256'>;
+type ExtensionFields = Omit<Certificate, keyof TbsFields | 'der' | 'sha256' | 'tbs' | 'signatureAlgorithm' | 'signature'>;
 
 function extensionFields(extensions: readonly Extension[]): ExtensionFields {
   const read = <T>(oid: string, parse: (value: Uint8Array, what: string) => T): T | undefined => {
@@ -244,7 +231,6 @@ function extensionFields(extensions: readonly Extension[]): ExtensionFields {
     caIssuers: accessUris(access, '1.3.6.1.5.5.7.48.2'),
     ocspNoCheck: extensions.some(({ oid }) => oid === EXTENSION.ocspNoCheck),
     unknownCriticalExtensions: unprocessedCritical(extensions, certificatePolicies?.qualifiers ?? []),
-    extensions,
   };
 }
 

@@ -102,7 +102,7 @@ export function parseExtensions(content: Uint8Array, what: string): Extension[] 
 }
 
 /** RFC 5280 section 4.2: a certificate must not hold two instances of an extension; readers disagree on which one counts. */
-export function refuseDuplicates(extensions: readonly Extension[]): void {
+function refuseDuplicates(extensions: readonly Extension[]): void {
   const seen = new Set<string>();
   for (const { oid } of extensions) {
     if (seen.has(oid)) throw malformed(`extension ${oid} occurs twice`);
@@ -114,6 +114,7 @@ function parseExtension(element: DerElement, what: string): Extension {
   if (element.tag !== TAG.sequence) throw malformed(`${what}: an extension is not a SEQUENCE`);
   const cursor = new DerCursor(element.content, what);
   const oid = decodeOid(cursor.expect(TAG.oid).content, what);
+  // DER leaves FALSE out. Issuers that write it mean the same, and refusing them would protect nobody.
   const critical = cursor.optional(TAG.boolean);
   const value = cursor.expect(TAG.octetString).content;
   cursor.end();

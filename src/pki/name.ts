@@ -111,13 +111,13 @@ function normalizeRdn(rdn: readonly NameAttribute[]): string {
 }
 
 const PLAIN = /^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/;
-// RFC 4518 section 2.2, "map to nothing": soft hyphen, joiners, variation selectors, direction marks, controls.
-const IGNORED = /[\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u034f\u06dd\u070f\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2063\u206a-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffc]/g;
+// RFC 4518 section 2.2, "map to nothing": controls, joiners, soft hyphens, direction marks, variation selectors.
+const IGNORED = /[\p{Cc}\p{Cf}\p{Variation_Selector}\u{34f}\u{fffc}]/gu;
 
 /** String preparation of RFC 5280 section 7.1 (RFC 4518): case folded, NFKC, blanks folded and trimmed. */
 function prepare(value: string): string {
   if (PLAIN.test(value)) return value.toLowerCase();
-  return value.replace(IGNORED, '').normalize('NFKC').toLowerCase().normalize('NFKC').replace(/\s+/g, ' ').trim();
+  return value.replace(/\s+/g, ' ').replace(IGNORED, '').normalize('NFKC').toLowerCase().normalize('NFKC').replace(/\s+/g, ' ').trim();
 }
 
 /** Whether two names match by RFC 5280 section 7.1. */
@@ -140,7 +140,7 @@ function escapeValue(value: string): string {
   return value
     .replace(/[\\"+,;<>]/g, '\\$&')
     // Control and format characters never reach a terminal or a log line as they are.
-    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, hexEscape)
+    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, hexEscape)
     .replace(/^[ #]/, '\\$&')
     .replace(/ $/, '\\ ');
 }

@@ -2,6 +2,7 @@ import { keyRefusal } from './algorithms.ts';
 import type { AlgorithmProfile } from './algorithms.ts';
 import type { Certificate, KeyUsage } from './certificate.ts';
 import { PkiError } from './der.ts';
+import { EXTENSION } from './extensions.ts';
 import { formatName } from './name.ts';
 import { nameConstraintFault } from './name-constraints.ts';
 import { processPolicies } from './policy-graph.ts';
@@ -67,10 +68,20 @@ function isoTime(at: number): string {
 }
 
 function extensionFault(path: Path): string | undefined {
-  for (const { subject, unknownCriticalExtensions } of path) {
+  for (const certificate of path) {
+    const { subject, unknownCriticalExtensions } = certificate;
     if (unknownCriticalExtensions.length > 0) return `${formatName(subject)}: critical extension not processed: ${unknownCriticalExtensions.join(', ')}`;
+    if (isNamedLoosely(certificate)) return `${formatName(subject)}: no subject, and alternative names that may be skipped`;
   }
   return undefined;
+}
+
+/**
+ * Section 4.2.1.6: where the subject is empty the alternative names are critical, or other readers see nobody. That other
+ * extensions are critical is asked of issuers only: PKITS 4.8.6 wants constraints that are not accepted, and processed.
+ */
+function isNamedLoosely({ subject, extensions }: Certificate): boolean {
+  return subject.rdns.length === 0 && extensions.some(({ oid, critical }) => oid === EXTENSION.subjectAltName && !critical);
 }
 
 // An anchor is believed for its name and key; its serial number identifies nothing.

@@ -24,6 +24,8 @@ export interface PathOptions {
   readonly maxIntermediates?: number;
   /** `positive` (default): 1 to 20 octets, as section 4.1.2.2 has it. `any`: what issuers that do not conform have made. */
   readonly serials?: 'positive' | 'any';
+  /** SHA-256 of intermediates not to go through, such as those known to be revoked: another path may do without them. */
+  readonly avoid?: ReadonlySet<string>;
   /** Bounds on one search; defaults 32 signatures that were not remembered, 256 candidates. */
   readonly budget?: { readonly signatures: number; readonly candidates: number };
 }
@@ -84,7 +86,7 @@ function startSearch(pool: CertificatePool, options: PathOptions): Search {
 function extend(path: readonly Certificate[], search: Search): ValidPath | undefined {
   const top = path[path.length - 1] as Certificate;
   if (search.pool.isAnchor(top)) return conclude(path, search);
-  const candidates = rankIssuers(top, search).filter((candidate) => !repeats(path, candidate));
+  const candidates = rankIssuers(top, search).filter((candidate) => !repeats(path, candidate) && search.options.avoid?.has(candidate.sha256) !== true);
   if (candidates.length === 0) {
     note(search, path, 1, { reason: 'untrusted_issuer', detail: `no trusted issuer of ${formatName(top.subject)}: ${formatName(top.issuer)}` });
   }

@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { algorithmRefusal, keyRefusal, publicKeyKind, signatureScheme } from './algorithms.ts';
 import type { AlgorithmProfile, AlgorithmReference, PublicKeyKind, SignatureScheme } from './algorithms.ts';
 import { PkiError } from './der.ts';
+import { verifySm2 } from './sm2.ts';
 
 export interface SignedData {
   /** The octets that were signed, as they stand: a tbsCertificate, tbsCertList or tbsResponseData with its header. */
@@ -54,6 +55,7 @@ function fits(scheme: SignatureScheme, key: PublicKeyKind): boolean {
 
 function matches({ tbs, signature, spki }: SignedData, scheme: SignatureScheme): boolean {
   const key = createPublicKey({ key: Buffer.from(spki.buffer, spki.byteOffset, spki.byteLength), format: 'der', type: 'spki' });
+  if (scheme.family === 'sm2' && verifySm2(tbs, signature, spki)) return true;
   if (!('hash' in scheme)) return verify(null, tbs, key, signature);
   return verify(scheme.hash, tbs, scheme.family === 'rsa-pss' ? pssKey(key, scheme.saltLength) : key, signature);
 }
