@@ -92,6 +92,7 @@ const DEFAULT_GRACE_MS = 10_000;
  */
 export async function createGateway({ config: file, log = SILENT }: GatewayOptions): Promise<Gateway> {
   const now = (): number => Date.now();
+  const startedAt = now();
   const first = await load(file, log);
   const { config } = first;
   const inDirectory = (path: string): string => resolve(first.directory, path);
@@ -128,7 +129,11 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
     await threads.all({ kind: 'crls', handles: current.crls.handles });
     await prepare(first);
     await threads.all({ kind: 'commit' });
-    const watcher = watchFiles(() => current.snapshot.config.revocation.crl.files.map((path) => resolve(current.snapshot.directory, path)), () => void serially(reloadCrls));
+    const watcher = watchFiles({
+      files: () => current.snapshot.config.revocation.crl.files.map((path) => resolve(current.snapshot.directory, path)),
+      readAt: startedAt,
+      changed: () => void serially(reloadCrls),
+    });
     closers.push(() => watcher.close());
     const admin = await openAdminSocket(adminSocket, { status, reload, deny, reinstate });
     closers.push(() => admin.close());

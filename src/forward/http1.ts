@@ -326,6 +326,7 @@ function requestHost(request: IncomingMessage): Host {
 }
 
 function requestTarget(request: IncomingMessage): RequestFacts['target'] {
+  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return { kind: 'malformed', detail: `HTTP version ${request.httpVersion} on this connection` };
   const fields = checkFields(request.rawHeaders);
   return fields.kind === 'malformed' ? fields : parseTarget(request.url as string);
 }
