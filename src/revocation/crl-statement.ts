@@ -4,6 +4,7 @@ import type { Certificate } from '../pki/certificate.ts';
 import { directoryKey, distributionPointKeys, generalNameKey, serialOctets } from '../pki/crl.ts';
 import type { IssuingDistributionPoint } from '../pki/crl.ts';
 import type { DistributionPoint } from '../pki/extensions.ts';
+import { formatName } from '../pki/name.ts';
 import { verifySignature } from '../pki/signature.ts';
 import { lookupCrl } from './crl-index.ts';
 import type { CrlHit, CrlIndex } from './crl-index.ts';
@@ -146,7 +147,7 @@ function judge(inquiry: Inquiry, certificate: Certificate, issuer: Certificate):
     };
   }
   if (expired.length === 0) {
-    const detail = problems.join('; ') || noCrl(certificate, covered);
+    const detail = problems.join('; ') || noCrl(inquiry.handles, certificate, covered);
     return { ...said, kind: 'unavailable', reason: 'crl_missing', detail };
   }
   const nextUpdate = Math.min(...expired.map((window) => window.nextUpdate));
@@ -157,10 +158,12 @@ function judge(inquiry: Inquiry, certificate: Certificate, issuer: Certificate):
   };
 }
 
-function noCrl(certificate: Certificate, covered: number): string {
-  return covered === 0
-    ? `no CRL applies to serial ${certificate.serial}`
-    : `the CRLs at hand cover only some reasons for revoking serial ${certificate.serial}`;
+function noCrl(handles: readonly CrlHandle[], certificate: Certificate, covered: number): string {
+  if (covered !== 0) return `the CRLs at hand cover only some reasons for revoking serial ${certificate.serial}`;
+  const issuer = formatName(certificate.issuer);
+  return handles.some((handle) => handle.issuerName === certificate.issuer.normalized)
+    ? `no CRL of ${issuer} has serial ${certificate.serial} in its scope`
+    : `no CRL of ${issuer}`;
 }
 
 interface Window {
