@@ -169,6 +169,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       config,
       contexts: listenerRuntime.contexts,
       alpn: ['http/1.1'],
+      threads: next.snapshot.config.threads,
       accept: (connection) => void accept(connection, open),
       failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
       durations: (seconds) => metrics.handshakeDuration.observe(seconds),

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import type { UpstreamConfig } from '../config/schema.ts';
 import type { Admission } from '../policy/facts.ts';
 import { formatName } from '../pki/name.ts';
 import type { Permit } from '../policy/authorize.ts';
@@ -82,6 +83,7 @@ export interface Injected {
   readonly address: string;
   readonly host: string;
   readonly permit: Permit;
+  readonly upstream: UpstreamConfig;
 }
 
 /**
@@ -111,20 +113,20 @@ export function upstreamHeaders(raw: readonly string[], injected: Injected): Inc
   }
   if (permit.certificate !== undefined) {
     out['client-cert'] = byteSequence(permit.certificate.leaf.der);
-    addRequestedForms(out, permit);
+    addRequestedForms(out, permit, injected.upstream);
   }
   if (permit.degraded !== undefined) out['x-client-status'] = 'degraded';
   return out;
 }
 
-function addRequestedForms(out: Record<string, string | string[]>, permit: Permit): void {
+function addRequestedForms(out: Record<string, string | string[]>, permit: Permit, upstream: UpstreamConfig): void {
   const certificate = permit.certificate;
-  const asked = permit.route.config.forward;
-  if (certificate === undefined || asked === undefined) return;
+  const asked = { ...upstream.forward, ...permit.route.config.forward };
+  if (certificate === undefined) return;
   // RFC 9440 section 2.3: the chain without the leaf; the anchor is known to whoever cares.
   const chain = certificate.path.slice(1);
-  if (asked.client_cert_chain && chain.length > 0) out['client-cert-chain'] = chain.map((one) => byteSequence(one.der)).join(', ');
-  if (asked.xfcc) out['x-forwarded-client-cert'] = envoyForm(certificate);
+  if (asked.client_cert_chain === true && chain.length > 0) out['client-cert-chain'] = chain.map((one) => byteSequence(one.der)).join(', ');
+  if (asked.xfcc === true) out['x-forwarded-client-cert'] = envoyForm(certificate);
 }
 
 function connectionNamed(raw: readonly string[]): ReadonlySet<string> {

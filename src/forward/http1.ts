@@ -179,7 +179,7 @@ export function createHttp1(options: Http1Options): Server {
     const raw = request.rawHeaders;
     if (expectsContinue(request)) response.writeContinue();
     request.headers = upstreamHeaders(raw, {
-      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit,
+      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
     const tooLarge = countBody(exchange, limit);
     const asked = options.forwarder.forward({ permit, request, response, upstream });
@@ -241,7 +241,7 @@ export function createHttp1(options: Http1Options): Server {
     const upstream = service.upstreams.get(permit.route.config.upstream);
     if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
     const headers = upstreamHeaders(request.rawHeaders, {
-      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit,
+      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
     const answer = await forwardUpgrade({ permit, request, headers, upstream });
     if (answer.kind === 'failed') return fail(exchange, answer.code, answer.code, answer.detail);

@@ -12,6 +12,8 @@ export interface TlsListenerOptions {
   readonly config: HttpsListenerConfig;
   readonly contexts: ListenerContexts;
   readonly alpn: readonly string[];
+  /** Threads that share the listener's connection limit equally. */
+  readonly threads: number;
   /** Takes a connection after its handshake, before any of its bytes are read. */
   readonly accept: (connection: Connection) => void;
   readonly failed: (failure: HandshakeFailure, address: string) => void;
@@ -66,7 +68,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     if (servers.length === 1) servers[0]?.emit('connection', socket);
     else routeByName(socket);
   });
-  listener.maxConnections = config.limits.connections;
+  listener.maxConnections = Math.ceil(config.limits.connections / options.threads);
   listener.on('drop', (dropped) => options.failed('overloaded', dropped?.remoteAddress ?? ''));
 
   /** Reads on until the ClientHello names its server, then gives the connection, nothing consumed, to that name's server. */
