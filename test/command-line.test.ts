@@ -1,0 +1,208 @@
+import { readFile, rm, stat, writeFile, chmod } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { connect } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate, wardgateRun, type RunningCommand } from './support/command.ts';
+import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
+import { issueCertificate, testPki, type TestPki } from './support/pki.ts';
+
+let pki: TestPki;
+let backend: Backend;
+let directory: string;
+let config: string;
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki);
+  directory = await gatewayDirectory(pki);
+  config = `${directory}/wardgate.yaml`;
+  await writeFile(config, configuration(backend.port));
+});
+
+afterAll(async () => {
+  await backend.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+const file = (name: string): string => `${directory}/${name}`;
+
+describe('wardgate run', () => {
+  let running: RunningCommand;
+
+  beforeAll(async () => {
+    running = await wardgateRun(config);
+  });
+
+  afterAll(async () => {
+    if (running.child.exitCode === null) await running.stop();
+  });
+
+  it('prints its pid before the listening lines', () => {
+    expect(running.stdout()).toMatch(/^pid \d+\nlistening clinical 127\.0\.0\.1:\d+\n$/);
+  });
+
+  it('keeps its state to itself', async () => {
+    expect((await stat(file('state'))).mode & 0o777).toBe(0o700);
+    expect((await stat(file('state/admin.sock'))).mode & 0o777).toBe(0o600);
+  });
+
+  it('serves, and tells its status', async () => {
+    expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
+    const status = await wardgate(['status', '-c', config, '--json']);
+    expect(status.code).toBe(0);
+    expect(JSON.parse(status.stdout)).toMatchObject({ pid: running.pid, threads: 2, listeners: [{ name: 'clinical', port: running.port }] });
+  });
+
+  it('revokes by certificate, by serial and issuer in either order, by fingerprint; and reinstates', async () => {
+    const ways = [
+      ['--cert', file('doctor.pem')],
+      ['--serial', pki.doctor.serialHex, '--issuer', 'CN=Hospital Issuing CA,O=Hospital'],
+      ['--serial', pki.doctor.serialHex.toUpperCase(), '--issuer', 'O=Hospital, CN=Hospital Issuing CA'],
+      ['--fingerprint', pki.doctor.sha256.toUpperCase().replace(/..(?=.)/g, '$&:')],
+    ];
+    for (const way of ways) {
+      const revoked = await wardgate(['revoke', '-c', config, ...way, '--reason', 'laptop stolen', '--who', 'duty officer']);
+      expect(revoked).toMatchObject({ code: 0 });
+      expect(revoked.stdout).toContain('on the running gateway');
+      expect((await ask(pki, running.port, '/records', { client: pki.doctor })).json()).toMatchObject({ code: 'certificate_rejected' });
+      expect(await wardgate(['reinstate', '-c', config, ...way])).toMatchObject({ code: 0 });
+      expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
+    }
+    expect(await wardgate(['reinstate', '-c', config, '--cert', file('doctor.pem')])).toMatchObject({ code: 1 });
+    const records = await readRecords(file('state/audit'));
+    expect(records.find((record) => record['event'] === 'revocation')).toMatchObject({ who: 'duty officer', reason: 'revoked_denylist' });
+  });
+
+  it('keeps the old configuration when the new one is wrong, by SIGHUP and by command', async () => {
+    const good = await readFile(config, 'utf8');
+    for (const [name, broken] of [
+      ['garbage', '\u0000\u0001'], ['an empty file', ''], ['a missing CA', good.replace('trust: [root.pem]', 'trust: [gone.pem]')],
+      ['a key that does not match', good.replace('key: server-ec.key', 'key: doctor.key')],
+    ] as const) {
+      await writeFile(config, broken);
+      const reload = await wardgate(['reload', '-c', config]);
+      expect(reload.code, name).toBe(1);
+      process.kill(running.pid, 'SIGHUP');
+      expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
+      await writeFile(config, good);
+    }
+    expect(await wardgate(['reload', '-c', config])).toMatchObject({ code: 0, stdout: 'reloaded\n' });
+    expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
+  });
+
+  it('refuses a second gateway on the same state', async () => {
+    const second = await wardgate(['run', '-c', config]);
+    expect(second.code).toBe(1);
+    expect(second.stderr).toContain('another gateway is running');
+    expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
+  });
+
+  it('opens no inspector on SIGUSR1 (TRAPS 22)', async () => {
+    process.kill(running.pid, 'SIGUSR1');
+    await expect(new Promise((done, failed) => {
+      const socket = connect(9229, '127.0.0.1', () => done('open'));
+      socket.on('error', failed);
+    })).rejects.toThrow('ECONNREFUSED');
+    expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
+  });
+
+  it('drains on SIGTERM, exits 0 and removes its socket', async () => {
+    expect(await running.stop()).toBe(0);
+    expect(existsSync(file('state/admin.sock'))).toBe(false);
+    const status = await wardgate(['status', '-c', config]);
+    expect(status).toMatchObject({ code: 1 });
+    expect(status.stderr).toContain('no gateway is running');
+  });
+
+  it('finds a revocation that was made while it was down', async () => {
+    const revoked = await wardgate(['revoke', '-c', config, '--cert', file('patient.pem'), '--reason', 'phone lost']);
+    expect(revoked.stdout).toContain('not running');
+    const again = await wardgateRun(config);
+    expect((await ask(pki, again.port, '/echo/x', { client: pki.patient })).json()).toMatchObject({ code: 'certificate_rejected' });
+    await wardgate(['reinstate', '-c', config, '--cert', file('patient.pem')]);
+    expect(await again.stop()).toBe(0);
+  });
+});
+
+describe('the environment', () => {
+  it('cannot switch verification off, log keys, or load code (TRAPS 22)', async () => {
+    const stranger = await startBackend(pki, undefined, await issueCertificate(pki.root, { subject: [['CN', 'records.internal']], san: { dns: 'records.internal' }, eku: ['serverAuth'] }));
+    await writeFile(file('env.yaml'), configuration(stranger.port).replace('threads: 2', 'threads: 1\nstate: ./state-env'));
+    await writeFile(file('evil.mjs'), `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(file('evil.out'))}, String(process.argv.includes('--disable-sigusr1')));`);
+    const running = await wardgateRun(file('env.yaml'), {
+      NODE_TLS_REJECT_UNAUTHORIZED: '0', SSLKEYLOGFILE: file('keys.log'), NODE_OPTIONS: `--tls-keylog=${file('node-keys.log')}`, FORCE_FETCH_PATH: 'true',
+      NODE_EXTRA_CA_CERTS: file('root.pem'), HTTPS_PROXY: 'http://127.0.0.1:9',
+    });
+    const reply = await ask(pki, running.port, '/records', { client: pki.doctor });
+    expect(reply.status).toBe(502);
+    await running.stop();
+    await stranger.close();
+    for (const log of ['keys.log', 'node-keys.log']) expect(existsSync(file(log)) ? await readFile(file(log), 'utf8') : '').toBe('');
+    expect(running.stderr()).toContain('ignoring from the environment');
+  });
+});
+
+describe('wardgate check', () => {
+  it('names each of five mistakes with its line, and exits 1', async () => {
+    await writeFile(file('five.yaml'), configuration(backend.port)
+      .replace('mode: optional', 'mode: sometimes')
+      .replace('methods: [GET]', 'methods: [GET], hots: x')
+      .replace('upstream: records, phi: true', 'upstream: ehr, phi: true')
+      .replace('threads: 2', 'threads: none')
+      .replace(`https://127.0.0.1:${backend.port}`, 'http://127.0.0.1:1'));
+    const run = await wardgate(['check', '-c', file('five.yaml')]);
+    expect(run.code).toBe(1);
+    const lines = run.stdout.trimEnd().split('\n');
+    expect(lines).toHaveLength(5);
+    for (const line of lines) expect(line).toMatch(/five\.yaml:\d+:\d+: \S+: ./);
+  });
+
+  it('says that a good configuration is good', async () => {
+    const run = await wardgate(['check', '-c', config]);
+    expect(run).toMatchObject({ code: 0 });
+    expect(run.stdout).toContain('configuration is good');
+  });
+
+  it('refuses a key that others can read', async () => {
+    await chmod(file('server-ec.key'), 0o644);
+    const run = await wardgate(['check', '-c', config]);
+    expect(run.code).toBe(1);
+    expect(run.stdout).toContain('server-ec.key');
+    await chmod(file('server-ec.key'), 0o600);
+  });
+});
+
+describe('wardgate explain', () => {
+  it('permits a doctor and shows the rules that did', async () => {
+    const run = await wardgate(['explain', '-c', config, '--cert', file('doctor.pem'), '--request', 'GET https://localhost/records']);
+    expect(run).toMatchObject({ code: 0 });
+    expect(run.stdout).toMatch(/crl {9} good/);
+    expect(run.stdout).toMatch(/permitted\n$/);
+  });
+
+  it.each([
+    ['revoked', 'GET https://localhost/records', 'revoked_crl'],
+    ['patient', 'GET https://localhost/records', 'role_denied'],
+    ['unmapped', 'GET https://localhost/public/x', 'no_role'],
+    ['doctor', 'GET https://localhost/nowhere', 'not_found'],
+    ['doctor', 'GET https://localhost/any/../records', 'bad_request'],
+    ['backend', 'GET https://localhost/records', 'untrusted_issuer'],
+  ])('denies %s on %s with exit 3 and %s', async (who, request, reason) => {
+    const run = await wardgate(['explain', '-c', config, '--json', '--cert', file(`${who}.pem`), '--request', request]);
+    expect(run.code).toBe(3);
+    expect(JSON.parse(run.stdout)).toMatchObject({ result: 'denied', reason });
+  });
+});
+
+describe('wrong usage', () => {
+  it.each([[['frobnicate']], [['revoke', '--cert', 'x']], [['explain']], [['run', '--frob']], [['revoke', '--reason', 'x']], [['revoke', '--serial', 'zz', '--reason', 'x']]])('%j exits 2', async (args) => {
+    expect((await wardgate(args)).code).toBe(2);
+  });
+
+  it('of a file that is not there exits 1 and names it', async () => {
+    const run = await wardgate(['run', '-c', file('gone.yaml')]);
+    expect(run.code).toBe(1);
+    expect(run.stderr).toContain('gone.yaml');
+  });
+});
