@@ -140,7 +140,7 @@ function ipv6Octets(text: string): Uint8Array | undefined {
   if (head === undefined || tail === undefined) return undefined;
   const missing = 8 - head.length - tail.length;
   if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
-  const all = [...head, ...new Array<number>(missing).fill(0), ...tail];
+  const all = [...head, ...Array.from({ length: missing }, () => 0), ...tail];
   return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 255]));
 }
 
