@@ -134,7 +134,7 @@ function hasRoom(path: readonly Certificate[], candidate: Certificate, search: S
   const between = path.slice(1).filter(({ selfIssued }) => !selfIssued).length;
   const added = search.pool.isAnchor(candidate) || candidate.selfIssued ? 0 : 1;
   if (between + added <= search.maxIntermediates) return true;
-  note(search, path, 3, { reason: 'constraint_violated', detail: `path is longer than ${search.maxIntermediates} intermediate CAs` });
+  note(search, path, 1, { reason: 'untrusted_issuer', detail: `no trust anchor within ${search.maxIntermediates} intermediate CAs` });
   return false;
 }
 
