@@ -135,6 +135,15 @@ describe('crl scan', () => {
     expect(malformed(Buffer.concat([der, Buffer.of(0)]))).toMatch(/too many/);
   });
 
+  it('refuses a signature algorithm that is not the signed one', async () => {
+    const der = await issueCrl(ca);
+    const sha256 = Buffer.from('2a8648ce3d040302', 'hex');
+    const outer = der.lastIndexOf(sha256);
+    expect(outer).toBeGreaterThan(der.indexOf(sha256));
+    der[outer + sha256.length - 1] = 3;
+    expect(malformed(der)).toMatch(/differs from the signed one/);
+  });
+
   it('refuses a list that is cut short anywhere', async () => {
     const der = await issueCrl(ca, { revoked: [{ serial: '01', reason: 'superseded' }] });
     for (let length = 0; length < der.length; length += 1) expect(malformed(der.subarray(0, length))).not.toBe('no error');

@@ -194,6 +194,11 @@ describe('a delta CRL', () => {
     expect(await statement([await crl({ number: 4 }), await delta(listed(client))])).toMatchObject({ kind: 'good' });
   });
 
+  it('adds nothing to a list of another scope', async () => {
+    const users = await delta({ issuingDistributionPoint: { onlyContainsUserCerts: true }, ...listed(client, { reason: 'removeFromCRL' }) });
+    expect(await statement([await base(listed(client)), users])).toMatchObject({ kind: 'revoked' });
+  });
+
   it('that has expired still revokes and no longer lifts', async () => {
     const nextUpdate = NOW - 10 * MINUTE;
     const thisUpdate = NOW - 20 * MINUTE;
