@@ -271,7 +271,7 @@ export function createHttp1(options: Http1Options): Server {
       listener: client.listener,
       address: client.address,
       ...(leaf === undefined ? {} : certificateFields(leaf)),
-      ...(identity ?? {}),
+      ...identity,
       ...(decision?.route === undefined ? {} : { route: decision.route.name }),
       ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
       ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),

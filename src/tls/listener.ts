@@ -56,7 +56,12 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       },
     });
     server.on('secureConnection', secured);
-    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => options.failed(classify(error), socket.remoteAddress ?? ''));
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+      options.failed(classify(error), socket.remoteAddress ?? '');
+      // Node reports a handshake that takes too long and leaves its connection open. The delay is for alerts on their way.
+      if (error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') socket.destroy();
+      else setTimeout(() => socket.destroy(), ALERT_MS).unref();
+    });
     return server;
   }
 
@@ -125,6 +130,9 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     },
   };
 }
+
+/** How long a failed handshake's alert may take to leave. */
+const ALERT_MS = 1_000;
 
 const UNKNOWN_NAME = 'wardgate: unknown server name';
 
