@@ -1,7 +1,7 @@
 import type { Fault, Path } from './issue.ts';
 import { show } from './issue.ts';
 
-interface Setting {
+export interface Setting {
   /** Keys from the top; `[]` stands for each item of a list. */
   readonly path: string;
   /** Only these values; absent: any value but an empty list and false. */
@@ -9,7 +9,7 @@ interface Setting {
 }
 
 /** What the schema knows and this version does not enforce. A setting leaves this list with the change that enforces it. */
-const NOT_YET: readonly Setting[] = [
+export const NOT_YET: readonly Setting[] = [
   { path: 'listeners[].protocol', values: ['tcp'] },
   { path: 'listeners[].tls.profile', values: ['ihe-atna', 'dicom', 'device'] },
   { path: 'listeners[].tls.session_tickets.rotate' },

@@ -1,0 +1,139 @@
+import { configJsonSchema } from '../src/config/json-schema.ts';
+import { parseConfig } from '../src/config/load.ts';
+import { NOT_YET } from '../src/config/not-yet.ts';
+
+/** The parts of a JSON Schema that the configuration's uses. */
+interface Schema {
+  readonly type?: string;
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly string[];
+  readonly const?: string;
+  readonly pattern?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly required?: readonly string[];
+  readonly items?: Schema;
+  readonly additionalProperties?: Schema | false;
+  readonly anyOf?: readonly Schema[];
+  readonly oneOf?: readonly Schema[];
+}
+
+interface Row {
+  readonly key: string;
+  readonly value: string;
+  readonly standard: string;
+  readonly meaning: string;
+}
+
+const head = `# Configuration
+
+Made from the parser's own schema by \`node scripts/write-docs.ts\`; a test holds that it is up to date. The same schema, for editors:
+[\`config/wardgate.schema.json\`](../config/wardgate.schema.json). A whole example: [\`config/wardgate.example.yaml\`](../config/wardgate.example.yaml).
+
+YAML, one document. An unknown key is an error, and so is a setting that this version knows but does not enforce. \`wardgate check\` reads
+the file and every file it names and prints each issue with line and column. Paths are relative to the file. Durations are written
+\`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`. **Bold** keys must be given where their section is; \`[]\` stands for each
+item of a list, \`*\` for a name of your choice.
+
+\`state\`, \`threads\`, \`audit\`, \`admin\` and \`metrics\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
+A file that cannot be taken leaves the old configuration serving.
+`;
+
+/** What a pattern of the schema means to a reader. */
+const WORDS: readonly (readonly [start: string, word: string])[] = [
+  ['^(\\d{1,9})(ms', 'duration'], ['^(\\d{1,12})(B', 'size'], ['^([1-9]\\d{0,8})\\/', 'rate'], ['^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):', 'HOST:PORT'],
+  ['^(https|tls)', 'URL'], ['^https?', 'URL'], ['^[A-Z][A-Z-]', 'method'], ['^[A-Za-z][A-Za-z0-9-]', 'header name'], ['^[A-Za-z0-9]', 'name'],
+  ['^[^\\0]', 'path'], ['^[\\s\\S]', 'pattern'],
+];
+
+// What the schema cannot say about itself, because it is computed from the text, is read off a configuration that says nothing.
+const SILENT = `
+listeners: [{ name: a, address: "127.0.0.1:0", tls: { certificates: [{ certificate: c, key: k }] }, client_auth: { trust: [t] } }]
+routes: [{ name: r, match: {}, allow: [public], upstream: u }]
+upstreams: { u: { endpoints: ["https://u"], tls: { trust: t } } }
+`;
+
+/** The text of docs/configuration.md. */
+export function configurationDocs(): string {
+  const schema = configJsonSchema() as Schema;
+  const top = (name: string): Schema => schema.properties?.[name] ?? {};
+  const [https = {}, , redirect = {}] = top('listeners').items?.oneOf ?? [];
+  const sections: readonly (readonly [title: string, rows: readonly Row[]])[] = [
+    ['The process', ['state', 'threads', 'audit', 'admin', 'metrics'].flatMap((name) => rowsOf(name, top(name), false))],
+    ['`listeners[]`, protocol `https`', members('listeners[]', https)],
+    ['`listeners[]`, protocol `redirect`', members('listeners[]', redirect)],
+    ['`revocation`', members('revocation', top('revocation'))],
+    ['`roles[]`', members('roles[]', top('roles').items)],
+    ['`routes[]`', members('routes[]', top('routes').items)],
+    ['`upstreams.*`', members('upstreams.*', top('upstreams').additionalProperties || undefined)],
+  ];
+  return `${head}${sections.map(([title, rows]) => section(title, rows)).join('')}${notAvailable()}`;
+}
+
+function section(title: string, rows: readonly Row[]): string {
+  const lines = rows.map(({ key, value, standard, meaning }) => `| ${key} | ${value} | ${standard} | ${meaning} |`);
+  return `\n## ${title}\n\n| key | value | default | |\n| --- | --- | --- | --- |\n${lines.join('\n')}\n`;
+}
+
+function notAvailable(): string {
+  const lines = NOT_YET.map(({ path, values }) => `- \`${path}\`${values === undefined ? '' : `: ${values.map((value) => `\`${String(value)}\``).join(', ')}`}`);
+  return `\n## Known, and not available in this version\n\nThe schema has them so that their names are settled; using one is an error.\n\n${lines.join('\n')}\n`;
+}
+
+function members(path: string, schema: Schema | undefined): Row[] {
+  return Object.entries(schema?.properties ?? {}).flatMap(([name, member]) => rowsOf(`${path}.${name}`, member, schema?.required?.includes(name) ?? false));
+}
+
+function rowsOf(path: string, schema: Schema, required: boolean): Row[] {
+  if (NOT_YET.some((setting) => setting.path === path && setting.values === undefined)) return [];
+  const shortened = path.replace(/^(listeners\[\]|routes\[\]|roles\[\]|upstreams\.\*|revocation)\./, '');
+  const row = {
+    key: required ? `**\`${shortened}\`**` : `\`${shortened}\``,
+    value: valueOf(path, schema),
+    standard: standardOf(path, schema),
+    meaning: schema.description ?? '',
+  };
+  return [row, ...below(path, schema)];
+}
+
+/** The rows of what a value holds: of a mapping, of each item of a list, of the form that is a mapping. */
+function below(path: string, schema: Schema): Row[] {
+  if (schema.anyOf !== undefined) return schema.anyOf.flatMap((form) => (form.properties === undefined ? [] : members(path, form)));
+  if (schema.items?.properties !== undefined) return members(`${path}[]`, schema.items);
+  if (schema.additionalProperties) return members(`${path}.*`, schema.additionalProperties);
+  return members(path, schema);
+}
+
+function valueOf(path: string, schema: Schema): string {
+  const missing = NOT_YET.find((setting) => setting.path === path)?.values ?? [];
+  if (schema.const !== undefined) return `\`${schema.const}\``;
+  if (schema.enum !== undefined) return schema.enum.filter((value) => !missing.includes(value)).map((value) => `\`${value}\``).join(' ');
+  if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map((form) => valueOf(path, form)))].join(', or ');
+  switch (schema.type) {
+    case 'array': return schema.items?.properties === undefined ? `list of: ${valueOf(path, schema.items ?? {})}` : 'list';
+    case 'object': return 'mapping';
+    case 'string': return schema.pattern === undefined ? 'text' : WORDS.find(([start]) => schema.pattern?.startsWith(start))?.[1] ?? 'text';
+    case 'integer': return 'number';
+    case 'boolean': return '`true` `false`';
+    default: return '';
+  }
+}
+
+function standardOf(path: string, schema: Schema): string {
+  const value = schema.default ?? (schema.const === undefined ? silentValue(path) : undefined);
+  if (value === undefined || (typeof value === 'object' && Object.keys(value as object).length === 0)) return '';
+  return `\`${Array.isArray(value) ? `[${value.join(', ')}]` : String(value)}\``;
+}
+
+/** The value a key gets in a configuration that does not mention it, where that is a text. */
+function silentValue(path: string): string | undefined {
+  const parsed = parseConfig(SILENT, 'silent.yaml', { cores: 1 });
+  if (parsed.kind === 'invalid') throw new Error(parsed.issues.map(({ message }) => message).join('; '));
+  let value: unknown = parsed.config;
+  for (const step of path.replaceAll('[]', '.0').replace('upstreams.*', 'upstreams.u').split('.')) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = (value as Record<string, unknown>)[step];
+  }
+  const given = SILENT.includes(`${path.split('.').at(-1) ?? ''}:`);
+  return typeof value === 'string' && !given ? value : undefined;
+}

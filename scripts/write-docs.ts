@@ -1,0 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { configurationDocs } from './configuration-docs.ts';
+
+// Run after a change of src/config/schema.ts: node scripts/write-docs.ts
+writeFileSync(new URL('../docs/configuration.md', import.meta.url), configurationDocs());

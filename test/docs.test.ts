@@ -1,0 +1,28 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { configurationDocs } from '../scripts/configuration-docs.ts';
+
+const project = join(import.meta.dirname, '..');
+const read = (file: string): string => readFileSync(join(project, file), 'utf8');
+
+test('docs/configuration.md is what the schema says (node scripts/write-docs.ts makes it anew)', () => {
+  expect(read('docs/configuration.md')).toBe(configurationDocs());
+});
+
+test('docs/dependencies.md names every dependency, and no other', () => {
+  const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read('package.json')) as Record<string, Record<string, string>>;
+  const rows = [...read('docs/dependencies.md').matchAll(/^\| ((?:`[^`]+`(?:, )?)+) \|/gm)].flatMap(([, names = '']) => [...names.matchAll(/`([^`]+)`/g)].map(([, name]) => name));
+  expect(rows.sort()).toEqual([dependencies, devDependencies, optionalDependencies].flatMap((group) => Object.keys(group ?? {})).sort());
+});
+
+test('docs/operations.md lists every metric, audit field, reason and code', () => {
+  const text = read('docs/operations.md');
+  const metrics = [...read('src/admin/metrics.ts').matchAll(/name: '(wardgate_[a-z_]+)'/g)].map(([, name]) => name);
+  const record = /export interface AuditRecord \{([\s\S]*?)\n\}/.exec(read('src/audit/record.ts'))?.[1] ?? '';
+  const fields = [...record.matchAll(/readonly (\w+)\??:/g)].map(([, name]) => name);
+  const reasons = [.../export type Reason =([\s\S]*?);/.exec(read('src/policy/facts.ts'))?.[1]?.matchAll(/'(\w+)'/g) ?? []].map(([, name]) => name);
+  const codes = [...read('src/forward/problem.ts').matchAll(/^  (\w+): \[\d{3},/gm)].map(([, name]) => name);
+  expect([metrics, fields, reasons, codes].map((names) => names.length > 5)).toEqual([true, true, true, true]);
+  expect([...metrics, ...fields, ...reasons, ...codes].filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+});
