@@ -97,7 +97,7 @@ export const MAX_CERTIFICATE_OCTETS = 64 * 1024;
  * Reads one certificate (RFC 5280 section 4.1), strictly: DER only, nothing after it, no extension twice, extensions in
  * version 3 only, the same algorithm inside and outside the signature, and every extension we know well formed. Throws a
  * PkiError with code `malformed`. Whether to trust it is for `validatePath`. The reader is our own and linear in the octets:
- * strangers choose what it reads (docs/decisions/certificate-reader.md).
+ * strangers choose what it reads (docs/decisions/0009-certificate-reader.md).
  */
 export function parseCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_CERTIFICATE_OCTETS) throw malformed(`certificate: ${der.length} octets`);
