@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseCertificate } from '../src/pki/certificate.ts';
 import type { Certificate } from '../src/pki/certificate.ts';
@@ -181,6 +182,22 @@ describe('chain building', () => {
     const twin = await createAuthority({ name: 'hospital root', key: root.key });
     const leaf = await issueCertificate(root, { subject });
     expect(validate(leaf, [twin]).kind).toBe('valid');
+  });
+
+  it('finds a path in a mesh of cross-certificates if and only if there is one', async () => {
+    const size = 5;
+    const cas = await Promise.all(Array.from({ length: size }, (_, index) => createAuthority({ name: `CA ${index}` })));
+    const certifies = await Promise.all(cas.map((issuer) => Promise.all(cas.map(async (ca, index) => read(ca === issuer ? ca : await createAuthority({ name: `CA ${index}`, key: ca.key, issuer }))))));
+    const leaf = read(await issueCertificate(cas[0] as Authority, { subject }));
+    const edge = fc.tuple(fc.nat(size - 1), fc.nat(size - 1)).filter(([issuer, ca]) => issuer !== ca);
+    fc.assert(fc.property(fc.uniqueArray(edge, { selector: String, maxLength: 12 }), fc.uniqueArray(fc.nat(size - 1), { minLength: 1, maxLength: 2 }), (edges, trusted) => {
+      const reached = new Set([0]);
+      for (let round = 0; round < size; round += 1) for (const [issuer, ca] of edges) if (reached.has(ca)) reached.add(issuer);
+      const pool = createPool(trusted.map((index) => read(cas[index] as Authority)), edges.map(([issuer, ca]) => certifies[issuer]?.[ca] as Certificate));
+      const verdict = validatePath(leaf, pool, { now, purpose: 'client', budget: { signatures: 100, candidates: 1000 } });
+      expect(verdict.kind).toBe(trusted.some((index) => reached.has(index)) ? 'valid' : 'invalid');
+      if (verdict.kind === 'invalid') expect(verdict.reason).toBe('untrusted_issuer');
+    }), { numRuns: 200 });
   });
 
   it('uses intermediates that are added later', async () => {

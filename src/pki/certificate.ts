@@ -241,7 +241,6 @@ function accessUris(access: readonly InformationAccess[], method: string): reado
 const PROCESSED: ReadonlySet<string> = new Set([
   EXTENSION.keyUsage,
   EXTENSION.subjectAltName,
-  EXTENSION.issuerAltName,
   EXTENSION.basicConstraints,
   EXTENSION.nameConstraints,
   EXTENSION.crlDistributionPoints,
