@@ -12,7 +12,8 @@ import { parseCertificate } from './pki/certificate.ts';
 import { crlOptions, loadCrls, type CrlReport, type LoadedCrls } from './revocation/crl-store.ts';
 import { createOcspClient } from './revocation/ocsp-client.ts';
 import { watchFiles } from './revocation/watch.ts';
-import { openDenyList, type DenyEntry, type DenySubject } from './store/deny-list.ts';
+import { openDenyList, subjectText, type DenyChange, type DenyEntry, type DenySubject } from './store/deny-list.ts';
+import { openReplicas, type ReplicaState } from './store/replicas.ts';
 import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
 import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import { startThreads } from './threads.ts';
@@ -29,7 +30,7 @@ export interface BoundListener {
 }
 
 /** An entry for the deny list, before it has its time. */
-export type NewDenial = DenySubject & { readonly reason: string; readonly who: string };
+export type NewDenial = DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string };
 
 /** A running gateway. */
 export interface Gateway {
@@ -57,6 +58,8 @@ export interface GatewayStatus {
   readonly listeners: readonly BoundListener[];
   readonly crls: CrlReport;
   readonly deny_list: readonly DenyEntry[];
+  /** Present when the gateway shares its deny list with others. */
+  readonly store?: ReplicaState;
   readonly audit: { readonly directory: string; readonly failing: readonly string[] };
 }
 
@@ -85,6 +88,7 @@ interface Current {
 }
 
 const DEFAULT_GRACE_MS = 10_000;
+const EXPIRY_MS = 1_000;
 
 /**
  * Starts a gateway from a configuration file; resolves once every listener serves on every thread. The composition root:
@@ -124,6 +128,11 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
     },
     log,
   });
+  const replicas = first.store === undefined ? undefined : openReplicas({
+    store: first.store, now, receive, isNews: (change) => denyList.isNews(change), changes: () => denyList.changes(),
+    epochMoved: () => void serially(reloadCrls),
+    warn: (message) => log.warn({}, message),
+  });
   const closers: (() => Promise<void> | void)[] = [];
   try {
     await threads.all({ kind: 'crls', handles: current.crls.handles });
@@ -135,6 +144,10 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
       changed: () => void serially(reloadCrls),
     });
     closers.push(() => watcher.close());
+    const expiry = setInterval(expireDenials, EXPIRY_MS);
+    expiry.unref();
+    closers.push(() => clearInterval(expiry));
+    closers.push(() => replicas?.close());
     const admin = await openAdminSocket(adminSocket, { status, reload, deny, reinstate });
     closers.push(() => admin.close());
   } catch (error) {
@@ -236,17 +249,45 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   }
 
   async function deny(entry: NewDenial): Promise<void> {
-    const at = new Date(now()).toISOString();
-    denyList.add({ ...entry, at });
-    await audit.append({ time: at, event: 'revocation', result: 'done', reason: 'revoked_denylist', detail: `denied: ${entry.reason}`, who: entry.who, ...subjectFields(entry) });
-    await threads.all({ kind: 'sweep' });
+    const change: DenyChange = { op: 'deny', ...entry, at: new Date(now()).toISOString() };
+    denyList.apply(change);
+    await takeEffect(change);
+    await replicas?.announce(change);
   }
 
   async function reinstate(subject: DenySubject, who: string): Promise<boolean> {
-    const at = new Date(now()).toISOString();
-    const removed = denyList.remove(subject, who, at);
-    if (removed) await audit.append({ time: at, event: 'revocation', result: 'done', detail: 'reinstated', who, ...subjectFields(subject) });
-    return removed;
+    if (!denyList.entries().some((entry) => subjectText(entry) === subjectText(subject))) return false;
+    const change: DenyChange = { op: 'reinstate', ...subject, who, at: new Date(now()).toISOString() };
+    denyList.apply(change);
+    await takeEffect(change);
+    await replicas?.announce(change);
+    return true;
+  }
+
+  /** Ends what a change ends, on every thread, and puts it on record. */
+  async function takeEffect(change: DenyChange): Promise<void> {
+    await Promise.all([threads.all({ kind: 'sweep' }), recordChange(change)]);
+  }
+
+  function recordChange(change: DenyChange): Promise<void> {
+    return audit.append({
+      time: new Date(now()).toISOString(), event: 'revocation', result: 'done', who: change.who, ...subjectFields(change),
+      ...(change.op === 'deny' ? { reason: 'revoked_denylist', detail: `denied: ${change.reason}` } : { detail: 'reinstated' }),
+    });
+  }
+
+  /** A change that another gateway made. */
+  function receive(change: DenyChange): void {
+    denyList.apply(change);
+    takeEffect(change).catch((error: Error) => log.error({ error: error.message }, 'a revocation from another gateway could not be put in force on every thread'));
+  }
+
+  function expireDenials(): void {
+    try {
+      for (const entry of denyList.expire(now())) log.info({ ...subjectFields(entry) }, 'an entry of the deny list expired');
+    } catch (error) {
+      log.error({ error: (error as Error).message }, 'expired entries of the deny list stay');
+    }
   }
 
   async function status(): Promise<GatewayStatus> {
@@ -264,6 +305,7 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
       listeners: listeners(),
       crls: { report: current.crls.report, problems: current.crls.problems },
       deny_list: denyList.entries(),
+      ...(replicas === undefined ? {} : { store: replicas.state() }),
       audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },
     };
   }
@@ -324,7 +366,7 @@ function forThreads(snapshot: Snapshot): Snapshot {
 
 /** What only a restart can change, by the name of its key. */
 function unchangeable(before: Snapshot, after: Snapshot): string | undefined {
-  const fixed = { state: 'state', audit: 'audit.directory', admin: 'admin.socket', threads: 'threads', metrics: 'metrics.address' } as const;
+  const fixed = { store: 'store', state: 'state', audit: 'audit.directory', admin: 'admin.socket', threads: 'threads', metrics: 'metrics.address' } as const;
   for (const [key, name] of Object.entries(fixed)) {
     const same = JSON.stringify(before.config[key as keyof typeof fixed]) === JSON.stringify(after.config[key as keyof typeof fixed]);
     if (!same) return name;
@@ -332,8 +374,13 @@ function unchangeable(before: Snapshot, after: Snapshot): string | undefined {
   return undefined;
 }
 
-function subjectFields(subject: DenySubject): { serial?: string; issuer?: string; fingerprint?: string } {
-  return subject.kind === 'fingerprint' ? { fingerprint: subject.fingerprint } : { serial: subject.serial, issuer: subject.issuer_text };
+function subjectFields(subject: DenySubject): { serial?: string; issuer?: string; fingerprint?: string; key?: string } {
+  switch (subject.kind) {
+    case 'fingerprint': return { fingerprint: subject.fingerprint };
+    case 'serial': return { serial: subject.serial, issuer: subject.issuer_text };
+    case 'key': return { key: subject.key };
+    case 'issuer': return { issuer: subject.issuer_text };
+  }
 }
 
 function reportCertificates(metrics: ProcessMetrics, snapshot: Snapshot): void {

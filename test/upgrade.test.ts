@@ -2,7 +2,8 @@ import { createServer } from 'node:https';
 import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { WebSocket, WebSocketServer } from 'ws';
+import type { SecureContextOptions } from 'node:tls';
+import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { listen } from './support/backend.ts';
 import { ask, exchange, openTls, startGateway, type TestGateway } from './support/gateway.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
@@ -40,10 +41,11 @@ afterAll(async () => {
 });
 
 function open(path: string, client?: Issued): WebSocket {
-  return new WebSocket(`wss://127.0.0.1:${gateway.port}${path}`, {
+  const options: ClientOptions & SecureContextOptions & { servername: string } = {
     servername: 'localhost', headers: { host: 'localhost', 'x-client-role': 'doctor' }, ca: pki.root.certificate,
     ...(client === undefined ? {} : { cert: client.chain, key: client.key }),
-  });
+  };
+  return new WebSocket(`wss://127.0.0.1:${gateway.port}${path}`, [], options);
 }
 
 describe('a WebSocket', () => {

@@ -9,17 +9,22 @@ import type { DenySubject } from '../store/deny-list.ts';
 export interface AdminTarget {
   status(): Promise<unknown>;
   reload(): Promise<void>;
-  deny(entry: DenySubject & { readonly reason: string; readonly who: string }): Promise<void>;
+  deny(entry: DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
 }
 
 const hex = z.string().regex(/^[0-9a-f]+$/);
 const text = z.string().min(1).max(1_000);
 const who = z.string().min(1).max(200);
-const fingerprint = z.strictObject({ kind: z.literal('fingerprint'), fingerprint: hex.length(64) });
-const serial = z.strictObject({ kind: z.literal('serial'), serial: hex.max(64), issuer: text, issuer_text: text });
-const denyRequest = z.discriminatedUnion('kind', [fingerprint.extend({ reason: text, who }), serial.extend({ reason: text, who })]);
-const reinstateRequest = z.discriminatedUnion('kind', [fingerprint.extend({ who }), serial.extend({ who })]);
+const subjects = [
+  z.strictObject({ kind: z.literal('fingerprint'), fingerprint: hex.length(64) }),
+  z.strictObject({ kind: z.literal('serial'), serial: hex.max(64), issuer: text, issuer_text: text }),
+  z.strictObject({ kind: z.literal('key'), key: hex.length(64) }),
+  z.strictObject({ kind: z.literal('issuer'), issuer: text, issuer_text: text }),
+] as const;
+const denial = { reason: text, who, expires: z.iso.datetime().exactOptional() };
+const denyRequest = z.discriminatedUnion('kind', [subjects[0].extend(denial), subjects[1].extend(denial), subjects[2].extend(denial), subjects[3].extend(denial)]);
+const reinstateRequest = z.discriminatedUnion('kind', [subjects[0].extend({ who }), subjects[1].extend({ who }), subjects[2].extend({ who }), subjects[3].extend({ who })]);
 
 const MOST_INPUT = 64 * 1024;
 

@@ -20,6 +20,8 @@ export interface AuditRecord {
   readonly issuer?: string;
   readonly subject?: string;
   readonly fingerprint?: string;
+  /** SHA-256 of a SubjectPublicKeyInfo, when a whole key is revoked. */
+  readonly key?: string;
   readonly role?: string;
   readonly id?: string;
   readonly route?: string;

@@ -55,9 +55,12 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--serial <hex>', 'its serial number, with --issuer')
     .option('--issuer <dn>', "its issuer's name, as 'CN=Hospital CA,O=Hospital'")
     .option('--fingerprint <hex>', 'its SHA-256 fingerprint')
+    .option('--key <pem|hex>', 'every certificate of a public key: that of a certificate file, or its SHA-256')
+    .option('--whole-issuer <dn>', 'every certificate of a CA')
     .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
   subject(program.command('revoke').description('put a certificate on the deny list: no connection of it survives'))
     .requiredOption('--reason <text>', 'why, for the record')
+    .option('--expires <duration>', 'lift it again after this time, such as 12h')
     .addHelpText('after', "\nExamples:\n  wardgate revoke --cert doctor.pem --reason 'laptop stolen'\n  wardgate revoke --serial 0a1b --issuer 'CN=Hospital Issuing CA,O=Hospital' --reason 'left'\n  wardgate revoke --fingerprint 9f86d0…  --reason 'key found on a share'")
     .action(settle((options: never) => revoke(options, print)));
   subject(program.command('reinstate').description('take a certificate off the deny list'))

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { parseDuration } from '../config/values.ts';
 import { loadSnapshot } from '../config/snapshot.ts';
 import type { GatewayStatus } from '../gateway.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName, parseNameText } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
-import { openDenyList, type DenySubject } from '../store/deny-list.ts';
+import { openDenyList, subjectText, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { readPlaces } from './places.ts';
 
@@ -19,18 +20,26 @@ interface SubjectOptions extends Common {
   readonly serial?: string;
   readonly issuer?: string;
   readonly fingerprint?: string;
+  readonly key?: string;
+  readonly wholeIssuer?: string;
   readonly who: string;
 }
 
 /** `wardgate revoke`: on the running gateway's deny list, or in its state when none runs. */
-export async function revoke(options: SubjectOptions & { reason: string }, print: Print): Promise<number> {
+export async function revoke(options: SubjectOptions & { reason: string; expires?: string }, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
   const { state, socket } = readPlaces(options.config);
-  const entry = { ...subject, reason: options.reason, who: options.who };
+  const at = new Date();
+  const lifetime = options.expires === undefined ? undefined : parseDuration(options.expires);
+  if (options.expires !== undefined && lifetime === undefined) return usage(`--expires: ${JSON.stringify(options.expires)} is not a duration such as 12h or 7d`);
+  const entry = {
+    ...subject, reason: options.reason, who: options.who,
+    ...(lifetime === undefined ? {} : { expires: new Date(at.getTime() + lifetime).toISOString() }),
+  };
   const answer = await call(socket, 'POST', '/v1/deny', entry);
   if (answer === undefined) {
-    withDenyList(state, (list) => list.add({ ...entry, at: new Date().toISOString() }));
+    withDenyList(state, (list) => list.apply({ op: 'deny', ...entry, at: at.toISOString() }));
   }
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
@@ -43,9 +52,15 @@ export async function reinstate(options: SubjectOptions, print: Print): Promise<
   if (typeof subject === 'string') return usage(subject);
   const { state, socket } = readPlaces(options.config);
   const answer = await call(socket, 'POST', '/v1/reinstate', { ...subject, who: options.who }) as { reinstated: boolean } | undefined;
-  const reinstated = answer?.reinstated ?? withDenyList(state, (list) => list.remove(subject, options.who, new Date().toISOString()));
+  const reinstated = answer?.reinstated ?? withDenyList(state, (list) => liftFrom(list, subject, options.who));
   print(options.json === true ? JSON.stringify({ reinstated, subject }) : `${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`);
   return reinstated ? 0 : 1;
+}
+
+function liftFrom(list: DenyList, subject: DenySubject, who: string): boolean {
+  if (!list.entries().some((entry) => subjectText(entry) === subjectText(subject))) return false;
+  list.apply({ op: 'reinstate', ...subject, who, at: new Date().toISOString() });
+  return true;
 }
 
 /** `wardgate reload`: exit 1, with the issues, when the running gateway did not take the configuration. */
@@ -75,6 +90,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.listeners.map(({ name, host, port }) => `listener      ${name} ${host}:${port}`),
     ...status.crls.report.map((crl) => `crl           ${crl.issuer}: ${crl.entries} entries, next update ${crl.nextUpdate === undefined ? 'never' : new Date(crl.nextUpdate).toISOString()}`),
     ...status.crls.problems.map((problem) => `crl unusable  ${problem.source}: ${problem.detail}`),
+    ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
     `deny list     ${status.deny_list.length} entries`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
@@ -83,8 +99,13 @@ function formatStatus(status: GatewayStatus): string {
 }
 
 async function subjectOf(options: SubjectOptions): Promise<DenySubject | string> {
-  const given = [options.cert, options.serial, options.fingerprint].filter((value) => value !== undefined);
-  if (given.length !== 1) return 'give exactly one of --cert, --serial (with --issuer) and --fingerprint';
+  const given = [options.cert, options.serial, options.fingerprint, options.key, options.wholeIssuer].filter((value) => value !== undefined);
+  if (given.length !== 1) return 'give exactly one of --cert, --serial (with --issuer), --fingerprint, --key and --whole-issuer';
+  if (options.wholeIssuer !== undefined) return { kind: 'issuer', ...await findIssuer(options.wholeIssuer, options.config) };
+  if (options.key !== undefined) {
+    const key = /^[0-9a-fA-F:]{64,95}$/.test(options.key) ? options.key.replaceAll(':', '').toLowerCase() : keyOf(options.key);
+    return key.length === 64 ? { kind: 'key', key } : `--key: ${JSON.stringify(options.key)} is neither a certificate nor the SHA-256 of a public key in hex`;
+  }
   if (options.cert !== undefined) {
     const [block] = pemBlocks(readFileSync(options.cert, 'utf8'), 'CERTIFICATE');
     if (block === undefined) return `${options.cert}: holds no certificate`;
@@ -122,8 +143,19 @@ function evenHex(serial: string): string {
   return serial.length % 2 === 0 ? serial : `0${serial}`;
 }
 
+/** The SHA-256 of the public key in a certificate file. */
+function keyOf(file: string): string {
+  const [block] = pemBlocks(readFileSync(file, 'utf8'), 'CERTIFICATE');
+  return block === undefined ? '' : parseCertificate(block.der).spkiSha256;
+}
+
 function describe(subject: DenySubject): string {
-  return subject.kind === 'fingerprint' ? `certificate ${subject.fingerprint}` : `serial ${subject.serial} of ${subject.issuer_text}`;
+  switch (subject.kind) {
+    case 'fingerprint': return `certificate ${subject.fingerprint}`;
+    case 'serial': return `serial ${subject.serial} of ${subject.issuer_text}`;
+    case 'key': return `every certificate of the key ${subject.key}`;
+    case 'issuer': return `every certificate of ${subject.issuer_text}`;
+  }
 }
 
 function usage(message: string): number {
@@ -131,7 +163,7 @@ function usage(message: string): number {
   return 2;
 }
 
-function withDenyList<Result>(state: string, use: (list: ReturnType<typeof openDenyList>) => Result): Result {
+function withDenyList<Result>(state: string, use: (list: DenyList) => Result): Result {
   const list = openDenyList(state, createDenyTable());
   try {
     return use(list);

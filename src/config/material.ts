@@ -106,6 +106,13 @@ export function readTicketSecret(bytes: Uint8Array, name: string): Findings<Uint
   return found(bytes);
 }
 
+/** Reads a password: the text of the file without its line end. */
+export function readPassword(bytes: Uint8Array, name: string): Findings<Uint8Array> {
+  const text = Buffer.from(bytes).toString('utf8').replace(/\r?\n$/, '');
+  if (text === '' || text.includes('\n')) return fault(`${show(name)} holds no password on a single line`);
+  return found(Buffer.from(text));
+}
+
 /** Looks at the outside of a CRL, DER or PEM; what is in it is read once, off the data plane, where it is used. */
 export function readCrl(bytes: Uint8Array, name: string): Findings<Uint8Array> {
   const whole = bytes[0] === 0x30 ? isWholeSequence(bytes) : isPemCrl(bytes);

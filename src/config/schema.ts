@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import {
   address, directoryPath, duration, endpoint, filePath, headerName, hostName, hostPattern, httpUrl, idTemplate, method,
-  name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, size, timeout,
+  name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, redisUrl, size, timeout,
 } from './values.ts';
 
 export type { Address, Endpoint, Rate } from './values.ts';
@@ -285,6 +285,12 @@ export const configSchema = mapping({
   audit: mapping({
     directory: directoryPath.describe('Directory of the audit files; absent: audit in the state directory.').exactOptional(),
   }).describe('The record of every decision.').prefault({}),
+  store: mapping({
+    redis: redisUrl.describe('Redis or Valkey server through which replicas share the deny list and revocation epochs: rediss://HOST:PORT/DB, or redis:// on a trusted network.'),
+    password_file: filePath.describe('File that holds its password; others must not be able to read it.').exactOptional(),
+    trust: trustFiles.describe('PEM files of the CA certificates the server is verified by.').exactOptional(),
+    prefix: name.describe('What the keys of this gateway begin with.').default('wardgate'),
+  }).describe('What several gateways share; absent: this gateway stands alone.').exactOptional(),
   admin: mapping({
     socket: filePath.describe('Unix socket of the admin interface; absent: admin.sock in the state directory.').exactOptional(),
   }).describe('The interface that wardgate\'s own commands use.').prefault({}),
@@ -324,6 +330,7 @@ export type CertificateMatch = RoleConfig['match'];
 export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;
 export type ForwardConfig = RouteConfig['forward'];
+export type StoreConfig = NonNullable<Config['store']>;
 export type UpstreamConfig = Config['upstreams'][string];
 
 /** Fills in the defaults that depend on other keys or on the machine; `cores` is the number of threads it can run. */

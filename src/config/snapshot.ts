@@ -8,10 +8,10 @@ import { fileReferences, type FileReference, type FileUse } from './file-referen
 import { formatPath, pathKey, printable, type Fault, type Issue, type Path } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import {
-  encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPrivateKey, readTicketSecret, readTrust,
+  encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPassword, readPrivateKey, readTicketSecret, readTrust,
   type Chain, type Findings,
 } from './material.ts';
-import type { Config, ListenerConfig, UpstreamConfig } from './schema.ts';
+import type { Config, ListenerConfig, StoreConfig, UpstreamConfig } from './schema.ts';
 
 /** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
 export interface Snapshot {
@@ -25,6 +25,16 @@ export interface Snapshot {
   readonly listeners: Readonly<Record<string, ListenerMaterial>>;
   readonly upstreams: Readonly<Record<string, UpstreamMaterial>>;
   readonly crls: readonly { readonly file: string; readonly bytes: Uint8Array }[];
+  /** How replicas reach what they share; absent: this gateway stands alone. */
+  readonly store?: StoreMaterial;
+}
+
+export interface StoreMaterial {
+  readonly url: string;
+  readonly prefix: string;
+  readonly password?: string;
+  /** PEM of everything the store is verified by. */
+  readonly trust?: string;
 }
 
 export interface ListenerMaterial {
@@ -173,7 +183,7 @@ function checkFile(use: FileUse, name: string, content: FileContent | undefined,
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
   const { bytes, mode, group } = content;
   const findings = readHeld(use, name, bytes, options.now);
-  const secret = use === 'ticket-secret' || (use !== 'crl' && holdsPrivateKey(bytes));
+  const secret = use === 'ticket-secret' || use === 'password' || (use !== 'crl' && holdsPrivateKey(bytes));
   const open = secret ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
   return open === undefined ? findings : { ...findings, faults: [open, ...findings.faults] };
 }
@@ -187,6 +197,7 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): F
     case 'upstream-trust': return wrap(readTrust(bytes, name, 'server', now), (certificates) => ({ certificates }));
     case 'intermediates': return wrap(readIntermediates(bytes, name, now), (certificates) => ({ certificates }));
     case 'ticket-secret': return wrap(readTicketSecret(bytes, name), (secret) => ({ bytes: secret }));
+    case 'password': return wrap(readPassword(bytes, name), (password) => ({ bytes: password }));
     case 'crl': return wrap(readCrl(bytes, name), (crl) => ({ bytes: crl }));
   }
 }
@@ -222,7 +233,7 @@ function checkedFiles(held: ReadonlyMap<string, Held>): CheckedFiles {
     chain: (name) => present(find(['server-certificate', 'client-certificate'], name).chain, name),
     key: (name) => present(find(['key'], name).key, name),
     certificates: (use, name) => present(find([use], name).certificates, name),
-    bytes: (name) => present(find(['ticket-secret', 'crl'], name).bytes, name),
+    bytes: (name) => present(find(['ticket-secret', 'password', 'crl'], name).bytes, name),
   };
 }
 
@@ -248,6 +259,16 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     listeners: Object.fromEntries(listeners),
     upstreams: Object.fromEntries(upstreams),
     crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
+    ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
+  };
+}
+
+function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {
+  return {
+    url: redis,
+    prefix,
+    ...(password_file === undefined ? {} : { password: Buffer.from(files.bytes(password_file)).toString('utf8') }),
+    ...(trust === undefined ? {} : { trust: trustPem(trust, files) }),
   };
 }
 
@@ -276,9 +297,13 @@ function makeRealm(name: string, trust: readonly string[], intermediates: readon
 
 function upstreamMaterial(upstream: UpstreamConfig, files: CheckedFiles): UpstreamMaterial {
   const { trust, certificate, key } = upstream.tls;
-  const anchors = trust.flatMap((file) => files.certificates('upstream-trust', file)).map((anchor) => encodePem(anchor.der)).join('');
+  const anchors = trustPem(trust, files);
   if (certificate === undefined || key === undefined) return { trust: anchors };
   return { trust: anchors, certificate: files.chain(certificate).pem, key: files.key(key) };
+}
+
+function trustPem(trust: readonly string[], files: CheckedFiles): string {
+  return trust.flatMap((file) => files.certificates('upstream-trust', file)).map((anchor) => encodePem(anchor.der)).join('');
 }
 
 function digest(config: Uint8Array, contents: ReadonlyMap<string, FileContent>): string {

@@ -230,6 +230,7 @@ export const network = checked('expected a network such as 10.1.0.0/16 or 2001:d
 export const hostPattern = scalar('expected a host name such as api.hospital.test or *.hospital.test, without scheme, port or path', undefined, (text) => parseHost(text, true));
 export const hostName = scalar('expected a host name such as devices.hospital.test, without wildcard, scheme, port or path', undefined, (text) => parseHost(text));
 export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/clients.crl', /^https?:\/\//, parseHttpUrl);
+export const redisUrl = checked('expected a URL such as rediss://redis.hospital.test:6379/0', redisUrlFault);
 export const oid = checked('expected an object identifier such as 1.3.6.1.4.1.99999.1', (text) => (isOid(text) ? undefined : 'expected an object identifier such as 1.3.6.1.4.1.99999.1'));
 export const pathPattern = checked('expected a path such as /a, /a/:id or /a/*', pathPatternFault);
 export const idTemplate = checked('expected a template such as {subject.CN}', idTemplateFault);
@@ -241,6 +242,12 @@ export const parameterName = matching('expected the name of a parameter', /^[A-Z
 export const filePath = matching('expected the path of a file', /^[^\0]+$/);
 export const directoryPath = matching('expected the path of a directory', /^[^\0]+$/);
 export const pattern = matching('expected text, in which * stands for anything', /^[\s\S]+$/);
+
+function redisUrlFault(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^rediss?:$/.test(url.protocol) || url.hostname === '') return 'expected a URL such as rediss://redis.hospital.test:6379/0';
+  return url.password === '' ? undefined : 'expected no password in the URL; name a file in password_file';
+}
 
 function parseHttpUrl(text: string): string | undefined {
   if (!URL.canParse(text)) return undefined;

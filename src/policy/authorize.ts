@@ -145,7 +145,7 @@ function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => v
 function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {
   const wanted = route.config.require.policy;
   if (wanted === undefined || wanted.length === 0) return undefined;
-  const held = facts.admission.kind === 'known' ? facts.admission.leaf.policies : [];
+  const held = facts.admission.kind === 'known' ? facts.admission.policies : [];
   if (wanted.some((oid) => held.includes(oid))) return undefined;
-  return deny('policy', 'role_denied', 'policy_missing', `the certificate holds none of ${wanted.join(', ')}`, trace, route);
+  return deny('policy', 'role_denied', 'policy_missing', `the path holds none of ${wanted.join(', ')}`, trace, route);
 }

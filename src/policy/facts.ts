@@ -29,6 +29,8 @@ export interface RefusedAdmission {
   readonly leaf?: Certificate;
   readonly path?: readonly Certificate[];
   readonly statements?: readonly Statement[];
+  /** SHA-256 of the certificate of the path that is revoked. */
+  readonly revoked?: string;
   readonly epoch: number;
   readonly validUntil: number;
 }
@@ -38,6 +40,8 @@ export interface KnownAdmission {
   readonly leaf: Certificate;
   /** Leaf first, anchor last. */
   readonly path: readonly Certificate[];
+  /** Certificate policies that hold on the whole path (RFC 5280 section 6.1.6). */
+  readonly policies: readonly string[];
   /** Absent when no role matched: every route denies. */
   readonly identity?: Identity;
   readonly status: Exclude<Status, { kind: 'revoked' }>;

@@ -1,34 +1,53 @@
-import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { addDenied, advanceEpoch, denyKey, removeDenied, type DenyKey, type DenyTable } from './deny-table.ts';
 
-/** What is denied. Hex is lower case; `issuer` is the normalised form of the name, `issuer_text` how people write it. */
+/**
+ * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA. Hex is
+ * lower case; `issuer` is the normalised form of the name, `issuer_text` how people write it; `key` is the SHA-256 of the
+ * SubjectPublicKeyInfo.
+ */
 export type DenySubject =
   | { readonly kind: 'fingerprint'; readonly fingerprint: string }
-  | { readonly kind: 'serial'; readonly serial: string; readonly issuer: string; readonly issuer_text: string };
+  | { readonly kind: 'serial'; readonly serial: string; readonly issuer: string; readonly issuer_text: string }
+  | { readonly kind: 'key'; readonly key: string }
+  | { readonly kind: 'issuer'; readonly issuer: string; readonly issuer_text: string };
 
 export type DenyEntry = DenySubject & {
   readonly reason: string;
   readonly who: string;
   /** ISO 8601. */
   readonly at: string;
+  /** ISO 8601; absent: until it is reinstated. */
+  readonly expires?: string;
 };
 
-type Line = ({ readonly op: 'deny' } & DenyEntry) | ({ readonly op: 'reinstate'; readonly who: string; readonly at: string } & DenySubject);
+/** One change of the list: a line of the journal, and what replicas tell each other. */
+export type DenyChange =
+  | ({ readonly op: 'deny' } & DenyEntry)
+  | ({ readonly op: 'reinstate'; readonly who: string; readonly at: string } & DenySubject);
 
 export interface DenyList {
+  /** What is in force, oldest first. */
   entries(): readonly DenyEntry[];
+  /** The last change of every subject, reinstatements included: what a replica needs to know. */
+  changes(): readonly DenyChange[];
+  /** Whether this change would win over the last one known of its subject: the later one does, and a denial over a tie. */
+  isNews(change: DenyChange): boolean;
   /** Durable before it returns, in force on every thread when it returns. */
-  add(entry: DenyEntry): void;
-  /** False when it was not on the list. */
-  remove(subject: DenySubject, who: string, at: string): boolean;
+  apply(change: DenyChange): void;
+  /** Lifts what has expired by `now` (ms since the epoch); gives back what was lifted. */
+  expire(now: number): readonly DenyEntry[];
   close(): void;
 }
 
-/** A deny list that cannot be read stops the start: an unknown list is not an empty one. */
+/** A deny list that cannot be read stops the start: an unknown list is not an empty one. One that cannot be written changes nothing. */
 export class DenyListError extends Error {
-  readonly code = 'deny_list_unreadable';
+  readonly code = 'deny_list_unusable';
 }
+
+/** A journal this much longer than what it says is written anew at the start. */
+const MOST_OLD_LINES = 1_000;
 
 /**
  * Opens the deny list of a state directory: a journal of JSON lines, flushed before a change is in force. `table` is
@@ -38,54 +57,91 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
   mkdirSync(state, { recursive: true, mode: 0o700 });
   const file = join(state, 'denylist.jsonl');
   const { lines, whole } = readJournal(file);
-  const entries = new Map<string, DenyEntry>();
-  for (const line of lines) replay(entries, line);
-  for (const entry of entries.values()) publish(table, subjectKey(entry), file);
+  const latest = new Map<string, DenyChange>();
+  for (const line of lines) remember(latest, line);
+  for (const change of latest.values()) if (change.op === 'deny') publish(change);
+  const rewritten = lines.length > latest.size + MOST_OLD_LINES;
+  if (rewritten) rewrite(file, [...latest.values()]);
   const journal = openSync(file, 'a', 0o600);
-  const parent = openSync(dirname(file), 'r');
-  fsyncSync(parent);
-  closeSync(parent);
-  ftruncateSync(journal, whole);
+  if (!rewritten) ftruncateSync(journal, whole);
+  let length = fstatSync(journal).size;
+  flushDirectory(state);
 
-  function append(line: Line): void {
-    writeSync(journal, `${JSON.stringify(line)}\n`);
-    fsyncSync(journal);
+  function publish(subject: DenySubject): void {
+    if (!addDenied(table, subjectKey(subject))) throw new DenyListError(`${file}: the deny list is full; deny the issuer instead of single certificates`);
+  }
+
+  /** All of a line or none: half of one would spoil the next. */
+  function append(line: Buffer): void {
+    try {
+      for (let written = 0; written < line.length;) written += writeSync(journal, line, written);
+      fsyncSync(journal);
+      length += line.length;
+    } catch (error) {
+      ftruncateSync(journal, length);
+      throw new DenyListError(`${file}: cannot be written: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  function apply(change: DenyChange): void {
+    append(Buffer.from(`${JSON.stringify(change)}\n`));
+    remember(latest, change);
+    if (change.op === 'deny') publish(change);
+    else removeDenied(table, subjectKey(change));
+    advanceEpoch(table);
+  }
+
+  function entries(): readonly DenyEntry[] {
+    return [...latest.values()].flatMap((change) => {
+      if (change.op !== 'deny') return [];
+      const { op: _, ...entry } = change;
+      return [entry];
+    });
   }
 
   return {
-    entries: () => [...entries.values()],
-    add(entry) {
-      append({ op: 'deny', ...entry });
-      entries.set(subjectText(entry), entry);
-      publish(table, subjectKey(entry), file);
-      advanceEpoch(table);
+    entries,
+    changes: () => [...latest.values()],
+    isNews(change) {
+      const known = latest.get(subjectText(change));
+      if (known === undefined) return true;
+      if (known.at !== change.at) return known.at < change.at;
+      return known.op === 'reinstate' && change.op === 'deny';
     },
-    remove(subject, who, at) {
-      if (!entries.has(subjectText(subject))) return false;
-      append({ op: 'reinstate', ...subject, who, at });
-      entries.delete(subjectText(subject));
-      removeDenied(table, subjectKey(subject));
-      advanceEpoch(table);
-      return true;
+    apply,
+    expire(now) {
+      const expired = entries().filter((entry) => entry.expires !== undefined && Date.parse(entry.expires) <= now);
+      for (const { reason: _reason, expires: _expires, who: _who, at: _at, ...subject } of expired) {
+        apply({ op: 'reinstate', ...subject as DenySubject, who: 'expiry', at: new Date(now).toISOString() });
+      }
+      return expired;
     },
     close: () => closeSync(journal),
   };
 }
 
-function publish(table: DenyTable, key: DenyKey, file: string): void {
-  if (!addDenied(table, key)) throw new DenyListError(`${file}: the deny list is full; deny the issuer instead of single certificates`);
-}
-
-function replay(entries: Map<string, DenyEntry>, line: Line): void {
-  if (line.op === 'reinstate') {
-    entries.delete(subjectText(line));
-    return;
+/** A subject in one line, the same for the same subject on every replica. */
+export function subjectText(subject: DenySubject): string {
+  switch (subject.kind) {
+    case 'fingerprint': return `fingerprint ${subject.fingerprint}`;
+    case 'serial': return `serial ${subject.serial} ${subject.issuer}`;
+    case 'key': return `key ${subject.key}`;
+    case 'issuer': return `issuer ${subject.issuer}`;
   }
-  const { op: _, ...entry } = line;
-  entries.set(subjectText(entry as DenyEntry), entry as DenyEntry);
 }
 
-function readJournal(file: string): { lines: readonly Line[]; whole: number } {
+function subjectKey(subject: DenySubject): DenyKey {
+  const text = subjectText(subject);
+  return denyKey(subject.kind, text.slice(subject.kind.length + 1));
+}
+
+function remember(latest: Map<string, DenyChange>, change: DenyChange): void {
+  const text = subjectText(change);
+  latest.delete(text);
+  latest.set(text, change);
+}
+
+function readJournal(file: string): { lines: readonly DenyChange[]; whole: number } {
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);
@@ -98,26 +154,43 @@ function readJournal(file: string): { lines: readonly Line[]; whole: number } {
   return { lines: rows.map((row, index) => parseLine(row, `${file}:${index + 1}`)), whole };
 }
 
-function parseLine(row: string, place: string): Line {
-  let line: Partial<Line> | null = null;
+function parseLine(row: string, place: string): DenyChange {
+  const change = parseDenyChange(row);
+  if (change === undefined) throw new DenyListError(`${place}: not a deny list entry: ${JSON.stringify(row.slice(0, 60))}`);
+  return change;
+}
+
+/** Reads one change from JSON; undefined when it is not one. */
+export function parseDenyChange(json: string): DenyChange | undefined {
+  let value: unknown;
   try {
-    line = JSON.parse(row) as Partial<Line> | null;
+    value = JSON.parse(json);
   } catch {
-    // Told below, with the place.
+    return undefined;
   }
-  const known = (line?.op === 'deny' || line?.op === 'reinstate')
-    && ((line.kind === 'fingerprint' && typeof line.fingerprint === 'string')
-      || (line.kind === 'serial' && typeof line.serial === 'string' && typeof line.issuer === 'string'));
-  if (!known) throw new DenyListError(`${place}: not a deny list entry: ${JSON.stringify(row.slice(0, 60))}`);
-  return line as Line;
+  if (typeof value !== 'object' || value === null) return undefined;
+  const fields = value as Readonly<Record<string, unknown>>;
+  const texts = (...names: string[]): boolean => names.every((name) => typeof fields[name] === 'string');
+  const needed = SUBJECT_FIELDS[String(fields['kind'])];
+  if (needed === undefined || !texts(...needed, 'who', 'at')) return undefined;
+  if (fields['op'] === 'deny' ? !texts('reason') : fields['op'] !== 'reinstate') return undefined;
+  return fields as unknown as DenyChange;
 }
 
-function subjectText(subject: DenySubject): string {
-  return subject.kind === 'fingerprint' ? `fingerprint ${subject.fingerprint}` : `serial ${subject.serial} ${subject.issuer}`;
+const SUBJECT_FIELDS: Readonly<Record<string, readonly string[]>> = {
+  fingerprint: ['fingerprint'], serial: ['serial', 'issuer', 'issuer_text'], key: ['key'], issuer: ['issuer', 'issuer_text'],
+};
+
+function rewrite(file: string, changes: readonly DenyChange[]): void {
+  const next = openSync(`${file}.new`, 'w', 0o600);
+  writeSync(next, changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
+  fsyncSync(next);
+  closeSync(next);
+  renameSync(`${file}.new`, file);
 }
 
-function subjectKey(subject: DenySubject): DenyKey {
-  return subject.kind === 'fingerprint'
-    ? denyKey('fingerprint', subject.fingerprint)
-    : denyKey('serial', `${subject.serial} ${subject.issuer}`);
+function flushDirectory(directory: string): void {
+  const handle = openSync(directory, 'r');
+  fsyncSync(handle);
+  closeSync(handle);
 }

@@ -4,7 +4,7 @@ import type { Config } from '../config/schema.ts';
 import type { Realm } from '../config/snapshot.ts';
 import { identify } from '../identity/roles.ts';
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
-import { createPool, validatePath, withIntermediates, type CertificatePool } from '../pki/path.ts';
+import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
 import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
 import {
   certificatesToCheck, combineStatuses, decideStatus, nextSource, type Statement, type Status,
@@ -45,6 +45,20 @@ const LEARNT = 256;
 /** How soon an unknown status, or a refusal that may be lifted, is looked at again. */
 const RETRY_MS = 5_000;
 
+/** Detours around revoked CAs before the refusal stands. */
+const MOST_DETOURS = 4;
+
+type Taken = KnownAdmission | RefusedAdmission;
+type ValidPath = Extract<PathVerdict, { kind: 'valid' }>;
+
+/** What is judged: a leaf that a peer showed under a realm's trust. */
+interface Case {
+  readonly leaf: Certificate;
+  readonly peer: Peer;
+  readonly realm: string;
+  readonly epoch: number;
+}
+
 interface Leaf {
   readonly certificate: Certificate;
   readonly sha256: string;
@@ -54,7 +68,7 @@ interface Leaf {
 export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffice {
   const { config, deny, now } = options;
   const leaves = new LRUCache<string, Leaf | Error>({ max: LEAVES });
-  const admissions = new LRUCache<string, KnownAdmission | RefusedAdmission>({ max: LEAVES });
+  const admissions = new LRUCache<string, Taken>({ max: LEAVES });
   const pools = new Map<string, CertificatePool>();
   const learnt = new Map<string, Set<string>>();
   for (const realm of options.realms) {
@@ -72,14 +86,24 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     const epoch = currentEpoch(deny);
     const leaf = readLeaf(sha256, peer.leaf);
     if (leaf instanceof Error) return refuse('bad_request', leaf.message, epoch, Infinity);
-    const keep = (admission: KnownAdmission | RefusedAdmission): Admission => {
+    const keep = (admission: Taken): Admission => {
       admissions.set(key, admission);
       return admission;
     };
-    const judged = judgePath(leaf.certificate, peer, realm, epoch);
-    if (judged.kind === 'refused') return keep(judged);
-    const admission = judgeStatus(judged.path, judged.validUntil, epoch);
+    const admission = take({ leaf: leaf.certificate, peer, realm, epoch }, new Set());
     return admission instanceof Promise ? admission.then(keep) : keep(admission);
+  }
+
+  /** Path, then status. Where a CA of the path is revoked, a cross-signed path around it may still stand. */
+  function take(case_: Case, avoid: ReadonlySet<string>, before?: RefusedAdmission): Taken | Promise<Taken> {
+    const judged = judgePath(case_, avoid);
+    if (judged.kind === 'refused') return before ?? judged;
+    const admission = judgeStatus(judged, case_.epoch);
+    const around = (taken: Taken): Taken | Promise<Taken> => {
+      if (taken.kind === 'known' || taken.revoked === undefined || taken.revoked === case_.leaf.sha256 || avoid.size >= MOST_DETOURS) return taken;
+      return take(case_, new Set([...avoid, taken.revoked]), taken);
+    };
+    return admission instanceof Promise ? admission.then(around) : around(admission);
   }
 
   function readLeaf(sha256: string, der: Uint8Array): Leaf | Error {
@@ -96,9 +120,9 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return leaf;
   }
 
-  function judgePath(leaf: Certificate, peer: Peer, realm: string, epoch: number) {
+  function judgePath({ leaf, peer, realm, epoch }: Case, avoid: ReadonlySet<string>) {
     const at = now();
-    const pathOptions = { now: at, skew: 0, purpose: 'client' } as const;
+    const pathOptions = { now: at, skew: config.revocation.skew, purpose: 'client', avoid } as const;
     const pool = pools.get(realm) as CertificatePool;
     let result = validatePath(leaf, pool, pathOptions);
     if (result.kind === 'invalid') {
@@ -110,7 +134,7 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       }
     }
     if (result.kind === 'invalid') return { ...refuse(result.reason, result.detail, epoch, at + RETRY_MS), leaf };
-    return { kind: 'path', path: result.path, validUntil: result.validUntil } as const;
+    return result;
   }
 
   // Only what has just validated to an anchor is kept: a resumption on another connection brings no intermediates (RFC 8446 section 4.6.1).
@@ -123,18 +147,20 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     pools.set(realm, withIntermediates(pools.get(realm) as CertificatePool, fresh));
   }
 
-  function judgeStatus(path: readonly Certificate[], validUntil: number, epoch: number): KnownAdmission | RefusedAdmission | Promise<KnownAdmission | RefusedAdmission> {
+  function judgeStatus(valid: ValidPath, epoch: number): Taken | Promise<Taken> {
+    const { path } = valid;
     const denied = deniedCertificate(deny, path);
     if (denied !== undefined) {
-      return { ...refuse('revoked_denylist', `${denied} is on the deny list`, epoch, Infinity), leaf: path[0] as Certificate, path };
+      const refused = refuse('revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`, epoch, Infinity);
+      return { ...refused, leaf: path[0] as Certificate, path, revoked: denied.sha256 };
     }
     const questions = certificatesToCheck(path, config.revocation.check);
     const anchor = path[path.length - 1] as Certificate;
     const first = collect(questions, anchor, new Map());
-    if (first.missing.length === 0) return conclude(path, first.statements, validUntil, epoch);
+    if (first.missing.length === 0) return conclude(valid, questions, first.statements, epoch);
     return Promise.all(first.missing.map(async (question) =>
       [question.certificate.sha256, await options.revocation.askOcsp(question.certificate, question.issuer)] as const))
-      .then((answers) => conclude(path, collect(questions, anchor, new Map(answers)).statements, validUntil, epoch));
+      .then((answers) => conclude(valid, questions, collect(questions, anchor, new Map(answers)).statements, epoch));
   }
 
   type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
@@ -160,17 +186,20 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return { statements, missing };
   }
 
-  function conclude(path: readonly Certificate[], statements: readonly (readonly Statement[])[], validUntil: number, epoch: number): KnownAdmission | RefusedAdmission {
+  function conclude(valid: ValidPath, questions: readonly Question[], statements: readonly (readonly Statement[])[], epoch: number): Taken {
+    const { path, validUntil, policies } = valid;
     const leaf = path[0] as Certificate;
     const all = statements.flat();
-    const status: Status = combineStatuses(statements.map((said) => decideStatus(said)));
+    const statuses = statements.map((said) => decideStatus(said));
+    const status: Status = combineStatuses(statuses);
     if (status.kind === 'revoked') {
       const reason = status.source === 'crl' ? 'revoked_crl' : status.source === 'ocsp' ? 'revoked_ocsp' : 'revoked_denylist';
-      return { ...refuse(reason, status.detail, epoch, now() + RETRY_MS), leaf, path, statements: all };
+      const revoked = questions[statuses.indexOf(status)]?.certificate.sha256;
+      return { ...refuse(reason, status.detail, epoch, now() + RETRY_MS), leaf, path, statements: all, ...(revoked === undefined ? {} : { revoked }) };
     }
     const { identity } = identify(path, config.roles);
     return {
-      kind: 'known', leaf, path, status, statements: all, epoch,
+      kind: 'known', leaf, path, policies, status, statements: all, epoch,
       ...(identity === undefined ? {} : { identity }),
       validUntil: Math.min(validUntil, status.kind === 'good' ? status.validUntil : now() + RETRY_MS),
     };
@@ -200,17 +229,16 @@ function parseAll(ders: readonly Uint8Array[]): Certificate[] {
 
 const keysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();
 
-/** What of a path is on the deny list, in words; every certificate of the path counts, the anchor included. */
-function deniedCertificate(deny: DenyTable, path: readonly Certificate[]): string | undefined {
-  for (const certificate of path) {
+/** The first certificate of a path that is on the deny list; every one counts, the anchor included. */
+function deniedCertificate(deny: DenyTable, path: readonly Certificate[]): Certificate | undefined {
+  return path.find((certificate) => {
     let keys = keysByCertificate.get(certificate);
     if (keys === undefined) {
       keys = certificateDenyKeys(certificate);
       keysByCertificate.set(certificate, keys);
     }
-    if (keys.some((key) => isDenied(deny, key))) return `the certificate with serial ${certificate.serial}`;
-  }
-  return undefined;
+    return keys.some((key) => isDenied(deny, key));
+  });
 }
 
 /** The keys under which a certificate can be denied: itself, its serial and issuer, its key, its issuer. */

@@ -1,0 +1,96 @@
+import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openDenyList, type DenyChange } from '../src/store/deny-list.ts';
+import { createDenyTable, currentEpoch, denyKey, isDenied, openDenyTable } from '../src/store/deny-table.ts';
+
+let state: string;
+
+beforeEach(async () => {
+  state = await mkdtemp(join(tmpdir(), 'wardgate-deny-'));
+});
+
+afterEach(() => rm(state, { recursive: true, force: true }));
+
+const deny = (fingerprint: string, at = '2026-01-01T00:00:00.000Z', expires?: string): DenyChange => ({
+  op: 'deny', kind: 'fingerprint', fingerprint, reason: 'lost', who: 'test', at, ...(expires === undefined ? {} : { expires }),
+});
+const lift = (fingerprint: string, at: string): DenyChange => ({ op: 'reinstate', kind: 'fingerprint', fingerprint, who: 'test', at });
+const file = (): string => join(state, 'denylist.jsonl');
+
+describe('the deny list', () => {
+  it('is seen by another thread\'s view of the table, and moves the epoch after the key', () => {
+    const table = createDenyTable();
+    const view = openDenyTable(table.buffer);
+    const list = openDenyList(state, table);
+    const before = currentEpoch(view);
+    list.apply(deny('aa'));
+    expect(isDenied(view, denyKey('fingerprint', 'aa'))).toBe(true);
+    expect(currentEpoch(view)).toBe(before + 1);
+    list.apply(lift('aa', '2026-01-02T00:00:00.000Z'));
+    expect(isDenied(view, denyKey('fingerprint', 'aa'))).toBe(false);
+    list.close();
+  });
+
+  it('comes back after a kill, without the line that was never finished', async () => {
+    const first = openDenyList(state, createDenyTable());
+    first.apply(deny('aa'));
+    first.apply(deny('bb'));
+    first.apply(lift('aa', '2026-01-02T00:00:00.000Z'));
+    await appendFile(file(), '{"op":"deny","kind":"finger');
+    const table = createDenyTable();
+    const second = openDenyList(state, table);
+    expect(second.entries().map((entry) => 'fingerprint' in entry && entry.fingerprint)).toEqual(['bb']);
+    second.apply(deny('cc'));
+    second.close();
+    expect((await readFile(file(), 'utf8')).trimEnd().split('\n')).toHaveLength(4);
+  });
+
+  it.each(['garbage\n', '{"op":"deny"}\n', '[]\n', '{"op":"deny","kind":"fingerprint","fingerprint":"aa","who":"x","at":"x"}\n'])('that holds %j stops the start, with the place', async (text) => {
+    await writeFile(file(), text);
+    expect(() => openDenyList(state, createDenyTable())).toThrow(/denylist\.jsonl:1: not a deny list entry/);
+  });
+
+  it('lets the later change win, and a denial over a tie', () => {
+    const list = openDenyList(state, createDenyTable());
+    list.apply(deny('aa', '2026-01-02T00:00:00.000Z'));
+    expect(list.isNews(lift('aa', '2026-01-01T00:00:00.000Z'))).toBe(false);
+    expect(list.isNews(lift('aa', '2026-01-02T00:00:00.000Z'))).toBe(false);
+    expect(list.isNews(lift('aa', '2026-01-03T00:00:00.000Z'))).toBe(true);
+    list.apply(lift('aa', '2026-01-03T00:00:00.000Z'));
+    expect(list.isNews(deny('aa', '2026-01-03T00:00:00.000Z'))).toBe(true);
+    list.close();
+  });
+
+  it('lifts what has expired, for good', () => {
+    const table = createDenyTable();
+    const list = openDenyList(state, table);
+    list.apply(deny('aa', '2026-01-01T00:00:00.000Z', '2026-01-01T12:00:00.000Z'));
+    expect(list.expire(Date.parse('2026-01-01T11:00:00.000Z'))).toHaveLength(0);
+    expect(list.expire(Date.parse('2026-01-01T12:00:00.000Z'))).toHaveLength(1);
+    expect(isDenied(table, denyKey('fingerprint', 'aa'))).toBe(false);
+    list.close();
+    expect(openDenyList(state, createDenyTable()).entries()).toHaveLength(0);
+  });
+
+  it('writes a long journal anew with the same content', async () => {
+    const list = openDenyList(state, createDenyTable());
+    list.close();
+    const lines = Array.from({ length: 1_500 }, (_, index) => JSON.stringify(index % 2 === 0 ? deny('aa', new Date(index).toISOString()) : lift('aa', new Date(index).toISOString())));
+    await writeFile(file(), `${[...lines, JSON.stringify(deny('bb'))].join('\n')}\n`);
+    const again = openDenyList(state, createDenyTable());
+    expect(again.entries()).toHaveLength(1);
+    again.close();
+    expect((await readFile(file(), 'utf8')).trimEnd().split('\n')).toHaveLength(2);
+  });
+
+  it('says so when it is full instead of forgetting', () => {
+    const table = createDenyTable();
+    const list = openDenyList(state, table);
+    for (let index = 0; index < table.slots; index++) table.states[index] = 1;
+    Atomics.store(table.header, 1, table.slots);
+    expect(() => list.apply(deny('aa'))).toThrow(/full/);
+    list.close();
+  });
+});
