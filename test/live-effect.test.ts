@@ -1,0 +1,115 @@
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { parseCertificate } from '../src/pki/certificate.ts';
+import type { TLSSocket } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startBackend, type Backend } from './support/backend.ts';
+import { exchange, openTls, startGateway } from './support/gateway.ts';
+import { issueCrl, testPki, type Issued, type TestPki } from './support/pki.ts';
+
+
+let pki: TestPki;
+let backend: Backend;
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki, (request, response) => {
+    // An answer that never ends: work in flight.
+    if (request.url === '/echo/endless') response.write('begin');
+    else response.end('hello');
+  });
+});
+
+afterAll(() => backend.close());
+
+const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+
+/** Opens many connections of one certificate, each with a request served. */
+async function openMany(port: number, client: Issued, count: number): Promise<TLSSocket[]> {
+  const sockets: TLSSocket[] = [];
+  for (let opened = 0; opened < count; opened += 50) {
+    sockets.push(...await Promise.all(Array.from({ length: Math.min(50, count - opened) }, async () => {
+      const socket = await openTls(pki, port, { client });
+      await exchange(socket, get('/echo/x'), (text) => text.endsWith('hello'));
+      return socket;
+    })));
+  }
+  return sockets;
+}
+
+function percentile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.ceil(values.length * share) - 1] ?? Infinity;
+}
+
+describe('live effect', () => {
+  it('cuts 1,000 open connections within a second of the revocation, by its 99th percentile', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    const sockets = await openMany(gateway.port, pki.patient, 1_000);
+    const spared = await openMany(gateway.port, pki.doctor, 20);
+    const cuts = sockets.map(async (socket) => {
+      await once(socket, 'close');
+      return performance.now();
+    });
+    const started = performance.now();
+    await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: pki.patient.sha256, reason: 'lost', who: 'test' });
+    const times = (await Promise.all(cuts)).map((at) => at - started);
+    console.log(`revoke to cut over ${times.length} connections: p50 ${percentile(times, 0.5).toFixed(0)} ms, p99 ${percentile(times, 0.99).toFixed(0)} ms`);
+    expect(percentile(times, 0.99)).toBeLessThan(1_000);
+    for (const socket of spared) {
+      expect(await exchange(socket, get('/echo/x'), (text) => text.endsWith('hello'))).toContain(' 200 ');
+      socket.destroy();
+    }
+    await gateway.stop();
+  }, 60_000);
+
+  it('ends work in flight', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    const socket = await openTls(pki, gateway.port, { client: pki.patient });
+    await exchange(socket, get('/echo/endless'), (text) => text.includes('begin'));
+    const closed = once(socket, 'close');
+    await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: pki.patient.sha256, reason: 'lost', who: 'test' });
+    await closed;
+    await expect.poll(async () => (await gateway.records()).filter((record) => record['path'] === '/echo/endless')).toMatchObject([{ result: 'failed' }]);
+    await gateway.stop();
+  });
+
+  it.each([
+    ['key'],
+    ['issuer'],
+  ] as const)('of a denial by %s reaches every certificate it means', async (kind) => {
+    const gateway = await startGateway(pki, backend.port);
+
+    const leaf = parseCertificate(pki.patient.der);
+    const subject = kind === 'key' ? { kind: 'key', key: leaf.spkiSha256 } as const : { kind: 'issuer', issuer: leaf.issuer.normalized, issuer_text: 'the issuing CA' } as const;
+    const twin = await pki.issueClient({ subject: [['CN', 'Dr Twin'], ['OU', 'Doctors']], key: pki.patient.key });
+    const sockets = [...await openMany(gateway.port, pki.patient, 2), ...await openMany(gateway.port, twin, 2)];
+    const closed = Promise.all(sockets.map((socket) => once(socket, 'close')));
+    await gateway.gateway.deny({ ...subject, reason: 'key on a share', who: 'test' });
+    await closed;
+    await gateway.stop();
+  });
+
+  it('of a certificate\'s own end comes without anybody\'s doing', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    const short = await pki.issueClient({ subject: [['CN', 'Dr Brief'], ['OU', 'Doctors']], notAfter: new Date(Date.now() + 3_000) });
+    const [socket] = await openMany(gateway.port, short, 1);
+    const closed = once(socket!, 'close');
+    const started = Date.now();
+    await closed;
+    expect(Date.now() - started).toBeLessThan(6_000);
+    expect((await gateway.records()).filter((record) => record['event'] === 'connection')).toMatchObject([{ reason: 'expired' }]);
+    await gateway.stop();
+  });
+
+  it('of a CRL that runs out ends what stood on it', async () => {
+    const gateway = await startGateway(pki, backend.port, { revocation: '{ sources: [crl], skew: 0s, crl: { files: [issuing.crl, root.crl] } }' });
+    await writeFile(gateway.path('issuing.crl'), await issueCrl(pki.issuing, { number: 5, nextUpdate: new Date(Date.now() + 4_000) }));
+    await gateway.gateway.reload();
+    const [socket] = await openMany(gateway.port, pki.patient, 1);
+    await new Promise((done) => setTimeout(done, 4_500));
+    const text = await exchange(socket!, get('/echo/x'), (so_far) => so_far.includes('}'));
+    expect(text === '' || text.includes(' 403 ')).toBe(true);
+    expect((await gateway.records()).some((record) => record['reason'] === 'crl_expired')).toBe(true);
+    await gateway.stop();
+  });
+});
