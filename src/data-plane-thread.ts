@@ -10,7 +10,8 @@ import type { Client, Service } from './forward/client.ts';
 import { createGeneralForwarder } from './forward/general.ts';
 import { createHttp1 } from './forward/http1.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
-import type { Admission } from './policy/facts.ts';
+import { authorize } from './policy/authorize.ts';
+import type { Admission, Reason } from './policy/facts.ts';
 import { compileRoutes } from './policy/routes.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRevocationView, type RevocationDesk } from './revocation/view.ts';
@@ -84,7 +85,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   let bound: ReadonlyMap<string, Bound> = new Map();
   let prepared: Prepared | undefined;
   let draining = false;
-  const watch = setInterval(() => void sweep(), WATCH_MS);
+  const watch = setInterval(sweep, WATCH_MS);
 
   function answer(ask: ToThread): unknown {
     switch (ask.kind) {
@@ -196,12 +197,12 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
     if (socket.destroyed) return;
     const missing = admission.kind === 'anonymous' && config.client_auth.mode === 'required';
-    const result = admission.kind === 'refused' || missing ? 'refused' : 'accepted';
-    const reason = admission.kind === 'refused' ? admission.reason : missing ? 'no_certificate' : 'none';
-    metrics.handshakes.inc({ listener, result, reason, tls: connection.tls, resumed: String(connection.resumed) });
+    const reason = admission.kind === 'refused' ? admission.reason : missing ? 'no_certificate' : undefined;
+    const result = reason === undefined ? 'accepted' : 'refused';
+    metrics.handshakes.inc({ listener, result, reason: reason ?? 'none', tls: connection.tls, resumed: String(connection.resumed) });
     if (connection.peer.leaf !== undefined && !connection.resumed) countWitness(connection, admission);
-    if (result === 'refused' && config.reject === 'close') {
-      await recordConnection(connection, admission, reason as 'no_certificate');
+    if (reason !== undefined && config.reject === 'close') {
+      await recordConnection(connection, admission, reason, admission.kind === 'refused' ? admission.detail : undefined);
       return void socket.destroy();
     }
     open.http.emit('connection', socket);
@@ -212,16 +213,15 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     if (ours !== connection.socket.authorized) metrics.witnessDisagreements.inc({ verdict: ours ? 'admitted' : 'refused' });
   }
 
-  async function recordConnection(connection: Connection, admission: Admission, reason: 'no_certificate'): Promise<void> {
+  async function recordConnection(connection: Connection, admission: Admission, reason: Reason, detail?: string): Promise<void> {
     await audit.append({
-      time: new Date(now()).toISOString(), event: 'connection', result: 'denied', reason,
-      ...(admission.kind === 'refused' ? { detail: admission.detail } : {}),
+      time: new Date(now()).toISOString(), event: 'connection', result: 'denied', reason, ...(detail === undefined ? {} : { detail }),
       listener: connection.listener, address: connection.address, tls: connection.tls, resumed: connection.resumed,
       ...(admission.kind !== 'anonymous' && admission.leaf !== undefined ? certificateFields(admission.leaf) : {}),
     }).catch(() => undefined);
   }
 
-  async function commit(): Promise<void> {
+  function commit(): void {
     if (prepared === undefined) throw new Error('nothing is prepared');
     const { runtime: next, bound: all } = prepared;
     prepared = undefined;
@@ -234,12 +234,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       if (listener.runtime === listenerRuntime) continue;
       listener.runtime = listenerRuntime;
       listener.tls.replace(listenerRuntime.contexts);
-      // Another snapshot may trust others: no admission of the old one counts.
-      for (const connection of listener.connections.values()) connection.admissions.clear();
     }
     for (const [name, listener] of before.bound) if (all.get(name) !== listener) close(listener);
     for (const [name, upstream] of before.runtime?.upstreams ?? []) if (next.upstreams.get(name) !== upstream) upstream.retire();
-    await sweep();
   }
 
   function discard(): void {
@@ -254,26 +251,36 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   }
 
   /** Ends every connection whose certificate is no longer good; those that stand cost a comparison each. */
-  async function sweep(): Promise<number> {
+  function sweep(): number {
     let ended = 0;
     for (const listener of bound.values()) {
       if (!('tls' in listener)) continue;
       for (const connection of listener.connections.values()) {
-        for (const [realm, held] of connection.admissions) {
-          if (held.kind !== 'known' || listener.runtime.office.stands(held)) continue;
+        for (const [realm, held] of [...connection.admissions]) {
+          if (listener.runtime.office.stands(held)) continue;
           const taken = currentAdmission(connection, listener.runtime.office, realm);
-          if (taken instanceof Promise) void taken.then((admission) => end(connection, admission));
-          else if (end(connection, taken)) ended++;
+          if (taken instanceof Promise) void taken.then((admission) => judgeOpen(connection, listener, admission), () => connection.socket.destroy());
+          else if (judgeOpen(connection, listener, taken)) ended++;
         }
+        if (connection.stream !== undefined && connection.peer.leaf === undefined) judgeOpen(connection, listener, { kind: 'anonymous' });
       }
     }
     return ended;
   }
 
-  function end(connection: Connection, admission: Admission): boolean {
-    if (admission.kind !== 'refused' || connection.socket.destroyed) return false;
-    metrics.connectionsTerminated.inc({ reason: admission.reason });
-    void recordConnection(connection, admission, admission.reason as 'no_certificate');
+  /** Whether an open connection had to be ended: its certificate is refused, or its stream would not be let in any more. */
+  function judgeOpen(connection: Connection, listener: OpenListener, admission: Admission): boolean {
+    if (connection.socket.destroyed) return false;
+    if (admission.kind === 'refused') return end(connection, admission, admission.reason, admission.detail);
+    if (connection.stream === undefined) return false;
+    const { service, config } = listener.runtime;
+    const decision = authorize(service.policy, { ...connection.stream, clientAuth: config.client_auth.mode, admission }, now());
+    return decision.kind === 'denial' && end(connection, admission, decision.reason, decision.detail);
+  }
+
+  function end(connection: Connection, admission: Admission, reason: Reason, detail: string): boolean {
+    metrics.connectionsTerminated.inc({ reason });
+    void recordConnection(connection, admission, reason, detail);
     connection.socket.destroy();
     return true;
   }
@@ -327,6 +334,9 @@ function clientOf(connection: Connection, open: OpenListener): Client {
       ? contexts.knows(host) || host === connection.socket.localAddress?.replace(/^::ffff:/, '')
       : connection.serverName === host),
     admission: (host) => currentAdmission(connection, office, connection.serverName ?? host),
+    becomeStream(facts) {
+      connection.stream = facts;
+    },
   };
 }
 

@@ -215,8 +215,10 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
     const { ocsp: ocspConfig, skew } = snapshot.config.revocation;
     ocsp.close();
     ocsp = createOcspClient({ config: ocspConfig, skew, now });
-    advanceEpoch(table);
     await threads.all({ kind: 'commit' });
+    // After the swap: an admission that the old snapshot was still taking bears the old epoch, and does not stand.
+    advanceEpoch(table);
+    await threads.all({ kind: 'sweep' });
     reportCrls(crls);
     metrics.reloadSuccess.set(now() / 1000);
     await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });

@@ -1,5 +1,6 @@
 import { createServer } from 'node:https';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SecureContextOptions } from 'node:tls';
@@ -113,5 +114,30 @@ describe('an upgrade to anything else', () => {
   it('keeps one HSTS on answers of upstreams that set their own', async () => {
     const reply = await ask(pki, gateway.port, '/echo/x', { client: pki.patient });
     expect(reply.headers['strict-transport-security']).toBe('max-age=31536000; includeSubDomains; preload');
+  });
+});
+
+describe('an open WebSocket', () => {
+  it('ends when a reload takes its route, its role or its CA away, and stays through one that does not', async () => {
+    const yaml = await readFile(gateway.path('wardgate.yaml'), 'utf8');
+    for (const change of [
+      (text: string) => text.replace('match: { path: /echo/* }, allow: [doctor, patient, device]', 'match: { path: /echo/* }, allow: [device]'),
+      (text: string) => text.replace('- { role: patient, match: { san: { uri: "urn:patient:*" } }', '- { role: patient, match: { san: { uri: "urn:nobody:*" } }'),
+      (text: string) => text.replace('trust: [root.pem], intermediates: [issuing.pem]', 'trust: [backend-ca.pem]'),
+    ]) {
+      await gateway.configure(yaml);
+      await gateway.gateway.reload();
+      const socket = open('/echo/ws', pki.patient);
+      await once(socket, 'open');
+      await gateway.gateway.reload();
+      socket.send('still here');
+      expect(String((await once(socket, 'message'))[0])).toBe('still here');
+      const closed = once(socket, 'close');
+      await gateway.configure(change(yaml));
+      await gateway.gateway.reload();
+      await closed;
+    }
+    await gateway.configure(yaml);
+    await gateway.gateway.reload();
   });
 });

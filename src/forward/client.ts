@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
-import type { Admission } from '../policy/facts.ts';
+import type { Admission, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
 import type { Upstream } from './upstream/pool.ts';
 
@@ -14,6 +14,8 @@ export interface Client {
   directed(host: string): boolean;
   /** The standing admission under a host's trust; a promise only when a responder must be asked. */
   admission(host: string): Admission | Promise<Admission>;
+  /** From now on the connection is a stream that was let in on these facts: it ends when they no longer let it in. */
+  becomeStream(facts: RequestFacts): void;
 }
 
 /** What serves a request: one snapshot's worth, read once a request so that a reload never splits one. */

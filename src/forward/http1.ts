@@ -45,6 +45,7 @@ interface Exchange {
   readonly service: Service;
   readonly client: Client;
   admission: Admission;
+  facts: RequestFacts | undefined;
   decision: Permit | Denial | undefined;
   bytesIn: number;
 }
@@ -100,7 +101,7 @@ export function createHttp1(options: Http1Options): Server {
     if (client === undefined) return undefined;
     return {
       request, response, client, id: randomUUID(), started: performance.now(), service: options.service(),
-      admission: { kind: 'anonymous' }, decision: undefined, bytesIn: 0,
+      admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0,
     };
   }
 
@@ -119,6 +120,7 @@ export function createHttp1(options: Http1Options): Server {
       address: client.address,
       preflight: preflightMethod(request),
     };
+    exchange.facts = facts;
     exchange.decision = authorize(service.policy, facts, options.now());
   }
 
@@ -253,6 +255,7 @@ export function createHttp1(options: Http1Options): Server {
       return void socket.destroy();
     }
     observe(exchange, 101);
+    if (exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
     response.detachSocket(socket);
     answer.join(socket, head, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
   }

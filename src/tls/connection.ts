@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { X509Certificate } from 'node:crypto';
 import { unmapped } from '../policy/routes.ts';
-import type { Admission } from '../policy/facts.ts';
+import type { Admission, RequestFacts } from '../policy/facts.ts';
 import type { AdmissionOffice, Peer } from './admission.ts';
 
 /** One TLS connection of a client, from the end of its handshake to its close. */
@@ -16,6 +16,8 @@ export interface Connection {
   readonly peer: Peer;
   /** Admissions by realm: a connection without SNI may serve names of several. */
   readonly admissions: Map<string, Admission>;
+  /** Set while the connection is a stream (WebSocket): what it was let in for, judged again whenever something changed. */
+  stream?: RequestFacts;
 }
 
 /** Wraps a socket whose handshake has ended. */
