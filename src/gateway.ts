@@ -89,6 +89,8 @@ interface Current {
 
 const DEFAULT_GRACE_MS = 10_000;
 const EXPIRY_MS = 1_000;
+/** A thread that has not ended a revoked certificate's connections by then is ended itself. */
+const SWEEP_MS = 2_000;
 
 /**
  * Starts a gateway from a configuration file; resolves once every listener serves on every thread. The composition root:
@@ -268,7 +270,7 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
 
   /** Ends what a change ends, on every thread, and puts it on record. */
   async function takeEffect(change: DenyChange): Promise<void> {
-    await Promise.all([threads.all({ kind: 'sweep' }), recordChange(change)]);
+    await Promise.all([threads.insist({ kind: 'sweep' }, SWEEP_MS), recordChange(change)]);
   }
 
   function recordChange(change: DenyChange): Promise<void> {

@@ -10,6 +10,11 @@ export interface Threads {
   /** Asks the first thread alone: it finds the ports that the others then share. */
   first<Answer>(ask: ToThread, deadline?: number): Promise<Answer>;
   rest<Answer>(ask: ToThread, deadline?: number): Promise<readonly Answer[]>;
+  /**
+   * Has every thread do it, or be gone: one that is silent for `deadline` ms is ended and replaced, since its connections may
+   * be what the ask was to end. Never rejects.
+   */
+  insist(ask: ToThread, deadline: number): Promise<void>;
   readonly count: number;
   terminate(): Promise<void>;
 }
@@ -77,6 +82,16 @@ export function startThreads(options: ThreadsOptions): Threads {
     all: (ask, deadline = DEADLINE_MS) => Promise.all(threads.map((thread) => thread.line.call<never>(ask, deadline))),
     first: (ask, deadline = DEADLINE_MS) => (threads[0] as Thread).line.call(ask, deadline),
     rest: (ask, deadline = DEADLINE_MS) => Promise.all(threads.slice(1).map((thread) => thread.line.call<never>(ask, deadline))),
+    async insist(ask, deadline) {
+      await Promise.all(threads.map(async ({ index, worker, line }) => {
+        try {
+          await line.call(ask, deadline);
+        } catch (error) {
+          options.log.error({ thread: index, error: (error as Error).message }, `a data-plane thread did not ${ask.kind} and is ended`);
+          await worker.terminate();
+        }
+      }));
+    },
     async terminate() {
       stopping = true;
       await Promise.all(threads.map((thread) => thread.worker.terminate()));
