@@ -35,7 +35,7 @@ the file and every file it names and prints each issue with line and column. Pat
 \`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`. **Bold** keys must be given where their section is; \`[]\` stands for each
 item of a list, \`*\` for a name of your choice.
 
-\`state\`, \`threads\`, \`audit\`, \`admin\` and \`metrics\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
+\`state\`, \`threads\`, \`audit\`, \`admin\`, \`metrics\` and \`store\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
 A file that cannot be taken leaves the old configuration serving.
 `;
 
@@ -59,7 +59,7 @@ export function configurationDocs(): string {
   const top = (name: string): Schema => schema.properties?.[name] ?? {};
   const [https = {}, , redirect = {}] = top('listeners').items?.oneOf ?? [];
   const sections: readonly (readonly [title: string, rows: readonly Row[]])[] = [
-    ['The process', ['state', 'threads', 'audit', 'admin', 'metrics'].flatMap((name) => rowsOf(name, top(name), false))],
+    ['The process', ['state', 'threads', 'audit', 'admin', 'metrics', 'store'].flatMap((name) => rowsOf(name, top(name), false))],
     ['`listeners[]`, protocol `https`', members('listeners[]', https)],
     ['`listeners[]`, protocol `redirect`', members('listeners[]', redirect)],
     ['`revocation`', members('revocation', top('revocation'))],

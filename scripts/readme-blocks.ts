@@ -1,0 +1,54 @@
+/** One fenced block of a README, with what the comment above it tells CI. */
+export interface Block {
+  readonly language: string;
+  readonly text: string;
+  /** Line of the fence, from 1. */
+  readonly line: number;
+  readonly mark: Mark;
+}
+
+export type Mark =
+  | { readonly kind: 'run' }
+  /** `<!-- ci: background until "TEXT" -->`: goes on until the last block is done; the next starts when it has printed TEXT. */
+  | { readonly kind: 'background'; readonly until: string }
+  /** `<!-- ci: skip REASON -->` */
+  | { readonly kind: 'skip'; readonly reason: string };
+
+const BLOCK = /(?:^<!-- ci: (.*) -->\n)?^```(\w+)\n([\s\S]*?)^```$/gm;
+
+/** The fenced blocks of a README, in their order. Throws on a mark that means nothing. */
+export function readmeBlocks(markdown: string): readonly Block[] {
+  return [...markdown.matchAll(BLOCK)].map((match) => {
+    const [, mark, language = '', text = ''] = match;
+    const before = markdown.slice(0, match.index + (mark === undefined ? 0 : match[0].indexOf('```')));
+    return { language, text, line: before.split('\n').length, mark: parseMark(mark) };
+  });
+}
+
+function parseMark(text: string | undefined): Mark {
+  if (text === undefined) return { kind: 'run' };
+  const until = /^background until "(.+)"$/.exec(text)?.[1];
+  if (until !== undefined) return { kind: 'background', until };
+  const reason = /^skip (.+)$/.exec(text)?.[1];
+  if (reason !== undefined) return { kind: 'skip', reason };
+  throw new Error(`README: ${JSON.stringify(text)} is no mark; expected background until "TEXT", or skip REASON`);
+}
+
+/**
+ * A block as a script for `sh`. Each command must succeed; `# 403` at its end asks for an answer whose last line is 403,
+ * `# exit 3` for that exit status.
+ */
+export function checkedScript(block: string): string {
+  return `set -eu\n${block.split('\n').map(checkedLine).join('\n')}`;
+}
+
+function checkedLine(line: string): string {
+  const [, command, exit, status] = /^(.*?)\s+# (?:exit (\d+)|(\d{3}))$/.exec(line) ?? [];
+  if (exit !== undefined) return `got=0; ${command} || got=$?\n[ "$got" = ${exit} ] || { echo "exit status $got, expected ${exit}: "${quoted(command)} >&2; exit 1; }`;
+  if (status === undefined) return line;
+  return `got="$(${command})"; printf '%s\\n' "$got"\n[ "$(printf '%s\\n' "$got" | tail -n 1)" = ${status} ] || { echo "expected ${status}: "${quoted(command)} >&2; exit 1; }`;
+}
+
+function quoted(text = ''): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}

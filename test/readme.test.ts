@@ -1,0 +1,67 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { checkedScript, readmeBlocks } from '../scripts/readme-blocks.ts';
+import { parseConfig } from '../src/config/load.ts';
+
+const project = join(import.meta.dirname, '..');
+const read = (file: string): string => readFileSync(join(project, file), 'utf8');
+const english = read('README.md');
+const chinese = read('README.zh-CN.md');
+
+describe('the README', () => {
+  test('shows a configuration that the parser takes, without a warning', () => {
+    const yaml = readmeBlocks(english).find(({ language }) => language === 'yaml');
+    const parsed = parseConfig(yaml?.text ?? '', 'README.md');
+    expect(parsed).toMatchObject({ kind: 'ok', warnings: [] });
+  });
+
+  test('marks every command that CI cannot run', () => {
+    const commands = readmeBlocks(english).filter(({ language }) => language === 'sh');
+    expect(commands.map(({ mark }) => mark.kind)).toEqual(['background', 'run', 'run', 'skip', 'skip']);
+  });
+
+  test.each(['README.md', 'README.zh-CN.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/operations.md', 'docs/configuration.md', 'docs/dependencies.md'])('%s links to files that exist', (file) => {
+    const targets = [...read(file).matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, target = '']) => target);
+    expect(targets.filter((target) => !existsSync(join(project, file, '..', target)))).toEqual([]);
+  });
+});
+
+describe('the Chinese README is a twin', () => {
+  const headings = (text: string) => [...text.matchAll(/^(#+) /gm)].map(([, level]) => level);
+  const rows = (text: string) => [...text.matchAll(/^[|-] ?/gm)].map(([start]) => start);
+  const links = (text: string) => [...text.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target).filter((target) => !target?.startsWith('README'));
+  const codes = (text: string) => [...new Set(text.replace(/^```[\s\S]*?^```/gm, '').match(/`[^`\n]+`/g))].sort();
+
+  test('with the same headings, rows, links and names', () => {
+    expect(headings(chinese)).toEqual(headings(english));
+    expect(rows(chinese)).toEqual(rows(english));
+    expect(links(chinese)).toEqual(links(english));
+    expect(codes(chinese)).toEqual(codes(english));
+  });
+
+  test('with the same blocks but for the comments', () => {
+    const bare = (text: string) => readmeBlocks(text).map((block) => ({ ...block, line: 0, text: block.text.replace(/ +(?:#|\/\/) .*$/gm, '') }));
+    expect(bare(chinese)).toEqual(bare(english));
+    const asked = (text: string) => [...text.matchAll(/# (?:exit \d+|\d{3})$/gm)].map(([found]) => found);
+    expect(asked(chinese)).toEqual(asked(english));
+  });
+});
+
+describe('the commands of a block', () => {
+  test('are checked against what their comments promise', () => {
+    expect(checkedScript("echo 'a b'   # 200")).toContain(`got="$(echo 'a b')"`);
+    expect(checkedScript('false   # exit 1')).toContain('false || got=$?');
+    expect(checkedScript('true   # a remark')).toBe('set -eu\ntrue   # a remark');
+  });
+
+  test('are found with their marks and lines', () => {
+    const text = 'x\n\n<!-- ci: skip no engine -->\n```sh\na\n```\n\n<!-- ci: background until "up" -->\n```sh\nb\n```\n```ts\nc\n```\n';
+    expect(readmeBlocks(text)).toEqual([
+      { language: 'sh', text: 'a\n', line: 4, mark: { kind: 'skip', reason: 'no engine' } },
+      { language: 'sh', text: 'b\n', line: 9, mark: { kind: 'background', until: 'up' } },
+      { language: 'ts', text: 'c\n', line: 12, mark: { kind: 'run' } },
+    ]);
+    expect(() => readmeBlocks('<!-- ci: sikp it -->\n```sh\na\n```\n')).toThrow('is no mark');
+  });
+});
