@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { checkedScript, readmeBlocks } from '../scripts/readme-blocks.ts';
@@ -20,6 +20,13 @@ describe('the README', () => {
   test('marks every command that CI cannot run', () => {
     const commands = readmeBlocks(english).filter(({ language }) => language === 'sh');
     expect(commands.map(({ mark }) => mark.kind)).toEqual(['background', 'run', 'run', 'skip', 'skip']);
+  });
+
+  test('and .ci/run test with the same command', () => {
+    const last = readmeBlocks(english).filter(({ language }) => language === 'sh').at(-1);
+    expect(read('.ci/run')).toContain(`bash -c '${last?.text.trim()}'`);
+    expect(statSync(join(project, '.ci/run')).mode & 0o111).toBe(0o111);
+    expect(read('.github/workflows/ci.yml')).toContain('run: bash .ci/run');
   });
 
   test.each(['README.md', 'README.zh-CN.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/operations.md', 'docs/configuration.md', 'docs/dependencies.md'])('%s links to files that exist', (file) => {
