@@ -1,39 +1,29 @@
-import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
 import type { MessagePort } from 'node:worker_threads';
-import { certificateFields } from './audit/record.ts';
 import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
-import type { HttpsListenerConfig, HstsConfig, RedirectListenerConfig } from './config/schema.ts';
+import type { HstsConfig, ListenerConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
-import type { Client, Service } from './forward/client.ts';
 import { createGeneralForwarder } from './forward/general.ts';
-import { createHttp1 } from './forward/http1.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
-import { authorize } from './policy/authorize.ts';
 import type { Admission, Reason } from './policy/facts.ts';
 import { compileRoutes } from './policy/routes.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
+import {
+  connectionFields, endsTls, httpProtocol, tcpProtocol, type HttpsRuntime, type ListenerRuntime, type Protocol, type TcpRuntime,
+} from './protocols.ts';
 import { createRevocationView, type RevocationDesk } from './revocation/view.ts';
 import { openLine, type Line } from './store/call.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import type { OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
-import { createAdmissionOffice, type AdmissionOffice } from './tls/admission.ts';
+import { createAdmissionOffice } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
-import { createContexts, type ListenerContexts } from './tls/contexts.ts';
+import { createContexts } from './tls/contexts.ts';
 import { createTlsListener, type TlsListener } from './tls/listener.ts';
 import { createRedirectListener, type RedirectListener } from './tls/redirect.ts';
 
 /** How long a connection that no longer stands may stay unnoticed. */
 const WATCH_MS = 1_000;
-
-/** One snapshot's worth of a listener, swapped as a whole. */
-interface ListenerRuntime {
-  readonly config: HttpsListenerConfig;
-  readonly contexts: ListenerContexts;
-  readonly office: AdmissionOffice;
-  readonly service: Service;
-}
 
 /** Everything a snapshot became on this thread. */
 interface Runtime {
@@ -48,7 +38,7 @@ interface OpenListener {
   readonly address: string;
   readonly port: number;
   readonly tls: TlsListener;
-  readonly http: HttpServer;
+  readonly protocol: Protocol;
   readonly connections: Map<Socket, Connection>;
   runtime: ListenerRuntime;
 }
@@ -78,6 +68,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const line: Line<ToMain> = openLine<ToMain, ToThread>(port, answer);
   const desk: RevocationDesk = createRevocationView({
     ask: (certificate, issuer) => line.call<OcspAnswer>({ kind: 'ocsp', certificate, issuer }),
+    fetchCrl: (certificate, issuer) => line.call<void>({ kind: 'crl', certificate, issuer }),
     now,
     checked: (source, result) => metrics.revocationChecks.inc({ source, result }),
   });
@@ -93,6 +84,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'commit': return commit();
       case 'discard': return discard();
       case 'crls': return desk.replaceCrls(ask.handles as readonly CrlHandle[]);
+      case 'answer': return desk.learn(ask.question, ask.statement);
       case 'sweep': return sweep();
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();
@@ -109,8 +101,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       for (const config of snapshot.config.listeners) {
         const address = `${config.address.host}:${config.address.port}`;
         const open = bound.get(config.name);
-        const kept = open !== undefined && open.address === address && ('tls' in open) === (config.protocol === 'https');
-        const listener = kept ? open : await bind(config as HttpsListenerConfig | RedirectListenerConfig, address, ports[config.name] ?? config.address.port, next);
+        const kept = open !== undefined && open.address === address && sameProtocol(open, config);
+        const listener = kept ? open : await bind(config, address, ports[config.name] ?? config.address.port, next);
         all.set(config.name, listener);
         if (!kept) fresh.push(listener);
       }
@@ -129,63 +121,53 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
     const listeners = new Map<string, ListenerRuntime>();
     for (const listener of config.listeners) {
-      if (listener.protocol !== 'https') continue;
+      if (!endsTls(listener)) continue;
       const material = snapshot.listeners[listener.name];
       if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
-      listeners.set(listener.name, {
-        config: listener,
-        contexts: createContexts(listener, material, routeHosts, material.ticketSecret ?? ticketSecret),
+      const common = {
+        contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret),
         office: createAdmissionOffice({ config, realms: material.realms, deny, revocation: desk.view(config.revocation), now }),
-        service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams },
-      });
+      };
+      listeners.set(listener.name, listener.protocol === 'https'
+        ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams } }
+        : { ...common, config: listener, policy: { allow: new Set(listener.allow), unavailable: policy.unavailable }, upstream: upstreams.get(listener.upstream) as Upstream });
     }
     return { snapshot, listeners, upstreams };
   }
 
-  async function bind(config: HttpsListenerConfig | RedirectListenerConfig, address: string, wanted: number, next: Runtime): Promise<Bound> {
+  async function bind(config: ListenerConfig, address: string, wanted: number, next: Runtime): Promise<Bound> {
     const { name } = config;
-    if (config.protocol === 'redirect') {
+    if (!endsTls(config)) {
       const redirect = createRedirectListener(config);
       return { name, address, port: await redirect.listen(config.address.host, wanted), redirect };
     }
     const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
     const connections = new Map<Socket, Connection>();
-    const http = createHttp1({
-      limits: config.limits,
-      service: () => open.runtime.service,
-      clientOf: (socket) => {
-        const connection = connections.get(socket);
-        return connection === undefined ? undefined : clientOf(connection, open);
-      },
-      forwarder,
-      audit,
-      now,
-      observe: (outcome) => {
-        metrics.requests.inc({ route: outcome.route, role: outcome.role, status: outcome.status });
-        metrics.requestDuration.observe({ route: outcome.route }, outcome.seconds);
-      },
-      draining: () => draining || bound.get(name) !== open,
-    });
+    const shared = { connections, forwarder, audit, metrics, now, draining: () => draining || bound.get(name) !== open };
+    const protocol = config.protocol === 'https'
+      ? httpProtocol(config, { ...shared, runtime: () => open.runtime as HttpsRuntime })
+      : tcpProtocol({ ...shared, runtime: () => open.runtime as TcpRuntime });
     const tls = createTlsListener({
       config,
       contexts: listenerRuntime.contexts,
-      alpn: ['http/1.1'],
+      alpn: protocol.alpn,
       threads: next.snapshot.config.threads,
       accept: (connection) => void accept(connection, open),
       failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
       durations: (seconds) => metrics.handshakeDuration.observe(seconds),
     });
-    const open: OpenListener = { name, address, port: 0, tls, http, connections, runtime: listenerRuntime };
+    const open: OpenListener = { name, address, port: 0, tls, protocol, connections, runtime: listenerRuntime };
     return Object.assign(open, { port: await tls.listen(config.address.host, wanted) });
   }
 
   async function accept(connection: Connection, open: OpenListener): Promise<void> {
     const { socket, listener } = connection;
     open.connections.set(socket, connection);
-    metrics.connectionsOpen.inc({ listener, protocol: 'http/1.1' });
+    const labels = { listener, protocol: open.protocol.label };
+    metrics.connectionsOpen.inc(labels);
     socket.on('close', () => {
       open.connections.delete(socket);
-      metrics.connectionsOpen.dec({ listener, protocol: 'http/1.1' });
+      metrics.connectionsOpen.dec(labels);
     });
     const { office, config } = open.runtime;
     let admission: Admission;
@@ -201,11 +183,11 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const result = reason === undefined ? 'accepted' : 'refused';
     metrics.handshakes.inc({ listener, result, reason: reason ?? 'none', tls: connection.tls, resumed: String(connection.resumed) });
     if (connection.peer.leaf !== undefined && !connection.resumed) countWitness(connection, admission);
-    if (reason !== undefined && config.reject === 'close') {
+    if (reason !== undefined && config.protocol === 'https' && config.reject === 'close') {
       await recordConnection(connection, admission, reason, admission.kind === 'refused' ? admission.detail : undefined);
       return void socket.destroy();
     }
-    open.http.emit('connection', socket);
+    open.protocol.serve(connection, admission);
   }
 
   function countWitness(connection: Connection, admission: Admission): void {
@@ -216,8 +198,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   async function recordConnection(connection: Connection, admission: Admission, reason: Reason, detail?: string): Promise<void> {
     await audit.append({
       time: new Date(now()).toISOString(), event: 'connection', result: 'denied', reason, ...(detail === undefined ? {} : { detail }),
-      listener: connection.listener, address: connection.address, tls: connection.tls, resumed: connection.resumed,
-      ...(admission.kind !== 'anonymous' && admission.leaf !== undefined ? certificateFields(admission.leaf) : {}),
+      ...connectionFields(connection, admission),
     }).catch(() => undefined);
   }
 
@@ -247,7 +228,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   function close(listener: Bound): void {
     if ('redirect' in listener) return listener.redirect.close();
     listener.tls.close();
-    listener.http.closeIdleConnections();
+    listener.protocol.closeIdle();
   }
 
   /** Ends every connection whose certificate is no longer good; those that stand cost a comparison each. */
@@ -272,10 +253,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   function judgeOpen(connection: Connection, listener: OpenListener, admission: Admission): boolean {
     if (connection.socket.destroyed) return false;
     if (admission.kind === 'refused') return end(connection, admission, admission.reason, admission.detail);
-    if (connection.stream === undefined) return false;
-    const { service, config } = listener.runtime;
-    const decision = authorize(service.policy, { ...connection.stream, clientAuth: config.client_auth.mode, admission }, now());
-    return decision.kind === 'denial' && end(connection, admission, decision.reason, decision.detail);
+    const objection = listener.protocol.objection(connection, admission);
+    return objection !== undefined && end(connection, admission, objection.reason, objection.detail);
   }
 
   function end(connection: Connection, admission: Admission, reason: Reason, detail: string): boolean {
@@ -299,7 +278,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const deadline = performance.now() + grace;
     while (status().connections > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 50));
-      for (const listener of bound.values()) if ('tls' in listener) listener.http.closeIdleConnections();
+      for (const listener of bound.values()) if ('tls' in listener) listener.protocol.closeIdle();
     }
     for (const listener of bound.values()) {
       if ('tls' in listener) for (const socket of listener.connections.keys()) socket.destroy();
@@ -322,22 +301,8 @@ function keepOrCreateUpstream(name: string, config: Snapshot['config']['upstream
   return createUpstream(name, config, material);
 }
 
-function clientOf(connection: Connection, open: OpenListener): Client {
-  const { office, contexts } = open.runtime;
-  return {
-    listener: connection.listener,
-    address: connection.address,
-    tls: connection.tls,
-    resumed: connection.resumed,
-    // Node never compares the two names. Without SNI the name must be one of ours, or the address that was dialled.
-    directed: (host) => (connection.serverName === undefined
-      ? contexts.knows(host) || host === connection.socket.localAddress?.replace(/^::ffff:/, '')
-      : connection.serverName === host),
-    admission: (host) => currentAdmission(connection, office, connection.serverName ?? host),
-    becomeStream(facts) {
-      connection.stream = facts;
-    },
-  };
+function sameProtocol(open: Bound, config: ListenerConfig): boolean {
+  return 'redirect' in open ? config.protocol === 'redirect' : open.runtime.config.protocol === config.protocol;
 }
 
 function hstsValue(hsts: HstsConfig): string | undefined {

@@ -1,7 +1,7 @@
 import type { UnavailableConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
-import type { KnownAdmission, Reason, RequestFacts } from './facts.ts';
+import type { Admission, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { inNetworks, matchRoute, type Route } from './routes.ts';
 
 declare const permitted: unique symbol;
@@ -21,6 +21,15 @@ export interface Permit {
   /** Set when the certificate's status is unknown and the route's `unavailable` let it pass: on record, and told to the upstream. */
   readonly degraded?: Reason;
   readonly preflight: boolean;
+}
+
+/** Leave to forward one stream of a protocol that has no requests. */
+export interface StreamPermit {
+  readonly [permitted]: true;
+  readonly kind: 'permit';
+  readonly identity: Identity;
+  readonly certificate: KnownAdmission;
+  readonly degraded?: Reason;
 }
 
 /** What a client may be told. */
@@ -68,7 +77,7 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   const preflight = asked?.route.config.preflight === 'allow';
   const match = preflight ? asked : matchRoute(policy.routes, host.name, target.segments, facts.method);
   const route = match?.route;
-  const unknown = admission.kind === 'known' ? judgeUnknown(policy, route, admission, now) : undefined;
+  const unknown = admission.kind === 'known' ? judgeUnknown(route?.config.unavailable ?? policy.unavailable, route, admission, now) : undefined;
   if (unknown?.kind === 'denial') return trace === undefined ? unknown : traced(unknown, trace);
   if (facts.clientAuth === 'required' && admission.kind === 'anonymous') {
     return deny('certificate', 'certificate_required', 'no_certificate', 'this listener requires a client certificate', trace, route);
@@ -93,7 +102,25 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   });
 }
 
-// The only place where the brand is put on.
+/** What a TCP listener asks of its clients. */
+export interface StreamPolicy {
+  readonly allow: ReadonlySet<string>;
+  readonly unavailable: UnavailableConfig;
+}
+
+/** The decision about one stream: a certificate that is good, and a role that the listener allows. */
+export function authorizeStream(policy: StreamPolicy, admission: Admission, now: number): StreamPermit | Denial {
+  if (admission.kind === 'anonymous') return deny('certificate', 'certificate_required', 'no_certificate', 'this listener requires a client certificate');
+  if (admission.kind === 'refused') return deny('certificate', 'certificate_rejected', admission.reason, admission.detail);
+  const unknown = judgeUnknown(policy.unavailable, undefined, admission, now);
+  if (unknown?.kind === 'denial') return unknown;
+  const { identity } = admission;
+  if (identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role');
+  if (!policy.allow.has(identity.role)) return deny('role', 'role_denied', 'role_denied', `the listener does not allow the role ${identity.role}`);
+  return { kind: 'permit', identity, certificate: admission, ...(unknown === undefined ? {} : { degraded: unknown.reason }) } as StreamPermit;
+}
+
+// The only places where the brand is put on: here, and in authorizeStream.
 function permit(fields: Omit<Permit, 'kind' | typeof permitted>): Permit {
   return { kind: 'permit', ...fields } as Permit;
 }
@@ -112,10 +139,10 @@ function traced(denial: Denial, trace: (step: Step) => void): Denial {
 
 type Unknown = Denial | { readonly kind: 'admitted'; readonly reason: Reason } | undefined;
 
-function judgeUnknown(policy: Policy, route: Route | undefined, admission: KnownAdmission, now: number): Unknown {
+function judgeUnknown(unavailable: UnavailableConfig, route: Route | undefined, admission: KnownAdmission, now: number): Unknown {
   const { status } = admission;
   if (status.kind !== 'unknown') return undefined;
-  const verdict = admitUnknown(route?.config.unavailable ?? policy.unavailable, status.lastGoodAt, now);
+  const verdict = admitUnknown(unavailable, status.lastGoodAt, now);
   if (verdict.kind === 'admit') return { kind: 'admitted', reason: status.reason };
   return {
     kind: 'denial', code: 'certificate_rejected', reason: status.reason, detail: status.detail, ...(route === undefined ? {} : { route }),

@@ -1,6 +1,6 @@
 import { constants, createHash } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
-import type { HttpsListenerConfig } from '../config/schema.ts';
+import type { TlsListenerConfig } from '../config/schema.ts';
 import type { ListenerMaterial, Realm, ServerCertificate } from '../config/snapshot.ts';
 import { coversHost } from '../policy/host.ts';
 import { profileOptions } from './profiles.ts';
@@ -30,7 +30,7 @@ export interface ListenerContexts {
  * Builds the groups of a listener. Certificates of every key type go into each. `routeHosts` are names that routes serve;
  * `ticketSecret` is what ticket keys are derived from, each group its own: a session of one never resumes in another.
  */
-export function createContexts(config: HttpsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[], ticketSecret: Uint8Array): ListenerContexts {
+export function createContexts(config: TlsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[], ticketSecret: Uint8Array): ListenerContexts {
   const certificateNames = material.certificates.flatMap((certificate) => certificate.names);
   const patterns = new Set([...certificateNames, ...routeHosts, ...material.realms.map((realm) => realm.name)]);
   const realms = new Map(material.realms.map((realm) => [realm.name, realm]));
@@ -60,7 +60,7 @@ export function createContexts(config: HttpsListenerConfig, material: ListenerMa
   };
 }
 
-function contextOptions(config: HttpsListenerConfig, certificates: readonly ServerCertificate[], realm: Realm): SecureContextOptions {
+function contextOptions(config: TlsListenerConfig, certificates: readonly ServerCertificate[], realm: Realm): SecureContextOptions {
   const profile = profileOptions(config.tls.profile);
   return {
     ...profile,

@@ -1,6 +1,6 @@
 import { createServer as createNetServer, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import type { HttpsListenerConfig } from '../config/schema.ts';
+import type { TlsListenerConfig } from '../config/schema.ts';
 import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type Connection } from './connection.ts';
@@ -9,8 +9,9 @@ import { openConnection, type Connection } from './connection.ts';
 export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdirected' | 'timeout' | 'reset' | 'alert' | 'overloaded' | 'other';
 
 export interface TlsListenerOptions {
-  readonly config: HttpsListenerConfig;
+  readonly config: TlsListenerConfig;
   readonly contexts: ListenerContexts;
+  /** Protocols offered; none for streams of any protocol. */
   readonly alpn: readonly string[];
   /** Threads that share the listener's connection limit equally. */
   readonly threads: number;
@@ -48,7 +49,8 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       rejectUnauthorized: false,
       ticketKeys: group.ticketKey,
       handshakeTimeout: config.limits.handshake_time,
-      ALPNProtocols: [...options.alpn],
+      ...(options.alpn.length === 0 ? {} : { ALPNProtocols: [...options.alpn] }),
+      allowHalfOpen: config.protocol === 'tcp',
       SNICallback: (name, callback) => {
         // Nothing may be thrown here: it would take the process (CVE-2026-21637). No context means this server's own.
         if (contexts.knows(name.toLowerCase())) callback(null);
@@ -65,7 +67,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     return server;
   }
 
-  const listener = createNetServer({ noDelay: true }, (socket) => {
+  const listener = createNetServer({ noDelay: true, allowHalfOpen: config.protocol === 'tcp' }, (socket) => {
     const key = addressKey(socket);
     starts.set(key, performance.now());
     socket.on('error', noop);

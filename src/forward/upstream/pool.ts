@@ -1,7 +1,7 @@
 import { constants } from 'node:crypto';
 import { Agent } from 'node:https';
 import { isIP } from 'node:net';
-import { createSecureContext } from 'node:tls';
+import { connect, createSecureContext, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import type { UpstreamConfig } from '../../config/schema.ts';
 import type { UpstreamMaterial } from '../../config/snapshot.ts';
 
@@ -11,6 +11,8 @@ export interface Upstream {
   readonly config: UpstreamConfig;
   /** The next endpoint, round robin. */
   next(): UpstreamEndpoint;
+  /** A TLS connection of its own to the next endpoint, verified, each half to be closed by itself: for streams. */
+  connect(): Promise<UpstreamConnection>;
   /** Closes idle connections; busy ones close when their request is done. */
   retire(): void;
 }
@@ -19,6 +21,10 @@ export interface UpstreamEndpoint {
   readonly url: URL;
   readonly agent: Agent;
 }
+
+export type UpstreamConnection =
+  | { readonly kind: 'connected'; readonly socket: TLSSocket }
+  | { readonly kind: 'failed'; readonly code: 'upstream_unavailable' | 'upstream_timeout'; readonly detail: string };
 
 /** Idle connections kept to one endpoint by one thread. */
 const IDLE_CONNECTIONS = 256;
@@ -37,6 +43,12 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
   });
   const endpoints = config.endpoints.map((endpoint) => ({
     url: endpointUrl(endpoint.host, endpoint.port),
+    host: endpoint.host,
+    port: endpoint.port,
+    // Never from the Host field: that is the client's word, and names us, not the upstream.
+    servername: config.tls.server_name ?? (isIP(endpoint.host) === 0 ? endpoint.host : ''),
+  })).map((endpoint) => ({
+    ...endpoint,
     agent: new Agent({
       keepAlive: true,
       maxFreeSockets: IDLE_CONNECTIONS,
@@ -44,18 +56,34 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
       timeout: config.timeouts.idle,
       secureContext,
       rejectUnauthorized: true,
-      // Never from the Host field: that is the client's word, and names us, not the upstream.
-      servername: config.tls.server_name ?? (isIP(endpoint.host) === 0 ? endpoint.host : ''),
+      servername: endpoint.servername,
     }),
   }));
   let turn = 0;
+  const next = (): (typeof endpoints)[number] => {
+    turn = (turn + 1) % endpoints.length;
+    return endpoints[turn] as (typeof endpoints)[number];
+  };
   return {
     name,
     config,
-    next() {
-      turn = (turn + 1) % endpoints.length;
-      return endpoints[turn] as UpstreamEndpoint;
-    },
+    next,
+    connect: () => new Promise((resolve) => {
+      const { host, port, servername } = next();
+      const options: ConnectionOptions & { allowHalfOpen: boolean } = { host, port, servername, secureContext, rejectUnauthorized: true, allowHalfOpen: true };
+      const socket = connect(options);
+      const fail = (code: 'upstream_unavailable' | 'upstream_timeout', detail: string): void => {
+        clearTimeout(timer);
+        socket.destroy();
+        resolve({ kind: 'failed', code, detail });
+      };
+      const timer = setTimeout(() => fail('upstream_timeout', 'no connection in time'), config.timeouts.connect);
+      socket.on('error', (error: NodeJS.ErrnoException) => fail('upstream_unavailable', `${error.code ?? error.name}: ${error.message}`));
+      socket.once('secureConnect', () => {
+        clearTimeout(timer);
+        resolve({ kind: 'connected', socket });
+      });
+    }),
     retire() {
       for (const endpoint of endpoints) retireAgent(endpoint.agent);
     },
