@@ -8,15 +8,17 @@ import { openAuditWriter } from './audit/writer.ts';
 import { formatIssue, type Issue } from './config/issue.ts';
 import { loadSnapshot, type Snapshot } from './config/snapshot.ts';
 import { SILENT, type Log } from './log.ts';
-import { parseCertificate } from './pki/certificate.ts';
-import { crlOptions, loadCrls, type CrlReport, type LoadedCrls } from './revocation/crl-store.ts';
-import { createOcspClient } from './revocation/ocsp-client.ts';
+import { parseCertificate, type Certificate } from './pki/certificate.ts';
+import type { CrlHandle } from './revocation/crl-statement.ts';
+import { createRefresher, type RevocationReport } from './revocation/refresher.ts';
+import type { Statement } from './revocation/status.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { openDenyList, subjectText, type DenyChange, type DenyEntry, type DenySubject } from './store/deny-list.ts';
 import { openReplicas, type ReplicaState } from './store/replicas.ts';
 import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
 import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import { startThreads } from './threads.ts';
+import { deniedCertificate } from './tls/admission.ts';
 import { randomTicketSecret } from './tls/tickets.ts';
 
 export type { Log } from './log.ts';
@@ -56,7 +58,8 @@ export interface GatewayStatus {
   readonly epoch: number;
   readonly connections: number;
   readonly listeners: readonly BoundListener[];
-  readonly crls: CrlReport;
+  readonly crls: Pick<RevocationReport, 'report' | 'problems' | 'sources'>;
+  readonly ocsp: { readonly cached: number; readonly responders: RevocationReport['responders'] };
   readonly deny_list: readonly DenyEntry[];
   /** Present when the gateway shares its deny list with others. */
   readonly store?: ReplicaState;
@@ -83,7 +86,6 @@ export class ConfigurationError extends Error {
 /** What of the process a reload replaces, as a whole. */
 interface Current {
   readonly snapshot: Snapshot;
-  readonly crls: LoadedCrls;
   readonly loadedAt: number;
 }
 
@@ -91,6 +93,8 @@ const DEFAULT_GRACE_MS = 10_000;
 const EXPIRY_MS = 1_000;
 /** A thread that has not ended a revoked certificate's connections by then is ended itself. */
 const SWEEP_MS = 2_000;
+/** One that has not taken what is new of revocation by then is ended, too: it would go on with what is old. */
+const PUBLISH_MS = 10_000;
 
 /**
  * Starts a gateway from a configuration file; resolves once every listener serves on every thread. The composition root:
@@ -111,20 +115,22 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   const audit = openAuditWriter(auditDirectory, 'main', now());
   const metrics = createProcessMetrics();
   const ticketSecret = randomTicketSecret();
-  let ocsp = createOcspClient({ config: config.revocation.ocsp, skew: config.revocation.skew, now });
-  let current: Current = { snapshot: first, crls: await loadCrls(crlOptions(first)), loadedAt: now() };
+  const refresher = await createRefresher({
+    state, now, log, serially, publish: publishCrls, changed: publishAnswer, denied: (certificate) => deniedCertificate(table, [certificate]) !== undefined,
+  });
+  refresher.adopt(await refresher.load(first));
+  let current: Current = { snapshot: first, loadedAt: now() };
   let ports: Readonly<Record<string, number>> = {};
   let lastError: string | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   let stopped: Promise<void> | undefined;
-  reportCrls(current.crls);
 
   const threads = startThreads({
     count: config.threads,
     birth: { deny: table.buffer, auditDirectory },
     answer: answerThread,
     bringUp: async (call) => {
-      await call({ kind: 'crls', handles: current.crls.handles });
+      await call({ kind: 'crls', handles: refresher.handles() });
       await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports });
       await call({ kind: 'commit' });
     },
@@ -137,7 +143,8 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   });
   const closers: (() => Promise<void> | void)[] = [];
   try {
-    await threads.all({ kind: 'crls', handles: current.crls.handles });
+    await threads.all({ kind: 'crls', handles: refresher.handles() });
+    refresher.start();
     await prepare(first);
     await threads.all({ kind: 'commit' });
     const watcher = watchFiles({
@@ -169,7 +176,9 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   await audit.append({ time: new Date(now()).toISOString(), event: 'start', result: 'done', detail: `configuration ${first.digest}` });
 
   function answerThread(ask: ToMain): unknown {
-    return ocsp.status(parseCertificate(ask.certificate), parseCertificate(ask.issuer));
+    const certificate = parseCertificate(ask.certificate);
+    const issuer = parseCertificate(ask.issuer);
+    return ask.kind === 'ocsp' ? refresher.askOcsp(certificate, issuer) : refresher.fetchCrl(certificate, issuer);
   }
 
   /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
@@ -210,18 +219,15 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
     const snapshot = await load(file, log);
     const fixed = unchangeable(current.snapshot, snapshot);
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
-    const crls = await loadCrls(crlOptions(snapshot), current.crls);
+    const revocation = await refresher.load(snapshot);
     await prepare(snapshot);
-    await threads.all({ kind: 'crls', handles: crls.handles });
-    current = { snapshot, crls, loadedAt: now() };
-    const { ocsp: ocspConfig, skew } = snapshot.config.revocation;
-    ocsp.close();
-    ocsp = createOcspClient({ config: ocspConfig, skew, now });
+    await threads.all({ kind: 'crls', handles: revocation.handles });
+    current = { snapshot, loadedAt: now() };
+    refresher.adopt(revocation);
     await threads.all({ kind: 'commit' });
     // After the swap: an admission that the old snapshot was still taking bears the old epoch, and does not stand.
     advanceEpoch(table);
     await threads.all({ kind: 'sweep' });
-    reportCrls(crls);
     metrics.reloadSuccess.set(now() / 1000);
     await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });
   }
@@ -230,26 +236,36 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   async function reloadCrls(): Promise<void> {
     try {
       const snapshot = await load(file, SILENT);
-      const crls = await loadCrls(crlOptions({ ...current.snapshot, crls: snapshot.crls }), current.crls);
-      await threads.all({ kind: 'crls', handles: crls.handles });
-      current = { ...current, crls };
-      advanceEpoch(table);
-      await threads.all({ kind: 'sweep' });
-      reportCrls(crls);
-      log.info({ crls: crls.handles.length }, 'CRLs read again');
+      const revocation = await refresher.load({ ...current.snapshot, crls: snapshot.crls });
+      refresher.adopt(revocation);
+      await publishCrls(revocation.handles);
+      log.info({ crls: revocation.handles.length }, 'CRLs read again');
     } catch (error) {
       log.error({ error: (error as Error).message }, 'the changed CRL files could not be read; the old ones stay in force until they expire');
     }
   }
 
-  function reportCrls(crls: LoadedCrls): void {
+  /** Every thread has the CRLs before the epoch moves: an admission that is taken in the new epoch is taken with them. */
+  async function publishCrls(handles: readonly CrlHandle[]): Promise<void> {
+    await threads.insist({ kind: 'crls', handles }, PUBLISH_MS);
+    advanceEpoch(table);
+    await threads.insist({ kind: 'sweep' }, SWEEP_MS);
+  }
+
+  /** The same for what a responder says otherwise than before. */
+  async function publishAnswer(certificate: Certificate, issuer: Certificate, statement: Statement): Promise<void> {
+    await threads.insist({ kind: 'answer', question: { certificate: certificate.sha256, issuerKey: issuer.spkiSha256 }, statement }, PUBLISH_MS);
+    advanceEpoch(table);
+    await threads.insist({ kind: 'sweep' }, SWEEP_MS);
+  }
+
+  function reportCrls({ report }: RevocationReport): void {
     metrics.crlEntries.reset();
     metrics.crlNextUpdate.reset();
-    for (const crl of crls.report) {
+    for (const crl of report) {
       metrics.crlEntries.set({ issuer: crl.issuer }, crl.entries);
-      if (crl.nextUpdate !== undefined) metrics.crlNextUpdate.set({ issuer: crl.issuer }, crl.nextUpdate / 1000);
+      metrics.crlNextUpdate.set({ issuer: crl.issuer }, crl.nextUpdate / 1000);
     }
-    for (const problem of crls.problems) log.warn({ file: problem.source }, `CRL not usable: ${problem.detail}`);
   }
 
   async function deny(entry: NewDenial): Promise<void> {
@@ -296,6 +312,7 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
 
   async function status(): Promise<GatewayStatus> {
     const perThread = await threads.all<ThreadStatus>({ kind: 'status' }, 5_000);
+    const { report, problems, sources, ocspAnswers, responders } = refresher.report();
     const failures = [...perThread.map((thread) => thread.auditFailure), audit.failure()?.message];
     return {
       pid: process.pid,
@@ -307,7 +324,8 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
       epoch: currentEpoch(table),
       connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),
       listeners: listeners(),
-      crls: { report: current.crls.report, problems: current.crls.problems },
+      crls: { report, problems, sources },
+      ocsp: { cached: ocspAnswers, responders },
       deny_list: denyList.entries(),
       ...(replicas === undefined ? {} : { store: replicas.state() }),
       audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },
@@ -324,7 +342,9 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   async function scrape(): Promise<string> {
     metrics.threadsUp.set(threads.count);
     metrics.denyListEntries.set(denyList.entries().length);
-    metrics.ocspCacheEntries.set(ocsp.size());
+    const revocation = refresher.report();
+    reportCrls(revocation);
+    metrics.ocspCacheEntries.set(revocation.ocspAnswers);
     reportCertificates(metrics, current.snapshot);
     const perThread = await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000);
     return AggregatorRegistry.aggregate([...perThread, await metrics.registry.getMetricsAsJSON()] as object[]).metrics();
@@ -338,8 +358,8 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
     stopped ??= (async () => {
       await threads.all({ kind: 'drain', grace }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
       for (const close of closers.reverse()) await close();
+      refresher.close();
       await threads.terminate();
-      ocsp.close();
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
       denyList.close();

@@ -2,6 +2,7 @@ import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Snapshot } from './config/snapshot.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { Statement } from './revocation/status.ts';
+import type { OcspKey } from './revocation/view.ts';
 
 /** What a data-plane thread is born with. */
 export interface ThreadBirth {
@@ -20,6 +21,8 @@ export type ToThread =
   /** Throws away what was prepared. */
   | { readonly kind: 'discard' }
   | { readonly kind: 'crls'; readonly handles: readonly CrlHandle[] }
+  /** An OCSP answer other than the one that was given out before. */
+  | { readonly kind: 'answer'; readonly question: OcspKey; readonly statement: Statement }
   /** Takes the admission of every open connection again where it no longer stands. Answers with the number ended. */
   | { readonly kind: 'sweep' }
   | { readonly kind: 'metrics' }
@@ -27,8 +30,15 @@ export type ToThread =
   /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
   | { readonly kind: 'drain'; readonly grace: number };
 
-/** What a data-plane thread asks of the main thread. */
-export type ToMain = { readonly kind: 'ocsp'; readonly certificate: Uint8Array; readonly issuer: Uint8Array };
+/**
+ * What a data-plane thread asks of the main thread, about a certificate whose path has validated: its status from a responder, or
+ * to fetch the CRL that it names.
+ */
+export interface ToMain {
+  readonly kind: 'ocsp' | 'crl';
+  readonly certificate: Uint8Array;
+  readonly issuer: Uint8Array;
+}
 
 export type PrepareAnswer = Readonly<Record<string, number>>;
 export type OcspAnswer = Statement;

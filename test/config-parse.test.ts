@@ -45,8 +45,9 @@ describe('what is not written', () => {
       }],
       revocation: {
         check: 'chain', sources: ['crl', 'ocsp'], unavailable: 'deny', skew: 60_000,
-        crl: { files: [], urls: [], from_certificate: false, refresh: 600_000 },
-        ocsp: { from_certificate: true, timeout: 2000, max_age: 600_000 },
+        allow_local: false,
+        crl: { files: [], urls: [], from_certificate: false, refresh: 600_000, timeout: 2_000, max_size: 67_108_864 },
+        ocsp: { from_certificate: true, timeout: 2000, max_age: 600_000, method: 'POST' },
       },
       roles: [], routes: [], upstreams: {},
       audit: { directory: './state/audit' },

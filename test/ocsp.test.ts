@@ -64,7 +64,7 @@ describe('an OCSP answer', () => {
   it('is good when the issuer itself signed it', async () => {
     const nextUpdate = Math.floor((NOW + HOUR) / 1000) * 1000;
     const thisUpdate = Math.floor((NOW - MINUTE) / 1000) * 1000;
-    expect(await judged({ nextUpdate, thisUpdate })).toEqual({ kind: 'good', thisUpdate, nextUpdate, validUntil: thisUpdate + 10 * MINUTE });
+    expect(await judged({ nextUpdate, thisUpdate })).toEqual({ kind: 'good', thisUpdate, nextUpdate, validUntil: NOW + 10 * MINUTE });
   });
 
   it.each(['key', 'name'] as const)('is good when a delegate signed it that is named by %s', async (responderId) => {
@@ -106,7 +106,6 @@ describe('an OCSP answer that proves nothing', () => {
     ['from tomorrow', { thisUpdate: NOW + 24 * HOUR, nextUpdate: NOW + 48 * HOUR }, /future/],
     ['produced tomorrow', { producedAt: NOW + 24 * HOUR }, /future/],
     ['that has expired', { thisUpdate: NOW - 3 * HOUR, nextUpdate: NOW - 2 * HOUR }, /expired/],
-    ['older than max_age', { thisUpdate: NOW - 11 * MINUTE, nextUpdate: NOW + HOUR }, /max_age/],
     ['older than max_age and without nextUpdate', { thisUpdate: NOW - 11 * MINUTE, nextUpdate: null }, /max_age/],
     ['tryLater', { failure: 'tryLater' as const }, /tryLater/],
     ['unauthorized', { failure: 'unauthorized' as const }, /unauthorized/],

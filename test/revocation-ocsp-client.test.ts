@@ -81,7 +81,7 @@ async function startResponder(options: Partial<OcspAnswerOptions> = {}): Promise
 
 function createClient(responder: string | undefined, options: Partial<OcspClientOptions> = {}, config: Partial<OcspClientOptions['config']> = {}): OcspClient {
   const made = createOcspClient({
-    config: { ...(responder === undefined ? {} : { responder }), from_certificate: true, timeout: 2_000, max_age: 600_000, ...config },
+    config: { ...(responder === undefined ? {} : { responder }), from_certificate: true, timeout: 2_000, max_age: 600_000, method: 'POST', ...config },
     skew: 60_000, now: () => Date.now(), ...options,
   });
   closers.push(() => made.close());
@@ -145,6 +145,34 @@ describe('the OCSP client', () => {
     expect(responder.requests).toBe(2);
   });
 
+  it('takes an answer that was signed in advance, and counts max_age from its arrival', async () => {
+    let now = Date.now();
+    const ocsp = createClient(responder.url, { now: () => now });
+    responder.options = { nonce: 'omit', thisUpdate: now - 6 * HOUR, nextUpdate: now + 18 * HOUR };
+    expect(await ask(ocsp)).toMatchObject({ kind: 'good', validUntil: now + 600_000 });
+    now += 600_000;
+    expect(ocsp.cached(parse(client), parse(ca))).toBeUndefined();
+  });
+
+  it('does not let an older good answer undo a revocation', async () => {
+    let now = Date.now();
+    const ocsp = createClient(responder.url, { now: () => now });
+    responder.options = { nonce: 'omit', thisUpdate: now - HOUR, nextUpdate: now + HOUR, statusOf: () => ({ kind: 'revoked' }) };
+    await ask(ocsp);
+    now += 700_000;
+    responder.options = { nonce: 'omit', thisUpdate: now - 2 * HOUR, nextUpdate: now + HOUR };
+    expect((await ask(ocsp)).kind).toBe('revoked');
+  });
+
+  it('tells of a revocation that a refresh brings, before the good answer has ended', async () => {
+    const changed = vi.fn();
+    const ocsp = createClient(responder.url, { changed }, { max_age: 2_000 });
+    expect(await ask(ocsp)).toMatchObject({ kind: 'good' });
+    responder.options = { statusOf: () => ({ kind: 'revoked', reason: 'keyCompromise' }) };
+    await vi.waitFor(() => expect(changed).toHaveBeenCalledOnce(), { timeout: 1_990, interval: 10 });
+    expect(changed.mock.calls[0]?.[2]).toMatchObject({ kind: 'revoked', reason: 'keyCompromise' });
+  });
+
   it('goes on saying revoked when the responder is gone', async () => {
     let now = Date.now();
     const ocsp = createClient(responder.url, { now: () => now });
@@ -177,8 +205,6 @@ describe('the OCSP client', () => {
   });
 
   it('refreshes an answer before it expires while the old one serves', async () => {
-    // A thisUpdate ahead of us, within the skew: max_age then counts from the arrival.
-    responder.options = { thisUpdate: Date.now() + 30_000 };
     const ocsp = createClient(responder.url, {}, { max_age: 2_000 });
     const first = await ask(ocsp);
     await vi.waitFor(() => expect(ocsp.cached(parse(client), parse(ca))?.at).toBeGreaterThan(first.at), { timeout: 1_990, interval: 10 });
@@ -204,7 +230,7 @@ describe('the OCSP client', () => {
   });
 
   it('asks with GET where that is configured, without a nonce', async () => {
-    const ocsp = createClient(responder.url, { method: 'GET' });
+    const ocsp = createClient(responder.url, {}, { method: 'GET' });
     expect(await ask(ocsp)).toMatchObject({ kind: 'good' });
     expect(responder.lastRequest?.method).toBe('GET');
     expect(readOcspRequest(responder.lastRequest!.body)).not.toHaveProperty('nonce');
@@ -254,8 +280,8 @@ describe('a hostile responder', () => {
     return responder.lastRequest!.body;
   }
 
-  it('that replays an answer without a nonce, once that is older than max_age', async () => {
-    const responder = await startResponder({ nonce: 'omit', thisUpdate: Date.now() - 11 * 60_000, nextUpdate: Date.now() + HOUR });
+  it('that replays an answer without a nonce and without an end, once that is older than max_age', async () => {
+    const responder = await startResponder({ nonce: 'omit', thisUpdate: Date.now() - 11 * 60_000, nextUpdate: null });
     expect(await outcome(responder)).toMatchObject(unavailable(/max_age/));
   });
 

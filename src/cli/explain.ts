@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { ConfigurationError } from '../gateway.ts';
 import type { HttpsListenerConfig } from '../config/schema.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
+import { SILENT } from '../log.ts';
 import { identify } from '../identity/roles.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
@@ -12,13 +13,12 @@ import type { Admission } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
 import { compileRoutes } from '../policy/routes.ts';
 import { parseTarget } from '../policy/target.ts';
-import { crlOptions, loadCrls } from '../revocation/crl-store.ts';
-import { createOcspClient } from '../revocation/ocsp-client.ts';
+import { createRefresher } from '../revocation/refresher.ts';
 import type { Statement } from '../revocation/status.ts';
 import { createRevocationView } from '../revocation/view.ts';
 import { openDenyList } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
-import { createAdmissionOffice } from '../tls/admission.ts';
+import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
 
 interface ExplainOptions {
   readonly config: string;
@@ -74,20 +74,27 @@ async function admit(snapshot: Snapshot, listener: HttpsListenerConfig, pem: str
   if (leaf === undefined) throw new Error(`${pem}: holds no certificate`);
   const { config } = snapshot;
   const table = createDenyTable();
-  openDenyList(resolve(snapshot.directory, config.state), table).close();
-  const ocsp = createOcspClient({ config: config.revocation.ocsp, skew: config.revocation.skew, now });
+  const state = resolve(snapshot.directory, config.state);
+  openDenyList(state, table).close();
   const desk = createRevocationView({
-    ask: (certificate, issuer) => ocsp.status(parseCertificate(certificate), parseCertificate(issuer)),
-    now,
-    checked: () => undefined,
+    ask: (certificate, issuer) => refresher.askOcsp(parseCertificate(certificate), parseCertificate(issuer)),
+    fetchCrl: (certificate, issuer) => refresher.fetchCrl(parseCertificate(certificate), parseCertificate(issuer)),
+    now, checked: () => undefined,
   });
-  desk.replaceCrls((await loadCrls(crlOptions(snapshot))).handles);
+  // What the running gateway keeps is read; what is fetched here is not kept: the state is the gateway's.
+  const refresher = await createRefresher({
+    state, now, log: SILENT, look: true, serially: (change) => change(), changed: () => Promise.resolve(),
+    publish: (handles) => Promise.resolve(desk.replaceCrls(handles)), denied: (certificate) => deniedCertificate(table, [certificate]) !== undefined,
+  });
+  refresher.adopt(await refresher.load(snapshot));
+  desk.replaceCrls(refresher.handles());
+  refresher.start();
   const office = createAdmissionOffice({
     config, realms: snapshot.listeners[listener.name]?.realms ?? [], deny: table, revocation: desk.view(config.revocation), now,
   });
   const name = parseHost(host);
   const admission = await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
-  ocsp.close();
+  refresher.close();
   describeAdmission(admission, snapshot, steps);
   return admission;
 }

@@ -76,11 +76,14 @@ export interface OcspQuestion {
   readonly nonce?: Uint8Array;
   /** Refuse an answer that does not repeat the nonce. Default false: responders that sign in advance cannot. A wrong one is always refused. */
   readonly nonceRequired?: boolean;
-  /** When the answer came, since the epoch. */
+  /** When the answer came, since the epoch; for one kept since then, too. */
   readonly now: number;
   /** Difference allowed between our clock and the responder's. */
   readonly skew: number;
-  /** How long an answer is believed at most, from its thisUpdate and from when it came. */
+  /**
+   * How long an answer is believed at most after it came. One without nextUpdate says that newer is always to be had (RFC 6960
+   * section 4.2.2.1): it is also believed no longer than this after its thisUpdate.
+   */
   readonly maxAge: number;
   /**
    * What is known otherwise of a delegate's own certificate. A revoked delegate is refused; one of unknown status needs
@@ -225,13 +228,14 @@ function inTime(response: SingleResponse, signerNotAfter: number, { now, skew, m
   const { status, thisUpdate, nextUpdate } = response;
   if (status.kind === 'unknown') return unavailable('the responder does not know the certificate');
   const times = { thisUpdate, ...(nextUpdate === undefined ? {} : { nextUpdate }) };
-  const validUntil = Math.min((nextUpdate ?? Infinity) + skew, Math.min(thisUpdate, now) + maxAge, signerNotAfter + skew);
+  const ages = nextUpdate === undefined ? Math.min(thisUpdate, now) + maxAge : now + maxAge;
+  const validUntil = Math.min((nextUpdate ?? Infinity) + skew, ages, signerNotAfter + skew);
   // What is revoked stays so: an old statement of it is as true as a fresh one, but for a hold.
   if (status.kind === 'revoked') return { kind: 'revoked', ...times, validUntil, revokedAt: status.revokedAt, code: status.code };
   if (thisUpdate > now + skew) return unavailable('thisUpdate is in the future');
   if (nextUpdate !== undefined && nextUpdate < thisUpdate) return unavailable('nextUpdate is before thisUpdate');
   if (nextUpdate !== undefined && now >= nextUpdate + skew) return unavailable(`the answer expired ${new Date(nextUpdate).toISOString()}`);
-  if (now >= thisUpdate + maxAge) return unavailable(`the answer is of ${new Date(thisUpdate).toISOString()}, older than max_age allows`);
+  if (nextUpdate === undefined && now >= thisUpdate + maxAge) return unavailable(`the answer is of ${new Date(thisUpdate).toISOString()}, without nextUpdate and older than max_age`);
   return { kind: 'good', ...times, validUntil };
 }
 

@@ -245,8 +245,10 @@ export function crlKind(handle: CrlHandle): string {
   return JSON.stringify([handle.issuerName, signer, scope, handle.baseCrlNumber !== undefined]);
 }
 
+type Dated = Pick<CrlHandle, 'crlNumber' | 'thisUpdate'>;
+
 /** Whether a CRL is newer than another of its kind: by number (RFC 5280 section 5.2.3), else by date. */
-export function isNewer(crl: CrlHandle, than: CrlHandle): boolean {
+export function isNewer(crl: Dated, than: Dated): boolean {
   if (crl.crlNumber !== undefined && than.crlNumber !== undefined && crl.crlNumber !== than.crlNumber) {
     return crl.crlNumber > than.crlNumber;
   }

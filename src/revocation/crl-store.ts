@@ -48,13 +48,19 @@ export interface LoadCrlsOptions {
   readonly deadline?: number;
 }
 
-/** The CRL files of a snapshot and the certificates they may be signed under. Loading consumes the snapshot's CRL bytes. */
-export function crlOptions(snapshot: Snapshot, now = Date.now()): LoadCrlsOptions {
-  const realms = Object.values(snapshot.listeners).flatMap((listener) => listener.realms);
-  return { files: snapshot.crls, realms, now, consume: true };
+/** The certificates of a snapshot that CRLs may be signed under. */
+export function crlAuthorities(snapshot: Snapshot): readonly CrlAuthorities[] {
+  return Object.values(snapshot.listeners).flatMap((listener) => listener.realms);
 }
 
 const DEADLINE_MS = 120_000;
+
+/** What reading gave, of every file: `handles` may hold several of a kind, and the same one from several files. */
+export interface ReadCrls {
+  readonly handles: readonly CrlHandle[];
+  readonly problems: readonly CrlProblem[];
+  readonly authoritiesDigest: string;
+}
 
 /**
  * Reads, verifies and indexes CRL files, DER or PEM, in a thread of its own that ends with the work: neither the calling
@@ -62,7 +68,7 @@ const DEADLINE_MS = 120_000;
  * thrown: the certificates it was about are unknown then. CRLs of `previous` whose bytes did not change are taken over as they are, and
  * no CRL is replaced by an older one of its kind (RFC 5280 section 5.2.3: numbers never go backwards).
  */
-export async function loadCrls(options: LoadCrlsOptions, previous?: LoadedCrls): Promise<LoadedCrls> {
+export async function readCrls(options: LoadCrlsOptions, previous?: Pick<ReadCrls, 'handles' | 'authoritiesDigest'>): Promise<ReadCrls> {
   const authoritiesDigest = digestOf(options.realms);
   const kept = previous?.authoritiesDigest === authoritiesDigest ? reusable(previous.handles) : new Map<string, CrlHandle>();
   const answers = options.files.length === 0 ? [] : await readFiles(options, [...kept.keys()]);
@@ -76,8 +82,14 @@ export async function loadCrls(options: LoadCrlsOptions, previous?: LoadedCrls):
     }
   });
   const { current, older } = withoutSteppingBack(handles, previous?.handles ?? []);
-  const inUse = newestOfEach(current);
-  return { handles: inUse, report: inUse.map(summaryOf), problems: [...problems, ...older], authoritiesDigest };
+  return { handles: current, problems: [...problems, ...older], authoritiesDigest };
+}
+
+/** The same, with only the newest of each kind, and a report. */
+export async function loadCrls(options: LoadCrlsOptions, previous?: LoadedCrls): Promise<LoadedCrls> {
+  const { handles, problems, authoritiesDigest } = await readCrls(options, previous);
+  const inUse = newestOfEach(handles);
+  return { handles: inUse, report: inUse.map(summaryOf), problems, authoritiesDigest };
 }
 
 /** By SHA-256. One that is unverified is read again: its signer may be known by now. */
@@ -94,18 +106,20 @@ function withoutSteppingBack(
   const current = handles.map((handle) => {
     const known = before.get(crlKind(handle));
     if (known === undefined || !isNewer(known, handle)) return handle;
-    const detail = `CRL of ${handle.issuer}: ${named(handle)} is older than ${named(known)}, which stays in use`;
+    const detail = `CRL of ${handle.issuer}: ${crlName(handle)} is older than ${crlName(known)}, which stays in use`;
     older.push({ source: handle.source, reason: 'older', detail });
     return known;
   });
   return { current, older };
 }
 
-function named({ crlNumber, thisUpdate }: CrlHandle): string {
+/** How a CRL is told from others of its kind, for people. */
+export function crlName({ crlNumber, thisUpdate }: Pick<CrlHandle, 'crlNumber' | 'thisUpdate'>): string {
   return crlNumber === undefined ? `the one of ${new Date(thisUpdate).toISOString()}` : `number ${crlNumber}`;
 }
 
-function summaryOf(handle: CrlHandle): CrlSummary {
+/** A CRL as `status` shows it. */
+export function summaryOf(handle: CrlHandle): CrlSummary {
   const { source, issuer, thisUpdate, nextUpdate, crlNumber, baseCrlNumber, index, proof } = handle;
   return {
     source, issuer, thisUpdate, nextUpdate, entries: index.entries, delta: baseCrlNumber !== undefined, verified: proof.kind === 'verified',
@@ -113,7 +127,8 @@ function summaryOf(handle: CrlHandle): CrlSummary {
   };
 }
 
-function digestOf(realms: readonly CrlAuthorities[]): string {
+/** Equal for the same certificates in the same order. */
+export function digestOf(realms: readonly CrlAuthorities[]): string {
   const hash = createHash('sha256');
   for (const { anchors, intermediates } of realms) {
     hash.update(`${anchors.length} ${intermediates.length} `);

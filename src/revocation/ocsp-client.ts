@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { Agent, request } from 'undici';
+import { request } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { RevocationConfig } from '../config/schema.ts';
 import type { AlgorithmProfile } from '../pki/algorithms.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { buildOcspRequest, judgeOcspResponse, NONCE_OCTETS } from '../pki/ocsp.ts';
 import type { OcspAnswer, OcspQuestion } from '../pki/ocsp.ts';
-import { publicLookup, refuseUrl } from './outbound.ts';
+import type { Kept } from './kept.ts';
+import { openOutbound, printableUrl, refuseUrl } from './outbound.ts';
+import type { Outbound } from './outbound.ts';
 import { revocationReason } from './status.ts';
 import type { GoodStatement, RevokedStatement, Statement, UnavailableStatement } from './status.ts';
 
@@ -22,8 +24,12 @@ export interface OcspClientOptions {
   readonly nonce?: boolean;
   /** Refuse answers without our nonce. Default false: responders that sign in advance cannot repeat it. */
   readonly nonceRequired?: boolean;
-  /** GET lets HTTP caches answer (RFC 5019) and then goes without a nonce. Default POST. */
-  readonly method?: 'POST' | 'GET';
+  /** The ways out. Default: the client's own, without a proxy, that end with it. */
+  readonly outbound?: Outbound;
+  /** Where answers are kept for the next start. */
+  readonly kept?: Kept;
+  /** A certificate's status is another than before: whoever holds the old answer must have this one instead. */
+  readonly changed?: (certificate: Certificate, issuer: Certificate, statement: Statement) => void;
   /** Lets responders that certificates name be on this host, as in a demonstration. Default false. */
   readonly allowLocal?: boolean;
   readonly algorithms?: AlgorithmProfile;
@@ -52,7 +58,6 @@ export interface OcspClient {
 const MAX_ANSWERS = 20_000;
 const MAX_RESPONSE_OCTETS = 64 * 1024;
 const MAX_RESPONDERS = 4;
-const CONNECTIONS = 16;
 /** How long a responder that gave no usable answer about a certificate is left alone. */
 const NEGATIVE_MS = 3_000;
 /** The part of an answer's validity after which it is refreshed, while it goes on serving. */
@@ -82,10 +87,7 @@ export function createOcspClient(options: OcspClientOptions): OcspClient {
   const memories = new LRUCache<string, Memory>({ max: MAX_ANSWERS, dispose: (memory) => clearTimeout(memory.timer) });
   const inFlight = new Map<string, Promise<Statement>>();
   const closing = new AbortController();
-  const operators = new Agent({ connections: CONNECTIONS, connect: { timeout: config.timeout } });
-  const strangers = new Agent({
-    connections: CONNECTIONS, connect: { timeout: config.timeout, ...(options.allowLocal === true ? {} : { lookup: publicLookup }) },
-  });
+  const outbound = options.outbound ?? openOutbound({ connectTimeout: config.timeout, allowLocal: options.allowLocal ?? false });
 
   function cached(certificate: Certificate, issuer: Certificate): Statement | undefined {
     const memory = memories.get(keyOf(certificate, issuer));
@@ -106,11 +108,25 @@ export function createOcspClient(options: OcspClientOptions): OcspClient {
     const key = keyOf(certificate, issuer);
     const running = inFlight.get(key);
     if (running !== undefined) return running;
-    const exchange = askResponders(certificate, issuer)
-      .then((statement) => remember(key, certificate, issuer, statement))
+    const exchange = recall(key, certificate, issuer)
+      .then(async (statement) => statement ?? remember(key, certificate, issuer, await askResponders(key, certificate, issuer)))
       .finally(() => inFlight.delete(key));
     inFlight.set(key, exchange);
     return exchange;
+  }
+
+  /** What was kept of an earlier run, judged again as of when it came; undefined when the responder has to be asked. */
+  async function recall(key: string, certificate: Certificate, issuer: Certificate): Promise<Statement | undefined> {
+    if (options.kept === undefined || memories.has(key)) return undefined;
+    const file = await options.kept.read(key);
+    const came = (file?.head as { readonly received_at?: unknown } | undefined)?.received_at;
+    if (file === undefined || typeof came !== 'number' || came > now() + options.skew) return undefined;
+    const answer = judge(file.bytes, certificate, issuer, came);
+    if (answer.kind === 'unavailable') return undefined;
+    const memory: Memory = { certificate, issuer, asked: true, answer: statementOf(answer, certificate, came) };
+    memories.set(key, memory);
+    scheduleRefresh(key, memory);
+    return cached(certificate, issuer);
   }
 
   function remember(key: string, certificate: Certificate, issuer: Certificate, statement: Conclusive | UnavailableStatement): Statement {
@@ -119,8 +135,10 @@ export function createOcspClient(options: OcspClientOptions): OcspClient {
     if (statement.kind === 'unavailable') {
       memory.failure = statement;
     } else {
+      const before = memory.answer?.kind;
       memory.answer = statement;
       delete memory.failure;
+      if (before !== undefined && before !== statement.kind) options.changed?.(certificate, issuer, statement);
     }
     scheduleRefresh(key, memory);
     return statement.kind === 'unavailable' ? withoutAnswer(memory, statement) : statement;
@@ -143,48 +161,59 @@ export function createOcspClient(options: OcspClientOptions): OcspClient {
     memory.timer.unref();
   }
 
-  async function askResponders(certificate: Certificate, issuer: Certificate): Promise<Conclusive | UnavailableStatement> {
+  async function askResponders(key: string, certificate: Certificate, issuer: Certificate): Promise<Conclusive | UnavailableStatement> {
     const { responders, problems } = respondersFor(certificate);
     const deadline = AbortSignal.any([AbortSignal.timeout(config.timeout), closing.signal]);
     const answer = await firstConclusive(responders, config.timeout, deadline, (responder, signal) => exchange(responder, signal, certificate, issuer));
-    if (answer.kind !== 'unavailable') return statementOf(answer, certificate, now());
-    const detail = [...problems, answer.detail].filter((text) => text !== '').join('; ') || 'no responder is known';
+    const stale = answer.kind === 'good' && supersedes(memories.peek(key)?.answer, answer);
+    if (answer.kind !== 'unavailable' && !stale) {
+      const at = now();
+      // Nobody waits for the disk.
+      if (answer.bytes !== undefined) void options.kept?.write({ key, head: { received_at: at }, bytes: answer.bytes });
+      return statementOf(answer, certificate, at);
+    }
+    const detail = [...problems, stale ? 'the answer is older than the revocation known from before' : answer.kind === 'unavailable' ? answer.detail : ''].filter((text) => text !== '').join('; ') || 'no responder is known';
     return { kind: 'unavailable', source: 'ocsp', reason: 'ocsp_unavailable', detail, at: now() };
   }
 
   function respondersFor(certificate: Certificate): { responders: readonly Responder[]; problems: readonly string[] } {
-    const configured = config.responder === undefined ? [] : [{ url: config.responder, dispatcher: operators }];
+    const configured = config.responder === undefined ? [] : [{ url: config.responder, dispatcher: outbound.configured }];
     const named = config.from_certificate ? certificate.ocspResponders : [];
-    const judged = named.map((url) => ({ url, dispatcher: strangers, refusal: refuseUrl(url, options.allowLocal ?? false) }));
+    const judged = named.map((url) => ({ url, dispatcher: outbound.named, refusal: refuseUrl(url, options.allowLocal ?? false) }));
     const allowed = judged.filter(({ refusal }) => refusal === undefined);
     return {
       responders: [...configured, ...allowed].slice(0, MAX_RESPONDERS),
-      problems: judged.flatMap(({ url, refusal }) => (refusal === undefined ? [] : [`${printable(url)}: ${refusal}`])),
+      problems: judged.flatMap(({ url, refusal }) => (refusal === undefined ? [] : [`${printableUrl(url)}: ${refusal}`])),
     };
   }
 
-  async function exchange({ url, dispatcher }: Responder, signal: AbortSignal, certificate: Certificate, issuer: Certificate): Promise<OcspAnswer> {
+  async function exchange({ url, dispatcher }: Responder, signal: AbortSignal, certificate: Certificate, issuer: Certificate): Promise<Heard> {
     const started = performance.now();
-    const useGet = options.method === 'GET';
+    const useGet = config.method === 'GET';
     const nonce = options.nonce === false || useGet ? undefined : randomBytes(NONCE_OCTETS);
     const body = buildOcspRequest(certificate, issuer, nonce);
-    let answer: OcspAnswer;
+    let answer: Heard;
     try {
-      const response = await fetchAnswer(url, body, useGet, dispatcher, signal);
-      const { skew, delegateStatus, algorithms } = options;
-      answer = judgeOcspResponse(response, {
-        certificate, issuer, now: now(), skew, maxAge: config.max_age, nonceRequired: options.nonceRequired ?? false,
-        ...(nonce === undefined ? {} : { nonce }),
-        ...(delegateStatus === undefined ? {} : { delegateStatus }),
-        ...(algorithms === undefined ? {} : { algorithms }),
-      });
+      const bytes = await fetchAnswer(url, body, useGet, dispatcher, signal);
+      const judged = judge(bytes, certificate, issuer, now(), nonce);
+      answer = judged.kind === 'unavailable' ? judged : { ...judged, bytes };
     } catch (error) {
       answer = { kind: 'unavailable', detail: failureOf(error, config.timeout) };
     }
-    const responder = printable(url);
+    const responder = printableUrl(url);
     const detail = answer.kind === 'unavailable' ? { detail: answer.detail } : {};
     options.exchanged?.({ responder, kind: answer.kind, milliseconds: performance.now() - started, ...detail });
     return answer.kind === 'unavailable' ? { kind: 'unavailable', detail: `${responder}: ${answer.detail}` } : answer;
+  }
+
+  function judge(response: Uint8Array, certificate: Certificate, issuer: Certificate, at: number, nonce?: Uint8Array): OcspAnswer {
+    const { skew, delegateStatus, algorithms } = options;
+    return judgeOcspResponse(response, {
+      certificate, issuer, now: at, skew, maxAge: config.max_age, nonceRequired: options.nonceRequired ?? false,
+      ...(nonce === undefined ? {} : { nonce }),
+      ...(delegateStatus === undefined ? {} : { delegateStatus }),
+      ...(algorithms === undefined ? {} : { algorithms }),
+    });
   }
 
   return {
@@ -194,9 +223,20 @@ export function createOcspClient(options: OcspClientOptions): OcspClient {
     close() {
       closing.abort(new Error('the client is closed'));
       memories.clear();
-      for (const agent of [operators, strangers]) void agent.destroy().catch(() => undefined);
+      if (options.outbound === undefined) outbound.close();
     },
   };
+}
+
+/** An answer, and as it came when it is worth keeping. */
+type Heard = OcspAnswer & { readonly bytes?: Uint8Array };
+
+/**
+ * Whether a revocation known from before is of a later date than a good answer: a recording of how things were, played by whoever
+ * stands on the way. Only a nonce shows that otherwise, and responders that sign in advance have none.
+ */
+function supersedes(known: Conclusive | undefined, good: OcspAnswer & { kind: 'good' }): boolean {
+  return known?.kind === 'revoked' && known.thisUpdate !== undefined && known.thisUpdate > good.thisUpdate;
 }
 
 interface Responder {
@@ -242,14 +282,14 @@ async function firstConclusive(
   responders: readonly Responder[],
   milliseconds: number,
   deadline: AbortSignal,
-  askOne: (responder: Responder, signal: AbortSignal) => Promise<OcspAnswer>,
-): Promise<OcspAnswer> {
+  askOne: (responder: Responder, signal: AbortSignal) => Promise<Heard>,
+): Promise<Heard> {
   const finished = new AbortController();
   const signal = AbortSignal.any([deadline, finished.signal]);
   const details: string[] = [];
   const share = milliseconds / Math.max(1, responders.length);
   try {
-    return await new Promise<OcspAnswer>((resolve) => {
+    return await new Promise<Heard>((resolve) => {
       let settled = 0;
       let started = 0;
       let patience: NodeJS.Timeout | undefined;
@@ -259,7 +299,7 @@ async function firstConclusive(
         if (responder === undefined) return;
         started += 1;
         patience = setTimeout(startNext, share);
-        void askOne(responder, signal).catch((error: Error): OcspAnswer => ({ kind: 'unavailable', detail: error.message })).then((answer) => {
+        void askOne(responder, signal).catch((error: Error): Heard => ({ kind: 'unavailable', detail: error.message })).then((answer) => {
           settled += 1;
           if (answer.kind !== 'unavailable') resolve(answer);
           else details.push(answer.detail);
@@ -308,9 +348,4 @@ function failureOf(error: unknown, timeout: number): string {
   const { name, message, cause } = error as Error;
   if (name === 'TimeoutError') return `no answer within ${timeout} ms`;
   return cause instanceof Error && cause.message !== '' ? cause.message : message;
-}
-
-/** A URL for logs: without control characters, not longer than a line. */
-function printable(url: string): string {
-  return url.replace(/[^\x21-\x7e]/g, '?').slice(0, 200);
 }

@@ -1,9 +1,11 @@
 import { lookup as resolveName } from 'node:dns';
 import { BlockList, isIP } from 'node:net';
 import type { LookupFunction } from 'node:net';
+import { Agent, ProxyAgent } from 'undici';
+import type { Dispatcher } from 'undici';
 
 /**
- * Rules for URLs that certificates carry. Whoever can put one into a certificate must not be able to make the gateway call
+ * Ways out of the gateway. Rules for URLs that certificates carry. Whoever can put one into a certificate must not be able to make the gateway call
  * its own host: the responder's URL of a configuration is the operator's and is not held to them.
  */
 
@@ -55,3 +57,43 @@ export const publicLookup: LookupFunction = (hostname, options, callback) => {
     }
   });
 };
+
+/** Connections to the outside, by who chose the URL. */
+export interface Outbound {
+  /** For URLs of the configuration. */
+  readonly configured: Dispatcher;
+  /** For URLs that certificates carry: never connects to this host. */
+  readonly named: Dispatcher;
+  close(): void;
+}
+
+export interface OutboundOptions {
+  /** URL of an HTTP proxy that everything goes through. It resolves names itself, so what they lead to is its own affair. */
+  readonly proxy?: string;
+  /** Lets URLs that certificates carry lead to this host, as in a demonstration. Default false. */
+  readonly allowLocal?: boolean;
+  /** Milliseconds. */
+  readonly connectTimeout: number;
+}
+
+const CONNECTIONS = 16;
+
+/** Opens the ways out; nothing connects before it is used. */
+export function openOutbound({ proxy, allowLocal = false, connectTimeout }: OutboundOptions): Outbound {
+  const connect = { timeout: connectTimeout };
+  const agents = proxy === undefined
+    ? [new Agent({ connections: CONNECTIONS, connect }), new Agent({ connections: CONNECTIONS, connect: { ...connect, ...(allowLocal ? {} : { lookup: publicLookup }) } })] as const
+    : [new ProxyAgent({ uri: proxy, connections: CONNECTIONS, connectTimeout })] as const;
+  return {
+    configured: agents[0],
+    named: agents[1] ?? agents[0],
+    close() {
+      for (const agent of agents) void agent.destroy().catch(() => undefined);
+    },
+  };
+}
+
+/** A URL for logs: without control characters, not longer than a line. */
+export function printableUrl(url: string): string {
+  return url.replace(/[^\x21-\x7e]/g, '?').slice(0, 200);
+}

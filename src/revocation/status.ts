@@ -60,6 +60,8 @@ export interface RevokedStatement {
   readonly at: number;
   readonly thisUpdate?: number;
   readonly nextUpdate?: number;
+  /** When to ask again at the latest; possibly past, since most revocations outlive their statement. */
+  readonly validUntil?: number;
   readonly reason: RevocationReason;
   readonly revokedAt?: number;
   /**

@@ -8,6 +8,8 @@ import type { RevocationSource, Statement } from './status.ts';
 export interface RevocationDesk {
   /** The CRLs in force from now on. The epoch moves after every thread has them. */
   replaceCrls(handles: readonly CrlHandle[]): void;
+  /** An answer that takes the place of what this thread may hold of the same certificate. */
+  learn(question: OcspKey, statement: Statement): void;
   /** What admission asks, under one snapshot's configuration. */
   view(config: RevocationConfig): RevocationView;
 }
@@ -15,6 +17,10 @@ export interface RevocationDesk {
 export interface RevocationView {
   /** `anchor` is that of the path: a separate CRL issuer counts below the same anchor only. */
   crlStatement(certificate: Certificate, issuer: Certificate, anchor: Certificate, now: number): Statement;
+  /** Whether waiting for a CRL may help about a certificate whose CRL is not at hand. */
+  crlMayCome(certificate: Certificate, issuer: Certificate, now: number): boolean;
+  /** Waits for the CRL that a validated certificate needs, `crl.timeout` at most. Never rejects. */
+  fetchCrl(certificate: Certificate, issuer: Certificate): Promise<void>;
   /** The answer at hand; undefined when the responder has to be asked. */
   ocspStatement(certificate: Certificate, issuer: Certificate, now: number): Statement | undefined;
   askOcsp(certificate: Certificate, issuer: Certificate): Promise<Statement>;
@@ -23,21 +29,50 @@ export interface RevocationView {
 export interface DeskOptions {
   /** Asks the main thread, which asks the responder: one question at a time for a certificate, whatever the thread. */
   readonly ask: (certificate: Uint8Array, issuer: Uint8Array) => Promise<Statement>;
+  /** Has the main thread fetch the CRL that a certificate names. When it resolves this thread has been given what came. */
+  readonly fetchCrl: (certificate: Uint8Array, issuer: Uint8Array) => Promise<void>;
   readonly now: () => number;
   readonly checked: (source: RevocationSource, result: Statement['kind']) => void;
 }
 
+/** What an OCSP answer is about. */
+export interface OcspKey {
+  /** SHA-256 of the certificate, hex. */
+  readonly certificate: string;
+  /** SHA-256 of its issuer's SubjectPublicKeyInfo, hex: a renewed CA with the same name may answer differently. */
+  readonly issuerKey: string;
+}
+
 const ANSWERS = 20_000;
-/** A responder that did not answer is not asked again for the same certificate before this. */
+/** A source that had no answer is not asked again about the same certificate before this. */
 const NEGATIVE_MS = 5_000;
 
 export function createRevocationView(options: DeskOptions): RevocationDesk {
   const answers = new LRUCache<string, Statement>({ max: ANSWERS });
+  /** Until when nobody waits for a CRL again. */
+  const inVain = new LRUCache<string, number>({ max: ANSWERS });
+  const fetching = new Map<string, Promise<void>>();
+  const asking = new Map<string, Promise<Statement>>();
   let handles: readonly CrlHandle[] = [];
+
+  async function fetchCrl(certificate: Certificate, issuer: Certificate): Promise<void> {
+    await options.fetchCrl(certificate.der, issuer.der).catch(() => undefined);
+    inVain.set(keyOf(certificate, issuer), options.now() + NEGATIVE_MS);
+  }
+
+  async function askOcsp(certificate: Certificate, issuer: Certificate): Promise<Statement> {
+    const statement = await options.ask(certificate.der, issuer.der).catch((error: Error): Statement => ({
+      kind: 'unavailable', source: 'ocsp', reason: 'ocsp_unavailable', detail: error.message, at: options.now(),
+    }));
+    answers.set(keyOf(certificate, issuer), statement);
+    return statement;
+  }
+
   return {
     replaceCrls(next) {
       handles = next;
     },
+    learn: (question, statement) => void answers.set(textOf(question), statement),
     view: (config) => ({
       crlStatement(certificate, issuer, anchor, now) {
         const statement = crlStatement(handles, certificate, issuer, now, {
@@ -46,31 +81,46 @@ export function createRevocationView(options: DeskOptions): RevocationDesk {
         options.checked('crl', statement.kind);
         return statement;
       },
+      crlMayCome(certificate, issuer, now) {
+        const named = config.crl.from_certificate && (certificate.crlDistributionPoints.length > 0 || certificate.freshestCrl.length > 0);
+        return (named || config.crl.urls.length > 0) && now >= (inVain.get(keyOf(certificate, issuer)) ?? 0);
+      },
+      fetchCrl: (certificate, issuer) => once(fetching, keyOf(certificate, issuer), () => fetchCrl(certificate, issuer)),
       ocspStatement(certificate, issuer, now) {
-        const statement = answers.get(questionKey(certificate, issuer));
+        const statement = answers.get(keyOf(certificate, issuer));
         if (statement === undefined || now >= expiry(statement)) return undefined;
+        options.checked('ocsp', statement.kind);
         return statement;
       },
       async askOcsp(certificate, issuer) {
-        const statement = await options.ask(certificate.der, issuer.der).catch((error: Error): Statement => ({
-          kind: 'unavailable', source: 'ocsp', reason: 'ocsp_unavailable', detail: error.message, at: options.now(),
-        }));
+        const statement = await once(asking, keyOf(certificate, issuer), () => askOcsp(certificate, issuer));
         options.checked('ocsp', statement.kind);
-        answers.set(questionKey(certificate, issuer), statement);
         return statement;
       },
     }),
   };
 }
 
-// The issuer's key belongs to the question: a renewed CA with the same name may answer differently.
-function questionKey(certificate: Certificate, issuer: Certificate): string {
-  return `${certificate.sha256} ${issuer.spkiSha256}`;
+/** A thousand connections of one certificate ask once. */
+function once<Answer>(running: Map<string, Promise<Answer>>, key: string, begin: () => Promise<Answer>): Promise<Answer> {
+  const known = running.get(key);
+  if (known !== undefined) return known;
+  const begun = begin().finally(() => running.delete(key));
+  running.set(key, begun);
+  return begun;
+}
+
+function keyOf(certificate: Certificate, issuer: Certificate): string {
+  return textOf({ certificate: certificate.sha256, issuerKey: issuer.spkiSha256 });
+}
+
+function textOf({ certificate, issuerKey }: OcspKey): string {
+  return `${certificate} ${issuerKey}`;
 }
 
 function expiry(statement: Statement): number {
   if (statement.kind === 'good') return statement.validUntil;
-  if (statement.kind === 'unavailable') return statement.at + NEGATIVE_MS;
   // A hold may be lifted; everything else is final, but a responder may have been wrong.
-  return statement.nextUpdate ?? statement.at + NEGATIVE_MS;
+  const soon = statement.at + NEGATIVE_MS;
+  return statement.kind === 'revoked' ? Math.max(soon, statement.validUntil ?? 0) : soon;
 }

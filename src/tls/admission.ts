@@ -7,7 +7,7 @@ import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
 import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
 import {
-  certificatesToCheck, combineStatuses, decideStatus, nextSource, type Statement, type Status,
+  certificatesToCheck, combineStatuses, decideStatus, nextSource, type RevocationSource, type Statement, type Status,
 } from '../revocation/status.ts';
 import type { RevocationView } from '../revocation/view.ts';
 import { currentEpoch, denyKey, isDenied, type DenyKey, type DenyTable } from '../store/deny-table.ts';
@@ -23,7 +23,7 @@ export interface Peer {
 export interface AdmissionOffice {
   /**
    * Takes a peer's admission under the trust of a server name ('' is the default). Depends on the leaf's bytes and our own
-   * indexes alone, so that a resumed session is judged like a full handshake. A promise only when a responder must be asked.
+   * indexes alone, so that a resumed session is judged like a full handshake. A promise only when a responder or a distribution point must be asked.
    */
   admit(peer: Peer, name: string): Admission | Promise<Admission>;
   /** Whether an admission still stands. */
@@ -49,6 +49,14 @@ const RETRY_MS = 5_000;
 const MOST_DETOURS = 4;
 
 type Taken = KnownAdmission | RefusedAdmission;
+type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
+
+/** What has been waited for, by the certificate's SHA-256. */
+interface Asked {
+  readonly ocsp: Map<string, Statement>;
+  readonly fetched: Set<string>;
+}
+
 type ValidPath = Extract<PathVerdict, { kind: 'valid' }>;
 
 /** What is judged: a leaf that a peer showed under a realm's trust. */
@@ -154,29 +162,30 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       const refused = refuse('revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`, epoch, Infinity);
       return { ...refused, leaf: path[0] as Certificate, path, revoked: denied.sha256 };
     }
-    const questions = certificatesToCheck(path, config.revocation.check);
-    const anchor = path[path.length - 1] as Certificate;
-    const first = collect(questions, anchor, new Map());
-    if (first.missing.length === 0) return conclude(valid, questions, first.statements, epoch);
-    return Promise.all(first.missing.map(async (question) =>
-      [question.certificate.sha256, await options.revocation.askOcsp(question.certificate, question.issuer)] as const))
-      .then((answers) => conclude(valid, questions, collect(questions, anchor, new Map(answers)).statements, epoch));
+    return settle(valid, certificatesToCheck(path, config.revocation.check), { ocsp: new Map(), fetched: new Set() }, epoch);
   }
 
-  type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
+  /** Collects what the sources say, and waits for those that must be asked: each once about each certificate. */
+  function settle(valid: ValidPath, questions: readonly Question[], asked: Asked, epoch: number): Taken | Promise<Taken> {
+    const { statements, missing } = collect(questions, asked);
+    if (missing.length === 0) return conclude(valid, questions, statements, epoch);
+    const waits = missing.map(async ({ certificate, issuer, source }) => {
+      if (source === 'ocsp') asked.ocsp.set(certificate.sha256, await options.revocation.askOcsp(certificate, issuer));
+      else await options.revocation.fetchCrl(certificate, issuer);
+      if (source === 'crl') asked.fetched.add(certificate.sha256);
+    });
+    return Promise.all(waits).then(() => settle(valid, questions, asked, epoch));
+  }
 
-  function collect(questions: readonly Question[], anchor: Certificate, answers: ReadonlyMap<string, Statement>) {
+  function collect(questions: readonly Question[], asked: Asked) {
     const at = now();
-    const missing: Question[] = [];
+    const missing: (Question & { readonly source: RevocationSource })[] = [];
     const statements = questions.map((question) => {
-      const { certificate, issuer } = question;
       const said: Statement[] = [];
       for (let source = nextSource(config.revocation.sources, said); source !== undefined; source = nextSource(config.revocation.sources, said)) {
-        const statement = source === 'crl'
-          ? options.revocation.crlStatement(certificate, issuer, anchor, at)
-          : answers.get(certificate.sha256) ?? options.revocation.ocspStatement(certificate, issuer, at);
+        const statement = source === 'crl' ? fromCrl(question, asked, at) : fromOcsp(question, asked, at);
         if (statement === undefined) {
-          missing.push(question);
+          missing.push({ ...question, source });
           break;
         }
         said.push(statement);
@@ -184,6 +193,17 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       return said;
     });
     return { statements, missing };
+  }
+
+  /** Undefined while the CRL is still to be waited for. */
+  function fromCrl({ certificate, issuer, anchor }: Question, asked: Asked, at: number): Statement | undefined {
+    const statement = options.revocation.crlStatement(certificate, issuer, anchor, at);
+    const wait = statement.kind === 'unavailable' && !asked.fetched.has(certificate.sha256) && options.revocation.crlMayCome(certificate, issuer, at);
+    return wait ? undefined : statement;
+  }
+
+  function fromOcsp({ certificate, issuer }: Question, asked: Asked, at: number): Statement | undefined {
+    return asked.ocsp.get(certificate.sha256) ?? options.revocation.ocspStatement(certificate, issuer, at);
   }
 
   function conclude(valid: ValidPath, questions: readonly Question[], statements: readonly (readonly Statement[])[], epoch: number): Taken {
@@ -230,7 +250,7 @@ function parseAll(ders: readonly Uint8Array[]): Certificate[] {
 const keysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();
 
 /** The first certificate of a path that is on the deny list; every one counts, the anchor included. */
-function deniedCertificate(deny: DenyTable, path: readonly Certificate[]): Certificate | undefined {
+export function deniedCertificate(deny: DenyTable, path: readonly Certificate[]): Certificate | undefined {
   return path.find((certificate) => {
     let keys = keysByCertificate.get(certificate);
     if (keys === undefined) {
