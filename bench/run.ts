@@ -24,7 +24,7 @@ Scenarios: ${SCENARIOS.map((scenario) => scenario.name).join(' ')}
 const BUDGET_S = { quick: 80, full: 570 } as const;
 const ROUNDS = { quick: 3, full: 7 } as const;
 /** Before anything counts: a runtime that compiles as it runs needs some thousand requests to get there. */
-const WARM_UP = { requests: { quick: 6_000, full: 30_000 }, handshakes: { quick: 100, full: 500 } } as const;
+const WARM_UP = { requests: { quick: 4_000, full: 30_000 }, handshakes: { quick: 60, full: 500 } } as const;
 
 const { values } = parseArgs({
   options: {
