@@ -41,12 +41,21 @@ export interface AuditRecord {
   readonly who?: string;
 }
 
-/** The fields of a record that a certificate fills. */
-export function certificateFields(certificate: Certificate): Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint'> {
-  return {
-    serial: certificate.serial,
-    issuer: formatName(certificate.issuer),
-    subject: formatName(certificate.subject),
-    fingerprint: certificate.sha256,
-  };
+type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint'>;
+
+const fieldsByCertificate = new WeakMap<Certificate, CertificateFields>();
+
+/** The fields of a record that a certificate fills: written out once a certificate, not once a request. */
+export function certificateFields(certificate: Certificate): CertificateFields {
+  let fields = fieldsByCertificate.get(certificate);
+  if (fields === undefined) {
+    fields = {
+      serial: certificate.serial,
+      issuer: formatName(certificate.issuer),
+      subject: formatName(certificate.subject),
+      fingerprint: certificate.sha256,
+    };
+    fieldsByCertificate.set(certificate, fields);
+  }
+  return fields;
 }

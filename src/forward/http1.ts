@@ -264,8 +264,7 @@ export function createHttp1(options: Http1Options): Server {
     const { request, client, admission, decision } = exchange;
     const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
     const identity = admission.kind === 'known' ? admission.identity : undefined;
-    const host = requestHost(request);
-    const target = parseTarget(request.url as string);
+    const { host, target } = exchange.facts ?? { host: requestHost(request), target: parseTarget(request.url as string) };
     return options.audit.append({
       time: new Date(options.now()).toISOString(),
       event: 'request',
