@@ -57,10 +57,11 @@ upstreams: { u: { endpoints: ["https://u"], tls: { trust: t } } }
 export function configurationDocs(): string {
   const schema = configJsonSchema() as Schema;
   const top = (name: string): Schema => schema.properties?.[name] ?? {};
-  const [https = {}, , redirect = {}] = top('listeners').items?.oneOf ?? [];
+  const [https = {}, tcp = {}, redirect = {}] = top('listeners').items?.oneOf ?? [];
   const sections: readonly (readonly [title: string, rows: readonly Row[]])[] = [
     ['The process', ['state', 'threads', 'audit', 'admin', 'metrics', 'store'].flatMap((name) => rowsOf(name, top(name), false))],
     ['`listeners[]`, protocol `https`', members('listeners[]', https)],
+    ['`listeners[]`, protocol `tcp`; `tls` and `client_auth` as for `https`', members('listeners[]', tcp).filter(({ key }) => !/`(tls|client_auth)\./.test(key))],
     ['`listeners[]`, protocol `redirect`', members('listeners[]', redirect)],
     ['`revocation`', members('revocation', top('revocation'))],
     ['`roles[]`', members('roles[]', top('roles').items)],

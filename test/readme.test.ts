@@ -29,6 +29,14 @@ describe('the README', () => {
     expect(read('.github/workflows/ci.yml')).toContain('run: bash .ci/run');
   });
 
+  test('claims no measurement but those of docs/performance.md', () => {
+    const measured = (text: string) => [...text.matchAll(/^\| ([^|]+)((?: \| \d+(?: \([\d.]+\))?){4}) \|$/gm)].map(([, , numbers]) => numbers);
+    const documented = measured(read('docs/performance.md'));
+    expect(measured(english).length).toBeGreaterThan(3);
+    expect(measured(english).filter((numbers) => !documented.includes(numbers))).toEqual([]);
+    expect(measured(chinese)).toEqual(measured(english));
+  });
+
   test.each(['README.md', 'README.zh-CN.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/operations.md', 'docs/configuration.md', 'docs/dependencies.md'])('%s links to files that exist', (file) => {
     const targets = [...read(file).matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, target = '']) => target);
     expect(targets.filter((target) => !existsSync(join(project, file, '..', target)))).toEqual([]);
