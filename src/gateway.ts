@@ -262,9 +262,10 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   function reportCrls({ report }: RevocationReport): void {
     metrics.crlEntries.reset();
     metrics.crlNextUpdate.reset();
-    for (const crl of report) {
-      metrics.crlEntries.set({ issuer: crl.issuer }, crl.entries);
-      metrics.crlNextUpdate.set({ issuer: crl.issuer }, crl.nextUpdate / 1000);
+    // An issuer may have several: partitions, a delta. Together they end when the first of them does.
+    for (const [issuer, crls] of Map.groupBy(report, (crl) => crl.issuer)) {
+      metrics.crlEntries.set({ issuer }, crls.reduce((sum, crl) => sum + crl.entries, 0));
+      metrics.crlNextUpdate.set({ issuer }, Math.min(...crls.map((crl) => crl.nextUpdate)) / 1000);
     }
   }
 
@@ -358,7 +359,7 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
     stopped ??= (async () => {
       await threads.all({ kind: 'drain', grace }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
       for (const close of closers.reverse()) await close();
-      refresher.close();
+      await refresher.close();
       await threads.terminate();
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();

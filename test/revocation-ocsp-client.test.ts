@@ -165,7 +165,7 @@ describe('the OCSP client', () => {
   });
 
   it('tells of a revocation that a refresh brings, before the good answer has ended', async () => {
-    const changed = vi.fn();
+    const changed = vi.fn<NonNullable<OcspClientOptions['changed']>>();
     const ocsp = createClient(responder.url, { changed }, { max_age: 2_000 });
     expect(await ask(ocsp)).toMatchObject({ kind: 'good' });
     responder.options = { statusOf: () => ({ kind: 'revoked', reason: 'keyCompromise' }) };

@@ -1,5 +1,8 @@
-import { formatIssue, type Issue } from '../config/load.ts';
+import { readFile } from 'node:fs/promises';
+import { formatIssue, inOrder, readConfig, type Issue } from '../config/load.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
+import { crlAuthorities, readCrls } from '../revocation/crl-store.ts';
+import { endsSoon, endsSoonText } from '../revocation/freshness.ts';
 
 /** What `wardgate check` is asked to do. */
 export interface CheckOptions {
@@ -20,10 +23,11 @@ export interface Output {
  * code: 0 when the configuration is good (warnings included), 1 when it is not.
  */
 export async function check(options: CheckOptions, out: Output): Promise<0 | 1> {
-  const result = await loadSnapshot(options.config, { now: options.now ?? Date.now() });
+  const now = options.now ?? Date.now();
+  const result = await loadSnapshot(options.config, { now });
   const good = result.kind === 'ok';
   const errors = good ? [] : result.issues;
-  const warnings = good ? result.warnings : [];
+  const warnings = good ? inOrder([...result.warnings, ...await crlWarnings(result.snapshot, now)]) : [];
   if (options.json === true) {
     const digest = good ? { digest: result.snapshot.digest } : {};
     out.write(`${JSON.stringify({ file: options.config, good, ...digest, errors, warnings })}\n`);
@@ -32,6 +36,16 @@ export async function check(options: CheckOptions, out: Output): Promise<0 | 1> 
     if (good) out.write(`${options.config}: configuration is good: ${summary(result.snapshot)}\n`);
   }
   return good ? 0 : 1;
+}
+
+/** What the gateway would say of the CRL files when it read them, each at the line that names the file. */
+async function crlWarnings(snapshot: Snapshot, now: number): Promise<readonly Issue[]> {
+  const { handles, problems } = await readCrls({ files: snapshot.crls, realms: crlAuthorities(snapshot), now });
+  const ending = handles.filter((handle) => endsSoon(handle, now)).map((handle) => ({ source: handle.source, detail: endsSoonText(handle.issuer, handle, now) }));
+  const found = [...problems, ...ending];
+  if (found.length === 0) return [];
+  const { place } = readConfig(await readFile(snapshot.file, 'utf8'), snapshot.file);
+  return found.map(({ source, detail }) => place({ path: ['revocation', 'crl', 'files', snapshot.config.revocation.crl.files.indexOf(source)], message: detail }));
 }
 
 function lines(errors: readonly Issue[], warnings: readonly Issue[]): string {

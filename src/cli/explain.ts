@@ -94,7 +94,7 @@ async function admit(snapshot: Snapshot, listener: HttpsListenerConfig, pem: str
   });
   const name = parseHost(host);
   const admission = await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
-  refresher.close();
+  await refresher.close();
   describeAdmission(admission, snapshot, steps);
   return admission;
 }

@@ -90,12 +90,26 @@ function formatStatus(status: GatewayStatus): string {
     ...status.listeners.map(({ name, host, port }) => `listener      ${name} ${host}:${port}`),
     ...status.crls.report.map((crl) => `crl           ${crl.issuer}: ${crl.entries} entries, next update ${crl.nextUpdate === undefined ? 'never' : new Date(crl.nextUpdate).toISOString()}`),
     ...status.crls.problems.map((problem) => `crl unusable  ${problem.source}: ${problem.detail}`),
+    ...status.crls.sources.map((source) => `source        ${source.source}: ${source.entries} entries, ${freshness(source)}`),
+    ...status.ocsp.responders.map((responder) => `responder     ${responder.responder}: ${freshness(responder)}`),
+    `ocsp          ${status.ocsp.cached} answers at hand`,
     ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
     `deny list     ${status.deny_list.length} entries`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
   ];
   return lines.join('\n');
+}
+
+type Freshness = GatewayStatus['ocsp']['responders'][number] | GatewayStatus['crls']['sources'][number];
+
+function freshness(source: Freshness): string {
+  const { last_success: success, last_error: error } = source;
+  return [
+    ...('next_update' in source ? [`this update ${source.this_update}, next update ${source.next_update}`] : []),
+    ...(success === undefined ? [] : [`last success ${success}`]),
+    ...(error === undefined ? [] : [`last error${error.at === undefined ? '' : ` ${error.at}`}: ${error.detail}`]),
+  ].join(', ') || 'nothing yet';
 }
 
 async function subjectOf(options: SubjectOptions): Promise<DenySubject | string> {

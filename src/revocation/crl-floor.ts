@@ -26,6 +26,7 @@ const KEY = 'crl numbers';
  * numbers is taken at its word, and an older list has long expired (RFC 5280 section 5.2.3).
  */
 export async function openCrlFloor(kept: Kept): Promise<CrlFloor> {
+  let writing: Promise<void> = Promise.resolve();
   const marks = readMarks((await kept.read(KEY))?.head);
 
   function markOf(handle: CrlHandle, now: number): Mark | undefined {
@@ -44,17 +45,19 @@ export async function openCrlFloor(kept: Kept): Promise<CrlFloor> {
       });
       return { current, older };
     },
-    async raise(handles, now) {
+    raise(handles, now) {
       const higher = handles.filter((handle) => {
         const mark = markOf(handle, now);
         return handle.proof.kind === 'verified' && now < handle.nextUpdate && (mark === undefined || isNewer(handle, mark));
       });
-      if (higher.length === 0) return;
+      if (higher.length === 0) return writing;
       for (const [kind, mark] of marks) if (now >= mark.nextUpdate) marks.delete(kind);
       for (const handle of higher) marks.set(keyOf(handle), markFor(handle));
       const head = Object.fromEntries([...marks].map(([kind, { crlNumber, thisUpdate, nextUpdate }]) =>
         [kind, { this_update: thisUpdate, next_update: nextUpdate, ...(crlNumber === undefined ? {} : { number: crlNumber.toString() }) }]));
-      await kept.write({ key: KEY, head, bytes: new Uint8Array() });
+      // In turn: the last must not be overtaken by the one before it.
+      writing = writing.then(() => kept.write({ key: KEY, head, bytes: new Uint8Array() }));
+      return writing;
     },
   };
 }

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import type { RevocationConfig } from '../config/schema.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import type { DistributionPoint } from '../pki/extensions.ts';
@@ -133,7 +134,7 @@ export function createCrlSources(options: CrlSourcesOptions): CrlSources {
     const ahead = source.validity === undefined ? refresh : (source.validity.nextUpdate - now()) / 2;
     const wait = source.failures === 0 ? Math.min(refresh, ahead) : Math.min(refresh, RETRY_MS * 2 ** Math.min(source.failures - 1, 20));
     // Gateways that were started together must not all ask together ever after.
-    const jittered = Math.max(MIN_WAIT_MS, wait * (0.8 + 0.2 * Math.random()));
+    const jittered = Math.max(MIN_WAIT_MS, wait * randomInt(80, 101) / 100);
     const timer = setTimeout(() => void attempt(source), jittered);
     timer.unref();
     timers.set(source.url, timer);

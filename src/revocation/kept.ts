@@ -18,6 +18,8 @@ export interface Kept {
   all(): Promise<readonly KeptFile[]>;
   write(file: KeptFile): Promise<void>;
   remove(key: string): Promise<void>;
+  /** Resolves when what was begun is written. */
+  settled(): Promise<void>;
 }
 
 export interface KeptOptions {
@@ -37,6 +39,7 @@ const MAX_HEAD = 64 * 1024;
 
 export function openKept({ directory, maxFiles, maxOctets, failed = () => undefined }: KeptOptions): Kept {
   let written = TIDY_EVERY - 1;
+  const pending = new Set<Promise<void>>();
   const pathOf = (key: string): string => join(directory, `${createHash('sha256').update(key).digest('hex')}${SUFFIX}`);
 
   async function readPath(path: string): Promise<KeptFile | undefined> {
@@ -46,7 +49,7 @@ export function openKept({ directory, maxFiles, maxOctets, failed = () => undefi
       const end = whole.indexOf(0x0a);
       const { key, head } = JSON.parse(whole.toString('utf8', 0, end)) as { key: string; head: unknown };
       // Copied: a small file lies in a buffer that Node shares among many.
-      return pathOf(key) === path ? { key, head, bytes: Uint8Array.from(whole.subarray(end + 1)) } : undefined;
+      return pathOf(key) === path ? { key, head, bytes: new Uint8Array(whole.subarray(end + 1)) } : undefined;
     } catch {
       // Absent, cut short or not ours: as good as never fetched.
       return undefined;
@@ -96,7 +99,12 @@ export function openKept({ directory, maxFiles, maxOctets, failed = () => undefi
       }
       return files;
     },
-    write,
+    write(file) {
+      const begun = write(file).finally(() => pending.delete(begun));
+      pending.add(begun);
+      return begun;
+    },
+    settled: async () => void await Promise.all(pending),
     remove: (key) => rm(pathOf(key), { force: true }).catch(failed),
   };
 }

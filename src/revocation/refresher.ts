@@ -40,7 +40,8 @@ export interface Refresher {
   /** Has the CRLs that a validated certificate names fetched and in force, as far as that goes within `crl.timeout`. Never rejects. */
   fetchCrl(certificate: Certificate, issuer: Certificate): Promise<void>;
   report(): RevocationReport;
-  close(): void;
+  /** Ends what is under way; resolves when what has come is kept. */
+  close(): Promise<void>;
 }
 
 export interface LoadedRevocation {
@@ -212,6 +213,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     const read = await readCrls({ files: [{ file: source.url, bytes }], realms, now: at }, { handles, authoritiesDigest: digestOf(realms) });
     const { current, older } = floor.sift(read.handles, at);
     const problems = [...read.problems, ...older];
+    if (inForce === undefined) return { kind: 'refused', detail: 'the gateway stops' };
     inForce = { ...inForce, problems: new Map([...inForce.problems, [source.url, problems]]) };
     // A certificate's URL must not fill the memory with what nobody signed; a configured one may wait for its CA to be learnt.
     const own = current.filter((handle) => handle.source === source.url && (source.kind === 'url' || handle.proof.kind === 'verified'));
@@ -272,10 +274,11 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
         bySource: inForce?.bySource ?? new Map(), problems: inForce?.problems ?? new Map(), responders,
       }),
     }),
-    close() {
+    async close() {
       clearInterval(watch);
       closeDesk();
       inForce = undefined;
+      await Promise.all([keptCrls.settled(), keptAnswers.settled()]);
     },
   };
 }
