@@ -184,7 +184,7 @@ function randomHex(): string {
     used = 0;
   }
   used += IDS_OCTETS;
-  return block.hexSlice(used - IDS_OCTETS, used);
+  return block.toString('hex', used - IDS_OCTETS, used);
 }
 
 function envoyForm(certificate: Extract<Admission, { kind: 'known' }>): string {
