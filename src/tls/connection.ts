@@ -20,14 +20,14 @@ export interface Connection {
   stream?: RequestFacts;
 }
 
-/** Wraps a socket whose handshake has ended. */
-export function openConnection(socket: TLSSocket, listener: string): Connection {
+/** Wraps a socket whose handshake has ended; `address` is the client's where a balancer in front has said it. */
+export function openConnection(socket: TLSSocket, listener: string, address = socket.remoteAddress ?? ''): Connection {
   // No leaf, no identity: what the socket says of `authorized` is not looked at, it has been true without a certificate.
   const leaf = socket.getPeerX509Certificate();
   return {
     socket,
     listener,
-    address: unmapped(socket.remoteAddress ?? ''),
+    address: unmapped(address),
     serverName: typeof socket.servername === 'string' && socket.servername !== '' ? socket.servername.toLowerCase() : undefined,
     tls: socket.getProtocol() ?? 'unknown',
     resumed: socket.isSessionReused(),

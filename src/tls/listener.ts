@@ -1,12 +1,14 @@
 import { createServer as createNetServer, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { TlsListenerConfig } from '../config/schema.ts';
+import { inNetworks, parseNetwork, unmapped } from '../policy/routes.ts';
 import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type Connection } from './connection.ts';
+import { readProxyHeader } from './proxy-protocol.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
-export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdirected' | 'timeout' | 'reset' | 'alert' | 'overloaded' | 'other';
+export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdirected' | 'timeout' | 'reset' | 'alert' | 'overloaded' | 'proxy_header' | 'other';
 
 export interface TlsListenerOptions {
   readonly config: TlsListenerConfig;
@@ -36,7 +38,8 @@ export interface TlsListener {
  */
 export function createTlsListener(options: TlsListenerOptions): TlsListener {
   const { config } = options;
-  const starts = new Map<string, number>();
+  /** Connections whose handshake is not over, by address and port: when they came, and from where a balancer says. */
+  const arrivals = new Map<string, { readonly at: number; address?: string }>();
   let { contexts } = options;
   let servers = contexts.groups.map(createGroupServer);
 
@@ -67,51 +70,79 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     return server;
   }
 
+  const balancers = config.proxy_protocol?.from.map((range) => parseNetwork(range));
   const listener = createNetServer({ noDelay: true, allowHalfOpen: config.protocol === 'tcp' }, (socket) => {
     const key = addressKey(socket);
-    starts.set(key, performance.now());
+    arrivals.set(key, { at: performance.now() });
     socket.on('error', noop);
-    socket.on('close', () => starts.delete(key));
-    if (servers.length === 1) servers[0]?.emit('connection', socket);
-    else routeByName(socket);
+    socket.on('close', () => arrivals.delete(key));
+    if (balancers !== undefined && inNetworks(unmapped(socket.remoteAddress ?? ''), balancers)) readProxy(socket);
+    else route(socket);
   });
   listener.maxConnections = Math.ceil(config.limits.connections / options.threads);
   listener.on('drop', (dropped) => options.failed('overloaded', dropped?.remoteAddress ?? ''));
 
+  /** From a balancer: its header comes first, and says whom it speaks for. */
+  function readProxy(socket: Socket): void {
+    readFirst(socket, readProxyHeader, (header, octets) => {
+      if (header.kind === 'malformed') return fail(socket, 'proxy_header');
+      const arrival = arrivals.get(addressKey(socket));
+      if (arrival !== undefined && header.kind === 'header' && header.address !== undefined) arrival.address = header.address;
+      if (header.kind === 'header' && octets.length > header.length) socket.unshift(octets.subarray(header.length));
+      route(socket);
+    });
+  }
+
+  function route(socket: Socket): void {
+    if (servers.length === 1) servers[0]?.emit('connection', socket);
+    else routeByName(socket);
+  }
+
   /** Reads on until the ClientHello names its server, then gives the connection, nothing consumed, to that name's server. */
   function routeByName(socket: Socket): void {
-    const timer = setTimeout(() => {
-      options.failed('timeout', socket.remoteAddress ?? '');
-      socket.destroy();
-    }, config.limits.handshake_time);
-    const chunks: Buffer[] = [];
-    const look = (): void => {
-      for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) chunks.push(chunk);
-      const octets = Buffer.concat(chunks);
-      const hello = readClientHello(octets);
-      if (hello.kind === 'incomplete') return;
-      socket.off('readable', look);
-      clearTimeout(timer);
+    readFirst(socket, readClientHello, (hello, octets) => {
       const group = hello.kind === 'hello' && hello.serverName !== undefined ? contexts.select(hello.serverName) : 0;
-      if (group === undefined) {
-        options.failed('misdirected', socket.remoteAddress ?? '');
-        return void socket.destroy();
-      }
+      if (group === undefined) return fail(socket, 'misdirected');
       socket.unshift(octets);
       servers[group]?.emit('connection', socket);
+    });
+  }
+
+  /** Collects the first octets of a connection until they can be read, within the time of a handshake. */
+  function readFirst<Result extends { readonly kind: string }>(socket: Socket, read: (octets: Buffer) => Result, done: (result: Result, octets: Buffer) => void): void {
+    const timer = setTimeout(() => fail(socket, 'timeout'), config.limits.handshake_time);
+    const stop = (): void => {
+      clearTimeout(timer);
+      socket.off('readable', look);
+      socket.off('end', end);
+      socket.off('close', stop);
     };
+    const end = (): void => void socket.destroy();
+    let octets = Buffer.alloc(0);
+    function look(): void {
+      for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) octets = Buffer.concat([octets, chunk]);
+      const result = read(octets);
+      if (result.kind === 'incomplete') return;
+      stop();
+      done(result, octets);
+    }
     socket.on('readable', look);
-    socket.on('close', () => clearTimeout(timer));
-    socket.on('end', () => socket.destroy());
+    socket.on('end', end);
+    socket.on('close', stop);
+  }
+
+  function fail(socket: Socket, failure: HandshakeFailure): void {
+    options.failed(failure, socket.remoteAddress ?? '');
+    socket.destroy();
   }
 
   function secured(socket: TLSSocket): void {
     socket.on('error', noop);
     const key = addressKey(socket);
-    const started = starts.get(key);
-    starts.delete(key);
-    if (started !== undefined) options.durations((performance.now() - started) / 1000);
-    options.accept(openConnection(socket, config.name));
+    const arrival = arrivals.get(key);
+    arrivals.delete(key);
+    if (arrival !== undefined) options.durations((performance.now() - arrival.at) / 1000);
+    options.accept(openConnection(socket, config.name, arrival?.address));
   }
 
   return {
