@@ -24,6 +24,8 @@ import { createRedirectListener, type RedirectListener } from './tls/redirect.ts
 
 /** How long a connection that no longer stands may stay unnoticed. */
 const WATCH_MS = 1_000;
+/** How long requests that were cut may take to be recorded. */
+const SETTLE_MS = 2_000;
 
 /** Everything a snapshot became on this thread. */
 interface Runtime {
@@ -48,6 +50,7 @@ interface OpenRedirect {
   readonly address: string;
   readonly port: number;
   readonly redirect: RedirectListener;
+  readonly config: ListenerConfig;
 }
 
 type Bound = OpenListener | OpenRedirect;
@@ -74,6 +77,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
+  const retiring = new Set<OpenListener>();
   let prepared: Prepared | undefined;
   let draining = false;
   const watch = setInterval(sweep, WATCH_MS);
@@ -101,7 +105,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       for (const config of snapshot.config.listeners) {
         const address = `${config.address.host}:${config.address.port}`;
         const open = bound.get(config.name);
-        const kept = open !== undefined && open.address === address && sameProtocol(open, config);
+        const kept = open !== undefined && open.address === address && canGoOn(open, config);
         const listener = kept ? open : await bind(config, address, ports[config.name] ?? config.address.port, next);
         all.set(config.name, listener);
         if (!kept) fresh.push(listener);
@@ -139,7 +143,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const { name } = config;
     if (!endsTls(config)) {
       const redirect = createRedirectListener(config);
-      return { name, address, port: await redirect.listen(config.address.host, wanted), redirect };
+      return { name, address, port: await redirect.listen(config.address.host, wanted), redirect, config };
     }
     const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
     const connections = new Map<Socket, Connection>();
@@ -214,10 +218,28 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       const listenerRuntime = next.listeners.get(listener.name) as ListenerRuntime;
       if (listener.runtime === listenerRuntime) continue;
       listener.runtime = listenerRuntime;
-      listener.tls.replace(listenerRuntime.contexts);
+      listener.tls.replace(listenerRuntime.contexts, listenerRuntime.config);
+      listener.protocol.reconfigure();
     }
-    for (const [name, listener] of before.bound) if (all.get(name) !== listener) close(listener);
+    for (const [name, listener] of before.bound) if (all.get(name) !== listener) retire(listener);
     for (const [name, upstream] of before.runtime?.upstreams ?? []) if (next.upstreams.get(name) !== upstream) upstream.retire();
+  }
+
+  /**
+   * A listener that is no longer configured: answers under way are finished, everything else is denied, and its connections
+   * stay within reach of revocation until the last has gone.
+   */
+  function retire(listener: Bound): void {
+    close(listener);
+    if ('redirect' in listener) return;
+    listener.runtime = withoutRights(listener.runtime);
+    retiring.add(listener);
+  }
+
+  /** Every listener that still has connections. */
+  function serving(): readonly OpenListener[] {
+    for (const listener of retiring) if (listener.connections.size === 0) retiring.delete(listener);
+    return [...[...bound.values()].filter((listener) => 'tls' in listener), ...retiring];
   }
 
   function discard(): void {
@@ -234,8 +256,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   /** Ends every connection whose certificate is no longer good; those that stand cost a comparison each. */
   function sweep(): number {
     let ended = 0;
-    for (const listener of bound.values()) {
-      if (!('tls' in listener)) continue;
+    for (const listener of serving()) {
       for (const connection of listener.connections.values()) {
         for (const [realm, held] of [...connection.admissions]) {
           if (listener.runtime.office.stands(held)) continue;
@@ -266,7 +287,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   function status(): ThreadStatus {
     let connections = 0;
-    for (const listener of bound.values()) if ('tls' in listener) connections += listener.connections.size;
+    for (const listener of serving()) connections += listener.connections.size;
     const failure = audit.failure();
     return { connections, ...(failure === undefined ? {} : { auditFailure: failure.message }) };
   }
@@ -278,11 +299,12 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const deadline = performance.now() + grace;
     while (status().connections > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 50));
-      for (const listener of bound.values()) if ('tls' in listener) listener.protocol.closeIdle();
+      for (const listener of serving()) listener.protocol.closeIdle();
     }
-    for (const listener of bound.values()) {
-      if ('tls' in listener) for (const socket of listener.connections.keys()) socket.destroy();
-    }
+    const rest = serving();
+    for (const listener of rest) for (const socket of listener.connections.keys()) socket.destroy();
+    // What was cut has its record too.
+    await Promise.race([Promise.all(rest.map((listener) => listener.protocol.settled())), new Promise((resolve) => setTimeout(resolve, SETTLE_MS))]);
     clearInterval(watch);
     for (const upstream of runtime?.upstreams.values() ?? []) upstream.retire();
     audit.close();
@@ -301,8 +323,16 @@ function keepOrCreateUpstream(name: string, config: Snapshot['config']['upstream
   return createUpstream(name, config, material);
 }
 
-function sameProtocol(open: Bound, config: ListenerConfig): boolean {
-  return 'redirect' in open ? config.protocol === 'redirect' : open.runtime.config.protocol === config.protocol;
+/** Whether an open listener can go on under another configuration: what it cannot take over is bound anew. */
+function canGoOn(open: Bound, config: ListenerConfig): boolean {
+  if ('redirect' in open) return JSON.stringify(open.config) === JSON.stringify(config);
+  return open.runtime.config.protocol === config.protocol;
+}
+
+function withoutRights(runtime: ListenerRuntime): ListenerRuntime {
+  return 'service' in runtime
+    ? { ...runtime, service: { ...runtime.service, policy: { ...runtime.service.policy, routes: [] } } }
+    : { ...runtime, policy: { ...runtime.policy, allow: new Set() } };
 }
 
 function hstsValue(hsts: HstsConfig): string | undefined {

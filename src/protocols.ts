@@ -42,6 +42,10 @@ export interface Protocol {
   readonly label: string;
   serve(connection: Connection, admission: Admission): void;
   closeIdle(): void;
+  /** Takes what a new configuration says of limits. */
+  reconfigure(): void;
+  /** Resolves when everything taken so far has its record. */
+  settled(): Promise<void>;
   /** Why an open connection, admitted anew, has to end although its certificate is good. */
   objection(connection: Connection, admission: Admission): Denial | undefined;
 }
@@ -78,8 +82,10 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   return {
     alpn: ['http/1.1'],
     label: 'http/1.1',
-    serve: ({ socket }) => void http.emit('connection', socket),
-    closeIdle: () => http.closeIdleConnections(),
+    serve: ({ socket }) => http.serve(socket),
+    closeIdle: () => http.closeIdle(),
+    settled: () => http.settled(),
+    reconfigure: () => http.limit(options.runtime().config.limits),
     objection({ stream }, admission) {
       if (stream === undefined) return undefined;
       const { service, config: current } = options.runtime();
@@ -109,6 +115,7 @@ function clientOf(connection: Connection, { office, contexts }: HttpsRuntime): C
 /** Any protocol over TLS: the connection is decided once, and again whenever something changed. */
 export function tcpProtocol(options: ProtocolOptions<TcpRuntime>): Protocol {
   const { audit, now } = options;
+  const running = new Set<Promise<void>>();
 
   async function serve(connection: Connection, admission: Admission): Promise<void> {
     const { config, policy, upstream } = options.runtime();
@@ -145,8 +152,17 @@ export function tcpProtocol(options: ProtocolOptions<TcpRuntime>): Protocol {
   return {
     alpn: [],
     label: 'tcp',
-    serve: (connection, admission) => void serve(connection, admission).catch(() => connection.socket.destroy()),
+    serve(connection, admission) {
+      const done = serve(connection, admission).catch(() => void connection.socket.destroy()).then(() => {
+        running.delete(done);
+      });
+      running.add(done);
+    },
     closeIdle: () => undefined,
+    reconfigure: () => undefined,
+    async settled() {
+      while (running.size > 0) await Promise.all(running);
+    },
     objection(_connection, admission) {
       const decision = authorizeStream(options.runtime().policy, admission, now());
       return decision.kind === 'denial' ? decision : undefined;

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AuditRecord } from './record.ts';
 
@@ -10,6 +10,9 @@ export interface AuditWriter {
   failure(): Error | undefined;
   close(): void;
 }
+
+/** How often the file is looked at. */
+const LOOK_MS = 1_000;
 
 interface Waiting {
   readonly resolve: () => void;
@@ -30,6 +33,8 @@ export function openAuditWriter(directory: string, writer: string, openedAt: num
   let torn = false;
   let waiting: Waiting[] = [];
   let lastError: Error | undefined;
+  let closed = false;
+  let lookedAt = openedAt;
 
   function flush(): void {
     const batch = waiting;
@@ -38,6 +43,7 @@ export function openAuditWriter(directory: string, writer: string, openedAt: num
     lines = '';
     let written = 0;
     try {
+      assertStillThere();
       while (written < bytes.length) written += writeSync(file, bytes, written);
       torn = false;
       lastError = undefined;
@@ -49,14 +55,25 @@ export function openAuditWriter(directory: string, writer: string, openedAt: num
     }
   }
 
+  /** A file that was unlinked takes every record and keeps none. */
+  function assertStillThere(): void {
+    const at = Date.now();
+    if (at - lookedAt < LOOK_MS) return;
+    lookedAt = at;
+    if (fstatSync(file).nlink === 0) throw new Error('the audit file was removed');
+  }
+
   return {
     append(record) {
+      if (closed) return Promise.reject(new Error('the audit writer is closed'));
       lines += `${JSON.stringify(record)}\n`;
       if (waiting.length === 0) setImmediate(flush);
       return new Promise((resolve, reject) => waiting.push({ resolve, reject }));
     },
     failure: () => lastError,
     close() {
+      if (closed) return;
+      closed = true;
       if (waiting.length > 0) flush();
       closeSync(file);
     },

@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Permit } from '../policy/authorize.ts';
 import type { Upstream } from './upstream/pool.ts';
@@ -43,6 +44,15 @@ export function createGeneralForwarder(): GeneralForwarder {
     const exchange = exchanges.get(request);
     if (exchange === undefined) return;
     exchange.upstreamRequest = upstreamRequest;
+    // Nobody asked to switch protocols: http-proxy would wait for an answer that never comes.
+    upstreamRequest.on('upgrade', (_message: IncomingMessage, socket: Duplex) => {
+      socket.destroy();
+      exchange.settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched protocols uninvited' });
+    });
+    upstreamRequest.on('close', () => {
+      // Not for an attempt that another has taken the place of.
+      if (exchanges.get(request) === exchange) exchange.settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream\'s connection ended without an answer' });
+    });
     upstreamRequest.setTimeout(exchange.deadline, () => {
       exchange.timedOut = true;
       upstreamRequest.destroy(new Error('no answer in time'));
@@ -50,7 +60,10 @@ export function createGeneralForwarder(): GeneralForwarder {
   });
   proxy.on('proxyRes', (message, request) => {
     // After its head an answer may stand still for as long as the pool's idle time allows.
-    exchanges.get(request)?.settle({ kind: 'answer', message });
+    const status = message.statusCode ?? 0;
+    if (status >= 200 && status <= 599) return exchanges.get(request)?.settle({ kind: 'answer', message });
+    message.destroy();
+    exchanges.get(request)?.settle({ kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` });
   });
   proxy.on('econnreset', (_error, request) => exchanges.get(request)?.settle({ kind: 'client_left' }));
 

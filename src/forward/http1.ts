@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, ServerResponse, type IncomingMessage, type Server } from 'node:http';
+import { createServer, ServerResponse, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { certificateFields, type AuditRecord } from '../audit/record.ts';
@@ -50,11 +50,21 @@ interface Exchange {
   bytesIn: number;
 }
 
+export interface Http1 {
+  /** Takes an admitted connection. */
+  serve(socket: Socket): void;
+  closeIdle(): void;
+  /** Limits of a new configuration, for connections from now on. */
+  limit(limits: ListenerLimits): void;
+  /** Resolves when every request taken so far has its record. */
+  settled(): Promise<void>;
+}
+
 /**
- * The HTTP/1.1 protocol of one listener on one thread: `emit('connection', socket)` gives it an admitted connection. Each
- * request is decided by `authorize`, forwarded, and answered together with its record.
+ * The HTTP/1.1 protocol of one listener on one thread. Each request is decided by `authorize`,
+ * forwarded, and answered together with its record.
  */
-export function createHttp1(options: Http1Options): Server {
+export function createHttp1(options: Http1Options): Http1 {
   const { limits } = options;
   const server = createServer({
     maxHeaderSize: limits.header_size,
@@ -68,18 +78,48 @@ export function createHttp1(options: Http1Options): Server {
     // An upgrade to anything but a WebSocket is not taken: h2c would carry requests past the policy.
     shouldUpgradeCallback: (request) => isWebSocket(request),
   });
-  server.on('request', (request, response) => void serve(request, response));
-  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => void serve(request, response));
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => void serve(request, response, 'an expectation other than 100-continue'));
+  server.on('request', (request, response) => track(request.socket, response, serve(request, response)));
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => track(request.socket, response, serve(request, response)));
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    track(request.socket, response, serve(request, response, 'an expectation other than 100-continue'));
+  });
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     refuseRaw(request.socket, socket, 'bad_request', 'CONNECT is not served', request);
   });
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => void serveUpgrade(request, socket as Socket, head));
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (unanswered.has(socket as Socket)) refuseRaw(socket as Socket, socket, 'bad_request', 'an upgrade behind an unanswered request', request);
+    else {
+      const response = new ServerResponse(request);
+      track(socket as Socket, response, serveUpgrade(request, response, socket as Socket, head));
+    }
+  });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
     const code = clientErrorCode(error);
     refuseRaw(socket as Socket, socket, code, `${error.code ?? ''} ${error.message}`.trim());
   });
+  const running = new Set<Promise<void>>();
+  /** The answers of a connection that are not whole yet. */
+  const unanswered = new Map<Socket, Set<ServerResponse>>();
+
+  /** Nothing that a request does may fail unseen: it would take the thread, and with it everybody's connections. */
+  function track(socket: Socket, response: ServerResponse, work: Promise<void>): void {
+    const open = unanswered.get(socket) ?? new Set();
+    unanswered.set(socket, open.add(response));
+    const done = work.catch(() => void socket.destroy()).then(() => {
+      running.delete(done);
+      open.delete(response);
+      if (open.size === 0) unanswered.delete(socket);
+    });
+    running.add(done);
+  }
+
+  /** Whether a fault in what a connection sends can be answered: its answer must not land in or before another request's. */
+  function canAnswer(socket: Socket): boolean {
+    const open = [...unanswered.get(socket) ?? []];
+    return open.length === 0 || (open.length === 1 && open[0]?.headersSent === false && !open[0].req.complete);
+  }
+
   // A server that never listens itself starts its header and request clocks at this event.
   server.emit('listening');
 
@@ -179,7 +219,8 @@ export function createHttp1(options: Http1Options): Server {
     const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
     if (Number(request.headers['content-length'] ?? 0) > limit) return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
     const raw = request.rawHeaders;
-    if (expectsContinue(request)) response.writeContinue();
+    // Only on the answer whose turn it is: written ahead of another's body it would be read as part of that.
+    if (expectsContinue(request) && response.socket !== null) response.writeContinue();
     request.headers = upstreamHeaders(raw, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
@@ -196,12 +237,20 @@ export function createHttp1(options: Http1Options): Server {
       case 'client_left':
         return gone(exchange, 'the client left before the answer', 499);
       case 'answer':
-        return relay(exchange, permit, answer.message);
+        return relay(exchange, permit, answer.message, tooLarge);
     }
   }
 
-  async function relay(exchange: Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
+  async function relay(exchange: Exchange, permit: Permit, message: IncomingMessage, tooLarge?: Promise<unknown>): Promise<void> {
     const { response, service } = exchange;
+    let exceeded = false;
+    // The upstream may answer before it has read the body; its limit holds all the same.
+    void tooLarge?.then(() => {
+      exceeded = true;
+      exchange.request.unpipe();
+      options.forwarder.cancel(exchange.request);
+      response.destroy();
+    });
     const status = message.statusCode as number;
     const head = clientHeaders(message.rawHeaders, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
     // An upstream that answers before it has read the body leaves octets behind that must not be read as a request.
@@ -211,6 +260,7 @@ export function createHttp1(options: Http1Options): Server {
     if (end.kind === 'complete') return observe(exchange, status);
     if (end.kind === 'record_lost') return gone(exchange, 'the record could not be written', status, 'audit_unavailable');
     options.forwarder.cancel(exchange.request);
+    if (exceeded) return gone(exchange, 'the body is larger than allowed', status, 'body_too_large');
     if (end.kind === 'upstream_died') return gone(exchange, 'the upstream died within its answer', status, 'upstream_unavailable');
     return gone(exchange, 'the client left within the answer', status);
   }
@@ -221,15 +271,16 @@ export function createHttp1(options: Http1Options): Server {
     observe(exchange, status);
   }
 
-  async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
-    const response = new ServerResponse(request);
+  async function serveUpgrade(request: IncomingMessage, response: ServerResponse, socket: Socket, head: Buffer): Promise<void> {
+    // A body that comes with an upgrade would be the next request's beginning on the upstream's connection.
+    const framed = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     response.on('finish', () => socket.end());
     const exchange = open(request, response);
     if (exchange === undefined) return void socket.destroy();
     try {
-      await decide(exchange);
+      await decide(exchange, framed ? 'an upgrade with a body' : undefined);
       const { decision } = exchange;
       if (decision?.kind !== 'permit') return await deny(exchange, decision as Denial);
       await upgrade(exchange, decision, socket, head);
@@ -247,6 +298,7 @@ export function createHttp1(options: Http1Options): Server {
     });
     const answer = await forwardUpgrade({ permit, request, headers, upstream });
     if (answer.kind === 'failed') return fail(exchange, answer.code, answer.code, answer.detail);
+    if (answer.kind === 'client_left') return gone(exchange, 'the client left before the answer', 499);
     if (answer.kind === 'answer') return relay(exchange, permit, answer.message);
     try {
       await record(exchange, { result: 'permitted', status: 101 });
@@ -309,6 +361,7 @@ export function createHttp1(options: Http1Options): Server {
       ...(request === undefined ? {} : { method: request.method as string }),
     });
     const answer = (): void => {
+      if (!canAnswer(transport)) return void socket.destroy();
       options.observe({ route: 'none', role: 'none', status: problemStatus(code), seconds: 0 });
       if (socket.writable) socket.end(rawProblem(code, id, hsts));
       setTimeout(() => socket.destroy(), LINGER_MS).unref();
@@ -316,7 +369,19 @@ export function createHttp1(options: Http1Options): Server {
     written.then(answer, answer);
   }
 
-  return server;
+  return {
+    serve: (socket) => void server.emit('connection', socket),
+    closeIdle: () => server.closeIdleConnections(),
+    limit(changed) {
+      (server as { maxHeaderSize?: number }).maxHeaderSize = changed.header_size;
+      server.headersTimeout = changed.header_time;
+      server.requestTimeout = changed.request_time;
+      server.keepAliveTimeout = changed.idle_time;
+    },
+    async settled() {
+      while (running.size > 0) await Promise.all(running);
+    },
+  };
 }
 
 const LINGER_MS = 2_000;
@@ -329,6 +394,7 @@ function requestHost(request: IncomingMessage): Host {
 
 function requestTarget(request: IncomingMessage): RequestFacts['target'] {
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return { kind: 'malformed', detail: `HTTP version ${request.httpVersion} on this connection` };
+  if (request.httpVersion === '1.0' && request.headers['transfer-encoding'] !== undefined) return { kind: 'malformed', detail: 'Transfer-Encoding in HTTP/1.0' };
   const fields = checkFields(request.rawHeaders);
   return fields.kind === 'malformed' ? fields : parseTarget(request.url as string);
 }

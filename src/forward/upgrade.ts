@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
@@ -25,16 +26,18 @@ export interface UpgradeForwarding {
  * Asks the upstream for a WebSocket (RFC 6455). Ours and not http-proxy's, which tells the client 101 by itself: here the
  * record comes first. An upstream that declines gives an ordinary answer.
  */
-export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding): Promise<Upgraded | Exclude<Answer, { kind: 'client_left' }>> {
+export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding): Promise<Upgraded | Answer> {
   const endpoint = upstream.next();
+  const { 'content-length': _length, 'transfer-encoding': _coding, ...fields } = headers;
   return new Promise((resolve) => {
     const outgoing = httpsRequest({
       host: endpoint.url.hostname.replace(/^\[|\]$/g, ''),
       port: endpoint.url.port === '' ? 443 : endpoint.url.port,
       method: 'GET',
       path: request.url,
-      headers: { ...headers, connection: 'Upgrade', upgrade: 'websocket' },
-      agent: endpoint.agent,
+      headers: { ...fields, connection: 'Upgrade', upgrade: 'websocket' },
+      // A connection of its own: whatever an upstream makes of an upgrade, no other request travels behind it.
+      createConnection: endpoint.connectAlone,
       timeout: upstream.config.timeouts.response,
     });
     let timedOut = false;
@@ -46,7 +49,15 @@ export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding
       kind: 'failed', code: timedOut ? 'upstream_timeout' : 'upstream_unavailable', detail: `${error.code ?? error.name}: ${error.message}`,
     }));
     outgoing.on('response', (message) => resolve({ kind: 'answer', message }));
+    request.socket.once('close', () => {
+      resolve({ kind: 'client_left' });
+      outgoing.destroy();
+    });
     outgoing.on('upgrade', (message, upstreamSocket, upstreamHead) => {
+      if (!accepted(request, message)) {
+        upstreamSocket.destroy();
+        return resolve({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched to something that was not asked for' });
+      }
       upstreamSocket.setTimeout(0);
       upstreamSocket.on('error', () => undefined);
       resolve({
@@ -57,6 +68,13 @@ export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding
     });
     outgoing.end();
   });
+}
+
+/** Whether a 101 answers this WebSocket request (RFC 6455 section 4.1). */
+function accepted(request: IncomingMessage, message: IncomingMessage): boolean {
+  const key = request.headers['sec-websocket-key'] ?? '';
+  const proof = hash('sha1', `${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`, 'base64');
+  return message.headers.upgrade?.toLowerCase() === 'websocket' && message.headers['sec-websocket-accept'] === proof;
 }
 
 function join(socket: Duplex, head: Buffer, upstreamSocket: Duplex, upstreamHead: Buffer, message: IncomingMessage, rules: ResponseRules): void {

@@ -135,9 +135,9 @@ function fillTemplate(template: string, leaf: Certificate, match: Match): string
   return complete ? filled : undefined;
 }
 
-// The id goes into a header field of the upstream request: control characters would end it there.
+// The id goes into a header field of the upstream request: control characters would end it there, and half a surrogate pair would read as another's.
 // eslint-disable-next-line no-control-regex
-const PRINTABLE = /^(?!\s*$)[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$/;
+const PRINTABLE = /^(?!\s*$)[^\u0000-\u001f\u007f-\u009f\u2028\u2029\p{Cs}]+$/u;
 
 function templateValue(key: string, leaf: Certificate, match: Match): string | undefined {
   if (key === 'serial') return leaf.serial;

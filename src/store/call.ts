@@ -4,7 +4,7 @@ import type { MessagePort, Worker } from 'node:worker_threads';
 export interface Line<Ask extends { kind: string }> {
   /** Resolves with the answer; rejects when the other side failed, is gone, or does not answer within `deadline` ms. */
   call<Answer>(ask: Ask, deadline?: number): Promise<Answer>;
-  /** Rejects everything still waiting. */
+  /** The other side is gone: rejects everything still waiting, and everything asked from now on. */
   hangUp(cause: Error): void;
 }
 
@@ -26,6 +26,7 @@ export function openLine<Ours extends { kind: string }, Theirs extends { kind: s
 ): Line<Ours> {
   const waiting = new Map<number, Waiting>();
   let next = 0;
+  let gone: Error | undefined;
   const post = (packet: Packet<Ours>): void => (port as Worker).postMessage(packet);
 
   async function serve(id: number, ask: Theirs): Promise<void> {
@@ -48,6 +49,7 @@ export function openLine<Ours extends { kind: string }, Theirs extends { kind: s
 
   return {
     call: (ask, deadline) => new Promise((resolve, reject) => {
+      if (gone !== undefined) return reject(gone);
       const id = next++;
       const timer = deadline === undefined ? undefined : setTimeout(() => {
         waiting.delete(id);
@@ -57,6 +59,7 @@ export function openLine<Ours extends { kind: string }, Theirs extends { kind: s
       post({ type: 'ask', id, ask });
     }),
     hangUp(cause) {
+      gone = cause;
       for (const one of waiting.values()) {
         clearTimeout(one.timer);
         one.reject(cause);

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { addDenied, advanceEpoch, denyKey, removeDenied, type DenyKey, type DenyTable } from './deny-table.ts';
+import { addDenied, advanceEpoch, denyKey, hasRoom, removeDenied, type DenyKey, type DenyTable } from './deny-table.ts';
 
 /**
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA. Hex is
@@ -68,7 +68,11 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
   flushDirectory(state);
 
   function publish(subject: DenySubject): void {
-    if (!addDenied(table, subjectKey(subject))) throw new DenyListError(`${file}: the deny list is full; deny the issuer instead of single certificates`);
+    if (!addDenied(table, subjectKey(subject))) throw full();
+  }
+
+  function full(): DenyListError {
+    return new DenyListError(`${file}: the deny list is full; deny the issuer instead of single certificates`);
   }
 
   /** All of a line or none: half of one would spoil the next. */
@@ -84,6 +88,8 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
   }
 
   function apply(change: DenyChange): void {
+    // Before it is on file: a journal that the table cannot hold would stop the next start.
+    if (change.op === 'deny' && !hasRoom(table)) throw full();
     append(Buffer.from(`${JSON.stringify(change)}\n`));
     remember(latest, change);
     if (change.op === 'deny') publish(change);

@@ -68,12 +68,16 @@ export function isDenied(table: DenyTable, key: DenyKey): boolean {
   return find(table, key) !== -1;
 }
 
+/** Whether another key fits. */
+export function hasRoom(table: DenyTable): boolean {
+  return Atomics.load(table.header, COUNT) < table.slots * 0.75;
+}
+
 /** Adds a key; false when the table is full. Main thread only; the caller advances the epoch. */
 export function addDenied(table: DenyTable, key: DenyKey): boolean {
   if (find(table, key) !== -1) return true;
-  if (Atomics.load(table.header, COUNT) >= table.slots * 0.75) return false;
+  if (!hasRoom(table)) return false;
   let slot = firstSlot(table, key);
-  // Slots once used and freed are not reused: a reader may be comparing their bytes. They come back when the gateway restarts.
   while (Atomics.load(table.states, slot) !== FREE) slot = (slot + 1) % table.slots;
   table.keys.set(key, slot * KEY_WORDS);
   Atomics.store(table.states, slot, USED);
@@ -83,8 +87,15 @@ export function addDenied(table: DenyTable, key: DenyKey): boolean {
 
 /** Takes a key out. Main thread only; the caller advances the epoch. */
 export function removeDenied(table: DenyTable, key: DenyKey): void {
-  const slot = find(table, key);
-  if (slot !== -1) Atomics.store(table.states, slot, GONE);
+  let slot = find(table, key);
+  if (slot === -1) return;
+  Atomics.store(table.states, slot, GONE);
+  // Slots that no search has to pass any more are free again: nothing lies behind them.
+  if (Atomics.load(table.states, (slot + 1) % table.slots) !== FREE) return;
+  for (; Atomics.load(table.states, slot) === GONE; slot = (slot + table.slots - 1) % table.slots) {
+    Atomics.store(table.states, slot, FREE);
+    Atomics.sub(table.header, COUNT, 1);
+  }
 }
 
 function firstSlot(table: DenyTable, key: DenyKey): number {

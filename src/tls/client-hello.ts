@@ -10,8 +10,10 @@ const HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 const SERVER_NAME = 0;
 const HOST_NAME = 0;
-/** More than any client sends; a hello that never ends must not be collected. */
-const LARGEST = 64 * 1024;
+/** More than any client sends, hybrid key shares included; a hello that never ends must not be collected. */
+const LARGEST = 16 * 1024;
+/** A hello fits one record; one cut into more than a few is made to cost us. */
+const MOST_RECORDS = 8;
 
 const INCOMPLETE: ClientHello = { kind: 'incomplete' };
 const OTHER: ClientHello = { kind: 'other' };
@@ -39,31 +41,26 @@ export function readClientHello(octets: Buffer): ClientHello {
   }
 }
 
-/** The body of the ClientHello, put together from its records (RFC 8446 section 5.1). */
+/** The body of the ClientHello, put together from its records (RFC 8446 section 5.1): looked at once for each of them. */
 function handshakeMessage(octets: Buffer): Buffer | ClientHello {
   const parts: Buffer[] = [];
   let length = 0;
-  let at = 0;
-  while (at < octets.length) {
-    if (octets[at] !== HANDSHAKE) return OTHER;
+  for (let at = 0; at < octets.length;) {
+    if (octets[at] !== HANDSHAKE || parts.length === MOST_RECORDS) return OTHER;
     if (octets.length < at + 5) break;
-    const end = at + 5 + octets.readUInt16BE(at + 3);
-    parts.push(octets.subarray(at + 5, end));
-    length += Math.min(end, octets.length) - at - 5;
-    at = end;
-    const message = wholeMessage(parts, length);
-    if (message !== INCOMPLETE) return message;
+    const size = octets.readUInt16BE(at + 3);
+    if (size === 0) return OTHER;
+    const part = octets.subarray(at + 5, at + 5 + size);
+    parts.push(part);
+    length += part.length;
+    at += 5 + size;
   }
-  return octets.length > LARGEST ? OTHER : INCOMPLETE;
-}
-
-function wholeMessage(parts: readonly Buffer[], length: number): Buffer | ClientHello {
+  if (length > LARGEST) return OTHER;
   if (length < 4) return INCOMPLETE;
   const joined = parts.length === 1 ? parts[0] as Buffer : Buffer.concat(parts);
-  if (joined[0] !== CLIENT_HELLO) return OTHER;
   const size = joined.readUIntBE(1, 3);
-  if (size > LARGEST) return OTHER;
-  return joined.length < 4 + size ? INCOMPLETE : joined.subarray(4, 4 + size);
+  if (joined[0] !== CLIENT_HELLO || size > LARGEST) return OTHER;
+  return length < 4 + size ? INCOMPLETE : joined.subarray(4, 4 + size);
 }
 
 function hostName(content: Buffer): string | undefined {

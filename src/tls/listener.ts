@@ -1,7 +1,7 @@
 import { createServer as createNetServer, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { TlsListenerConfig } from '../config/schema.ts';
-import { inNetworks, parseNetwork, unmapped } from '../policy/routes.ts';
+import { inNetworks, parseNetwork, unmapped, type Network } from '../policy/routes.ts';
 import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type Connection } from './connection.ts';
@@ -26,8 +26,8 @@ export interface TlsListenerOptions {
 export interface TlsListener {
   /** Binds (SO_REUSEPORT: each thread binds the same port); resolves with the port. */
   listen(host: string, port: number): Promise<number>;
-  /** Swaps certificates, client CAs and ticket keys for handshakes from now on. */
-  replace(contexts: ListenerContexts): void;
+  /** Swaps certificates, client CAs, ticket keys and limits for handshakes from now on. */
+  replace(contexts: ListenerContexts, config: TlsListenerConfig): void;
   /** Stops accepting; open connections go on. */
   close(): void;
 }
@@ -37,7 +37,7 @@ export interface TlsListener {
  * ours, on full and resumed connections alike.
  */
 export function createTlsListener(options: TlsListenerOptions): TlsListener {
-  const { config } = options;
+  let { config } = options;
   /** Connections whose handshake is not over, by address and port: when they came, and from where a balancer says. */
   const arrivals = new Map<string, { readonly at: number; address?: string }>();
   let { contexts } = options;
@@ -70,7 +70,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     return server;
   }
 
-  const balancers = config.proxy_protocol?.from.map((range) => parseNetwork(range));
+  let balancers = balancersOf(config);
   const listener = createNetServer({ noDelay: true, allowHalfOpen: config.protocol === 'tcp' }, (socket) => {
     const key = addressKey(socket);
     arrivals.set(key, { at: performance.now() });
@@ -154,8 +154,11 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
         resolve((listener.address() as { port: number }).port);
       });
     }),
-    replace(next) {
+    replace(next, changed) {
+      config = changed;
       contexts = next;
+      balancers = balancersOf(config);
+      listener.maxConnections = Math.ceil(config.limits.connections / options.threads);
       servers = next.groups.map(createGroupServer);
     },
     close: () => {
@@ -168,6 +171,10 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
 const ALERT_MS = 1_000;
 
 const UNKNOWN_NAME = 'wardgate: unknown server name';
+
+function balancersOf(config: TlsListenerConfig): readonly Network[] | undefined {
+  return config.proxy_protocol?.from.map((range) => parseNetwork(range));
+}
 
 function noop(): void {
   // A socket without an error handler ends the process; what matters shows when it closes.

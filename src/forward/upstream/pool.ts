@@ -20,6 +20,8 @@ export interface Upstream {
 export interface UpstreamEndpoint {
   readonly url: URL;
   readonly agent: Agent;
+  /** A connection outside the pool, for `createConnection`. */
+  readonly connectAlone: () => TLSSocket;
 }
 
 export type UpstreamConnection =
@@ -58,6 +60,7 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
       rejectUnauthorized: true,
       servername: endpoint.servername,
     }),
+    connectAlone: () => connect({ host: endpoint.host, port: endpoint.port, servername: endpoint.servername, secureContext, rejectUnauthorized: true }),
   }));
   let turn = 0;
   const next = (): (typeof endpoints)[number] => {
