@@ -17,7 +17,9 @@ import { openDenyList, subjectText, type DenyChange, type DenyEntry, type DenySu
 import { openReplicas, type ReplicaState } from './store/replicas.ts';
 import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
 import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import { lockState, type StateLock } from './store/state-lock.ts';
 import { startThreads } from './threads.ts';
+import { assertFreePort } from './tls/free-port.ts';
 import { deniedCertificate } from './tls/admission.ts';
 import { randomTicketSecret } from './tls/tickets.ts';
 
@@ -101,9 +103,20 @@ const PUBLISH_MS = 10_000;
  * everything the process consists of is made here.
  */
 export async function createGateway({ config: file, log = SILENT }: GatewayOptions): Promise<Gateway> {
+  const startedAt = Date.now();
+  const snapshot = await load(file, log);
+  // Before anything of it is read: a revocation that another process writes meanwhile would be lost on us.
+  const lock = lockState(resolve(snapshot.directory, snapshot.config.state));
+  try {
+    return await startGateway(file, log, snapshot, startedAt, lock);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function startGateway(file: string, log: Log, first: Snapshot, startedAt: number, lock: StateLock): Promise<Gateway> {
   const now = (): number => Date.now();
-  const startedAt = now();
-  const first = await load(file, log);
   const { config } = first;
   const inDirectory = (path: string): string => resolve(first.directory, path);
   const state = inDirectory(config.state);
@@ -184,6 +197,10 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
   /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
   async function prepare(snapshot: Snapshot): Promise<void> {
     const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret } as const;
+    for (const { name, address } of snapshot.config.listeners) {
+      const open = current.snapshot.config.listeners.some((listener) => listener.address.text === address.text) && ports[name] !== undefined;
+      if (!open && address.port !== 0) await assertFreePort(address.host, address.port);
+    }
     try {
       const found = await threads.first<PrepareAnswer>({ ...ask, ports });
       await threads.rest<PrepareAnswer>({ ...ask, ports: found });
@@ -364,6 +381,7 @@ export async function createGateway({ config: file, log = SILENT }: GatewayOptio
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
       denyList.close();
+      lock.release();
     })();
     return stopped;
   }

@@ -1,5 +1,5 @@
-import { chmodSync, mkdirSync, unlinkSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { z } from 'zod';
@@ -35,11 +35,39 @@ const MOST_INPUT = 64 * 1024;
 export async function openAdminSocket(path: string, target: AdminTarget): Promise<{ close(): Promise<void> }> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   if (await answers(path)) throw new Error(`${path}: another gateway is running on this state directory`);
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
+  let server = await listen(path, target);
+  let looking = false;
+  // Without its file the socket cannot be reached, and nobody could revoke.
+  const timer = setInterval(() => {
+    if (looking || existsSync(path)) return;
+    looking = true;
+    // The old one first: closing a Unix socket removes the file of its name, whoever's it is by then.
+    void end(server).then(() => listen(path, target)).then((found) => {
+      server = found;
+    }, () => undefined).finally(() => {
+      looking = false;
+    });
+  }, LOOK_MS);
+  timer.unref();
+  return {
+    close() {
+      clearInterval(timer);
+      return end(server);
+    },
+  };
+}
+
+function end(server: Server): Promise<void> {
+  return new Promise((done) => {
+    server.close(() => done());
+    server.closeAllConnections();
+  });
+}
+
+const LOOK_MS = 1_000;
+
+async function listen(path: string, target: AdminTarget): Promise<Server> {
+  rmSync(path, { force: true });
   const server = createServer({ headersTimeout: 5_000, requestTimeout: 10_000 }, (request, response) => {
     serve(request, target).then(
       (answer) => reply(response, 200, answer),
@@ -57,12 +85,7 @@ export async function openAdminSocket(path: string, target: AdminTarget): Promis
     process.umask(mask);
   }
   chmodSync(path, 0o600);
-  return {
-    close: () => new Promise((done) => {
-      server.close(() => done());
-      server.closeAllConnections();
-    }),
-  };
+  return server;
 }
 
 class InputError extends Error {}

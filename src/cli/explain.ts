@@ -16,7 +16,7 @@ import { parseTarget } from '../policy/target.ts';
 import { createRefresher } from '../revocation/refresher.ts';
 import type { Statement } from '../revocation/status.ts';
 import { createRevocationView } from '../revocation/view.ts';
-import { openDenyList } from '../store/deny-list.ts';
+import { readDenyList } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
 
@@ -75,7 +75,7 @@ async function admit(snapshot: Snapshot, listener: HttpsListenerConfig, pem: str
   const { config } = snapshot;
   const table = createDenyTable();
   const state = resolve(snapshot.directory, config.state);
-  openDenyList(state, table).close();
+  readDenyList(state, table);
   const desk = createRevocationView({
     ask: (certificate, issuer) => refresher.askOcsp(parseCertificate(certificate), parseCertificate(issuer)),
     fetchCrl: (certificate, issuer) => refresher.fetchCrl(parseCertificate(certificate), parseCertificate(issuer)),

@@ -8,6 +8,7 @@ import { formatName, parseNameText } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { openDenyList, subjectText, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
+import { lockState, StateError } from '../store/state-lock.ts';
 import { readPlaces } from './places.ts';
 
 type Print = (text: string) => void;
@@ -29,7 +30,6 @@ interface SubjectOptions extends Common {
 export async function revoke(options: SubjectOptions & { reason: string; expires?: string }, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
-  const { state, socket } = readPlaces(options.config);
   const at = new Date();
   const lifetime = options.expires === undefined ? undefined : parseDuration(options.expires);
   if (options.expires !== undefined && lifetime === undefined) return usage(`--expires: ${JSON.stringify(options.expires)} is not a duration such as 12h or 7d`);
@@ -37,10 +37,7 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
     ...subject, reason: options.reason, who: options.who,
     ...(lifetime === undefined ? {} : { expires: new Date(at.getTime() + lifetime).toISOString() }),
   };
-  const answer = await call(socket, 'POST', '/v1/deny', entry);
-  if (answer === undefined) {
-    withDenyList(state, (list) => list.apply({ op: 'deny', ...entry, at: at.toISOString() }));
-  }
+  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, (list) => list.apply({ op: 'deny', ...entry, at: at.toISOString() }));
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
   return 0;
@@ -50,9 +47,8 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
 export async function reinstate(options: SubjectOptions, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
-  const { state, socket } = readPlaces(options.config);
-  const answer = await call(socket, 'POST', '/v1/reinstate', { ...subject, who: options.who }) as { reinstated: boolean } | undefined;
-  const reinstated = answer?.reinstated ?? withDenyList(state, (list) => liftFrom(list, subject, options.who));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who }, (list) => liftFrom(list, subject, options.who));
+  const reinstated = (answer as { reinstated: boolean } | undefined)?.reinstated ?? result === true;
   print(options.json === true ? JSON.stringify({ reinstated, subject }) : `${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`);
   return reinstated ? 0 : 1;
 }
@@ -177,12 +173,40 @@ function usage(message: string): number {
   return 2;
 }
 
+/** How long a gateway that holds the state may take to answer: it may be starting. */
+const PATIENCE_MS = 10_000;
+
+/**
+ * Has the running gateway do it, or does it in the state of one that does not run; never in the state of one that does, which
+ * would not hear of it.
+ */
+async function runningOrAlone<Result>(config: string, path: string, ask: object, alone: (list: DenyList) => Result): Promise<{ answer?: unknown; result?: Result }> {
+  const { state, socket } = readPlaces(config);
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const answer = await call(socket, 'POST', path, ask);
+    if (answer !== undefined) return { answer };
+    try {
+      return { result: withDenyList(state, alone) };
+    } catch (error) {
+      if (!(error instanceof StateError) || error.code !== 'state_in_use') throw error;
+      if (Date.now() > deadline) throw new Error(`nothing was changed: a gateway holds ${state} and does not answer on ${socket}`);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
+
 function withDenyList<Result>(state: string, use: (list: DenyList) => Result): Result {
-  const list = openDenyList(state, createDenyTable());
+  const lock = lockState(state);
   try {
-    return use(list);
+    const list = openDenyList(state, createDenyTable());
+    try {
+      return use(list);
+    } finally {
+      list.close();
+    }
   } finally {
-    list.close();
+    lock.release();
   }
 }
 

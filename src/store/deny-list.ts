@@ -51,7 +51,7 @@ const MOST_OLD_LINES = 1_000;
 
 /**
  * Opens the deny list of a state directory: a journal of JSON lines, flushed before a change is in force. `table` is
- * filled from it and kept in step. A last line without its end is a change that nobody was told had happened.
+ * filled from it and kept in step. The caller holds the lock of the directory. A last line without its end is a change that nobody was told had happened.
  */
 export function openDenyList(state: string, table: DenyTable): DenyList {
   mkdirSync(state, { recursive: true, mode: 0o700 });
@@ -124,6 +124,13 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     },
     close: () => closeSync(journal),
   };
+}
+
+/** Fills `table` from the deny list of a state directory without touching it: for looking beside a running gateway. */
+export function readDenyList(state: string, table: DenyTable): void {
+  const latest = new Map<string, DenyChange>();
+  for (const line of readJournal(join(state, 'denylist.jsonl')).lines) remember(latest, line);
+  for (const change of latest.values()) if (change.op === 'deny') addDenied(table, subjectKey(change));
 }
 
 /** A subject in one line, the same for the same subject on every replica. */

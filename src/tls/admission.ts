@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Config } from '../config/schema.ts';
 import type { Realm } from '../config/snapshot.ts';
@@ -87,7 +87,7 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   function admit(peer: Peer, name: string): Admission | Promise<Admission> {
     if (peer.leaf === undefined) return { kind: 'anonymous' };
     const realm = realmOf(name);
-    const sha256 = createHash('sha256').update(peer.leaf).digest('hex');
+    const sha256 = hash('sha256', peer.leaf, 'hex');
     const key = `${sha256} ${realm}`;
     const known = admissions.get(key);
     if (known !== undefined && stands(known)) return known;
@@ -108,6 +108,7 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     if (judged.kind === 'refused') return before ?? judged;
     const admission = judgeStatus(judged, case_.epoch);
     const around = (taken: Taken): Taken | Promise<Taken> => {
+      if (taken.kind === 'known' && judged.brought) learn(case_.realm, taken.path.slice(1, -1));
       if (taken.kind === 'known' || taken.revoked === undefined || taken.revoked === case_.leaf.sha256 || avoid.size >= MOST_DETOURS) return taken;
       return take(case_, new Set([...avoid, taken.revoked]), taken);
     };
@@ -138,14 +139,15 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       if (brought.length > 0) {
         const wider = withIntermediates(pool, brought);
         result = validatePath(leaf, wider, pathOptions);
-        if (result.kind === 'valid') learn(realm, result.path.slice(1, -1));
+        if (result.kind === 'valid') return { ...result, brought: true };
       }
     }
     if (result.kind === 'invalid') return { ...refuse(result.reason, result.detail, epoch, at + RETRY_MS), leaf };
-    return result;
+    return { ...result, brought: false };
   }
 
-  // Only what has just validated to an anchor is kept: a resumption on another connection brings no intermediates (RFC 8446 section 4.6.1).
+  // Kept, since a resumption on another connection brings no intermediates; but only what led a client in: a refused one could
+  // bring a CA's revoked certificate into everybody's paths.
   function learn(realm: string, certificates: readonly Certificate[]): void {
     const known = learnt.get(realm) ?? new Set<string>();
     learnt.set(realm, known);
