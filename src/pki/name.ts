@@ -141,8 +141,7 @@ function escapeValue(value: string): string {
     .replace(/[\\"+,;<>]/g, '\\$&')
     // Control and format characters never reach a terminal or a log line as they are.
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, hexEscape)
-    .replace(/^[ #]/, '\\$&')
-    .replace(/ $/, '\\ ');
+    .replace(/^[ #]|(?<=[^]) $/g, '\\$&');
 }
 
 function hexEscape(character: string): string {
