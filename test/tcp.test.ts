@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listen } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
 import { openTls, startGateway, type TestGateway } from './support/gateway.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 
@@ -105,5 +106,17 @@ describe('a TCP listener', () => {
     const closed = once(socket, 'close');
     accepted.at(-1)?.destroy();
     await closed;
+  });
+});
+
+describe('wardgate explain', () => {
+  it('tells of a stream what it tells of a request', async () => {
+    const config = gateway.path('wardgate.yaml');
+    const permitted = await wardgate(['explain', '-c', config, '--listener', 'mllp', '--cert', gateway.path('device.pem')]);
+    expect(permitted).toMatchObject({ code: 0 });
+    expect(permitted.stdout).toMatch(/permitted\n$/);
+    const denied = await wardgate(['explain', '-c', config, '--listener', 'mllp', '--cert', gateway.path('doctor.pem'), '--json']);
+    expect(denied.code).toBe(3);
+    expect(JSON.parse(denied.stdout)).toMatchObject({ result: 'denied', reason: 'role_denied', listener: 'mllp' });
   });
 });

@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ConfigurationError } from '../gateway.ts';
-import type { HttpsListenerConfig } from '../config/schema.ts';
+import type { TlsListenerConfig } from '../config/schema.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { SILENT } from '../log.ts';
 import { identify } from '../identity/roles.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
-import { authorize, type Step } from '../policy/authorize.ts';
+import { authorize, authorizeStream, type Denial, type Permit, type Step, type StreamPermit } from '../policy/authorize.ts';
 import type { Admission } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
 import { compileRoutes } from '../policy/routes.ts';
@@ -42,12 +42,7 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   const request = options.request === undefined ? undefined : parseRequest(options.request);
   const steps: Step[] = [];
   const admission = await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
-  const decision = request === undefined
-    ? undefined
-    : authorize({ routes: compileRoutes(snapshot.config.routes), unavailable: snapshot.config.revocation.unavailable }, {
-      method: request.method, target: parseTarget(request.path), host: parseHost(request.host), directed: true,
-      clientAuth: listener.client_auth.mode, admission, address: options.address, preflight: undefined,
-    }, now(), (step) => steps.push(step));
+  const decision = decide(snapshot, listener, request, options.address, admission, now(), steps);
   const denied = decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial';
   const reason = decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined;
   const result = denied ? 'denied' : decision === undefined ? 'admitted' : 'permitted';
@@ -56,20 +51,45 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   return denied ? 3 : 0;
 }
 
-function chooseListener(snapshot: Snapshot, name: string | undefined): HttpsListenerConfig {
-  const served = snapshot.config.listeners.filter((listener) => listener.protocol === 'https');
+interface Request {
+  readonly method: string;
+  readonly host: string;
+  readonly path: string;
+}
+
+/** The decision about a request, or about a stream where the listener carries those; undefined when only the admission was asked for. */
+function decide(
+  { config }: Snapshot, listener: TlsListenerConfig, request: Request | undefined, address: string, admission: Admission, now: number, steps: Step[],
+): Permit | StreamPermit | Denial | undefined {
+  const { unavailable } = config.revocation;
+  if (listener.protocol === 'tcp') {
+    const decision = authorizeStream({ allow: new Set(listener.allow), unavailable }, admission, now);
+    steps.push(decision.kind === 'permit'
+      ? { rule: 'listener', outcome: 'pass', detail: `${listener.name} allows the role ${decision.identity.role}` }
+      : { rule: 'listener', outcome: 'deny', detail: `${decision.reason}: ${decision.detail}` });
+    return decision;
+  }
+  if (request === undefined) return undefined;
+  return authorize({ routes: compileRoutes(config.routes), unavailable }, {
+    method: request.method, target: parseTarget(request.path), host: parseHost(request.host), directed: true,
+    clientAuth: listener.client_auth.mode, admission, address, preflight: undefined,
+  }, now, (step) => steps.push(step));
+}
+
+function chooseListener(snapshot: Snapshot, name: string | undefined): TlsListenerConfig {
+  const served = snapshot.config.listeners.filter((listener) => listener.protocol !== 'redirect');
   const found = name === undefined ? served[0] : served.find((listener) => listener.name === name);
-  if (found === undefined) throw new Error(`--listener: no https listener named ${JSON.stringify(name ?? '')}; known: ${served.map((listener) => listener.name).join(', ')}`);
+  if (found === undefined) throw new Error(`--listener: no TLS listener named ${JSON.stringify(name ?? '')}; known: ${served.map((listener) => listener.name).join(', ')}`);
   return found;
 }
 
-function parseRequest(text: string): { method: string; host: string; path: string } {
+function parseRequest(text: string): Request {
   const match = /^([A-Z]+) https:\/\/([^/]+)(\/\S*)?$/.exec(text.trim());
   if (match === null) throw new Error(`--request: ${JSON.stringify(text)} is not a request; expected 'GET https://host/path'`);
   return { method: match[1] as string, host: match[2] as string, path: match[3] ?? '/' };
 }
 
-async function admit(snapshot: Snapshot, listener: HttpsListenerConfig, pem: string, host: string, now: () => number, steps: Step[]): Promise<Admission> {
+async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: string, host: string, now: () => number, steps: Step[]): Promise<Admission> {
   const [leaf, ...others] = pemBlocks(readFileSync(pem, 'utf8'), 'CERTIFICATE').map((block) => block.der);
   if (leaf === undefined) throw new Error(`${pem}: holds no certificate`);
   const { config } = snapshot;
