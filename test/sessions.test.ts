@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGateway } from '../src/gateway.ts';
@@ -135,5 +136,31 @@ describe('when the status is unknown', () => {
     expect(records.find((record) => record['route'] === 'strict')).toMatchObject({ reason: 'crl_missing' });
     expect(records.find((record) => record['route'] === 'lenient')).toMatchObject({ result: 'permitted', degraded: 'crl_missing' });
     await gateway.stop();
+  });
+});
+
+describe.each(['tls1_2', 'tls1_3'])('two gateways with one ticket secret, over %s', (version) => {
+  it('resume each other\'s sessions, and refuse a revoked one all the same', async () => {
+    const [one, other] = await Promise.all([startGateway(pki, backend.port), startGateway(pki, backend.port)]);
+    const secret = randomBytes(32);
+    for (const gateway of [one, other]) {
+      await writeFile(gateway.path('tickets.secret'), secret, { mode: 0o600 });
+      await gateway.configure((await readFile(gateway.path('wardgate.yaml'), 'utf8')).replace('    client_auth:', '      session_tickets: { secret_file: tickets.secret }\n    client_auth:'));
+      await gateway.gateway.reload();
+    }
+    const session = one.path('session.pem');
+    expect(await sClient(one.port, [...as(one, 'doctor', 'localhost', version), '-sess_out', session], get('localhost'))).toMatchObject({ status: 200, resumed: false });
+    expect(await sClient(other.port, [...as(one, 'doctor', 'localhost', version), '-sess_in', session], get('localhost'))).toMatchObject({ status: 200, resumed: true });
+    await other.gateway.deny({ kind: 'fingerprint', fingerprint: pki.doctor.sha256, reason: 'lost', who: 'test' });
+    expect(await sClient(other.port, [...as(one, 'doctor', 'localhost', version), '-sess_in', session], get('localhost'))).toMatchObject({ status: 403, resumed: true });
+    await Promise.all([one.stop(), other.stop()]);
+  });
+
+  it('without one, each makes its own, and a ticket of the other is no ticket', async () => {
+    const [one, other] = await Promise.all([startGateway(pki, backend.port), startGateway(pki, backend.port)]);
+    const session = one.path('session.pem');
+    await sClient(one.port, [...as(one, 'doctor', 'localhost', version), '-sess_out', session], get('localhost'));
+    expect(await sClient(other.port, [...as(one, 'doctor', 'localhost', version), '-sess_in', session], get('localhost'))).toMatchObject({ status: 200, resumed: false });
+    await Promise.all([one.stop(), other.stop()]);
   });
 });
