@@ -7,8 +7,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { startDistributionPoint, type DistributionPoint } from './support/distribution.ts';
-import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
-import { answerOcsp, issueCrl, testPki, type Issued, type OcspStatus, type TestPki } from './support/pki.ts';
+import { ask, configuration, exchange, gatewayDirectory, openTls, readRecords } from './support/gateway.ts';
+import { answerOcsp, issueCrl, ocspNoCheck, testPki, type Issued, type OcspStatus, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
 let backend: Backend;
@@ -220,7 +220,7 @@ describe('a reload', () => {
 
 describe('a delegated responder', () => {
   it('that is on the deny list answers for nobody', async () => {
-    const delegate = await pki.issueClient({ subject: [['CN', 'Responder']], eku: ['OCSPSigning'], extensions: [(await import('./support/pki.ts')).ocspNoCheck()] });
+    const delegate = await pki.issueClient({ subject: [['CN', 'Responder']], eku: ['OCSPSigning'], extensions: [ocspNoCheck()] });
     const server = createServer((request, response) => {
       const parts: Buffer[] = [];
       request.on('data', (part: Buffer) => parts.push(part));
@@ -240,7 +240,6 @@ describe('a revocation that an OCSP refresh brings', () => {
   it('ends the open connections of every thread before the good answer has ended', async () => {
     const responder = await startResponder();
     await start(`{ check: leaf, sources: [ocsp], ocsp: { responder: "${responder.url}", max_age: 8s } }`);
-    const { openTls, exchange } = await import('./support/gateway.ts');
     const sockets = await Promise.all(Array.from({ length: 6 }, () => openTls(pki, gateway!.listeners[0]!.port, { client: pki.doctor })));
     for (const socket of sockets) expect(await exchange(socket, 'GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('hello'))).toContain(' 200 ');
     const asked = Date.now();
@@ -249,5 +248,34 @@ describe('a revocation that an OCSP refresh brings', () => {
     await closed;
     expect(Date.now() - asked).toBeLessThan(7_500);
     expect(await outcome(pki.doctor)).toBe('revoked_ocsp');
+  });
+});
+
+describe('an open connection that stands on an OCSP answer', () => {
+  const get = 'GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n';
+
+  it('outlives many answers, and asks no more often than they end', async () => {
+    const responder = await startResponder();
+    await start(`{ check: leaf, sources: [ocsp], ocsp: { responder: "${responder.url}", max_age: 2s } }`);
+    const socket = await openTls(pki, gateway!.listeners[0]!.port, { client: pki.doctor });
+    const began = Date.now();
+    while (Date.now() - began < 7_000) {
+      expect(await exchange(socket, get, (text) => text.endsWith('hello'))).toContain(' 200 ');
+      for (const event of ['data', 'error', 'close']) socket.removeAllListeners(event);
+    }
+    expect(responder.asked.length).toBeGreaterThan(3);
+    expect(responder.asked.length).toBeLessThan(8);
+    socket.destroy();
+  });
+
+  it('is not cut while it is idle and its answer ends', async () => {
+    const responder = await startResponder();
+    await start(`{ check: leaf, sources: [ocsp], ocsp: { responder: "${responder.url}", max_age: 2s } }`);
+    const socket = await openTls(pki, gateway!.listeners[0]!.port, { client: pki.doctor });
+    expect(await exchange(socket, get, (text) => text.endsWith('hello'))).toContain(' 200 ');
+    await expect.poll(() => responder.asked.length, { timeout: 8_000 }).toBeGreaterThan(3);
+    socket.removeAllListeners('data');
+    expect(await exchange(socket, get, (text) => text.endsWith('hello'))).toContain(' 200 ');
+    socket.destroy();
   });
 });
