@@ -200,8 +200,9 @@ function valueFromText(raw: string, whole: string): Pick<NameAttribute, 'value' 
 }
 
 function trimUnescaped(raw: string): string {
-  const text = raw.trimStart();
-  const trimmed = text.trimEnd();
+  // Only the blank: a no-break space belongs to the value.
+  const text = raw.replace(/^ +/, '');
+  const trimmed = text.replace(/ +$/, '');
   return trimmed.length < text.length && /(?:^|[^\\])(?:\\\\)*\\$/.test(trimmed) ? `${trimmed} ` : trimmed;
 }
 
