@@ -6,7 +6,7 @@ import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics, type ProcessMetrics } from './admin/metrics.ts';
 import { openAuditWriter } from './audit/writer.ts';
 import { formatIssue, type Issue } from './config/issue.ts';
-import { loadSnapshot, type Snapshot } from './config/snapshot.ts';
+import { loadSnapshot, readCrlFiles, type Snapshot } from './config/snapshot.ts';
 import { SILENT, type Log } from './log.ts';
 import { parseCertificate, type Certificate } from './pki/certificate.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -93,6 +93,8 @@ interface Current {
 
 const DEFAULT_GRACE_MS = 10_000;
 const EXPIRY_MS = 1_000;
+/** How soon CRL files that could not be read are tried again. */
+const RETRY_CRLS_MS = 5_000;
 /** A thread that has not ended a revoked certificate's connections by then is ended itself. */
 const SWEEP_MS = 2_000;
 /** One that has not taken what is new of revocation by then is ended, too: it would go on with what is old. */
@@ -249,17 +251,26 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });
   }
 
-  /** CRL files changed: read again without the rest of the configuration. */
+  /** CRL files changed: read again without the rest of the configuration, which may be half edited. */
   async function reloadCrls(): Promise<void> {
     try {
-      const snapshot = await load(file, SILENT);
-      const revocation = await refresher.load({ ...current.snapshot, crls: snapshot.crls });
+      const { crls, faults } = await readCrlFiles(current.snapshot);
+      const revocation = await refresher.load({ ...current.snapshot, crls }, faults);
       refresher.adopt(revocation);
       await publishCrls(revocation.handles);
-      log.info({ crls: revocation.handles.length }, 'CRLs read again');
+      log.info({ crls: revocation.handles.length, unread: faults.length }, 'CRLs read again');
+      if (faults.length > 0) retryCrls();
     } catch (error) {
-      log.error({ error: (error as Error).message }, 'the changed CRL files could not be read; the old ones stay in force until they expire');
+      log.error({ error: (error as Error).message }, 'the changed CRL files could not be taken; the old ones stay in force until they end');
+      retryCrls();
     }
+  }
+
+  function retryCrls(): void {
+    const timer = setTimeout(() => {
+      if (stopped === undefined) void serially(reloadCrls);
+    }, RETRY_CRLS_MS);
+    timer.unref();
   }
 
   /** Every thread has the CRLs before the epoch moves: an admission that is taken in the new epoch is taken with them. */

@@ -123,6 +123,34 @@ describe('a revocation', () => {
   });
 });
 
+describe('a new CRL file', () => {
+  const next = async (gateway: TestGateway, number: number): Promise<void> =>
+    writeFile(gateway.path('issuing.crl'), await issueCrl(pki.issuing, { number, revoked: [{ serial: pki.patient.serialHex }] }));
+  const status = async (gateway: TestGateway): Promise<number> => (await ask(pki, gateway.port, '/echo/x', { client: pki.patient })).status;
+
+  it('counts although the configuration is half edited', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    await gateway.configure('listeners: [');
+    await next(gateway, 3);
+    await expect.poll(() => status(gateway), { timeout: 10_000 }).toBe(403);
+    await gateway.stop();
+  });
+
+  it('counts although another cannot be read, and that one\'s revocations stand', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    await writeFile(gateway.path('root.crl'), 'garbage');
+    await next(gateway, 3);
+    await expect.poll(() => status(gateway), { timeout: 10_000 }).toBe(403);
+    expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(200);
+    const stranger = await createAuthority({ name: [['CN', 'Hospital Issuing CA'], ['O', 'Hospital']] });
+    await writeFile(gateway.path('issuing.crl'), await issueCrl(stranger, { number: 9 }));
+    await expect.poll(async () => (await gateway.gateway.status()).crls.problems.length, { timeout: 10_000 }).toBeGreaterThan(1);
+    expect(await status(gateway)).toBe(403);
+    expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(200);
+    await gateway.stop();
+  });
+});
+
 describe('when the status is unknown', () => {
   it('refuses, unless the route says otherwise, and then tells the upstream and the record', async () => {
     const routes = `

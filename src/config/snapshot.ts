@@ -114,6 +114,24 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   };
 }
 
+export interface CrlFiles {
+  readonly crls: Snapshot['crls'];
+  readonly faults: readonly { readonly file: string; readonly message: string }[];
+}
+
+/** Reads the CRL files of a snapshot again, and nothing else: what is wrong with one file, or elsewhere, must not keep the others' revocations out. */
+export async function readCrlFiles(snapshot: Snapshot): Promise<CrlFiles> {
+  const read = await Promise.all(snapshot.config.revocation.crl.files.map(async (file) => {
+    const content = await readRegularFile(resolve(snapshot.directory, file), file, LARGEST_CRL);
+    const { value, faults } = content.kind === 'fault' ? { value: undefined, faults: [content.message] } : readCrl(content.bytes, file);
+    return { file, bytes: value, message: faults.join('; ') };
+  }));
+  return {
+    crls: read.flatMap(({ file, bytes }) => (bytes === undefined ? [] : [{ file, bytes }])),
+    faults: read.filter(({ bytes }) => bytes === undefined).map(({ file, message }) => ({ file, message })),
+  };
+}
+
 function notRead(file: string, message: string, line = 1): SnapshotResult {
   return { kind: 'invalid', issues: [{ file, line, column: 1, path: formatPath([]), message: printable(message) }] };
 }

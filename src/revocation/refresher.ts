@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { RevocationConfig } from '../config/schema.ts';
-import type { Snapshot } from '../config/snapshot.ts';
+import type { CrlFiles, Snapshot } from '../config/snapshot.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { openCrlFloor } from './crl-floor.ts';
 import type { CrlProblem } from './crl-load.ts';
@@ -28,9 +28,10 @@ export interface Refresher {
   /** The CRLs in force. */
   handles(): readonly CrlHandle[];
   /**
-   * Reads the CRLs of a snapshot (and of earlier runs, at the start and when the CAs changed) beside those in force. Only within `serially`.
+   * Reads the CRLs of a snapshot (and of earlier runs, at the start and when the CAs changed) beside those in force. What is in
+   * force of a file that cannot be read now (`unread`), or that holds nothing usable, stays. Only within `serially`.
    */
-  load(snapshot: Snapshot): Promise<LoadedRevocation>;
+  load(snapshot: Snapshot, unread?: CrlFiles['faults']): Promise<LoadedRevocation>;
   /** Puts what was loaded in force on the main thread, and its configuration. The threads get the handles from the caller. */
   adopt(loaded: LoadedRevocation): void;
   /** Begins to fetch. */
@@ -116,7 +117,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
   const watch = setInterval(warnOfEnds, WATCH_MS);
   watch.unref();
 
-  async function load(snapshot: Snapshot): Promise<LoadedRevocation> {
+  async function load(snapshot: Snapshot, unread: CrlFiles['faults'] = []): Promise<LoadedRevocation> {
     const at = now();
     const { revocation } = snapshot.config;
     const authorities = crlAuthorities(snapshot);
@@ -130,9 +131,12 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     const { current, older } = floor.sift(read.handles, at);
     const named = new Set(restored.map(({ source }) => source.url));
     const own = current.filter(({ source, proof }) => snapshot.crls.some(({ file }) => file === source) || (named.has(source) && proof.kind === 'verified'));
-    const stays = (source: string): boolean => sameCas && isWanted(source, revocation);
-    const bySource = new Map([...[...inForce?.bySource ?? []].filter(([source]) => stays(source)), ...grouped(own)]);
-    const problems = new Map([...[...inForce?.problems ?? []].filter(([source]) => stays(source)), ...grouped([...read.problems, ...older])]);
+    // A file that holds nothing usable now keeps what it held: its revocations stand, and its silence counts until it ends.
+    const configured = new Set([...snapshot.crls, ...unread].map(({ file }) => file));
+    const stays = (source: string): boolean => sameCas && (isWanted(source, revocation) || configured.has(source));
+    const before = new Map([...inForce?.bySource ?? []].filter(([source]) => stays(source)));
+    const bySource = new Map([...before, ...[...grouped(own)].map(([source, found]) => [source, withProven(found, before.get(source))] as const)]);
+    const problems = new Map([...[...inForce?.problems ?? []].filter(([source]) => stays(source)), ...grouped([...read.problems, ...older, ...unread.map(unreadProblem)])]);
     return {
       snapshot, bySource, problems, authoritiesDigest, handles: newestOfEach([...bySource.values()].flat()),
       restored: restored.map(({ source }) => source),
@@ -281,6 +285,16 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
       await Promise.all([keptCrls.settled(), keptAnswers.settled()]);
     },
   };
+}
+
+/** What is not verified replaces nothing: what was, stays beside it. */
+function withProven(found: readonly CrlHandle[], before: readonly CrlHandle[] = []): readonly CrlHandle[] {
+  if (found.some(({ proof }) => proof.kind === 'verified')) return found;
+  return [...before.filter(({ proof }) => proof.kind === 'verified'), ...found];
+}
+
+function unreadProblem({ file, message }: CrlFiles['faults'][number]): CrlProblem {
+  return { source: file, reason: 'failed', detail: message };
 }
 
 function grouped<Item extends { readonly source: string }>(items: readonly Item[]): Map<string, readonly Item[]> {
