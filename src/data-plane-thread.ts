@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { LRUCache } from 'lru-cache';
 import type { MessagePort } from 'node:worker_threads';
 import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
@@ -12,10 +13,11 @@ import type { CrlHandle } from './revocation/crl-statement.ts';
 import {
   connectionFields, endsTls, httpProtocol, tcpProtocol, type HttpsRuntime, type ListenerRuntime, type Protocol, type TcpRuntime,
 } from './protocols.ts';
+import { ISSUER_FETCH_MS } from './revocation/issuer-fetch.ts';
 import { createRevocationView, type RevocationDesk } from './revocation/view.ts';
 import { openLine, type Line } from './store/call.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
-import type { OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
+import type { IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
 import { createAdmissionOffice } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 import { createContexts } from './tls/contexts.ts';
@@ -26,6 +28,11 @@ import { createRedirectListener, type RedirectListener } from './tls/redirect.ts
 const WATCH_MS = 1_000;
 /** How long requests that were cut may take to be recorded. */
 const SETTLE_MS = 2_000;
+/** How long the main thread is waited for; it waits for the host itself. */
+const ISSUERS_MS = ISSUER_FETCH_MS + 1_000;
+
+/** What OpenSSL says of a client that brought no intermediates, and of an anchor that is not a root: no disagreement. */
+const LACKS_ISSUER = new Set(['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY']);
 
 /** Everything a snapshot became on this thread. */
 interface Runtime {
@@ -72,12 +79,15 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const desk: RevocationDesk = createRevocationView({
     ask: (certificate, issuer) => line.call<OcspAnswer>({ kind: 'ocsp', certificate, issuer }),
     fetchCrl: (certificate, issuer) => line.call<void>({ kind: 'crl', certificate, issuer }),
+    fetchIssuers: (url) => line.call<IssuersAnswer>({ kind: 'issuers', url }, ISSUERS_MS),
     now,
     checked: (source, result) => metrics.revocationChecks.inc({ source, result }),
   });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
   const retiring = new Set<OpenListener>();
+  /** Certificates whose witness was reported: once each is enough. */
+  const told = new LRUCache<string, true>({ max: 1_000 });
   let prepared: Prepared | undefined;
   let draining = false;
   const watch = setInterval(sweep, WATCH_MS);
@@ -130,7 +140,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
       const common = {
         contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret),
-        office: createAdmissionOffice({ config, realms: material.realms, deny, revocation: desk.view(config.revocation), now }),
+        office: createAdmissionOffice({
+          config, realms: material.realms, deny, revocation: desk.view(config.revocation), now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+        }),
       };
       listeners.set(listener.name, listener.protocol === 'https'
         ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams } }
@@ -194,9 +206,16 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     open.protocol.serve(connection, admission);
   }
 
+  /** Holds our verdict about a path against OpenSSL's, which knows nothing of revocation and of intermediates that the client did not bring. */
   function countWitness(connection: Connection, admission: Admission): void {
-    const ours = admission.kind === 'known';
-    if (ours !== connection.socket.authorized) metrics.witnessDisagreements.inc({ verdict: ours ? 'admitted' : 'refused' });
+    const ours = admission.kind === 'known' ? 'admitted' : admission.kind === 'refused' && admission.path === undefined ? admission.reason : undefined;
+    if (ours === undefined || (ours === 'admitted') === connection.socket.authorized) return;
+    const theirs = connection.socket.authorized ? 'authorized' : String(connection.socket.authorizationError);
+    if (LACKS_ISSUER.has(theirs)) return;
+    metrics.witnessDisagreements.inc({ verdict: ours === 'admitted' ? 'admitted' : 'refused' });
+    if (admission.kind === 'anonymous' || admission.leaf === undefined || told.has(admission.leaf.sha256)) return;
+    told.set(admission.leaf.sha256, true);
+    line.call({ kind: 'witness', certificate: admission.leaf.sha256, ours, theirs }).catch(() => undefined);
   }
 
   async function recordConnection(connection: Connection, admission: Admission, reason: Reason, detail?: string): Promise<void> {

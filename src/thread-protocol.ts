@@ -1,6 +1,7 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Snapshot } from './config/snapshot.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
+import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
 import type { Statement } from './revocation/status.ts';
 import type { OcspKey } from './revocation/view.ts';
 
@@ -30,18 +31,37 @@ export type ToThread =
   /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
   | { readonly kind: 'drain'; readonly grace: number };
 
+/** What a data-plane thread tells and asks of the main thread. */
+export type ToMain = Question | IssuersQuestion | Witness;
+
+/** OpenSSL's verdict about a certificate differs from ours. */
+export interface Witness {
+  readonly kind: 'witness';
+  /** SHA-256, hex. */
+  readonly certificate: string;
+  readonly ours: string;
+  readonly theirs: string;
+}
+
 /**
- * What a data-plane thread asks of the main thread, about a certificate whose path has validated: its status from a responder, or
+ * A question about a certificate whose path has validated: its status from a responder, or
  * to fetch the CRL that it names.
  */
-export interface ToMain {
+export interface Question {
   readonly kind: 'ocsp' | 'crl';
   readonly certificate: Uint8Array;
   readonly issuer: Uint8Array;
 }
 
+/** Asks for the issuers of a certificate whose path has not validated, from a host that the configuration lists. */
+export interface IssuersQuestion {
+  readonly kind: 'issuers';
+  readonly url: string;
+}
+
 export type PrepareAnswer = Readonly<Record<string, number>>;
 export type OcspAnswer = Statement;
+export type IssuersAnswer = FetchedIssuers;
 export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>[];
 export interface ThreadStatus {
   readonly connections: number;

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createDenyTable } from '../src/store/deny-table.ts';
+import { createAdmissionOffice } from '../src/tls/admission.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, startGateway, type TestGateway } from './support/gateway.ts';
 import { createAuthority, issueCertificate, testPki, unknownExtension, type TestPki } from './support/pki.ts';
@@ -113,5 +115,31 @@ describe('admission', () => {
     const rsa = await openTls(pki, gateway.port, { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-RSA-AES256-GCM-SHA384' });
     expect(rsa.getPeerX509Certificate()?.publicKey.asymmetricKeyType).toBe('rsa');
     rsa.destroy();
+  });
+
+  it('is ours where OpenSSL judges otherwise, which is counted and logged with the certificate\'s hash', async () => {
+    const warnings: { fields: object; message: string }[] = [];
+    const log = { info: () => undefined, error: () => undefined, warn: (fields: object, message: string) => void warnings.push({ fields, message }) };
+    const other = await startGateway(pki, backend.port, { log, top: 'metrics: { address: 127.0.0.1:0 }' });
+    // Within the allowed skew for us, not yet valid for OpenSSL.
+    const early = await pki.issueClient({ subject: [['CN', 'Dr Soon'], ['OU', 'Doctors']], notBefore: new Date(Date.now() + 30_000) });
+    expect((await ask(pki, other.port, '/records', { client: early })).status).toBe(200);
+    expect((await ask(pki, other.port, '/records', { client: pki.revokedDoctor })).status).toBe(403);
+    await expect.poll(() => warnings.filter(({ message }) => message.includes('OpenSSL'))).toMatchObject([{ fields: { certificate: early.sha256, ours: 'admitted', openssl: 'CERT_NOT_YET_VALID' } }]);
+    const text = await (await fetch(`http://127.0.0.1:${other.gateway.metrics?.port}/metrics`)).text();
+    expect(text).toContain('wardgate_witness_disagreements_total{verdict="admitted"} 1');
+    await other.stop();
+  });
+
+  it('never lets in what OpenSSL found a wrong signature on, whatever we find', () => {
+    const office = createAdmissionOffice({
+      config: { revocation: { check: 'off', sources: ['crl'], skew: 0 }, roles: [] } as never,
+      realms: [{ name: '', anchors: [pki.root.der], intermediates: [pki.issuing.der] }],
+      deny: createDenyTable(), revocation: {} as never, now: Date.now,
+    });
+    const peer = { leaf: pki.doctor.der, intermediates: () => [] };
+    expect(office.admit(peer, '')).toMatchObject({ kind: 'known' });
+    expect(office.admit({ ...peer, fault: 'CERT_SIGNATURE_FAILURE' }, '')).toMatchObject({ kind: 'refused', reason: 'signature_invalid' });
+    expect(office.admit(peer, '')).toMatchObject({ kind: 'known' });
   });
 });

@@ -11,11 +11,14 @@ import {
 } from '../revocation/status.ts';
 import type { RevocationView } from '../revocation/view.ts';
 import { currentEpoch, denyKey, isDenied, type DenyKey, type DenyTable } from '../store/deny-table.ts';
+import { issuerUrls, knownLinks } from './issuer-urls.ts';
 
 /** What a connection shows of its client. */
 export interface Peer {
   /** DER of the leaf; undefined when none was sent. */
   readonly leaf: Uint8Array | undefined;
+  /** Set when the TLS library found a signature wrong or could not decode a certificate: then nothing we find lets it in. */
+  readonly fault?: string | undefined;
   /** Further certificates of a full handshake, as DER; read only when the path needs them. */
   intermediates(): readonly Uint8Array[];
 }
@@ -23,7 +26,8 @@ export interface Peer {
 export interface AdmissionOffice {
   /**
    * Takes a peer's admission under the trust of a server name ('' is the default). Depends on the leaf's bytes and our own
-   * indexes alone, so that a resumed session is judged like a full handshake. A promise only when a responder or a distribution point must be asked.
+   * indexes alone, so that a resumed session is judged like a full handshake. A promise only when a responder, a distribution point or the
+   * host of an issuer's certificate must be asked.
    */
   admit(peer: Peer, name: string): Admission | Promise<Admission>;
   /** Whether an admission still stands. */
@@ -37,6 +41,8 @@ export interface AdmissionOptions {
   readonly realms: readonly Realm[];
   readonly deny: DenyTable;
   readonly revocation: RevocationView;
+  /** Hosts that missing issuers may be fetched from, as `client_auth.fetch_intermediates.from` has them; absent: none. */
+  readonly fetchFrom?: readonly string[];
   readonly now: () => number;
 }
 
@@ -48,6 +54,11 @@ const RETRY_MS = 5_000;
 /** Detours around revoked CAs before the refusal stands. */
 const MOST_DETOURS = 4;
 
+/** How far up issuers are fetched: one names the next. */
+const MOST_FETCHES = 2;
+/** At a time, for one leaf. */
+const MOST_FETCHED = 4;
+
 type Taken = KnownAdmission | RefusedAdmission;
 type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
 
@@ -58,6 +69,9 @@ interface Asked {
 }
 
 type ValidPath = Extract<PathVerdict, { kind: 'valid' }>;
+
+/** `brought`: with certificates that only this peer has shown or named so far. */
+type Judged = (ValidPath & { readonly brought: boolean }) | RefusedAdmission;
 
 /** What is judged: a leaf that a peer showed under a realm's trust. */
 interface Case {
@@ -82,6 +96,7 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   for (const realm of options.realms) {
     pools.set(realm.name, createPool(realm.anchors.map(parseCertificate), realm.intermediates.map(parseCertificate)));
   }
+  const fetchFrom = { from: options.fetchFrom ?? [], allowLocal: config.revocation.allow_local };
   const realmOf = (name: string): string => (pools.has(name) ? name : '');
 
   function admit(peer: Peer, name: string): Admission | Promise<Admission> {
@@ -90,10 +105,11 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     const sha256 = hash('sha256', peer.leaf, 'hex');
     const key = `${sha256} ${realm}`;
     const known = admissions.get(key);
-    if (known !== undefined && stands(known)) return known;
+    if (known !== undefined && stands(known) && peer.fault === undefined) return known;
     const epoch = currentEpoch(deny);
     const leaf = readLeaf(sha256, peer.leaf);
     if (leaf instanceof Error) return refuse('bad_request', leaf.message, epoch, Infinity);
+    if (peer.fault !== undefined) return { ...refuse('signature_invalid', `the TLS library says ${peer.fault}`, epoch, Infinity), leaf: leaf.certificate };
     const keep = (admission: Taken): Admission => {
       admissions.set(key, admission);
       return admission;
@@ -105,7 +121,13 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   /** Path, then status. Where a CA of the path is revoked, a cross-signed path around it may still stand. */
   function take(case_: Case, avoid: ReadonlySet<string>, before?: RefusedAdmission): Taken | Promise<Taken> {
     const judged = judgePath(case_, avoid);
-    if (judged.kind === 'refused') return before ?? judged;
+    if (judged.kind === 'valid') return takeValid(case_, judged, avoid);
+    if (before !== undefined) return before;
+    const fetched = judged.reason === 'untrusted_issuer' ? fetchPath(case_) : undefined;
+    return fetched?.then((fetchedPath) => (fetchedPath.kind === 'valid' ? takeValid(case_, fetchedPath, avoid) : fetchedPath)) ?? judged;
+  }
+
+  function takeValid(case_: Case, judged: ValidPath & { readonly brought: boolean }, avoid: ReadonlySet<string>): Taken | Promise<Taken> {
     const admission = judgeStatus(judged, case_.epoch);
     const around = (taken: Taken): Taken | Promise<Taken> => {
       if (taken.kind === 'known' && judged.brought) learn(case_.realm, taken.path.slice(1, -1));
@@ -129,21 +151,53 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return leaf;
   }
 
-  function judgePath({ leaf, peer, realm, epoch }: Case, avoid: ReadonlySet<string>) {
-    const at = now();
-    const pathOptions = { now: at, skew: config.revocation.skew, purpose: 'client', avoid } as const;
-    const pool = pools.get(realm) as CertificatePool;
-    let result = validatePath(leaf, pool, pathOptions);
-    if (result.kind === 'invalid') {
-      const brought = parseAll(peer.intermediates());
-      if (brought.length > 0) {
-        const wider = withIntermediates(pool, brought);
-        result = validatePath(leaf, wider, pathOptions);
-        if (result.kind === 'valid') return { ...result, brought: true };
-      }
+  function judgePath(case_: Case, avoid: ReadonlySet<string>): Judged {
+    const result = validate(case_, avoid, []);
+    if (result.kind === 'valid') return { ...result, brought: false };
+    const brought = parseAll(case_.peer.intermediates());
+    return brought.length === 0 ? refusePath(case_, result) : judgeWith(case_, avoid, brought);
+  }
+
+  function judgeWith(case_: Case, avoid: ReadonlySet<string>, more: readonly Certificate[]): Judged {
+    const result = validate(case_, avoid, more);
+    return result.kind === 'valid' ? { ...result, brought: true } : refusePath(case_, result);
+  }
+
+  function validate({ leaf, realm }: Case, avoid: ReadonlySet<string>, more: readonly Certificate[]): PathVerdict {
+    const pool = withIntermediates(pools.get(realm) as CertificatePool, more);
+    return validatePath(leaf, pool, { now: now(), skew: config.revocation.skew, purpose: 'client', avoid });
+  }
+
+  function refusePath({ leaf, epoch }: Case, { reason, detail }: Extract<PathVerdict, { kind: 'invalid' }>): RefusedAdmission {
+    return { ...refuse(reason, detail, epoch, now() + RETRY_MS), leaf };
+  }
+
+  /** Fetches the issuers that are missing from where the certificates below them say; undefined when there is nowhere to ask. */
+  function fetchPath(case_: Case): Promise<Judged> | undefined {
+    const { leaf, peer } = case_;
+    const known = fetchFrom.from.length === 0 ? [] : parseAll(peer.intermediates());
+    const asked = new Set<string>();
+    const failures: string[] = [];
+    const unasked = (): readonly string[] => {
+      const urls = knownLinks(leaf, known).flatMap((link) => issuerUrls(link, fetchFrom));
+      return [...new Set(urls)].filter((url) => !asked.has(url)).slice(0, MOST_FETCHED);
+    };
+
+    async function fetchAll(urls: readonly string[], left: number): Promise<Judged> {
+      await Promise.all(urls.map(async (url) => {
+        asked.add(url);
+        const fetched = await options.revocation.fetchIssuers(url);
+        if (fetched.kind === 'found') known.push(...parseAll(fetched.certificates));
+        else failures.push(`${url}: ${fetched.detail}`);
+      }));
+      const judged = judgeWith(case_, new Set(), known);
+      if (judged.kind === 'valid' || judged.reason !== 'untrusted_issuer') return judged;
+      const next = left === 0 ? [] : unasked();
+      return next.length > 0 ? fetchAll(next, left - 1) : { ...judged, detail: [judged.detail, ...failures].join('; ') };
     }
-    if (result.kind === 'invalid') return { ...refuse(result.reason, result.detail, epoch, at + RETRY_MS), leaf };
-    return { ...result, brought: false };
+
+    const urls = unasked();
+    return urls.length === 0 ? undefined : fetchAll(urls, MOST_FETCHES - 1);
   }
 
   // Kept, since a resumption on another connection brings no intermediates; but only what led a client in: a refused one could

@@ -31,9 +31,19 @@ export function openConnection(socket: TLSSocket, listener: string, address = so
     serverName: typeof socket.servername === 'string' && socket.servername !== '' ? socket.servername.toLowerCase() : undefined,
     tls: socket.getProtocol() ?? 'unknown',
     resumed: socket.isSessionReused(),
-    peer: { leaf: leaf?.raw, intermediates: () => chainAbove(leaf) },
+    peer: { leaf: leaf?.raw, fault: faultOf(socket), intermediates: () => chainAbove(leaf) },
     admissions: new Map(),
   };
+}
+
+/** What of OpenSSL's verdict counts against a certificate whatever we find: it read or computed something that we did not. */
+const FAULTS = new Set([
+  'CERT_SIGNATURE_FAILURE', 'UNABLE_TO_DECRYPT_CERT_SIGNATURE', 'UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY', 'ERROR_IN_CERT_NOT_BEFORE_FIELD', 'ERROR_IN_CERT_NOT_AFTER_FIELD',
+]);
+
+function faultOf(socket: TLSSocket): string | undefined {
+  const verdict = String(socket.authorizationError);
+  return FAULTS.has(verdict) ? verdict : undefined;
 }
 
 /** A hostile chain may be long: more than this is not a path. */
@@ -61,9 +71,10 @@ export function currentAdmission(connection: Connection, office: AdmissionOffice
     connection.admissions.set(realm, taken);
     return taken;
   }
-  return taken.then((admission) => {
-    connection.admissions.set(realm, admission);
+  return taken.then(async (admission) => {
     // A revocation may have come while the responder was asked: then the answer is older than what we know by now.
-    return admission.kind === 'anonymous' || office.stands(admission) ? admission : office.admit(connection.peer, name);
+    const latest = office.stands(admission) ? admission : await office.admit(connection.peer, name);
+    connection.admissions.set(realm, latest);
+    return latest;
   });
 }

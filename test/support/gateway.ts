@@ -3,7 +3,7 @@ import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
-import { createGateway, type Gateway } from '../../src/gateway.ts';
+import { createGateway, type Gateway, type Log } from '../../src/gateway.ts';
 import { issueCrl, type Issued, type TestPki, writePki } from './pki.ts';
 
 export interface TestGateway {
@@ -29,6 +29,7 @@ export interface GatewayParts {
   readonly routes?: string;
   readonly upstreams?: string;
   readonly top?: string;
+  readonly log?: Log;
 }
 
 export const ROLES = `
@@ -82,7 +83,7 @@ export async function startGateway(pki: TestPki, upstreamPort: number, parts: Ga
   const path = (name: string): string => join(directory, name);
   const configure = (yaml: string): Promise<void> => writeFile(path('wardgate.yaml'), yaml);
   await configure(configuration(upstreamPort, parts));
-  const gateway = await createGateway({ config: path('wardgate.yaml') });
+  const gateway = await createGateway({ config: path('wardgate.yaml'), ...(parts.log === undefined ? {} : { log: parts.log }) });
   return {
     gateway, directory, path, configure,
     port: gateway.listeners[0]?.port ?? 0,
