@@ -99,6 +99,7 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   const desk = createRevocationView({
     ask: (certificate, issuer) => refresher.askOcsp(parseCertificate(certificate), parseCertificate(issuer)),
     fetchCrl: (certificate, issuer) => refresher.fetchCrl(parseCertificate(certificate), parseCertificate(issuer)),
+    fetchIssuers: (url) => refresher.fetchIssuers(url),
     now, checked: () => undefined,
   });
   // What the running gateway keeps is read; what is fetched here is not kept: the state is the gateway's.
@@ -111,6 +112,7 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   refresher.start();
   const office = createAdmissionOffice({
     config, realms: snapshot.listeners[listener.name]?.realms ?? [], deny: table, revocation: desk.view(config.revocation), now,
+    fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
   });
   const name = parseHost(host);
   const admission = await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import {
-  address, directoryPath, duration, endpoint, filePath, headerName, hostName, hostPattern, httpUrl, idTemplate, method,
+  address, directoryPath, duration, endpoint, filePath, headerName, hostAndPort, hostName, hostPattern, httpUrl, idTemplate, method,
   name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, redisUrl, size, timeout,
 } from './values.ts';
 
@@ -96,6 +96,10 @@ const clientAuth = mapping({
   trust: trustFiles.describe('PEM files of the CA certificates (or single pinned certificates) that clients are trusted by.'),
   intermediates: anyNumber(filePath, 'expected one file of intermediate certificates, or a list of them')
     .describe('PEM files of intermediate CA certificates that help to build paths; they are not trusted by themselves.').default([]),
+  fetch_intermediates: mapping({
+    from: some(hostAndPort, 'expected a list of hosts such as pki.hospital.test')
+      .describe('Hosts, with the port where it is not the usual one, that may be asked for the sake of a certificate that nobody vouches for yet.'),
+  }).describe('Intermediates that a client does not send are fetched from where its certificate says (AIA); absent: they are not.').exactOptional(),
   names: z.record(
     hostName,
     mapping({

@@ -104,6 +104,19 @@ export function parseHost(text: string, wildcard = false): string | undefined {
   return text.toLowerCase();
 }
 
+/** `pki.hospital.test` or `pki.hospital.test:8080`, written as URLs have it: in lower case, IPv6 in brackets. */
+export function parseHostAndPort(text: string): string | undefined {
+  const plain = parseHost(text);
+  if (plain !== undefined) return hostInUrl(plain);
+  const address = parseAddress(text);
+  const host = address === undefined || address.port === 0 ? undefined : hostInUrl(address.host);
+  return host === undefined ? undefined : `${host}:${address?.port}`;
+}
+
+function hostInUrl(host: string): string | undefined {
+  return URL.parse(isIPv6(host) ? `http://[${host}]` : `http://${host}`)?.hostname;
+}
+
 /** What is wrong with `10.1.0.0/16`, `2001:db8::/32` or a single address; `undefined` when it is right. */
 export function networkFault(text: string): string | undefined {
   const expected = 'expected a network such as 10.1.0.0/16 or 2001:db8::/32';
@@ -229,6 +242,7 @@ export const endpoint = z.string({ error: ENDPOINT_EXPECTED }).meta({ pattern: E
 export const network = checked('expected a network such as 10.1.0.0/16 or 2001:db8::/32', networkFault);
 export const hostPattern = scalar('expected a host name such as api.hospital.test or *.hospital.test, without scheme, port or path', undefined, (text) => parseHost(text, true));
 export const hostName = scalar('expected a host name such as devices.hospital.test, without wildcard, scheme, port or path', undefined, (text) => parseHost(text));
+export const hostAndPort = scalar('expected a host such as pki.hospital.test or pki.hospital.test:8080, without scheme or path', undefined, parseHostAndPort);
 export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/clients.crl', /^https?:\/\//, parseHttpUrl);
 export const redisUrl = checked('expected a URL such as rediss://redis.hospital.test:6379/0', redisUrlFault);
 export const oid = checked('expected an object identifier such as 1.3.6.1.4.1.99999.1', (text) => (isOid(text) ? undefined : 'expected an object identifier such as 1.3.6.1.4.1.99999.1'));

@@ -12,6 +12,8 @@ import { crlAuthorities, digestOf, readCrls, summaryOf } from './crl-store.ts';
 import type { CrlReport } from './crl-store.ts';
 import type { Download } from './download.ts';
 import { endsSoon, endsSoonText } from './freshness.ts';
+import { createIssuerFetch } from './issuer-fetch.ts';
+import type { FetchedIssuers } from './issuer-fetch.ts';
 import { readSource, validityOf, withIssuers, withValidity, writeSource } from './kept-source.ts';
 import { openKept, readOnly } from './kept.ts';
 import type { Kept } from './kept.ts';
@@ -40,6 +42,8 @@ export interface Refresher {
   askOcsp(certificate: Certificate, issuer: Certificate): Promise<Statement>;
   /** Has the CRLs that a validated certificate names fetched and in force, as far as that goes within `crl.timeout`. Never rejects. */
   fetchCrl(certificate: Certificate, issuer: Certificate): Promise<void>;
+  /** The certificates at a URL on a host that the configuration lists. Never rejects. */
+  fetchIssuers(url: string): Promise<FetchedIssuers>;
   report(): RevocationReport;
   /** Ends what is under way; resolves when what has come is kept. */
   close(): Promise<void>;
@@ -110,6 +114,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
   const floor = await openCrlFloor(keptCrls);
   const responders = new Map<string, ResponderState>();
   const warned = new Set<string>();
+  const issuers = createIssuerFetch(now);
   let desk: Desk | undefined;
   let inForce: LoadedRevocation | undefined;
   let handles: readonly CrlHandle[] = [];
@@ -269,6 +274,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     },
     askOcsp: (certificate, issuer) => desk!.ocsp.status(certificate, issuer),
     fetchCrl: (certificate, issuer) => desk!.sources.follow(certificate, issuer),
+    fetchIssuers: (url) => issuers.get(url, { dispatcher: desk!.outbound.named, allowLocal: desk!.config.allow_local }),
     report: () => ({
       report: handles.map(summaryOf),
       problems: [...inForce?.problems.values() ?? []].flat(),

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { RevocationConfig } from '../config/schema.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { crlStatement, type CrlHandle } from './crl-statement.ts';
+import type { FetchedIssuers } from './issuer-fetch.ts';
 import type { RevocationSource, Statement } from './status.ts';
 
 /** What one thread knows of revocation: CRLs in shared memory, and the OCSP answers it has been given. */
@@ -24,6 +25,8 @@ export interface RevocationView {
   /** The answer at hand; undefined when the responder has to be asked. */
   ocspStatement(certificate: Certificate, issuer: Certificate, now: number): Statement | undefined;
   askOcsp(certificate: Certificate, issuer: Certificate): Promise<Statement>;
+  /** The certificates at a URL that names a missing issuer, on a host that the operator lists. Never rejects. */
+  fetchIssuers(url: string): Promise<FetchedIssuers>;
 }
 
 export interface DeskOptions {
@@ -31,6 +34,8 @@ export interface DeskOptions {
   readonly ask: (certificate: Uint8Array, issuer: Uint8Array) => Promise<Statement>;
   /** Has the main thread fetch the CRL that a certificate names. When it resolves this thread has been given what came. */
   readonly fetchCrl: (certificate: Uint8Array, issuer: Uint8Array) => Promise<void>;
+  /** Has the main thread fetch the certificates at a URL. */
+  readonly fetchIssuers: (url: string) => Promise<FetchedIssuers>;
   readonly now: () => number;
   readonly checked: (source: RevocationSource, result: Statement['kind']) => void;
 }
@@ -53,6 +58,7 @@ export function createRevocationView(options: DeskOptions): RevocationDesk {
   const inVain = new LRUCache<string, number>({ max: ANSWERS });
   const fetching = new Map<string, Promise<void>>();
   const asking = new Map<string, Promise<Statement>>();
+  const fetchingIssuers = new Map<string, Promise<FetchedIssuers>>();
   let handles: readonly CrlHandle[] = [];
 
   async function fetchCrl(certificate: Certificate, issuer: Certificate): Promise<void> {
@@ -97,6 +103,7 @@ export function createRevocationView(options: DeskOptions): RevocationDesk {
         options.checked('ocsp', statement.kind);
         return statement;
       },
+      fetchIssuers: (url) => once(fetchingIssuers, url, () => options.fetchIssuers(url).catch((error: Error) => ({ kind: 'failed', detail: error.message }))),
     }),
   };
 }

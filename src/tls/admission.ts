@@ -11,7 +11,7 @@ import {
 } from '../revocation/status.ts';
 import type { RevocationView } from '../revocation/view.ts';
 import { currentEpoch, denyKey, isDenied, type DenyKey, type DenyTable } from '../store/deny-table.ts';
-import { issuerUrls, knownLinks } from './issuer-urls.ts';
+import { searchIssuers, type IssuerSearch } from './missing-issuers.ts';
 
 /** What a connection shows of its client. */
 export interface Peer {
@@ -53,11 +53,6 @@ const RETRY_MS = 5_000;
 
 /** Detours around revoked CAs before the refusal stands. */
 const MOST_DETOURS = 4;
-
-/** How far up issuers are fetched: one names the next. */
-const MOST_FETCHES = 2;
-/** At a time, for one leaf. */
-const MOST_FETCHED = 4;
 
 type Taken = KnownAdmission | RefusedAdmission;
 type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
@@ -124,7 +119,7 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     if (judged.kind === 'valid') return takeValid(case_, judged, avoid);
     if (before !== undefined) return before;
     const fetched = judged.reason === 'untrusted_issuer' ? fetchPath(case_) : undefined;
-    return fetched?.then((fetchedPath) => (fetchedPath.kind === 'valid' ? takeValid(case_, fetchedPath, avoid) : fetchedPath)) ?? judged;
+    return fetched?.then((found) => (found.kind === 'valid' ? takeValid(case_, found, avoid) : found)) ?? judged;
   }
 
   function takeValid(case_: Case, judged: ValidPath & { readonly brought: boolean }, avoid: ReadonlySet<string>): Taken | Promise<Taken> {
@@ -172,32 +167,17 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return { ...refuse(reason, detail, epoch, now() + RETRY_MS), leaf };
   }
 
-  /** Fetches the issuers that are missing from where the certificates below them say; undefined when there is nowhere to ask. */
+  /** Goes on with issuers from where certificates say that they are; undefined when there is nowhere to ask. */
   function fetchPath(case_: Case): Promise<Judged> | undefined {
-    const { leaf, peer } = case_;
-    const known = fetchFrom.from.length === 0 ? [] : parseAll(peer.intermediates());
-    const asked = new Set<string>();
-    const failures: string[] = [];
-    const unasked = (): readonly string[] => {
-      const urls = knownLinks(leaf, known).flatMap((link) => issuerUrls(link, fetchFrom));
-      return [...new Set(urls)].filter((url) => !asked.has(url)).slice(0, MOST_FETCHED);
-    };
+    if (fetchFrom.from.length === 0) return undefined;
+    const search = searchIssuers(case_.leaf, parseAll(case_.peer.intermediates()), fetchFrom, (url) => options.revocation.fetchIssuers(url));
+    return search.hasMore() ? climb(case_, search) : undefined;
+  }
 
-    async function fetchAll(urls: readonly string[], left: number): Promise<Judged> {
-      await Promise.all(urls.map(async (url) => {
-        asked.add(url);
-        const fetched = await options.revocation.fetchIssuers(url);
-        if (fetched.kind === 'found') known.push(...parseAll(fetched.certificates));
-        else failures.push(`${url}: ${fetched.detail}`);
-      }));
-      const judged = judgeWith(case_, new Set(), known);
-      if (judged.kind === 'valid' || judged.reason !== 'untrusted_issuer') return judged;
-      const next = left === 0 ? [] : unasked();
-      return next.length > 0 ? fetchAll(next, left - 1) : { ...judged, detail: [judged.detail, ...failures].join('; ') };
-    }
-
-    const urls = unasked();
-    return urls.length === 0 ? undefined : fetchAll(urls, MOST_FETCHES - 1);
+  async function climb(case_: Case, search: IssuerSearch): Promise<Judged> {
+    const judged = judgeWith(case_, new Set(), await search.fetchMore());
+    if (judged.kind === 'valid' || judged.reason !== 'untrusted_issuer') return judged;
+    return search.hasMore() ? climb(case_, search) : { ...judged, detail: [judged.detail, ...search.failures].join('; ') };
   }
 
   // Kept, since a resumption on another connection brings no intermediates; but only what led a client in: a refused one could
