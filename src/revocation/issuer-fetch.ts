@@ -50,9 +50,11 @@ export function createIssuerFetch(now: () => number): IssuerFetch {
   }
 
   async function fetchOnce(url: string, { dispatcher, allowLocal }: Parameters<IssuerFetch['get']>[1]): Promise<FetchedIssuers> {
-    const refuse = (next: string): string | undefined => refuseUrl(next, allowLocal);
-    const refused = refuse(url);
+    const refused = refuseUrl(url, allowLocal);
     if (refused !== undefined) return failed(refused);
+    // The operator's list names hosts with their ports: neither may a redirect change.
+    const { host } = new URL(url);
+    const refuse = (next: string): string | undefined => (new URL(next).host === host ? refuseUrl(next, allowLocal) : 'redirected to another port');
     const got = await download(url, { dispatcher, refuse, maxOctets: MAX_OCTETS, signal: AbortSignal.timeout(ISSUER_FETCH_MS) });
     try {
       if (got.kind !== 'fresh') return lost(url, got.kind === 'failed' ? got.detail : got.kind);
