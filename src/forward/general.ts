@@ -60,10 +60,7 @@ export function createGeneralForwarder(): GeneralForwarder {
   });
   proxy.on('proxyRes', (message, request) => {
     // After its head an answer may stand still for as long as the pool's idle time allows.
-    const status = message.statusCode ?? 0;
-    if (status >= 200 && status <= 599) return exchanges.get(request)?.settle({ kind: 'answer', message });
-    message.destroy();
-    exchanges.get(request)?.settle({ kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` });
+    exchanges.get(request)?.settle(finalAnswer(message));
   });
   proxy.on('econnreset', (_error, request) => exchanges.get(request)?.settle({ kind: 'client_left' }));
 
@@ -131,6 +128,14 @@ function exactPath(path: string): object {
       // why: http-proxy assigns its own reading here.
     },
   };
+}
+
+/** What an upstream's head is worth: its connection is ended when the status is none that ends an exchange (RFC 9110 section 15). */
+export function finalAnswer(message: IncomingMessage): Answer {
+  const status = message.statusCode ?? 0;
+  if (status >= 200 && status <= 599) return { kind: 'answer', message };
+  message.destroy();
+  return { kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` };
 }
 
 function failure(error: NodeJS.ErrnoException, timedOut: boolean): Answer {

@@ -87,11 +87,11 @@ export function createHttp1(options: Http1Options): Http1 {
     refuseRaw(request.socket, socket, 'bad_request', 'CONNECT is not served', request);
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (unanswered.has(socket as Socket)) refuseRaw(socket as Socket, socket, 'bad_request', 'an upgrade behind an unanswered request', request);
-    else {
-      const response = new ServerResponse(request);
-      track(socket as Socket, response, serveUpgrade(request, response, socket as Socket, head));
-    }
+    const transport = socket as Socket;
+    const before = [...unsent.get(transport) ?? []];
+    if (before.some((response) => !response.writableEnded)) return refuseRaw(transport, socket, 'bad_request', 'an upgrade behind an unanswered request', request);
+    const response = new ServerResponse(request);
+    track(transport, response, Promise.all(before.map((one) => leaving(one, transport))).then(() => serveUpgrade(request, response, transport, head)));
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
@@ -99,24 +99,25 @@ export function createHttp1(options: Http1Options): Http1 {
     refuseRaw(socket as Socket, socket, code, `${error.code ?? ''} ${error.message}`.trim());
   });
   const running = new Set<Promise<void>>();
-  /** The answers of a connection that are not whole yet. */
-  const unanswered = new Map<Socket, Set<ServerResponse>>();
+  /** The answers of a connection that are not whole yet, or have not left it yet. */
+  const unsent = new WeakMap<Socket, Set<ServerResponse>>();
 
   /** Nothing that a request does may fail unseen: it would take the thread, and with it everybody's connections. */
   function track(socket: Socket, response: ServerResponse, work: Promise<void>): void {
-    const open = unanswered.get(socket) ?? new Set();
-    unanswered.set(socket, open.add(response));
+    const open = unsent.get(socket) ?? new Set();
+    unsent.set(socket, open.add(response));
+    // Not when it is ended: the connection is its own until its last octet has left.
+    response.once('close', () => open.delete(response));
     const done = work.catch(() => void socket.destroy()).then(() => {
       running.delete(done);
-      open.delete(response);
-      if (open.size === 0) unanswered.delete(socket);
     });
     running.add(done);
   }
 
   /** Whether a fault in what a connection sends can be answered: its answer must not land in or before another request's. */
   function canAnswer(socket: Socket): boolean {
-    const open = [...unanswered.get(socket) ?? []];
+    // What is whole and has been handed to the connection goes first by itself.
+    const open = [...unsent.get(socket) ?? []].filter((response) => !response.writableEnded || response.socket === null);
     return open.length === 0 || (open.length === 1 && open[0]?.headersSent === false && !open[0].req.complete);
   }
 
@@ -274,6 +275,8 @@ export function createHttp1(options: Http1Options): Http1 {
   async function serveUpgrade(request: IncomingMessage, response: ServerResponse, socket: Socket, head: Buffer): Promise<void> {
     // A body that comes with an upgrade would be the next request's beginning on the upstream's connection.
     const framed = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
+    // The answer before was its last.
+    if (!socket.writable) return void socket.destroy();
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     response.on('finish', () => socket.end());
@@ -382,6 +385,11 @@ export function createHttp1(options: Http1Options): Http1 {
       while (running.size > 0) await Promise.all(running);
     },
   };
+}
+
+/** Resolves once an answer that is whole has left its connection, or never will. */
+function leaving(response: ServerResponse, socket: Socket): Promise<unknown> {
+  return Promise.race([new Promise((resolve) => response.once('close', resolve)), new Promise((resolve) => socket.once('close', resolve))]);
 }
 
 const LINGER_MS = 2_000;

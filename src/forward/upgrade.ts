@@ -4,7 +4,7 @@ import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
 import type { Permit } from '../policy/authorize.ts';
 import { clientHeaders, type ResponseRules } from './headers.ts';
-import type { Answer } from './general.ts';
+import { finalAnswer, type Answer } from './general.ts';
 import type { Upstream } from './upstream/pool.ts';
 
 /** An upgrade that the upstream has accepted, not yet told to the client. */
@@ -48,7 +48,8 @@ export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding
     outgoing.on('error', (error: NodeJS.ErrnoException) => resolve({
       kind: 'failed', code: timedOut ? 'upstream_timeout' : 'upstream_unavailable', detail: `${error.code ?? error.name}: ${error.message}`,
     }));
-    outgoing.on('response', (message) => resolve({ kind: 'answer', message }));
+    // A 101 that names no protocol comes here, too.
+    outgoing.on('response', (message) => resolve(finalAnswer(message)));
     request.socket.once('close', () => {
       resolve({ kind: 'client_left' });
       outgoing.destroy();
