@@ -332,7 +332,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
 
   /** A change that another gateway made. */
   function receive(change: DenyChange): void {
-    denyList.apply(change);
+    try {
+      denyList.apply(change);
+    } catch (error) {
+      // One that cannot be taken must not keep the others out.
+      return log.error({ error: (error as Error).message, ...subjectFields(change) }, 'a revocation from another gateway could not be taken');
+    }
     takeEffect(change).catch((error: Error) => log.error({ error: error.message }, 'a revocation from another gateway could not be put in force on every thread'));
   }
 

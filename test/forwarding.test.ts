@@ -227,6 +227,7 @@ describe('upstreams that fail', () => {
     tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal }
     timeouts: { connect: 1s, response: 1s }${extra}` });
     const reply = await ask(pki, other.port, '/records', { client: pki.doctor }).catch((error: Error) => error);
+    await expect.poll(async () => (await other.records()).some((record) => record['event'] === 'request')).toBe(true);
     const records = (await other.records()).filter((record) => record['event'] === 'request');
     await other.stop();
     await upstream.close();

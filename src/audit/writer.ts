@@ -11,9 +11,6 @@ export interface AuditWriter {
   close(): void;
 }
 
-/** How often the file is looked at. */
-const LOOK_MS = 1_000;
-
 interface Waiting {
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -34,7 +31,6 @@ export function openAuditWriter(directory: string, writer: string, openedAt: num
   let waiting: Waiting[] = [];
   let lastError: Error | undefined;
   let closed = false;
-  let lookedAt = openedAt;
 
   function flush(): void {
     const batch = waiting;
@@ -57,9 +53,6 @@ export function openAuditWriter(directory: string, writer: string, openedAt: num
 
   /** A file that was unlinked takes every record and keeps none. */
   function assertStillThere(): void {
-    const at = Date.now();
-    if (at - lookedAt < LOOK_MS) return;
-    lookedAt = at;
     if (fstatSync(file).nlink === 0) throw new Error('the audit file was removed');
   }
 

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { addDenied, advanceEpoch, denyKey, hasRoom, removeDenied, type DenyKey, type DenyTable } from './deny-table.ts';
+import { addDenied, advanceEpoch, denyKey, hasRoom, isDenied, removeDenied, type DenyKey, type DenyTable } from './deny-table.ts';
 
 /**
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA. Hex is
@@ -89,7 +89,7 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
 
   function apply(change: DenyChange): void {
     // Before it is on file: a journal that the table cannot hold would stop the next start.
-    if (change.op === 'deny' && !hasRoom(table)) throw full();
+    if (change.op === 'deny' && !hasRoom(table) && !isDenied(table, subjectKey(change))) throw full();
     append(Buffer.from(`${JSON.stringify(change)}\n`));
     remember(latest, change);
     if (change.op === 'deny') publish(change);
