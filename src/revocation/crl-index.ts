@@ -39,13 +39,21 @@ const SLOT_WORDS = 4;
 const LOAD_FACTOR = 0.8;
 const REASON_BITS = 0xf;
 const HOLD = 6;
+/**
+ * The GNU allocator maps what is longer than 32 MiB on its own, and gives it back when it is freed; shorter pieces come, once such a one was
+ * freed, from its heap, which it keeps. The part of the mapping behind the table is never touched and so takes no memory.
+ */
+const MAPPED = (32 << 20) + 4096;
+const LARGE = 2 << 20;
 const REMOVE_FROM_CRL = 8;
 
-/** Starts an index for `count` entries. Allocates 20 bytes an entry of shared memory at once. */
+/** Starts an index for `count` entries. Allocates 20 bytes an entry of shared memory at once (address space may be more). */
 export function createCrlIndex(count: number): CrlIndexBuilder {
   // One slot more than needed: a probe for an absent serial ends at an empty slot.
   const slots = Math.ceil(count / LOAD_FACTOR) + 1;
-  const table = new Uint32Array(new SharedArrayBuffer(slots * SLOT_WORDS * 4));
+  const length = slots * SLOT_WORDS;
+  const octets = length * 4;
+  const table = new Uint32Array(new SharedArrayBuffer(octets < LARGE ? octets : Math.max(octets, MAPPED)), 0, length);
   const key = new Uint32Array(SLOT_WORDS);
   key.set(new Uint32Array(new Uint8Array(randomBytes(16)).buffer));
   let entries = 0;

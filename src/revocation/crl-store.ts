@@ -154,7 +154,7 @@ async function readFiles(options: LoadCrlsOptions, known: readonly string[]): Pr
         answers.push(answer);
         if (answers.length === files.length) resolve();
       });
-      for (const { file, bytes } of files) post(worker, { source: file, bytes }, consume);
+      for (const { file, bytes } of files) post(worker, { source: file, bytes }, consume && isUsedOnce(files, bytes));
       worker.once('exit', () => clearTimeout(timer));
     });
   } catch (error) {
@@ -167,9 +167,14 @@ async function readFiles(options: LoadCrlsOptions, known: readonly string[]): Pr
   return answers;
 }
 
+/** One file under two names is one buffer; it cannot be given away twice. */
+function isUsedOnce(files: LoadCrlsOptions['files'], { buffer }: Uint8Array): boolean {
+  return files.filter(({ bytes }) => bytes.buffer === buffer).length === 1;
+}
+
 function post(worker: Worker, message: CrlFileMessage, consume: boolean): void {
   const { buffer, byteLength } = message.bytes;
-  // Small files are read into a buffer that Node shares among them; that one is not ours to give away.
-  const whole = buffer instanceof ArrayBuffer && buffer.byteLength === byteLength;
+  // Files are read into one octet more than they have. Small buffers Node cuts from one that many share; that is not ours to give away.
+  const whole = buffer instanceof ArrayBuffer && buffer.byteLength <= byteLength + 1;
   worker.postMessage(message, consume && whole ? [buffer] : []);
 }

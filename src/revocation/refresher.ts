@@ -4,6 +4,7 @@ import type { CrlFiles, Snapshot } from '../config/snapshot.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { openCrlFloor } from './crl-floor.ts';
 import type { CrlProblem } from './crl-load.ts';
+import { releaseReplaced } from './crl-release.ts';
 import { createCrlSources } from './crl-sources.ts';
 import type { CrlSource, CrlSources, Installed } from './crl-sources.ts';
 import { crlStatement, newestOfEach } from './crl-statement.ts';
@@ -167,6 +168,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     const { revocation } = loaded.snapshot.config;
     const same = inForce?.authoritiesDigest === loaded.authoritiesDigest && JSON.stringify(desk?.config) === JSON.stringify(revocation);
     inForce = loaded;
+    releaseReplaced(handles, loaded.handles);
     handles = loaded.handles;
     if (!same) {
       const sources = new Map([...desk?.sources.list() ?? [], ...loaded.restored].map((source) => [source.url, source]));
@@ -232,6 +234,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     const bySource = new Map([...inForce.bySource, [source.url, own]]);
     inForce = { ...inForce, bySource, handles: newestOfEach([...bySource.values()].flat()) };
     if (!sameCrls(handles, inForce.handles)) {
+      releaseReplaced(handles, inForce.handles);
       handles = inForce.handles;
       await options.publish(handles);
       await floor.raise(handles, at);

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { RevocationConfig } from '../config/schema.ts';
 import type { Certificate } from '../pki/certificate.ts';
+import { releaseReplaced } from './crl-release.ts';
 import { crlStatement, type CrlHandle } from './crl-statement.ts';
 import type { FetchedIssuers } from './issuer-fetch.ts';
 import type { RevocationSource, Statement } from './status.ts';
@@ -76,6 +77,7 @@ export function createRevocationView(options: DeskOptions): RevocationDesk {
 
   return {
     replaceCrls(next) {
+      releaseReplaced(handles, next);
       handles = next;
     },
     learn: (question, statement) => void answers.set(textOf(question), statement),

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 
 /** How often files are looked at. Polled, since a file on a network share or behind a swapped link sends no event. */
-const INTERVAL_MS = 1_000;
+const INTERVAL_MS = 250;
 
 export interface WatchOptions {
   readonly files: () => readonly string[];
