@@ -18,7 +18,7 @@ import { createRevocationView, type RevocationDesk } from './revocation/view.ts'
 import { openLine, type Line } from './store/call.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import type { IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
-import { createAdmissionOffice } from './tls/admission.ts';
+import { createAdmissionOffice, deniedCertificate } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 import { createContexts } from './tls/contexts.ts';
 import { createTlsListener, type TlsListener } from './tls/listener.ts';
@@ -26,6 +26,8 @@ import { createRedirectListener, type RedirectListener } from './tls/redirect.ts
 
 /** How long a connection that no longer stands may stay unnoticed. */
 const WATCH_MS = 1_000;
+/** How long judging open connections again may hold up requests at a time. */
+const SLICE_MS = 10;
 /** How long requests that were cut may take to be recorded. */
 const SETTLE_MS = 2_000;
 /** How long the main thread is waited for; it waits for the host itself. */
@@ -86,6 +88,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
   const retiring = new Set<OpenListener>();
+  let judging = false;
   /** Certificates whose witness was reported: once each is enough. */
   const told = new LRUCache<string, true>({ max: 1_000 });
   let prepared: Prepared | undefined;
@@ -272,36 +275,64 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     listener.protocol.closeIdle();
   }
 
-  /** Ends every connection whose certificate is no longer good; those that stand cost a comparison each. */
-  function sweep(): number {
-    let ended = 0;
+  /**
+   * Ends every connection whose certificate is no longer good; those that stand cost a comparison each. The deny list is looked
+   * at before this returns, everything else in slices that leave the thread to its requests.
+   */
+  function sweep(): void {
+    for (const [listener, connection, held] of stale()) {
+      if (held.kind === 'refused') connection.socket.destroy();
+      else if (held.kind === 'known') {
+        const denied = deniedCertificate(deny, held.path);
+        if (denied !== undefined) end(connection, held, 'revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`);
+      }
+      if (connection.stream !== undefined && held.kind === 'anonymous') judgeOpen(connection, listener, held);
+    }
+    if (!judging) void judgeStale().finally(() => {
+      judging = false;
+    });
+  }
+
+  /** What open connections stand on that does not stand any more, and the streams of the anonymous. */
+  function* stale(): Generator<readonly [OpenListener, Connection, Admission, string]> {
     for (const listener of serving()) {
+      const { office } = listener.runtime;
       for (const connection of listener.connections.values()) {
-        for (const [realm, held] of [...connection.admissions]) {
-          if (listener.runtime.office.stands(held)) continue;
-          const taken = currentAdmission(connection, listener.runtime.office, realm);
-          if (taken instanceof Promise) void taken.then((admission) => judgeOpen(connection, listener, admission), () => connection.socket.destroy());
-          else if (judgeOpen(connection, listener, taken)) ended++;
+        if (connection.socket.destroyed) continue;
+        for (const [realm, held] of connection.admissions) {
+          if (!office.stands(held) || (held.kind === 'anonymous' && connection.stream !== undefined)) yield [listener, connection, held, realm];
         }
-        if (connection.stream !== undefined && connection.peer.leaf === undefined) judgeOpen(connection, listener, { kind: 'anonymous' });
       }
     }
-    return ended;
+  }
+
+  async function judgeStale(): Promise<void> {
+    judging = true;
+    let sliceEnds = performance.now() + SLICE_MS;
+    // Taken down first: judging changes what is walked.
+    for (const [listener, connection, held, realm] of [...stale()]) {
+      if (held.kind === 'anonymous' || connection.socket.destroyed || !listener.connections.has(connection.socket)) continue;
+      const taken = currentAdmission(connection, listener.runtime.office, realm);
+      if (taken instanceof Promise) void taken.then((admission) => judgeOpen(connection, listener, admission), () => connection.socket.destroy());
+      else judgeOpen(connection, listener, taken);
+      if (performance.now() < sliceEnds) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      sliceEnds = performance.now() + SLICE_MS;
+    }
   }
 
   /** Whether an open connection had to be ended: its certificate is refused, or its stream would not be let in any more. */
-  function judgeOpen(connection: Connection, listener: OpenListener, admission: Admission): boolean {
-    if (connection.socket.destroyed) return false;
+  function judgeOpen(connection: Connection, listener: OpenListener, admission: Admission): void {
+    if (connection.socket.destroyed) return;
     if (admission.kind === 'refused') return end(connection, admission, admission.reason, admission.detail);
     const objection = listener.protocol.objection(connection, admission);
-    return objection !== undefined && end(connection, admission, objection.reason, objection.detail);
+    if (objection !== undefined) end(connection, admission, objection.reason, objection.detail);
   }
 
-  function end(connection: Connection, admission: Admission, reason: Reason, detail: string): boolean {
+  function end(connection: Connection, admission: Admission, reason: Reason, detail: string): void {
     metrics.connectionsTerminated.inc({ reason });
     void recordConnection(connection, admission, reason, detail);
     connection.socket.destroy();
-    return true;
   }
 
   function status(): ThreadStatus {

@@ -17,6 +17,7 @@ import { openDenyList, subjectText, type DenyChange, type DenyEntry, type DenySu
 import { openReplicas, type ReplicaState } from './store/replicas.ts';
 import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
 import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
 import { startThreads } from './threads.ts';
 import { assertFreePort } from './tls/free-port.ts';
@@ -96,7 +97,7 @@ const EXPIRY_MS = 1_000;
 /** How soon CRL files that could not be read are tried again. */
 const RETRY_CRLS_MS = 5_000;
 /** A thread that has not ended a revoked certificate's connections by then is ended itself. */
-const SWEEP_MS = 2_000;
+const SWEEP_MS = 5_000;
 /** One that has not taken what is new of revocation by then is ended, too: it would go on with what is old. */
 const PUBLISH_MS = 10_000;
 
@@ -130,12 +131,14 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const audit = openAuditWriter(auditDirectory, 'main', now());
   const metrics = createProcessMetrics();
   const ticketSecret = randomTicketSecret();
+  const portLocks = createPortLocks();
   const refresher = await createRefresher({
     state, now, log, serially, publish: publishCrls, changed: publishAnswer, denied: (certificate) => deniedCertificate(table, [certificate]) !== undefined,
   });
   refresher.adopt(await refresher.load(first));
   let current: Current = { snapshot: first, loadedAt: now() };
   let ports: Readonly<Record<string, number>> = {};
+  let ourAddresses: ReadonlySet<string> = new Set();
   let lastError: string | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   let stopped: Promise<void> | undefined;
@@ -204,14 +207,20 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
   async function prepare(snapshot: Snapshot): Promise<void> {
     const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret } as const;
-    for (const { name, address } of snapshot.config.listeners) {
-      const open = current.snapshot.config.listeners.some((listener) => listener.address.text === address.text) && ports[name] !== undefined;
-      if (!open && address.port !== 0) await assertFreePort(address.host, address.port);
+    // An address that is ours already may go to another name; any other must be nobody's.
+    for (const { address } of snapshot.config.listeners) {
+      if (ourAddresses.has(address.text) || address.port === 0) continue;
+      await portLocks.take(address.host, address.port);
+      await assertFreePort(address.host, address.port);
     }
+    const before = current.snapshot.config.listeners;
+    const kept = snapshot.config.listeners.filter(({ name, address }) => before.some((listener) => listener.name === name && listener.address.text === address.text));
+    const keptPorts = Object.fromEntries(kept.flatMap(({ name }) => (ports[name] === undefined ? [] : [[name, ports[name]]])));
     try {
-      const found = await threads.first<PrepareAnswer>({ ...ask, ports });
+      const found = await threads.first<PrepareAnswer>({ ...ask, ports: keptPorts });
       await threads.rest<PrepareAnswer>({ ...ask, ports: found });
       ports = found;
+      ourAddresses = new Set(snapshot.config.listeners.map(({ address }) => address.text));
     } catch (error) {
       await threads.all({ kind: 'discard' }).catch(() => undefined);
       throw error;
@@ -245,13 +254,14 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
     const revocation = await refresher.load(snapshot);
     await prepare(snapshot);
-    await threads.all({ kind: 'crls', handles: revocation.handles });
+    // From here on there is no way back: a thread that does not follow is replaced by one that starts with the new.
+    await threads.insist({ kind: 'crls', handles: revocation.handles }, PUBLISH_MS);
     current = { snapshot, loadedAt: now() };
     refresher.adopt(revocation);
-    await threads.all({ kind: 'commit' });
+    await threads.insist({ kind: 'commit' }, PUBLISH_MS);
     // After the swap: an admission that the old snapshot was still taking bears the old epoch, and does not stand.
     advanceEpoch(table);
-    await threads.all({ kind: 'sweep' });
+    await threads.insist({ kind: 'sweep' }, SWEEP_MS);
     metrics.reloadSuccess.set(now() / 1000);
     await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });
   }
@@ -303,7 +313,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   }
 
   async function deny(entry: NewDenial): Promise<void> {
-    const change: DenyChange = { op: 'deny', ...entry, at: new Date(now()).toISOString() };
+    const change: DenyChange = { op: 'deny', ...entry, at: denyList.timeOf(entry, now()) };
     denyList.apply(change);
     await takeEffect(change);
     await replicas?.announce(change);
@@ -311,7 +321,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
 
   async function reinstate(subject: DenySubject, who: string): Promise<boolean> {
     if (!denyList.entries().some((entry) => subjectText(entry) === subjectText(subject))) return false;
-    const change: DenyChange = { op: 'reinstate', ...subject, who, at: new Date(now()).toISOString() };
+    const change: DenyChange = { op: 'reinstate', ...subject, who, at: denyList.timeOf(subject, now()) };
     denyList.apply(change);
     await takeEffect(change);
     await replicas?.announce(change);
@@ -402,6 +412,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
       denyList.close();
+      portLocks.release();
       lock.release();
     })();
     return stopped;

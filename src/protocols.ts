@@ -80,7 +80,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     draining: options.draining,
   });
   return {
-    alpn: ['http/1.1'],
+    alpn: ['http/1.1', 'http/1.0'],
     label: 'http/1.1',
     serve: ({ socket }) => http.serve(socket),
     closeIdle: () => http.closeIdle(),

@@ -24,7 +24,7 @@ export type ToThread =
   | { readonly kind: 'crls'; readonly handles: readonly CrlHandle[] }
   /** An OCSP answer other than the one that was given out before. */
   | { readonly kind: 'answer'; readonly question: OcspKey; readonly statement: Statement }
-  /** Takes the admission of every open connection again where it no longer stands. Answers with the number ended. */
+  /** Judges open connections again where their admission no longer stands. Answers once what the deny list ends is ended; the rest follows. */
   | { readonly kind: 'sweep' }
   | { readonly kind: 'metrics' }
   | { readonly kind: 'status' }

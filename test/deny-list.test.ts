@@ -63,15 +63,38 @@ describe('the deny list', () => {
     list.close();
   });
 
-  it('lifts what has expired, for good', () => {
+  it('lifts what has expired, for good, and lets no expiry win over an extension', () => {
     const table = createDenyTable();
     const list = openDenyList(state, table);
-    list.apply(deny('aa', '2026-01-01T00:00:00.000Z', '2026-01-01T12:00:00.000Z'));
-    expect(list.expire(Date.parse('2026-01-01T11:00:00.000Z'))).toHaveLength(0);
-    expect(list.expire(Date.parse('2026-01-01T12:00:00.000Z'))).toHaveLength(1);
+    const inAMinute = new Date(Date.now() + 60_000).toISOString();
+    const inTwo = new Date(Date.now() + 120_000).toISOString();
+    list.apply(deny('aa', new Date().toISOString(), inAMinute));
+    expect(list.expire(Date.now())).toHaveLength(0);
+    expect(list.expire(Date.parse(inAMinute))).toHaveLength(1);
+    expect(isDenied(table, denyKey('fingerprint', 'aa'))).toBe(false);
+    const extended = deny('aa', list.timeOf({ kind: 'fingerprint', fingerprint: 'aa' }, Date.now()), inTwo);
+    expect(list.isNews(extended)).toBe(true);
+    list.apply(extended);
+    expect(list.expire(Date.parse(inAMinute))).toHaveLength(0);
+    expect(isDenied(table, denyKey('fingerprint', 'aa'))).toBe(true);
+    list.close();
+  });
+
+  it('does not bring back what expired while nobody looked', async () => {
+    await writeFile(file(), `${JSON.stringify(deny('aa', '2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z'))}\n`);
+    const table = createDenyTable();
+    const list = openDenyList(state, table);
+    expect(list.entries()).toHaveLength(0);
     expect(isDenied(table, denyKey('fingerprint', 'aa'))).toBe(false);
     list.close();
-    expect(openDenyList(state, createDenyTable()).entries()).toHaveLength(0);
+  });
+
+  it('dates a change after what is known of its subject, though that came from a faster clock', () => {
+    const list = openDenyList(state, createDenyTable());
+    const ahead = new Date(Date.now() + 5_000).toISOString();
+    list.apply(lift('aa', ahead));
+    expect(list.timeOf({ kind: 'fingerprint', fingerprint: 'aa' }, Date.now()) > ahead).toBe(true);
+    list.close();
   });
 
   it('writes a long journal anew with the same content', async () => {

@@ -239,6 +239,7 @@ describe('upstreams that fail', () => {
   it.each([
     ['another CA', () => backendWith({ subject: [['CN', 'records.internal']], san: { dns: 'records.internal' }, eku: ['serverAuth'] }, pki.root), /SELF_SIGNED|UNABLE_TO/],
     ['another name', () => backendWith({ subject: [['CN', 'other.internal']], san: { dns: 'other.internal' }, eku: ['serverAuth'] }), /ALTNAME/],
+    ['its name as a common name alone', () => backendWith({ subject: [['CN', 'records.internal']], eku: ['serverAuth'] }), /ALTNAME/],
     ['an expired certificate', () => backendWith({ subject: [['CN', 'records.internal']], san: { dns: 'records.internal' }, eku: ['serverAuth'], notBefore: new Date(Date.now() - 9e8), notAfter: new Date(Date.now() - 864e5) }), /EXPIRED/],
     ['nobody listening', async () => { const gone = await startBackend(pki); await gone.close(); return gone; }, /ECONNREFUSED/],
   ] as const)('answers 502 for %s, with the cause on record and none of it told', async (_what, make, cause) => {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { once } from 'node:events';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, createServer as createTcpServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, startRawBackend, type Backend } from './support/backend.ts';
 import { ask, exchange, openTls, startGateway } from './support/gateway.ts';
@@ -17,6 +17,16 @@ beforeAll(async () => {
 });
 
 afterAll(() => backend.close());
+
+function freePort(): Promise<number> {
+  return new Promise((done) => {
+    const server = createTcpServer();
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => done(port));
+    });
+  });
+}
 
 function plain(port: number, path: string, host: string): Promise<{ status: number; location: string | undefined }> {
   return new Promise((done, failed) => {
@@ -97,6 +107,21 @@ describe('a reload', () => {
       socket.destroy();
     }
     open.destroy();
+    await gateway.stop();
+  });
+
+  it('moves a listener to another address and back, and lets another name have its address', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    const [first, second] = await Promise.all([freePort(), freePort()]);
+    const yaml = (await readFile(gateway.path('wardgate.yaml'), 'utf8')).replace('address: 127.0.0.1:0', `address: "127.0.0.1:${first}"`);
+    const moved = yaml.replace(`127.0.0.1:${first}`, `127.0.0.1:${second}`);
+    for (const [text, port, gone] of [[yaml, first, gateway.port], [moved, second, first], [yaml, first, second], [yaml.replace('name: clinical', 'name: wards'), first, second]] as const) {
+      await gateway.configure(text);
+      await gateway.gateway.reload();
+      expect(gateway.gateway.listeners[0]?.port).toBe(port);
+      for (let round = 0; round < 4; round++) expect((await ask(pki, port, '/records', { client: pki.doctor })).status).toBe(200);
+      await expect(ask(pki, gone, '/records', { client: pki.doctor })).rejects.toThrow('ECONNREFUSED');
+    }
     await gateway.stop();
   });
 

@@ -120,7 +120,10 @@ describe('a CRL from a configured URL', () => {
     const gateway = await fromUrls();
     await expect.poll(async () => (await readdir(gateway.path('state/crls')).catch(() => [])).length).toBe(3);
     expect((await stat(gateway.path('state/crls'))).mode & 0o777).toBe(0o700);
-    for (const file of await readdir(gateway.path('state/crls'))) expect((await stat(gateway.path(`state/crls/${file}`))).mode & 0o777).toBe(0o600);
+    // Names with a further ending are on their way to their place, and may be gone by now.
+    const files = (await readdir(gateway.path('state/crls'))).filter((file) => file.endsWith('.kept'));
+    expect(files.length).toBeGreaterThan(0);
+    for (const file of files) expect((await stat(gateway.path(`state/crls/${file}`))).mode & 0o777).toBe(0o600);
   });
 });
 

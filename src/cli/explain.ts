@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { ConfigurationError } from '../gateway.ts';
 import type { TlsListenerConfig } from '../config/schema.ts';
@@ -19,6 +20,7 @@ import { createRevocationView } from '../revocation/view.ts';
 import { readDenyList } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
+import { createContexts } from '../tls/contexts.ts';
 
 interface ExplainOptions {
   readonly config: string;
@@ -59,8 +61,9 @@ interface Request {
 
 /** The decision about a request, or about a stream where the listener carries those; undefined when only the admission was asked for. */
 function decide(
-  { config }: Snapshot, listener: TlsListenerConfig, request: Request | undefined, address: string, admission: Admission, now: number, steps: Step[],
+  snapshot: Snapshot, listener: TlsListenerConfig, request: Request | undefined, address: string, admission: Admission, now: number, steps: Step[],
 ): Permit | StreamPermit | Denial | undefined {
+  const { config } = snapshot;
   const { unavailable } = config.revocation;
   if (listener.protocol === 'tcp') {
     const decision = authorizeStream({ allow: new Set(listener.allow), unavailable }, admission, now);
@@ -70,8 +73,12 @@ function decide(
     return decision;
   }
   if (request === undefined) return undefined;
+  const host = parseHost(request.host);
+  const material = snapshot.listeners[listener.name];
+  const knows = material !== undefined && host.kind === 'host'
+    && createContexts(listener, material, config.routes.flatMap((route) => route.match.host ?? []), new Uint8Array(32)).knows(host.name);
   return authorize({ routes: compileRoutes(config.routes), unavailable }, {
-    method: request.method, target: parseTarget(request.path), host: parseHost(request.host), directed: true,
+    method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
     clientAuth: listener.client_auth.mode, admission, address, preflight: undefined,
   }, now, (step) => steps.push(step));
 }

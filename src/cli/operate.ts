@@ -37,7 +37,7 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
     ...subject, reason: options.reason, who: options.who,
     ...(lifetime === undefined ? {} : { expires: new Date(at.getTime() + lifetime).toISOString() }),
   };
-  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, (list) => list.apply({ op: 'deny', ...entry, at: at.toISOString() }));
+  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, (list) => list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) }));
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
   return 0;
@@ -55,7 +55,7 @@ export async function reinstate(options: SubjectOptions, print: Print): Promise<
 
 function liftFrom(list: DenyList, subject: DenySubject, who: string): boolean {
   if (!list.entries().some((entry) => subjectText(entry) === subjectText(subject))) return false;
-  list.apply({ op: 'reinstate', ...subject, who, at: new Date().toISOString() });
+  list.apply({ op: 'reinstate', ...subject, who, at: list.timeOf(subject, Date.now()) });
   return true;
 }
 

@@ -129,7 +129,8 @@ export function addressOctets(text: string): Uint8Array | undefined {
 
 /** `::ffff:10.0.0.1` → `10.0.0.1`; anything else unchanged. */
 export function unmapped(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
+  const lower = address.toLowerCase();
+  return lower.startsWith('::ffff:') && lower.includes('.') ? lower.slice(7) : address;
 }
 
 function ipv6Octets(text: string): Uint8Array | undefined {

@@ -10,11 +10,11 @@ import type { Dispatcher } from 'undici';
  */
 
 const LOCAL = new BlockList();
-for (const [network, prefix] of [['0.0.0.0', 8], ['127.0.0.0', 8], ['169.254.0.0', 16], ['224.0.0.0', 4], ['240.0.0.0', 4]] as const) {
+for (const [network, prefix] of [['0.0.0.0', 8], ['127.0.0.0', 8], ['169.254.0.0', 16], ['224.0.0.0', 4], ['240.0.0.0', 4], ['100.100.100.200', 32]] as const) {
   LOCAL.addSubnet(network, prefix, 'ipv4');
 }
 // Addresses that translate to IPv4 ones lead around the list above, so they are in this one as a whole (RFC 6052, RFC 3056, RFC 4380).
-for (const [network, prefix] of [['::', 96], ['fe80::', 10], ['ff00::', 8], ['64:ff9b::', 96], ['2002::', 16], ['2001::', 32]] as const) {
+for (const [network, prefix] of [['::', 96], ['fe80::', 10], ['ff00::', 8], ['64:ff9b::', 96], ['2002::', 16], ['2001::', 32], ['64:ff9b:1::', 48], ['::ffff:0:0:0', 96], ['fec0::', 10], ['fd00:ec2::254', 128]] as const) {
   LOCAL.addSubnet(network, prefix, 'ipv6');
 }
 

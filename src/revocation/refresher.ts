@@ -142,7 +142,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     const stays = (source: string): boolean => sameCas && (isWanted(source, revocation) || configured.has(source));
     const before = new Map([...inForce?.bySource ?? []].filter(([source]) => stays(source)));
     const bySource = new Map([...before, ...[...grouped(own)].map(([source, found]) => [source, withProven(found, before.get(source))] as const)]);
-    const problems = new Map([...[...inForce?.problems ?? []].filter(([source]) => stays(source)), ...grouped([...read.problems, ...older, ...unread.map(unreadProblem)])]);
+    const problems = new Map([...[...inForce?.problems ?? []].filter(([source]) => stays(source) && !configured.has(source)), ...grouped([...read.problems, ...older, ...unread.map(unreadProblem)])]);
     return {
       snapshot, bySource, problems, authoritiesDigest, handles: newestOfEach([...bySource.values()].flat()),
       restored: restored.map(({ source }) => source),

@@ -36,8 +36,13 @@ export interface DenyList {
   isNews(change: DenyChange): boolean;
   /** Durable before it returns, in force on every thread when it returns. */
   apply(change: DenyChange): void;
-  /** Lifts what has expired by `now` (ms since the epoch); gives back what was lifted. */
+  /**
+   * Lifts what has expired by `now` (ms since the epoch); gives back what was lifted. That is no change of its own: every gateway
+   * knows it from the entry, and it must not win over one that was extended elsewhere.
+   */
   expire(now: number): readonly DenyEntry[];
+  /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock. */
+  timeOf(subject: DenySubject, now: number): string;
   close(): void;
 }
 
@@ -59,7 +64,8 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
   const { lines, whole } = readJournal(file);
   const latest = new Map<string, DenyChange>();
   for (const line of lines) remember(latest, line);
-  for (const change of latest.values()) if (change.op === 'deny') publish(change);
+  const startedAt = Date.now();
+  for (const change of latest.values()) if (isInForce(change, startedAt)) publish(change);
   const rewritten = lines.length > latest.size + MOST_OLD_LINES;
   if (rewritten) rewrite(file, [...latest.values()]);
   const journal = openSync(file, 'a', 0o600);
@@ -92,14 +98,14 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     if (change.op === 'deny' && !hasRoom(table) && !isDenied(table, subjectKey(change))) throw full();
     append(Buffer.from(`${JSON.stringify(change)}\n`));
     remember(latest, change);
-    if (change.op === 'deny') publish(change);
+    if (isInForce(change, Date.now())) publish(change);
     else removeDenied(table, subjectKey(change));
     advanceEpoch(table);
   }
 
   function entries(): readonly DenyEntry[] {
     return [...latest.values()].flatMap((change) => {
-      if (change.op !== 'deny') return [];
+      if (change.op !== 'deny' || !isInForce(change, Date.now())) return [];
       const { op: _, ...entry } = change;
       return [entry];
     });
@@ -116,11 +122,14 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     },
     apply,
     expire(now) {
-      const expired = entries().filter((entry) => entry.expires !== undefined && Date.parse(entry.expires) <= now);
-      for (const { reason: _reason, expires: _expires, who: _who, at: _at, ...subject } of expired) {
-        apply({ op: 'reinstate', ...subject as DenySubject, who: 'expiry', at: new Date(now).toISOString() });
-      }
-      return expired;
+      const expired = [...latest.values()].filter((change) => change.op === 'deny' && !isInForce(change, now) && isDenied(table, subjectKey(change)));
+      for (const change of expired) removeDenied(table, subjectKey(change));
+      if (expired.length > 0) advanceEpoch(table);
+      return expired.filter((change) => change.op === 'deny');
+    },
+    timeOf(subject, now) {
+      const known = latest.get(subjectText(subject));
+      return new Date(Math.max(now, known === undefined ? 0 : Date.parse(known.at) + 1)).toISOString();
     },
     close: () => closeSync(journal),
   };
@@ -130,7 +139,11 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
 export function readDenyList(state: string, table: DenyTable): void {
   const latest = new Map<string, DenyChange>();
   for (const line of readJournal(join(state, 'denylist.jsonl')).lines) remember(latest, line);
-  for (const change of latest.values()) if (change.op === 'deny') addDenied(table, subjectKey(change));
+  for (const change of latest.values()) if (isInForce(change, Date.now())) addDenied(table, subjectKey(change));
+}
+
+function isInForce(change: DenyChange, now: number): boolean {
+  return change.op === 'deny' && (change.expires === undefined || Date.parse(change.expires) > now);
 }
 
 /** A subject in one line, the same for the same subject on every replica. */

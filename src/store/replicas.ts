@@ -40,7 +40,7 @@ const SET_IF_NEWS = `
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known then
   local ok, change = pcall(cjson.decode, known)
-  if ok and (change.at > ARGV[3] or (change.at == ARGV[3] and (change.op == 'deny' or ARGV[4] ~= 'deny'))) then return 0 end
+  if ok and type(change) == 'table' and type(change.at) == 'string' and (change.at > ARGV[3] or (change.at == ARGV[3] and (change.op == 'deny' or ARGV[4] ~= 'deny'))) then return 0 end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('INCR', KEYS[2])
@@ -107,24 +107,23 @@ export function openReplicas(options: ReplicasOptions): Replicas {
     for (const change of options.changes()) {
       const known = shared.get(subjectText(change));
       if (known?.at === change.at && known.op === change.op) continue;
-      await push(change);
-      brought = true;
+      brought = await push(change) || brought;
     }
     // What we brought moved the version; whatever came meanwhile moves it further and is seen at the next look.
     version = brought ? undefined : sharedVersion;
     synchronizedAt = options.now();
   }
 
-  async function push(change: DenyChange): Promise<void> {
-    await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subjectText(change), JSON.stringify(change), change.at, change.op);
+  /** False when the store knows a later change of the subject: then the lists have to be compared. */
+  async function push(change: DenyChange): Promise<boolean> {
+    return await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subjectText(change), JSON.stringify(change), change.at, change.op) === 1;
   }
 
   return {
     async announce(change) {
       // Whatever fails here is brought by the next synchronization.
-      await push(change).catch(() => {
-        version = undefined;
-      });
+      const taken = await push(change).catch(() => false);
+      if (!taken) version = undefined;
     },
     async moveEpoch() {
       const moved = await redis.incr(keys.epoch).catch(() => undefined);

@@ -47,6 +47,12 @@ export interface AdmissionOptions {
 }
 
 const LEAVES = 20_000;
+/** Octets that cached leaves may hold in memory, about: strangers bring leaves too, and a large one is a thousand times a small one. */
+const LEAVES_WEIGHT = 32 * 1024 * 1024;
+/** A client's certificate is a few kilobytes; a larger one is made to cost us. */
+const LARGEST_LEAF = 16 * 1024;
+const LARGEST_INTERMEDIATE = 16 * 1024;
+const INTERMEDIATES = 1_000;
 const LEARNT = 256;
 /** How soon an unknown status, or a refusal that may be lifted, is looked at again. */
 const RETRY_MS = 5_000;
@@ -84,8 +90,11 @@ interface Leaf {
 /** Makes the admission office of one listener for one snapshot; a reload makes a new one. */
 export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffice {
   const { config, deny, now } = options;
-  const leaves = new LRUCache<string, Leaf | Error>({ max: LEAVES });
-  const admissions = new LRUCache<string, Taken>({ max: LEAVES });
+  const leaves = new LRUCache<string, Leaf | Error>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (leaf) => (leaf instanceof Error ? 1_024 : weightOf(leaf.certificate)) });
+  const admissions = new LRUCache<string, Taken>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (taken) => (taken.leaf === undefined ? 1_024 : weightOf(taken.leaf)) });
+  /** Path verdicts, which no revocation changes: what is judged again when the epoch moves is the status alone. */
+  const paths = new LRUCache<string, { readonly valid: ValidPath; readonly pool: CertificatePool }>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: ({ valid }) => weightOf(valid.path[0] as Certificate) });
+  const intermediates = new LRUCache<string, Certificate | Error>({ max: INTERMEDIATES, maxSize: LEAVES_WEIGHT, sizeCalculation: (one) => (one instanceof Error ? 1_024 : weightOf(one)) });
   const pools = new Map<string, CertificatePool>();
   const learnt = new Map<string, Set<string>>();
   for (const realm of options.realms) {
@@ -100,8 +109,9 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     const sha256 = hash('sha256', peer.leaf, 'hex');
     const key = `${sha256} ${realm}`;
     const known = admissions.get(key);
-    if (known !== undefined && stands(known) && peer.fault === undefined) return known;
+    if (known !== undefined && peer.fault === undefined && stands(known) && !mayHelp(known, peer)) return known;
     const epoch = currentEpoch(deny);
+    if (peer.leaf.length > LARGEST_LEAF) return refuse('bad_request', `a certificate of ${peer.leaf.length} octets`, epoch, Infinity);
     const leaf = readLeaf(sha256, peer.leaf);
     if (leaf instanceof Error) return refuse('bad_request', leaf.message, epoch, Infinity);
     if (peer.fault !== undefined) return { ...refuse('signature_invalid', `the TLS library says ${peer.fault}`, epoch, Infinity), leaf: leaf.certificate };
@@ -125,11 +135,28 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   function takeValid(case_: Case, judged: ValidPath & { readonly brought: boolean }, avoid: ReadonlySet<string>): Taken | Promise<Taken> {
     const admission = judgeStatus(judged, case_.epoch);
     const around = (taken: Taken): Taken | Promise<Taken> => {
-      if (taken.kind === 'known' && judged.brought) learn(case_.realm, taken.path.slice(1, -1));
+      if (taken.kind === 'known' && taken.status.kind === 'good' && judged.brought) learn(case_.realm, taken.path.slice(1, -1));
       if (taken.kind === 'known' || taken.revoked === undefined || taken.revoked === case_.leaf.sha256 || avoid.size >= MOST_DETOURS) return taken;
       return take(case_, new Set([...avoid, taken.revoked]), taken);
     };
     return admission instanceof Promise ? admission.then(around) : around(admission);
+  }
+
+  /** Each parsed once: a stranger's garbage among the intermediates helps nobody to a path, and must not cost one either. */
+  function parseAll(ders: readonly Uint8Array[]): Certificate[] {
+    return ders.filter((der) => der.length <= LARGEST_INTERMEDIATE).flatMap((der) => {
+      const key = hash('sha256', der, 'hex');
+      let one = intermediates.get(key);
+      if (one === undefined) {
+        try {
+          one = parseCertificate(Uint8Array.from(der));
+        } catch (error) {
+          one = error as Error;
+        }
+        intermediates.set(key, one);
+      }
+      return one instanceof Error ? [] : [one];
+    });
   }
 
   function readLeaf(sha256: string, der: Uint8Array): Leaf | Error {
@@ -147,8 +174,15 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   }
 
   function judgePath(case_: Case, avoid: ReadonlySet<string>): Judged {
+    const key = `${case_.leaf.sha256} ${case_.realm}`;
+    const pool = pools.get(case_.realm) as CertificatePool;
+    const remembered = avoid.size === 0 ? paths.get(key) : undefined;
+    if (remembered !== undefined && remembered.pool === pool && now() < remembered.valid.validUntil) return { ...remembered.valid, brought: false };
     const result = validate(case_, avoid, []);
-    if (result.kind === 'valid') return { ...result, brought: false };
+    if (result.kind === 'valid') {
+      if (avoid.size === 0) paths.set(key, { valid: result, pool });
+      return { ...result, brought: false };
+    }
     const brought = parseAll(case_.peer.intermediates());
     return brought.length === 0 ? refusePath(case_, result) : judgeWith(case_, avoid, brought);
   }
@@ -272,15 +306,14 @@ function refuse(reason: RefusedAdmission['reason'], detail: string, epoch: numbe
   return { kind: 'refused', reason, detail, epoch, validUntil };
 }
 
-function parseAll(ders: readonly Uint8Array[]): Certificate[] {
-  return ders.flatMap((der) => {
-    try {
-      return [parseCertificate(Uint8Array.from(der))];
-    } catch {
-      // A stranger's garbage among the intermediates helps nobody to a path.
-      return [];
-    }
-  });
+/** What a certificate weighs once it is parsed, in octets, about: measured at some eighteen times its DER. */
+function weightOf({ der }: Certificate): number {
+  return 1_024 + 18 * der.length;
+}
+
+/** Whether a refusal was for want of intermediates, and this peer brings some. */
+function mayHelp(known: Taken, peer: Peer): boolean {
+  return known.kind === 'refused' && known.reason === 'untrusted_issuer' && peer.intermediates().length > 0;
 }
 
 const keysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();

@@ -1,3 +1,5 @@
+import { isIP } from 'node:net';
+
 /** What a PROXY header says (HAProxy's proxy-protocol.txt, versions 1 and 2); `length` is what to take off the connection. */
 export type ProxyHeader =
   | { readonly kind: 'header'; readonly length: number; readonly address: string | undefined }
@@ -35,7 +37,9 @@ function readVersion1(octets: Buffer): ProxyHeader {
   const end = octets.subarray(0, LONGEST_1).indexOf('\n');
   if (end === -1) return octets.length >= LONGEST_1 ? MALFORMED : INCOMPLETE;
   const match = LINE.exec(octets.toString('latin1', 0, end + 1));
-  return match === null ? MALFORMED : { kind: 'header', length: end + 1, address: match[1] ?? match[2] };
+  const address = match?.[1] ?? match?.[2];
+  if (match === null || (address !== undefined && isIP(address) === 0)) return MALFORMED;
+  return { kind: 'header', length: end + 1, address };
 }
 
 const VERSION_2 = 0x20;

@@ -1,7 +1,7 @@
 import { constants } from 'node:crypto';
 import { Agent } from 'node:https';
 import { isIP } from 'node:net';
-import { connect, createSecureContext, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { checkServerIdentity as checkNames, connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { UpstreamConfig } from '../../config/schema.ts';
 import type { UpstreamMaterial } from '../../config/snapshot.ts';
 
@@ -59,8 +59,9 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
       secureContext,
       rejectUnauthorized: true,
       servername: endpoint.servername,
+      checkServerIdentity,
     }),
-    connectAlone: () => connect({ host: endpoint.host, port: endpoint.port, servername: endpoint.servername, secureContext, rejectUnauthorized: true }),
+    connectAlone: () => connect({ host: endpoint.host, port: endpoint.port, servername: endpoint.servername, secureContext, rejectUnauthorized: true, checkServerIdentity }),
   }));
   let turn = 0;
   const next = (): (typeof endpoints)[number] => {
@@ -73,7 +74,7 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
     next,
     connect: () => new Promise((resolve) => {
       const { host, port, servername } = next();
-      const options: ConnectionOptions & { allowHalfOpen: boolean } = { host, port, servername, secureContext, rejectUnauthorized: true, allowHalfOpen: true };
+      const options: ConnectionOptions & { allowHalfOpen: boolean } = { host, port, servername, secureContext, rejectUnauthorized: true, checkServerIdentity, allowHalfOpen: true };
       const socket = connect(options);
       const fail = (code: 'upstream_unavailable' | 'upstream_timeout', detail: string): void => {
         clearTimeout(timer);
@@ -91,6 +92,14 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
       for (const endpoint of endpoints) retireAgent(endpoint.agent);
     },
   };
+}
+
+/** Node's check without its last resort: a common name is no host name (RFC 9525 section 2). */
+function checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
+  const names = certificate.subjectaltname ?? '';
+  const kind = isIP(host) === 0 ? 'DNS:' : 'IP Address:';
+  if (!names.includes(kind)) return Object.assign(new Error(`expected ${host}, the certificate has ${names === '' ? 'no subject alternative name' : names}`), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+  return checkNames(host, certificate);
 }
 
 function endpointUrl(host: string, port: number): URL {
