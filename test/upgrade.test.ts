@@ -64,6 +64,8 @@ describe('a WebSocket', () => {
     await once(socket, 'close');
     const records = (await gateway.records()).filter((record) => record['status'] === 101);
     expect(records.at(-1)).toMatchObject({ result: 'permitted', route: 'echo', role: 'patient' });
+    await expect.poll(async () => (await gateway.records()).find((record) => record['event'] === 'connection' && record['request_id'] === records.at(-1)?.['request_id']))
+      .toMatchObject({ result: 'done', route: 'echo', role: 'patient', bytes_in: expect.any(Number), bytes_out: expect.any(Number) });
   });
 
   it('is refused to the wrong role, before the upstream hears of it', async () => {

@@ -312,7 +312,9 @@ export function createHttp1(options: Http1Options): Http1 {
     observe(exchange, 101);
     if (exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
     response.detachSocket(socket);
-    answer.join(socket, head, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    const end = await answer.join(socket, head, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    exchange.bytesIn = end.bytesIn;
+    await record(exchange, { event: 'connection', result: 'done', bytes_out: end.bytesOut }).catch(() => undefined);
   }
 
   function record(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>): Promise<void> {

@@ -5,13 +5,14 @@ import type { Duplex } from 'node:stream';
 import type { Permit } from '../policy/authorize.ts';
 import { clientHeaders, type ResponseRules } from './headers.ts';
 import { finalAnswer, type Answer } from './general.ts';
+import type { StreamEnd } from './tcp.ts';
 import type { Upstream } from './upstream/pool.ts';
 
 /** An upgrade that the upstream has accepted, not yet told to the client. */
 export interface Upgraded {
   readonly kind: 'upgraded';
-  /** Tells the client and joins the two connections until one of them ends. */
-  join(socket: Duplex, head: Buffer, rules: ResponseRules): void;
+  /** Tells the client and joins the two connections; resolves when they have ended. */
+  join(socket: Duplex, head: Buffer, rules: ResponseRules): Promise<StreamEnd>;
   abandon(): void;
 }
 
@@ -78,18 +79,35 @@ function accepted(request: IncomingMessage, message: IncomingMessage): boolean {
   return message.headers.upgrade?.toLowerCase() === 'websocket' && message.headers['sec-websocket-accept'] === proof;
 }
 
-function join(socket: Duplex, head: Buffer, upstreamSocket: Duplex, upstreamHead: Buffer, message: IncomingMessage, rules: ResponseRules): void {
-  socket.on('error', () => undefined);
-  socket.on('close', () => upstreamSocket.destroy());
-  upstreamSocket.on('close', () => socket.destroy());
-  if (socket.destroyed) return void upstreamSocket.destroy();
-  if ('setTimeout' in socket) (socket as { setTimeout(ms: number): void }).setTimeout(0);
-  const fields = clientHeaders(message.rawHeaders, rules);
-  let text = 'HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n';
-  for (let index = 0; index < fields.length; index += 2) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
-  socket.write(`${text}\r\n`, 'latin1');
-  if (upstreamHead.length > 0) socket.write(upstreamHead);
-  if (head.length > 0) upstreamSocket.write(head);
-  upstreamSocket.pipe(socket);
-  socket.pipe(upstreamSocket);
+function join(socket: Duplex, head: Buffer, upstreamSocket: Duplex, upstreamHead: Buffer, message: IncomingMessage, rules: ResponseRules): Promise<StreamEnd> {
+  let bytesOut = upstreamHead.length;
+  let bytesIn = head.length;
+  return new Promise((resolve) => {
+    const ended = (): void => resolve({ bytesOut, bytesIn });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      upstreamSocket.destroy();
+      ended();
+    });
+    upstreamSocket.on('close', () => socket.destroy());
+    if (socket.destroyed) {
+      upstreamSocket.destroy();
+      return ended();
+    }
+    if ('setTimeout' in socket) (socket as { setTimeout(ms: number): void }).setTimeout(0);
+    const fields = clientHeaders(message.rawHeaders, rules);
+    let text = 'HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n';
+    for (let index = 0; index < fields.length; index += 2) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
+    socket.write(`${text}\r\n`, 'latin1');
+    if (upstreamHead.length > 0) socket.write(upstreamHead);
+    if (head.length > 0) upstreamSocket.write(head);
+    upstreamSocket.on('data', (chunk: Buffer) => {
+      bytesOut += chunk.length;
+    });
+    socket.on('data', (chunk: Buffer) => {
+      bytesIn += chunk.length;
+    });
+    upstreamSocket.pipe(socket);
+    socket.pipe(upstreamSocket);
+  });
 }
