@@ -30,6 +30,8 @@ const WATCH_MS = 1_000;
 const SLICE_MS = 10;
 /** How long requests that were cut may take to be recorded. */
 const SETTLE_MS = 2_000;
+/** The main thread keeps its own, configured deadlines; this one is for a main thread that does not answer at all. */
+const ANSWER_MS = 120_000;
 /** How long the main thread is waited for; it waits for the host itself. */
 const ISSUERS_MS = ISSUER_FETCH_MS + 1_000;
 
@@ -79,8 +81,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const forwarder = createGeneralForwarder();
   const line: Line<ToMain> = openLine<ToMain, ToThread>(port, answer);
   const desk: RevocationDesk = createRevocationView({
-    ask: (certificate, issuer) => line.call<OcspAnswer>({ kind: 'ocsp', certificate, issuer }),
-    fetchCrl: (certificate, issuer) => line.call<void>({ kind: 'crl', certificate, issuer }),
+    ask: (certificate, issuer) => line.call<OcspAnswer>({ kind: 'ocsp', certificate, issuer }, ANSWER_MS),
+    fetchCrl: (certificate, issuer) => line.call<void>({ kind: 'crl', certificate, issuer }, ANSWER_MS),
     fetchIssuers: (url) => line.call<IssuersAnswer>({ kind: 'issuers', url }, ISSUERS_MS),
     now,
     checked: (source, result) => metrics.revocationChecks.inc({ source, result }),

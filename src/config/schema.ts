@@ -117,7 +117,7 @@ const clientAuth = mapping({
 
 const httpLimits = mapping({
   connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
-    .describe('Open connections at a time; further ones are closed.').default(10_000),
+    .describe('Open connections at a time, shared equally among the threads; further ones are closed.').default(10_000),
   handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
   header_time: timeout.describe('How long a client may take to send the header of a request.').prefault('10s'),
   request_time: timeout.describe('How long a client may take to send a whole request, body included.').prefault('5m'),
@@ -128,7 +128,7 @@ const httpLimits = mapping({
 
 const tcpLimits = mapping({
   connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
-    .describe('Open connections at a time; further ones are closed.').default(10_000),
+    .describe('Open connections at a time, shared equally among the threads; further ones are closed.').default(10_000),
   handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
   idle_time: timeout.describe('How long a connection may be silent in both directions.').prefault('1h'),
 }).describe('Limits of each connection.').prefault({});

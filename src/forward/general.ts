@@ -59,7 +59,6 @@ export function createGeneralForwarder(): GeneralForwarder {
     });
   });
   proxy.on('proxyRes', (message, request) => {
-    // After its head an answer may stand still for as long as the pool's idle time allows.
     exchanges.get(request)?.settle(finalAnswer(message));
   });
   proxy.on('econnreset', (_error, request) => exchanges.get(request)?.settle({ kind: 'client_left' }));

@@ -30,7 +30,7 @@ const HOP_BY_HOP = new Set([
 const NOT_FOR_CONNECTION = new Set(['host', 'content-length', 'transfer-encoding']);
 
 /** Whether a field is one that only the gateway may set. */
-export function isReserved(name: string): boolean {
+function isReserved(name: string): boolean {
   const plain = canonical(name);
   return RESERVED.has(plain) || RESERVED_PREFIXES.some((prefix) => plain.startsWith(prefix));
 }

@@ -83,7 +83,7 @@ function certificatesFor(all: readonly ServerCertificate[], name: string): reado
 }
 
 /** Node's default hashes the command line: two processes of one gateway, or two threads, must agree on it. */
-export function sessionIdContext(listener: string): string {
+function sessionIdContext(listener: string): string {
   return createHash('sha256').update(`wardgate ${listener}`).digest('hex').slice(0, 32);
 }
 
