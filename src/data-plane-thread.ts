@@ -10,9 +10,8 @@ import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { Admission, Reason } from './policy/facts.ts';
 import { compileRoutes } from './policy/routes.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
-import {
-  connectionFields, endsTls, httpProtocol, tcpProtocol, type HttpsRuntime, type ListenerRuntime, type Protocol, type TcpRuntime,
-} from './protocols.ts';
+import { httpProtocol } from './http-protocol.ts';
+import { connectionFields, endsTls, type HttpsRuntime, type ListenerRuntime, type Protocol, type TcpRuntime } from './protocol.ts';
 import { ISSUER_FETCH_MS } from './revocation/issuer-fetch.ts';
 import { createRevocationView, type RevocationDesk } from './revocation/view.ts';
 import { openLine, type Line } from './store/call.ts';
@@ -21,6 +20,7 @@ import type { IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatu
 import { createAdmissionOffice, deniedCertificate } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 import { createContexts } from './tls/contexts.ts';
+import { tcpProtocol } from './tcp-protocol.ts';
 import { createTlsListener, type TlsListener } from './tls/listener.ts';
 import { createRedirectListener, type RedirectListener } from './tls/redirect.ts';
 

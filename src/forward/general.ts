@@ -2,12 +2,12 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Permit } from '../policy/authorize.ts';
-import type { Upstream } from './upstream/pool.ts';
+import type { Failed, Turn, TurnResult, Upstream } from './upstream/pool.ts';
 
 /** What came of asking the upstream. */
 export type Answer =
   | { readonly kind: 'answer'; readonly message: IncomingMessage }
-  | { readonly kind: 'failed'; readonly code: 'upstream_unavailable' | 'upstream_timeout'; readonly detail: string }
+  | Failed
   | { readonly kind: 'client_left' };
 
 /** A permitted request on its way. `request.headers` already is the header section for the upstream. */
@@ -16,6 +16,8 @@ export interface Forwarding {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly upstream: Upstream;
+  /** Whose request it is, for the choice of an endpoint. */
+  readonly key: string;
 }
 
 /** Forwards permitted requests; only `authorize` can make what it takes. */
@@ -27,9 +29,12 @@ export interface GeneralForwarder {
 
 interface Exchange {
   readonly settle: (answer: Answer) => void;
+  readonly turn: Turn;
   readonly deadline: number;
   upstreamRequest?: ClientRequest;
+  message?: IncomingMessage;
   timedOut: boolean;
+  cancelled: boolean;
 }
 
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
@@ -50,6 +55,7 @@ export function createGeneralForwarder(): GeneralForwarder {
       exchange.settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched protocols uninvited' });
     });
     upstreamRequest.on('close', () => {
+      exchange.turn.done(resultOf(exchange));
       // Not for an attempt that another has taken the place of.
       if (exchanges.get(request) === exchange) exchange.settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream\'s connection ended without an answer' });
     });
@@ -59,14 +65,19 @@ export function createGeneralForwarder(): GeneralForwarder {
     });
   });
   proxy.on('proxyRes', (message, request) => {
-    exchanges.get(request)?.settle(finalAnswer(message));
+    const exchange = exchanges.get(request);
+    if (exchange === undefined) return;
+    exchange.message = message;
+    exchange.settle(finalAnswer(message));
   });
   proxy.on('econnreset', (_error, request) => exchanges.get(request)?.settle({ kind: 'client_left' }));
 
   function attempt(forwarding: Forwarding, settle: (answer: Answer) => void, again: boolean): void {
     const { request, response, upstream } = forwarding;
-    const endpoint = upstream.next();
-    const exchange: Exchange = { settle, deadline: upstream.config.timeouts.response, timedOut: false };
+    const turn = upstream.choose(forwarding.key);
+    if (turn.kind === 'failed') return settle(turn);
+    const { endpoint } = turn;
+    const exchange: Exchange = { settle, turn, deadline: upstream.config.timeouts.response, timedOut: false, cancelled: false };
     exchanges.set(request, exchange);
     proxy.web(request, response, {
       target: endpoint.url,
@@ -77,6 +88,7 @@ export function createGeneralForwarder(): GeneralForwarder {
       ssl: exactPath(request.url as string),
     }, (error) => {
       const sent = exchange.upstreamRequest;
+      turn.done(resultOf(exchange));
       if (again && sent?.reusedSocket === true && !exchange.timedOut && repeatable(request)) {
         return attempt(forwarding, settle, false);
       }
@@ -92,9 +104,18 @@ export function createGeneralForwarder(): GeneralForwarder {
       attempt(forwarding, resolve, true);
     }),
     cancel(request) {
-      exchanges.get(request)?.upstreamRequest?.destroy();
+      const exchange = exchanges.get(request);
+      if (exchange === undefined) return;
+      exchange.cancelled = true;
+      exchange.upstreamRequest?.destroy();
     },
   };
+}
+
+function resultOf({ timedOut, cancelled, message }: Exchange): TurnResult {
+  if (message?.complete === true) return 'answered';
+  if (timedOut) return 'timeout';
+  return cancelled ? 'abandoned' : 'failed';
 }
 
 function repeatable(request: IncomingMessage): boolean {

@@ -2,27 +2,20 @@ import { randomUUID } from 'node:crypto';
 import { createServer, ServerResponse, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { certificateFields, type AuditRecord } from '../audit/record.ts';
+import type { AuditRecord } from '../audit/record.ts';
 import type { AuditWriter } from '../audit/writer.ts';
-import type { Admission, Reason, RequestFacts } from '../policy/facts.ts';
-import { authorize, type Denial, type Permit } from '../policy/authorize.ts';
+import type { Reason, RequestFacts } from '../policy/facts.ts';
+import type { Denial, Permit } from '../policy/authorize.ts';
 import { parseHost, type Host } from '../policy/host.ts';
 import { parseTarget } from '../policy/target.ts';
 import type { ListenerLimits } from '../config/schema.ts';
-import type { Client, ClientOf, Service } from './client.ts';
+import type { ClientOf, Service } from './client.ts';
+import { decide, exchangeRecord, openExchange, keyOf, outcomeOf, type Asked, type Exchange, type Outcome } from './exchange.ts';
 import type { GeneralForwarder } from './general.ts';
 import { checkFields, clientHeaders, upstreamHeaders } from './headers.ts';
 import { problemStatus, rawProblem, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
-
-/** What a request came to, for the metrics. */
-export interface Outcome {
-  readonly route: string;
-  readonly role: string;
-  readonly status: number;
-  readonly seconds: number;
-}
 
 export interface Http1Options {
   readonly limits: ListenerLimits;
@@ -36,18 +29,10 @@ export interface Http1Options {
   readonly draining: () => boolean;
 }
 
-/** One request on its way through the gateway. */
-interface Exchange {
+/** An exchange with Node's two halves of it. */
+interface Http1Exchange extends Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly id: string;
-  readonly started: number;
-  readonly service: Service;
-  readonly client: Client;
-  admission: Admission;
-  facts: RequestFacts | undefined;
-  decision: Permit | Denial | undefined;
-  bytesIn: number;
 }
 
 export interface Http1 {
@@ -125,58 +110,35 @@ export function createHttp1(options: Http1Options): Http1 {
   server.emit('listening');
 
   async function serve(request: IncomingMessage, response: ServerResponse, fault?: string): Promise<void> {
-    const exchange = open(request, response);
+    const exchange = open(request, response, fault);
     if (exchange === undefined) return void request.socket.destroy();
     try {
-      await decide(exchange, fault);
-      if (exchange.decision?.kind === 'permit') await forward(exchange, exchange.decision);
-      else await deny(exchange, exchange.decision as Denial);
+      const decision = await decide(exchange, options.now);
+      if (decision.kind === 'permit') await forward(exchange, decision);
+      else await deny(exchange, decision);
     } catch (error) {
       // A fault of ours must end the one request, closed, and be on record.
       await fail(exchange, 'overloaded', 'overloaded', `internal error: ${(error as Error).stack ?? String(error)}`);
     }
   }
 
-  function open(request: IncomingMessage, response: ServerResponse): Exchange | undefined {
+  function open(request: IncomingMessage, response: ServerResponse, fault?: string): Http1Exchange | undefined {
     const client = options.clientOf(request.socket);
-    if (client === undefined) return undefined;
-    return {
-      request, response, client, id: randomUUID(), started: performance.now(), service: options.service(),
-      admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0,
-    };
+    return client === undefined ? undefined : Object.assign(openExchange(askedOf(request, fault), client, options.service()), { request, response });
   }
 
-  async function decide(exchange: Exchange, fault?: string): Promise<void> {
-    const { request, client, service } = exchange;
-    const host = requestHost(request);
-    const admission = client.admission(host.kind === 'host' ? host.name : '');
-    exchange.admission = admission instanceof Promise ? await admission : admission;
-    const facts: RequestFacts = {
-      method: request.method as string,
-      target: fault === undefined ? requestTarget(request) : { kind: 'malformed', detail: fault },
-      host,
-      directed: host.kind === 'host' && client.directed(host.name),
-      clientAuth: service.listener.client_auth.mode,
-      admission: exchange.admission,
-      address: client.address,
-      preflight: preflightMethod(request),
-    };
-    exchange.facts = facts;
-    exchange.decision = authorize(service.policy, facts, options.now());
-  }
-
-  async function deny(exchange: Exchange, denial: Denial): Promise<void> {
+  async function deny(exchange: Http1Exchange, denial: Denial): Promise<void> {
     await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
   }
 
-  function fail(exchange: Exchange, code: ProblemCode, reason: Reason, detail: string): Promise<void> {
+  function fail(exchange: Http1Exchange, code: ProblemCode, reason: Reason, detail: string): Promise<void> {
     return refuse(exchange, code, { result: 'failed', reason, detail });
   }
 
   type Verdict = Pick<AuditRecord, 'result' | 'reason' | 'detail'>;
 
   /** Answers with a problem after its record; when even the record fails, the answer still tells nothing and grants nothing. */
-  async function refuse(exchange: Exchange, code: ProblemCode, verdict: Verdict): Promise<void> {
+  async function refuse(exchange: Http1Exchange, code: ProblemCode, verdict: Verdict): Promise<void> {
     const { request, response } = exchange;
     const status = problemStatus(code);
     await record(exchange, { ...verdict, status }).catch(() => undefined);
@@ -192,7 +154,7 @@ export function createHttp1(options: Http1Options): Http1 {
    * Answers a request whose body is still coming: the whole answer first, then reading on for a moment, then the end. Closing
    * at once would reset the connection under the answer.
    */
-  function linger({ request, response, id, service }: Exchange, code: ProblemCode): void {
+  function linger({ request, response, id, service }: Http1Exchange, code: ProblemCode): void {
     const end = response.end.bind(response);
     const timer = setTimeout(() => void end(), LINGER_MS);
     response.end = ((body?: string) => {
@@ -212,7 +174,7 @@ export function createHttp1(options: Http1Options): Http1 {
     request.resume();
   }
 
-  async function forward(exchange: Exchange, permit: Permit): Promise<void> {
+  async function forward(exchange: Http1Exchange, permit: Permit): Promise<void> {
     const { request, response, service } = exchange;
     const upstream = service.upstreams.get(permit.route.config.upstream);
     if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
@@ -226,7 +188,7 @@ export function createHttp1(options: Http1Options): Http1 {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
     const tooLarge = countBody(exchange, limit);
-    const asked = options.forwarder.forward({ permit, request, response, upstream });
+    const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange) });
     const answer = await Promise.race([asked, tooLarge]);
     switch (answer.kind) {
       case 'too_large':
@@ -242,7 +204,7 @@ export function createHttp1(options: Http1Options): Http1 {
     }
   }
 
-  async function relay(exchange: Exchange, permit: Permit, message: IncomingMessage, tooLarge?: Promise<unknown>): Promise<void> {
+  async function relay(exchange: Http1Exchange, permit: Permit, message: IncomingMessage, tooLarge?: Promise<unknown>): Promise<void> {
     const { response, service } = exchange;
     let exceeded = false;
     // The upstream may answer before it has read the body; its limit holds all the same.
@@ -267,7 +229,7 @@ export function createHttp1(options: Http1Options): Http1 {
   }
 
   /** Records a request that got no whole answer. */
-  async function gone(exchange: Exchange, detail: string, status: number, reason?: Reason): Promise<void> {
+  async function gone(exchange: Http1Exchange, detail: string, status: number, reason?: Reason): Promise<void> {
     await record(exchange, { result: 'failed', status, detail, ...(reason === undefined ? {} : { reason }) }).catch(() => undefined);
     observe(exchange, status);
   }
@@ -280,26 +242,25 @@ export function createHttp1(options: Http1Options): Http1 {
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     response.on('finish', () => socket.end());
-    const exchange = open(request, response);
+    const exchange = open(request, response, framed ? 'an upgrade with a body' : undefined);
     if (exchange === undefined) return void socket.destroy();
     try {
-      await decide(exchange, framed ? 'an upgrade with a body' : undefined);
-      const { decision } = exchange;
-      if (decision?.kind !== 'permit') return await deny(exchange, decision as Denial);
+      const decision = await decide(exchange, options.now);
+      if (decision.kind !== 'permit') return await deny(exchange, decision);
       await upgrade(exchange, decision, socket, head);
     } catch (error) {
       await fail(exchange, 'overloaded', 'overloaded', `internal error: ${(error as Error).stack ?? String(error)}`);
     }
   }
 
-  async function upgrade(exchange: Exchange, permit: Permit, socket: Socket, head: Buffer): Promise<void> {
+  async function upgrade(exchange: Http1Exchange, permit: Permit, socket: Socket, head: Buffer): Promise<void> {
     const { request, response, service } = exchange;
     const upstream = service.upstreams.get(permit.route.config.upstream);
     if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
     const headers = upstreamHeaders(request.rawHeaders, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
-    const answer = await forwardUpgrade({ permit, request, headers, upstream });
+    const answer = await forwardUpgrade({ permit, request, headers, upstream, key: keyOf(exchange) });
     if (answer.kind === 'failed') return fail(exchange, answer.code, answer.code, answer.detail);
     if (answer.kind === 'client_left') return gone(exchange, 'the client left before the answer', 499);
     if (answer.kind === 'answer') return relay(exchange, permit, answer.message);
@@ -318,40 +279,11 @@ export function createHttp1(options: Http1Options): Http1 {
   }
 
   function record(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>): Promise<void> {
-    const { request, client, admission, decision } = exchange;
-    const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
-    const identity = admission.kind === 'known' ? admission.identity : undefined;
-    const { host, target } = exchange.facts ?? { host: requestHost(request), target: parseTarget(request.url as string) };
-    return options.audit.append({
-      time: new Date(options.now()).toISOString(),
-      event: 'request',
-      ...fields,
-      request_id: exchange.id,
-      listener: client.listener,
-      address: client.address,
-      ...(leaf === undefined ? {} : certificateFields(leaf)),
-      ...identity,
-      ...(decision?.route === undefined ? {} : { route: decision.route.name }),
-      ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
-      ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),
-      method: request.method as string,
-      ...(host.kind === 'host' ? { host: host.name } : {}),
-      path: target.kind === 'target' ? target.path : (request.url as string).split('?')[0]?.slice(0, 1024) ?? '',
-      bytes_in: exchange.bytesIn,
-      duration_ms: Math.round((performance.now() - exchange.started) * 1000) / 1000,
-      tls: client.tls,
-      resumed: client.resumed,
-    });
+    return options.audit.append(exchangeRecord(exchange, fields, options.now()));
   }
 
   function observe(exchange: Exchange, status: number): void {
-    const { admission, decision } = exchange;
-    options.observe({
-      route: decision?.route?.name ?? 'none',
-      role: admission.kind === 'known' ? admission.identity?.role ?? 'none' : 'none',
-      status,
-      seconds: (performance.now() - exchange.started) / 1000,
-    });
+    options.observe(outcomeOf(exchange, status));
   }
 
   /** Answers on a connection on which no request could be read, and ends it. */
@@ -397,6 +329,16 @@ function leaving(response: ServerResponse, socket: Socket): Promise<unknown> {
 const LINGER_MS = 2_000;
 const LINGER_BYTES = 1 << 20;
 
+function askedOf(request: IncomingMessage, fault: string | undefined): Asked {
+  return {
+    method: request.method as string,
+    target: fault === undefined ? requestTarget(request) : { kind: 'malformed', detail: fault },
+    host: requestHost(request),
+    preflight: preflightMethod(request),
+    written: request.url as string,
+  };
+}
+
 function requestHost(request: IncomingMessage): Host {
   const { host } = request.headers;
   return typeof host === 'string' ? parseHost(host) : { kind: 'malformed', detail: 'no Host field' };
@@ -423,7 +365,7 @@ function isWebSocket(request: IncomingMessage): boolean {
 }
 
 /** Counts a body as it passes; resolves when it grows over the limit. */
-function countBody(exchange: Exchange, limit: number): Promise<{ kind: 'too_large' }> {
+function countBody(exchange: Http1Exchange, limit: number): Promise<{ kind: 'too_large' }> {
   return new Promise((resolve) => {
     exchange.request.on('data', (chunk: Buffer) => {
       exchange.bytesIn += chunk.length;

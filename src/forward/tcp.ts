@@ -1,11 +1,13 @@
 import type { Duplex } from 'node:stream';
 import type { StreamPermit } from '../policy/authorize.ts';
-import type { Upstream } from './upstream/pool.ts';
+import type { Failed, Upstream } from './upstream/pool.ts';
 
 export interface TcpForwarding {
   readonly permit: StreamPermit;
   readonly socket: Duplex;
   readonly upstream: Upstream;
+  /** Whose stream it is, for the choice of an endpoint. */
+  readonly key: string;
   /** Milliseconds both directions may be silent. */
   readonly idle: number;
 }
@@ -19,16 +21,17 @@ export interface StreamEnd {
 
 export type TcpOpened =
   | { readonly kind: 'open'; /** Joins the two connections; resolves when both have ended. */ join(): Promise<StreamEnd>; abandon(): void }
-  | { readonly kind: 'failed'; readonly code: 'upstream_unavailable' | 'upstream_timeout'; readonly detail: string };
+  | Failed;
 
 /**
  * Opens the upstream side of a stream of any protocol (DICOM, MLLP). Nothing of the client is read before, and each side
  * may close its half: a sender that has said all still hears the answer.
  */
-export async function openTcp({ socket, upstream, idle }: TcpForwarding): Promise<TcpOpened> {
-  const opened = await upstream.connect();
+export async function openTcp({ socket, upstream, key, idle }: TcpForwarding): Promise<TcpOpened> {
+  const opened = await upstream.connect(key);
   if (opened.kind === 'failed') return opened;
-  const { socket: other } = opened;
+  const { socket: other, turn } = opened;
+  other.once('close', () => turn.done('answered'));
   return {
     kind: 'open',
     abandon: () => void other.destroy(),

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { connect } from 'node:tls';
 import type { Permit } from '../policy/authorize.ts';
 import { clientHeaders, type ResponseRules } from './headers.ts';
 import { finalAnswer, type Answer } from './general.ts';
@@ -21,14 +22,18 @@ export interface UpgradeForwarding {
   readonly request: IncomingMessage;
   readonly headers: IncomingHttpHeaders;
   readonly upstream: Upstream;
+  /** Whose stream it is, for the choice of an endpoint. */
+  readonly key: string;
 }
 
 /**
  * Asks the upstream for a WebSocket (RFC 6455). Ours and not http-proxy's, which tells the client 101 by itself: here the
  * record comes first. An upstream that declines gives an ordinary answer.
  */
-export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding): Promise<Upgraded | Answer> {
-  const endpoint = upstream.next();
+export function forwardUpgrade({ request, headers, upstream, key }: UpgradeForwarding): Promise<Upgraded | Answer> {
+  const turn = upstream.choose(key);
+  if (turn.kind === 'failed') return Promise.resolve(turn);
+  const { endpoint } = turn;
   const { 'content-length': _length, 'transfer-encoding': _coding, ...fields } = headers;
   return new Promise((resolve) => {
     const outgoing = httpsRequest({
@@ -38,10 +43,12 @@ export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding
       path: request.url,
       headers: { ...fields, connection: 'Upgrade', upgrade: 'websocket' },
       // A connection of its own: whatever an upstream makes of an upgrade, no other request travels behind it.
-      createConnection: endpoint.connectAlone,
+      createConnection: () => connect(endpoint.connectOptions()),
       timeout: upstream.config.timeouts.response,
     });
     let timedOut = false;
+    let taken = false;
+    outgoing.on('close', () => turn.done(timedOut ? 'timeout' : taken ? 'answered' : 'failed'));
     outgoing.on('timeout', () => {
       timedOut = true;
       outgoing.destroy(new Error('no answer in time'));
@@ -50,8 +57,12 @@ export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding
       kind: 'failed', code: timedOut ? 'upstream_timeout' : 'upstream_unavailable', detail: `${error.code ?? error.name}: ${error.message}`,
     }));
     // A 101 that names no protocol comes here, too.
-    outgoing.on('response', (message) => resolve(finalAnswer(message)));
+    outgoing.on('response', (message) => {
+      taken = true;
+      resolve(finalAnswer(message));
+    });
     request.socket.once('close', () => {
+      turn.done('abandoned');
       resolve({ kind: 'client_left' });
       outgoing.destroy();
     });
@@ -60,8 +71,11 @@ export function forwardUpgrade({ request, headers, upstream }: UpgradeForwarding
         upstreamSocket.destroy();
         return resolve({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched to something that was not asked for' });
       }
+      taken = true;
       upstreamSocket.setTimeout(0);
       upstreamSocket.on('error', () => undefined);
+      // However it ends: what was said on it is not ours to judge.
+      upstreamSocket.on('close', () => turn.done('answered'));
       resolve({
         kind: 'upgraded',
         abandon: () => void upstreamSocket.destroy(),

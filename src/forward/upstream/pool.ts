@@ -9,24 +9,41 @@ import type { UpstreamMaterial } from '../../config/snapshot.ts';
 export interface Upstream {
   readonly name: string;
   readonly config: UpstreamConfig;
-  /** The next endpoint, round robin. */
-  next(): UpstreamEndpoint;
-  /** A TLS connection of its own to the next endpoint, verified, each half to be closed by itself: for streams. */
-  connect(): Promise<UpstreamConnection>;
+  /** Chooses an endpoint for one request or stream. `key` says whose it is: the client's id, or its address. */
+  choose(key: string): Turn | Failed;
+  /** A TLS connection of its own, verified, each half to be closed by itself: for streams. */
+  connect(key: string): Promise<UpstreamConnection>;
   /** Closes idle connections; busy ones close when their request is done. */
   retire(): void;
+}
+
+/** One use of an endpoint, from its choice to its end. */
+export interface Turn {
+  readonly kind: 'turn';
+  readonly endpoint: UpstreamEndpoint;
+  /** Says how it went, once it is known: the next choices depend on it. */
+  done(result: TurnResult): void;
+}
+
+/** `answered`: a whole answer, whatever its status. `abandoned`: the client left, or a limit of ours ended it. */
+export type TurnResult = 'answered' | 'failed' | 'timeout' | 'abandoned';
+
+export interface Failed {
+  readonly kind: 'failed';
+  readonly code: 'upstream_unavailable' | 'upstream_timeout' | 'overloaded';
+  readonly detail: string;
 }
 
 export interface UpstreamEndpoint {
   readonly url: URL;
   readonly agent: Agent;
-  /** A connection outside the pool, for `createConnection`. */
-  readonly connectAlone: () => TLSSocket;
+  /** How a connection is made: where to, under which name, by which trust; always verified. */
+  connectOptions(): ConnectionOptions;
 }
 
 export type UpstreamConnection =
-  | { readonly kind: 'connected'; readonly socket: TLSSocket }
-  | { readonly kind: 'failed'; readonly code: 'upstream_unavailable' | 'upstream_timeout'; readonly detail: string };
+  | { readonly kind: 'connected'; readonly socket: TLSSocket; readonly turn: Turn }
+  | Failed;
 
 /** Idle connections kept to one endpoint by one thread. */
 const IDLE_CONNECTIONS = 256;
@@ -43,38 +60,28 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
     ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL',
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
   });
-  const endpoints = config.endpoints.map((endpoint) => ({
-    url: endpointUrl(endpoint.host, endpoint.port),
-    host: endpoint.host,
-    port: endpoint.port,
+  const endpoints = config.endpoints.map(({ host, port }): UpstreamEndpoint => {
     // Never from the Host field: that is the client's word, and names us, not the upstream.
-    servername: config.tls.server_name ?? (isIP(endpoint.host) === 0 ? endpoint.host : ''),
-  })).map((endpoint) => ({
-    ...endpoint,
-    agent: new Agent({
-      keepAlive: true,
-      maxFreeSockets: IDLE_CONNECTIONS,
-      scheduling: 'lifo',
-      timeout: config.timeouts.idle,
-      secureContext,
-      rejectUnauthorized: true,
-      servername: endpoint.servername,
-      checkServerIdentity,
-    }),
-    connectAlone: () => connect({ host: endpoint.host, port: endpoint.port, servername: endpoint.servername, secureContext, rejectUnauthorized: true, checkServerIdentity }),
-  }));
-  let turn = 0;
-  const next = (): (typeof endpoints)[number] => {
-    turn = (turn + 1) % endpoints.length;
-    return endpoints[turn] as (typeof endpoints)[number];
-  };
+    const servername = config.tls.server_name ?? (isIP(host) === 0 ? host : '');
+    const verified = { servername, secureContext, rejectUnauthorized: true, checkServerIdentity };
+    return {
+      url: endpointUrl(host, port),
+      agent: new Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS, scheduling: 'lifo', timeout: config.timeouts.idle, ...verified }),
+      connectOptions: () => ({ host, port, ...verified }),
+    };
+  });
+  let last = 0;
+  function choose(): Turn {
+    last = (last + 1) % endpoints.length;
+    return { kind: 'turn', endpoint: endpoints[last] as UpstreamEndpoint, done: () => undefined };
+  }
   return {
     name,
     config,
-    next,
+    choose,
     connect: () => new Promise((resolve) => {
-      const { host, port, servername } = next();
-      const options: ConnectionOptions & { allowHalfOpen: boolean } = { host, port, servername, secureContext, rejectUnauthorized: true, checkServerIdentity, allowHalfOpen: true };
+      const turn = choose();
+      const options: ConnectionOptions & { allowHalfOpen: boolean } = { ...turn.endpoint.connectOptions(), allowHalfOpen: true };
       const socket = connect(options);
       const fail = (code: 'upstream_unavailable' | 'upstream_timeout', detail: string): void => {
         clearTimeout(timer);
@@ -85,7 +92,7 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
       socket.on('error', (error: NodeJS.ErrnoException) => fail('upstream_unavailable', `${error.code ?? error.name}: ${error.message}`));
       socket.once('secureConnect', () => {
         clearTimeout(timer);
-        resolve({ kind: 'connected', socket });
+        resolve({ kind: 'connected', socket, turn });
       });
     }),
     retire() {

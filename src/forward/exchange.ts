@@ -1,0 +1,115 @@
+import { randomUUID } from 'node:crypto';
+import { certificateFields, type AuditRecord } from '../audit/record.ts';
+import { authorize, type Denial, type Permit } from '../policy/authorize.ts';
+import type { Admission, RequestFacts } from '../policy/facts.ts';
+import type { Client, Service } from './client.ts';
+
+/** What a request came to, for the metrics. */
+export interface Outcome {
+  readonly route: string;
+  readonly role: string;
+  readonly status: number;
+  readonly seconds: number;
+}
+
+/** What is asked, in whatever version of HTTP it came. */
+export interface Asked extends Pick<RequestFacts, 'method' | 'target' | 'host' | 'preflight'> {
+  /** The request target as it was written: for the record of one that cannot be read. */
+  readonly written: string;
+}
+
+/** One request on its way through the gateway. */
+export interface Exchange {
+  /** The `X-Request-Id` of the upstream and the `request_id` of client and record. */
+  readonly id: string;
+  /** Milliseconds on the monotonic clock. */
+  readonly started: number;
+  readonly asked: Asked;
+  readonly client: Client;
+  /** Read once: a reload never splits a request. */
+  readonly service: Service;
+  admission: Admission;
+  facts: RequestFacts | undefined;
+  decision: Permit | Denial | undefined;
+  /** Octets of body received. */
+  bytesIn: number;
+}
+
+export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
+  return {
+    id: randomUUID(), started: performance.now(), asked, client, service,
+    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0,
+  };
+}
+
+/**
+ * Takes the decision about a request and notes it in the exchange; `now` in ms since the epoch. A promise only when a
+ * responder must be asked for the certificate's status.
+ */
+export function decide(exchange: Exchange, now: () => number): Permit | Denial | Promise<Permit | Denial> {
+  const { host } = exchange.asked;
+  const admission = exchange.client.admission(host.kind === 'host' ? host.name : '');
+  return admission instanceof Promise ? admission.then((taken) => judge(exchange, taken, now())) : judge(exchange, admission, now());
+}
+
+function judge(exchange: Exchange, admission: Admission, now: number): Permit | Denial {
+  const { asked, client, service } = exchange;
+  const { host } = asked;
+  exchange.admission = admission;
+  exchange.facts = {
+    method: asked.method,
+    target: asked.target,
+    host,
+    directed: host.kind === 'host' && client.directed(host.name),
+    clientAuth: service.listener.client_auth.mode,
+    admission,
+    address: client.address,
+    preflight: asked.preflight,
+  };
+  exchange.decision = authorize(service.policy, exchange.facts, now);
+  return exchange.decision;
+}
+
+/** The record of an exchange as it stands; `now` in ms since the epoch. */
+export function exchangeRecord(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, now: number): AuditRecord {
+  const { client, admission, decision } = exchange;
+  const { method, host, target, written } = exchange.asked;
+  const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
+  const identity = admission.kind === 'known' ? admission.identity : undefined;
+  return {
+    time: new Date(now).toISOString(),
+    event: 'request',
+    ...fields,
+    request_id: exchange.id,
+    listener: client.listener,
+    address: client.address,
+    ...(leaf === undefined ? {} : certificateFields(leaf)),
+    ...identity,
+    ...(decision?.route === undefined ? {} : { route: decision.route.name }),
+    ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
+    ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),
+    method,
+    ...(host.kind === 'host' ? { host: host.name } : {}),
+    path: target.kind === 'target' ? target.path : written.split('?')[0]?.slice(0, 1024) ?? '',
+    bytes_in: exchange.bytesIn,
+    duration_ms: Math.round((performance.now() - exchange.started) * 1000) / 1000,
+    tls: client.tls,
+    resumed: client.resumed,
+  };
+}
+
+/** What an exchange came to. */
+export function outcomeOf(exchange: Exchange, status: number): Outcome {
+  const { admission, decision } = exchange;
+  return {
+    route: decision?.route?.name ?? 'none',
+    role: admission.kind === 'known' ? admission.identity?.role ?? 'none' : 'none',
+    status,
+    seconds: (performance.now() - exchange.started) / 1000,
+  };
+}
+
+/** Whose request it is, for the choice of an endpoint: the client's id, its address where it has none. */
+export function keyOf({ admission, client }: Exchange): string {
+  return admission.kind === 'known' ? admission.identity?.id ?? client.address : client.address;
+}

@@ -1,0 +1,71 @@
+import type { Socket } from 'node:net';
+import { certificateFields, type AuditRecord } from './audit/record.ts';
+import type { AuditWriter } from './audit/writer.ts';
+import type { ThreadMetrics } from './admin/metrics.ts';
+import type { HttpsListenerConfig, TcpListenerConfig, TlsListenerConfig } from './config/schema.ts';
+import type { Service } from './forward/client.ts';
+import type { GeneralForwarder } from './forward/general.ts';
+import type { Upstream } from './forward/upstream/pool.ts';
+import type { Denial, StreamPolicy } from './policy/authorize.ts';
+import type { Admission } from './policy/facts.ts';
+import type { AdmissionOffice } from './tls/admission.ts';
+import type { Connection } from './tls/connection.ts';
+import type { ListenerContexts } from './tls/contexts.ts';
+
+/** One snapshot's worth of a listener, swapped as a whole. */
+export type ListenerRuntime = HttpsRuntime | TcpRuntime;
+
+interface CommonRuntime {
+  readonly contexts: ListenerContexts;
+  readonly office: AdmissionOffice;
+}
+
+export interface HttpsRuntime extends CommonRuntime {
+  readonly config: HttpsListenerConfig;
+  readonly service: Service;
+}
+
+export interface TcpRuntime extends CommonRuntime {
+  readonly config: TcpListenerConfig;
+  readonly policy: StreamPolicy;
+  readonly upstream: Upstream;
+}
+
+/** What is spoken on a listener, once a connection is admitted. */
+export interface Protocol {
+  /** For ALPN; none where any protocol may be spoken. */
+  readonly alpn: readonly string[];
+  /** For the metrics. */
+  readonly label: string;
+  serve(connection: Connection, admission: Admission): void;
+  closeIdle(): void;
+  /** Takes what a new configuration says of limits. */
+  reconfigure(): void;
+  /** Resolves when everything taken so far has its record. */
+  settled(): Promise<void>;
+  /** Why an open connection, admitted anew, has to end although its certificate is good. */
+  objection(connection: Connection, admission: Admission): Denial | undefined;
+}
+
+export interface ProtocolOptions<Runtime extends ListenerRuntime> {
+  readonly runtime: () => Runtime;
+  readonly connections: ReadonlyMap<Socket, Connection>;
+  readonly forwarder: GeneralForwarder;
+  readonly audit: AuditWriter;
+  readonly metrics: ThreadMetrics;
+  readonly now: () => number;
+  readonly draining: () => boolean;
+}
+
+/** The fields of a record that a connection and its admission fill. */
+export function connectionFields(connection: Connection, admission: Admission): Partial<AuditRecord> {
+  return {
+    listener: connection.listener, address: connection.address, tls: connection.tls, resumed: connection.resumed,
+    ...(admission.kind !== 'anonymous' && admission.leaf !== undefined ? certificateFields(admission.leaf) : {}),
+  };
+}
+
+/** Whether a listener ends TLS. */
+export function endsTls(config: { readonly protocol: string }): config is TlsListenerConfig {
+  return config.protocol !== 'redirect';
+}
