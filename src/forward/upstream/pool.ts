@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { checkServerIdentity as checkNames, connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { UpstreamConfig } from '../../config/schema.ts';
 import type { UpstreamMaterial } from '../../config/snapshot.ts';
+import { SocketPool } from './sockets.ts';
 
 /** One upstream with its pooled connections on this thread. */
 export interface Upstream {
@@ -36,7 +37,10 @@ export interface Failed {
 
 export interface UpstreamEndpoint {
   readonly url: URL;
+  /** Pooled connections for Node's HTTP client. */
   readonly agent: Agent;
+  /** Pooled connections for those who frame messages themselves. */
+  readonly sockets: SocketPool;
   /** How a connection is made: where to, under which name, by which trust; always verified. */
   connectOptions(): ConnectionOptions;
 }
@@ -64,10 +68,12 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
     // Never from the Host field: that is the client's word, and names us, not the upstream.
     const servername = config.tls.server_name ?? (isIP(host) === 0 ? host : '');
     const verified = { servername, secureContext, rejectUnauthorized: true, checkServerIdentity };
+    const connectOptions = (): ConnectionOptions => ({ host, port, ...verified });
     return {
       url: endpointUrl(host, port),
       agent: new Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS, scheduling: 'lifo', timeout: config.timeouts.idle, ...verified }),
-      connectOptions: () => ({ host, port, ...verified }),
+      sockets: new SocketPool(connectOptions, config.timeouts.connect),
+      connectOptions,
     };
   });
   let last = 0;
@@ -96,7 +102,10 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
       });
     }),
     retire() {
-      for (const endpoint of endpoints) retireAgent(endpoint.agent);
+      for (const { agent, sockets } of endpoints) {
+        retireAgent(agent);
+        sockets.retire();
+      }
     },
   };
 }

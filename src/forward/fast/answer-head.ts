@@ -1,0 +1,80 @@
+/** How the end of an answer's body is known. */
+export type AnswerBody =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly octets: number }
+  | { readonly kind: 'chunked' };
+
+/** An answer head that the fast path takes. */
+export interface AnswerHead {
+  readonly kind: 'head';
+  /** Octets of the head, its blank line included. */
+  readonly length: number;
+  readonly status: number;
+  /** Name, value, name, value…, as received, blanks around values trimmed. */
+  readonly fields: readonly string[];
+  readonly body: AnswerBody;
+  /** Whether the upstream ends the connection after this answer. */
+  readonly close: boolean;
+}
+
+/** `unusual`: for Node's own parser to make something of. */
+export type AnswerHeadReading = AnswerHead | { readonly kind: 'incomplete' } | { readonly kind: 'unusual' };
+
+const INCOMPLETE = { kind: 'incomplete' } as const;
+const UNUSUAL = { kind: 'unusual' } as const;
+const NONE: AnswerBody = { kind: 'none' };
+const CHUNKED: AnswerBody = { kind: 'chunked' };
+
+// Final answers only; the reason phrase tells nothing and goes no further.
+const STATUS_LINE = /^HTTP\/1\.1 ([2-5][0-9]{2}) [ -~]*\r\n/;
+// Values may be empty, and hold blanks, tabs and octets above ASCII between visible characters: servers send all of that.
+const FIELD_LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[!-~\u0080-\u00ff](?:[ -~\t\u0080-\u00ff]*[!-~\u0080-\u00ff])?)?)[ \t]*\r\n/y;
+const MOST_FIELDS = 200;
+const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
+
+/**
+ * Recognises the common shape of a final HTTP/1.1 answer (RFC 9112) in the latin1 text of the octets received; `head`
+ * says that it answers a HEAD request. Answers that end with their connection, interim ones and everything that two
+ * parsers might read differently are `unusual`.
+ */
+export function readAnswerHead(text: string, request: { readonly head: boolean }): AnswerHeadReading {
+  const end = text.indexOf('\r\n\r\n');
+  if (end === -1) return INCOMPLETE;
+  const line = STATUS_LINE.exec(text);
+  if (line === null) return UNUSUAL;
+  const status = Number(line[1]);
+  const fields: string[] = [];
+  let octets: number | undefined;
+  let chunked = false;
+  let close = false;
+  FIELD_LINE.lastIndex = line[0].length;
+  while (FIELD_LINE.lastIndex < end + 2) {
+    const field = FIELD_LINE.exec(text);
+    if (field === null || fields.length >= MOST_FIELDS * 2) return UNUSUAL;
+    const [, name = '', value = ''] = field;
+    const plain = name.toLowerCase();
+    if (plain === 'content-length') {
+      if (octets !== undefined || !LENGTH.test(value)) return UNUSUAL;
+      octets = Number(value);
+    } else if (plain === 'transfer-encoding') {
+      if (chunked || value !== 'chunked') return UNUSUAL;
+      chunked = true;
+    } else if (plain === 'connection') {
+      const option = value.toLowerCase();
+      if (option !== 'keep-alive' && option !== 'close') return UNUSUAL;
+      close ||= option === 'close';
+    } else if (plain === 'upgrade' || plain === 'trailer') return UNUSUAL;
+    fields.push(name, value);
+  }
+  if (FIELD_LINE.lastIndex !== end + 2 || (chunked && octets !== undefined)) return UNUSUAL;
+  const body = bodyOf(status, request.head, octets, chunked);
+  return body === undefined ? UNUSUAL : { kind: 'head', length: end + 4, status, fields, body, close };
+}
+
+function bodyOf(status: number, head: boolean, octets: number | undefined, chunked: boolean): AnswerBody | undefined {
+  // RFC 9112 section 6.3: these have no body, whatever their fields say.
+  if (head || status === 204 || status === 304) return NONE;
+  if (chunked) return CHUNKED;
+  if (octets === undefined) return undefined;
+  return { kind: 'length', octets };
+}

@@ -1,0 +1,148 @@
+import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+
+/** Who reads from an upstream's connection while a request is on it. */
+export interface SocketUser {
+  /** The connection is open and verified: write. */
+  opened(): void;
+  /** Octets that have come; the buffer is everybody's and holds them during this call only. False pauses the reading. */
+  read(octets: Buffer): boolean;
+  /** What was written last has left. */
+  drained(): void;
+  /** The connection is gone. */
+  lost(fault: SocketFault): void;
+}
+
+export interface SocketFault {
+  readonly code: 'upstream_unavailable' | 'upstream_timeout';
+  readonly detail: string;
+}
+
+/** Idle connections kept to one endpoint by one thread. */
+const MOST_IDLE = 256;
+const READ_OCTETS = 65_536;
+
+/**
+ * The bare TLS connections of one thread to one endpoint, for requests that frame their messages themselves. Everything is
+ * read into one buffer: a buffer for each read would be most of the garbage of a request.
+ */
+export class SocketPool {
+  readonly #options: () => ConnectionOptions;
+  readonly #connectTime: number;
+  readonly #idle: UpstreamSocket[] = [];
+  readonly #buffer = Buffer.allocUnsafeSlow(READ_OCTETS);
+  #retired = false;
+
+  /** `options` says how a connection is made; `connectTime` (ms) how long that may take, TLS included. */
+  constructor(options: () => ConnectionOptions, connectTime: number) {
+    this.#options = options;
+    this.#connectTime = connectTime;
+  }
+
+  /** A connection for one request: `user.opened` is called when it can be written to, before this returns for one that is open. */
+  take(user: SocketUser): UpstreamSocket {
+    for (let socket = this.#idle.pop(); socket !== undefined; socket = this.#idle.pop()) {
+      if (!socket.usable) continue;
+      socket.reuse(user);
+      return socket;
+    }
+    return this.fresh(user);
+  }
+
+  /** A connection that nobody has used yet. */
+  fresh(user: SocketUser): UpstreamSocket {
+    return new UpstreamSocket(this.#options(), this.#connectTime, this.#buffer, user);
+  }
+
+  /** Takes a connection back whose answer is whole. */
+  put(socket: UpstreamSocket): void {
+    if (this.#retired || this.#idle.length >= MOST_IDLE || !socket.usable) return socket.destroy();
+    socket.release();
+    this.#idle.push(socket);
+  }
+
+  /** Closes what has been idle since before `oldest` (ms, monotonic); the longest idle are first. */
+  closeIdle(oldest: number): void {
+    let stale = 0;
+    while (stale < this.#idle.length && (this.#idle[stale] as UpstreamSocket).idleSince < oldest) stale++;
+    for (const socket of this.#idle.splice(0, stale)) socket.destroy();
+  }
+
+  /** Closes idle connections; busy ones when they come back. */
+  retire(): void {
+    this.#retired = true;
+    this.closeIdle(Infinity);
+  }
+}
+
+/** One connection to an upstream. */
+export class UpstreamSocket {
+  readonly socket: TLSSocket;
+  idleSince = 0;
+  /** Whether it has carried an answer before. */
+  reused = false;
+  #user: SocketUser | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #fault: SocketFault = { code: 'upstream_unavailable', detail: 'the upstream closed the connection' };
+
+  constructor(options: ConnectionOptions, connectTime: number, buffer: Buffer, user: SocketUser) {
+    this.#user = user;
+    const onread = { buffer, callback: (octets: number) => this.#read(octets === buffer.length ? buffer : buffer.subarray(0, octets)) };
+    this.socket = connect({ ...options, onread } as ConnectionOptions);
+    this.socket.setNoDelay(true);
+    this.#timer = setTimeout(() => this.#fail('upstream_timeout', 'no connection in time'), connectTime);
+    this.socket.once('secureConnect', () => {
+      clearTimeout(this.#timer);
+      this.#user?.opened();
+    });
+    this.socket.on('drain', () => this.#user?.drained());
+    this.socket.on('error', (error: NodeJS.ErrnoException) => this.#fail('upstream_unavailable', `${error.code ?? error.name}: ${error.message}`));
+    this.socket.on('end', () => this.socket.destroy());
+    this.socket.on('close', () => {
+      clearTimeout(this.#timer);
+      const user = this.#user;
+      this.#user = undefined;
+      user?.lost(this.#fault);
+    });
+  }
+
+  /** Whether it can carry another request. */
+  get usable(): boolean {
+    return !this.socket.destroyed && this.socket.writable;
+  }
+
+  /** Gives it to the next user. */
+  reuse(user: SocketUser): void {
+    this.reused = true;
+    this.#user = user;
+    user.opened();
+  }
+
+  release(): void {
+    this.#user = undefined;
+    this.idleSince = performance.now();
+  }
+
+  /** Ends it; its user hears nothing of it any more. */
+  destroy(): void {
+    this.#user = undefined;
+    this.socket.destroy();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  #read(octets: Buffer): boolean {
+    // Nobody asked: whatever this is, it must not be taken for the next request's answer.
+    if (this.#user === undefined) {
+      this.socket.destroy();
+      return true;
+    }
+    return this.#user.read(octets);
+  }
+
+  #fail(code: SocketFault['code'], detail: string): void {
+    this.#fault = { code, detail };
+    this.socket.destroy();
+  }
+}
