@@ -383,7 +383,7 @@ function canGoOn(open: Bound, config: ListenerConfig): boolean {
 
 function withoutRights(runtime: ListenerRuntime): ListenerRuntime {
   return 'service' in runtime
-    ? { ...runtime, service: { ...runtime.service, policy: { ...runtime.service.policy, routes: [] } } }
+    ? { ...runtime, service: { ...runtime.service, policy: { ...runtime.service.policy, routes: compileRoutes([]) } } }
     : { ...runtime, policy: { ...runtime.policy, allow: new Set() } };
 }
 

@@ -2,6 +2,7 @@ import type { UnavailableConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
 import type { Admission, KnownAdmission, Reason, RequestFacts } from './facts.ts';
+import type { RouteIndex } from './route-index.ts';
 import { inNetworks, matchRoute, type Route } from './routes.ts';
 
 declare const permitted: unique symbol;
@@ -54,7 +55,7 @@ export interface Step {
 }
 
 export interface Policy {
-  readonly routes: readonly Route[];
+  readonly routes: RouteIndex;
   readonly unavailable: UnavailableConfig;
 }
 

@@ -1,10 +1,12 @@
 import type { RouteConfig } from '../config/schema.ts';
-import { coversHost } from './host.ts';
+import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
 
 /** A route made ready for matching. */
 export interface Route {
   readonly config: RouteConfig;
   readonly name: string;
+  /** Its place in the configuration, from 0: of several that match, the lowest serves. */
+  readonly order: number;
   readonly methods: ReadonlySet<string> | undefined;
   readonly hosts: readonly string[] | undefined;
   readonly pattern: readonly Segment[];
@@ -14,7 +16,7 @@ export interface Route {
   readonly networks: readonly Network[] | undefined;
 }
 
-type Segment = { readonly kind: 'literal'; readonly value: string } | { readonly kind: 'parameter'; readonly name: string };
+export type Segment = { readonly kind: 'literal'; readonly value: string } | { readonly kind: 'parameter'; readonly name: string };
 
 export interface RouteMatch {
   readonly route: Route;
@@ -22,13 +24,14 @@ export interface RouteMatch {
 }
 
 /** Compiles the configured routes, in their order: the first match wins. */
-export function compileRoutes(configs: readonly RouteConfig[]): readonly Route[] {
-  return configs.map((config) => {
+export function compileRoutes(configs: readonly RouteConfig[]): RouteIndex {
+  return indexRoutes(configs.map((config, order) => {
     const below = config.match.path.endsWith('/*');
     const written = below ? config.match.path.slice(0, -2) : config.match.path;
     return {
       config,
       name: config.name,
+      order,
       methods: config.match.methods === undefined ? undefined : new Set(config.match.methods),
       hosts: config.match.host?.map((host) => host.toLowerCase()),
       pattern: written === '' ? [] : written.slice(1).split('/').map(compileSegment),
@@ -36,7 +39,7 @@ export function compileRoutes(configs: readonly RouteConfig[]): readonly Route[]
       allow: new Set(config.allow),
       networks: config.require.networks?.map(parseNetwork),
     };
-  });
+  }));
 }
 
 function compileSegment(text: string): Segment {
@@ -48,41 +51,22 @@ function compileSegment(text: string): Segment {
  * where GET does.
  */
 export function matchRoute(
-  routes: readonly Route[],
+  routes: RouteIndex,
   host: string,
   segments: readonly string[],
   method: string,
 ): RouteMatch | undefined {
-  for (const route of routes) {
-    if (route.hosts !== undefined && !route.hosts.some((pattern) => coversHost(pattern, host))) continue;
-    if (!allowsMethod(route, method)) continue;
-    const parameters = matchPath(route, segments);
-    if (parameters !== undefined) return { route, parameters };
-  }
-  return undefined;
-}
-
-function allowsMethod(route: Route, method: string): boolean {
-  if (route.methods === undefined || route.methods.has(method)) return true;
-  return method === 'HEAD' && route.methods.has('GET');
+  const route = firstRoute(routes, host, segments, method);
+  return route === undefined ? undefined : { route, parameters: parametersOf(route, segments) };
 }
 
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze({});
 
-function matchPath(route: Route, segments: readonly string[]): Readonly<Record<string, string>> | undefined {
-  const { pattern } = route;
-  if (route.below ? segments.length <= pattern.length : segments.length !== pattern.length) return undefined;
+function parametersOf({ pattern }: Route, segments: readonly string[]): Readonly<Record<string, string>> {
   let parameters: Record<string, string> | undefined;
   for (let index = 0; index < pattern.length; index++) {
     const wanted = pattern[index] as Segment;
-    const segment = segments[index] as string;
-    if (wanted.kind === 'literal') {
-      if (wanted.value !== segment) return undefined;
-    } else {
-      if (segment === '') return undefined;
-      parameters ??= {};
-      parameters[wanted.name] = segment;
-    }
+    if (wanted.kind === 'parameter') (parameters ??= {})[wanted.name] = segments[index] as string;
   }
   return parameters ?? NO_PARAMETERS;
 }
