@@ -22,12 +22,14 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD_MAX = 16384, READ_MAX = 65536 };
+enum { READ_MAX = 65536, HEAD_MAX = READ_MAX + 16384, READ_AHEAD = 262144 };
 
 typedef enum { IDLE, CONNECTING, HANDSHAKING, WAITING_TICKET, READY, ANSWERING, CLOSING, DEAD } state_t;
 
@@ -51,11 +53,12 @@ static struct {
   int port, connections;
   long count;
   double deadline; /* seconds for all of it */
-  const char *cert, *key, *server_name;
+  const char *cert, *key, *server_name, *expect;
+  int prelude; /* requests on each connection before the clock starts */
   bool rsa;
   char request[2048];
   size_t request_length;
-} options = {.connections = 64, .count = 1000, .deadline = 60, .server_name = "localhost", .tls13 = true};
+} options = {.connections = 64, .count = 1000, .deadline = 60, .server_name = "localhost", .prelude = 2, .tls13 = true};
 
 static SSL_CTX *context;
 static connection_t *connections;
@@ -65,6 +68,9 @@ static long begun, finished, failed, resumed_count, bytes_read;
 static bool measuring;
 static char protocol[16] = "", cipher[64] = "", first_error[256] = "";
 static const char *server_key = "";
+/* What every body must be, to the octet; NULL: any of the announced length. */
+static const char *expected;
+static long expected_length;
 static char scratch[READ_MAX];
 
 static double now(void) {
@@ -107,6 +113,21 @@ static void make_context(void) {
   if (SSL_CTX_use_PrivateKey_file(context, options.key, SSL_FILETYPE_PEM) != 1) die("key");
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(context, on_session);
+  if (options.expect != NULL) {
+    /* Several records a read(): a generator that is slower than the servers would measure their queues. */
+    SSL_CTX_set_read_ahead(context, 1);
+    SSL_CTX_set_default_read_buffer_len(context, READ_AHEAD);
+  }
+}
+
+static void map_expected(void) {
+  struct stat about;
+  int fd = open(options.expect, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &about) != 0 || about.st_size == 0) die("the file of the expected body");
+  expected_length = about.st_size;
+  expected = mmap(NULL, (size_t)expected_length, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+  if (expected == MAP_FAILED) die("mmap");
+  close(fd);
 }
 
 static void watch(connection_t *c, uint32_t events, int operation) {
@@ -202,6 +223,13 @@ static void answer_ended(connection_t *c) {
   next_request(c);
 }
 
+static void take_body(connection_t *c, const char *data, long length) {
+  if (length > c->body_left) return fail(c, "more octets than the answer has");
+  if (expected != NULL && memcmp(expected + (expected_length - c->body_left), data, (size_t)length) != 0) return fail(c, "another body than expected");
+  c->body_left -= length;
+  if (c->body_left == 0) answer_ended(c);
+}
+
 static void read_head(connection_t *c, const char *data, size_t length) {
   if (c->head_length + length > HEAD_MAX - 1) return fail(c, "head too long");
   memcpy(c->head + c->head_length, data, length);
@@ -218,9 +246,9 @@ static void read_head(connection_t *c, const char *data, size_t length) {
   }
   char *field = strcasestr(c->head, "\r\ncontent-length:");
   if (field == NULL) return fail(c, "no Content-Length");
-  c->body_left = strtol(field + 17, NULL, 10) - (long)body;
-  if (c->body_left < 0) return fail(c, "more octets than the answer has");
-  if (c->body_left == 0) answer_ended(c);
+  c->body_left = strtol(field + 17, NULL, 10);
+  if (expected != NULL && c->body_left != expected_length) return fail(c, "another length than expected");
+  take_body(c, end + 4, (long)body);
 }
 
 static void read_answer(connection_t *c) {
@@ -231,14 +259,10 @@ static void read_answer(connection_t *c) {
       return fail(c, "connection lost within an answer");
     }
     bytes_read += got;
-    if (c->body_left < 0) {
-      read_head(c, scratch, (size_t)got);
-    } else {
-      c->body_left -= got;
-      if (c->body_left < 0) return fail(c, "more octets than the answer has");
-      if (c->body_left == 0) answer_ended(c);
-    }
-    if (SSL_pending(c->ssl) == 0) return;
+    if (c->body_left < 0) read_head(c, scratch, (size_t)got);
+    else take_body(c, scratch, got);
+    /* With reading ahead there may be more records at hand, which epoll knows nothing of. */
+    if (c->state != ANSWERING || (expected == NULL && SSL_pending(c->ssl) == 0)) return;
   }
 }
 
@@ -362,6 +386,8 @@ static void read_options(int argc, char **argv) {
     else if (strcmp(name, "certificate") == 0) options.cert = value;
     else if (strcmp(name, "key") == 0) options.key = value;
     else if (strcmp(name, "path") == 0) path = value;
+    else if (strcmp(name, "expect") == 0) options.expect = value;
+    else if (strcmp(name, "prelude") == 0) options.prelude = atoi(value);
     else if (strcmp(name, "tls") == 0) options.tls13 = strcmp(value, "1.3") == 0;
     else if (strcmp(name, "server_key") == 0) options.rsa = strcmp(value, "rsa") == 0;
     else if (strcmp(name, "resume") == 0) options.resume = strcmp(value, "yes") == 0;
@@ -376,6 +402,7 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   read_options(argc, argv);
   make_context();
+  if (options.expect != NULL) map_expected();
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   connections = calloc((size_t)options.connections, sizeof *connections);
   latencies = calloc((size_t)options.count + 1, sizeof *latencies);
@@ -386,7 +413,7 @@ int main(int argc, char **argv) {
     connection_t *c = &connections[i];
     c->fd = -1;
     /* Upstream connections exist, and sessions to resume are at hand, before the clock starts. */
-    c->prelude = !options.handshakes ? 2 : options.resume ? 1 : 0;
+    c->prelude = !options.handshakes ? options.prelude : options.resume ? 1 : 0;
     if (!options.handshakes || options.resume) start_connection(c);
   }
   run(until);

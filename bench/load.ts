@@ -19,6 +19,10 @@ export interface Load {
   readonly certificate: string;
   readonly key: string;
   readonly path: string;
+  /** File that every body must be, octet by octet; undefined: any body of the announced length. */
+  readonly expect: string | undefined;
+  /** Requests on each connection before the clock starts. */
+  readonly prelude: number;
   /** Seconds, for the preparation and for the load each. */
   readonly deadline: number;
   readonly core: number | undefined;
@@ -58,6 +62,7 @@ export async function runLoad(program: string, load: Load, around: (go: () => Pr
   const args = [
     `mode=${load.mode}`, `port=${load.port}`, `connections=${load.connections}`, `count=${load.count}`, `tls=${load.tls}`, `server_key=${load.serverKey}`,
     `resume=${load.resume ? 'yes' : 'no'}`, `certificate=${load.certificate}`, `key=${load.key}`, `path=${load.path}`, `deadline=${load.deadline}`,
+    `prelude=${load.prelude}`, ...(load.expect === undefined ? [] : [`expect=${load.expect}`]),
   ];
   const [file, all] = load.core === undefined ? [program, args] : ['taskset', ['-c', String(load.core), program, ...args]];
   const child = spawn(file, all, { stdio: ['pipe', 'pipe', 'inherit'] });

@@ -1,3 +1,4 @@
+import { bodyFile } from './bodies.ts';
 import type { BenchPki } from './pki.ts';
 import type { RunningPeer } from './peers.ts';
 import { runLoad, type LoadResult } from './load.ts';
@@ -23,6 +24,8 @@ export interface Measurement {
 export interface Bench {
   readonly program: string;
   readonly pki: BenchPki;
+  /** Directory of the backend's large bodies, where scenarios with bodies are measured. */
+  readonly bodies?: string;
   readonly backend: RunningPeer;
   readonly cores: { readonly server: number | undefined; readonly load: number | undefined };
   readonly machineCores: number;
@@ -33,11 +36,12 @@ const DEADLINE_S = 30;
 /** Runs one scenario against one server. `fault` says why the numbers do not count, when they do not. */
 export async function measure(bench: Bench, peer: { name: string; running: RunningPeer }, scenario: Scenario, round: number, count: number): Promise<Measurement & { readonly fault?: string }> {
   const { pid } = peer.running.process;
+  const expect = scenario.body === undefined || bench.bodies === undefined ? undefined : bodyFile(bench.bodies, scenario.body);
   const backendPid = bench.backend.process.pid;
   let measured: Measurement | undefined;
   await runLoad(bench.program, {
     ...scenario, count, port: peer.running.port, certificate: bench.pki.path('doctor.pem'), key: bench.pki.path('doctor.key'),
-    path: '/records', deadline: DEADLINE_S, core: bench.cores.load,
+    expect, deadline: DEADLINE_S, core: bench.cores.load,
   }, async (go) => {
     const before = { server: cpuSeconds(pid), backend: cpuSeconds(backendPid), machine: machineCpuSeconds() };
     const load = await go();

@@ -70,6 +70,7 @@ roles:
 routes:
   - { name: records, match: { path: /records, methods: [GET] }, allow: [doctor], upstream: records, phi: true }
   - { name: upload, match: { path: /upload, methods: [POST] }, allow: [patient], upstream: records, phi: true }
+  - { name: bodies, match: { path: /bodies/*, methods: [GET] }, allow: [doctor], upstream: records, phi: true }
 upstreams:
   records:
     endpoints: ["https://127.0.0.1:${backendPort}"]
@@ -189,8 +190,11 @@ const caddy: Peer = {
 /** In the order of the report; the first is ours. */
 export const PEERS: readonly Peer[] = [wardgate, nginx, haproxy, caddy];
 
-/** The backend for all: nginx again, which answers 1 KiB over TLS to whoever shows the gateway's certificate. */
-export async function startBackend({ pki, directory, core }: Omit<Place, 'backendPort'>): Promise<RunningPeer> {
+/**
+ * The backend for all: nginx again, which answers 1 KiB over TLS to whoever shows the gateway's certificate, and below `/bodies/`
+ * the files of that directory, if there is one.
+ */
+export async function startBackend({ pki, directory, bodies, core }: Omit<Place, 'backendPort'> & { readonly bodies?: string }): Promise<RunningPeer> {
   const port = await freePort(0);
   const { path } = pki;
   const running = await startNginx(directory, core, `
@@ -199,6 +203,7 @@ export async function startBackend({ pki, directory, core }: Omit<Place, 'backen
     ssl_certificate ${path('backend.pem')}; ssl_certificate_key ${path('backend.key')}; ssl_protocols TLSv1.2 TLSv1.3;
     ssl_client_certificate ${path('backend-ca.pem')}; ssl_verify_client on;
     location / { default_type application/json; return 200 '${'x'.repeat(1024)}'; }
+    ${bodies === undefined ? '' : `location /bodies/ { alias ${bodies}/; output_buffers 2 256k; }`}
   }`);
   await untilListening(port, running);
   return { port, process: running };
@@ -210,6 +215,7 @@ async function startNginx(directory: string, core: number | undefined, http: str
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${join(directory, 'tmp', name)};`).join(' ');
   await writeFile(file, `
 daemon off;
+${process.getuid?.() === 0 ? 'user root; # or a worker could not read what is in our directories' : ''}
 worker_processes 1;
 pid ${join(directory, 'nginx.pid')};
 error_log stderr warn;

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { writeBodies } from './bodies.ts';
 import { buildLoadGenerator } from './load.ts';
 import { measure, type Bench } from './measure.ts';
 import { PEERS, startBackend } from './peers.ts';
@@ -36,9 +37,10 @@ async function run(count: number, top: number): Promise<void> {
   for (const name of ['backend', 'wardgate', 'profiles']) await mkdir(join(directory, name));
   process.env['BENCH_NODE_FLAGS'] = `--cpu-prof --cpu-prof-interval=250 --cpu-prof-dir=${profiles}`;
   const pki = await writeBenchPki(join(directory, 'pki'));
-  const backend = await startBackend({ pki, directory: join(directory, 'backend'), core: 1 });
+  const bodies = await writeBodies(join(directory, 'bodies'));
+  const backend = await startBackend({ pki, bodies, directory: join(directory, 'backend'), core: 1 });
   try {
-    const bench: Bench = { program: await buildLoadGenerator(directory), pki, backend, cores: { server: 0, load: 1 }, machineCores: 2 };
+    const bench: Bench = { program: await buildLoadGenerator(directory), pki, bodies, backend, cores: { server: 0, load: 1 }, machineCores: 2 };
     const running = await wardgate.start({ pki, directory: join(directory, 'wardgate'), backendPort: backend.port, core: 0 });
     await measure(bench, { name: 'wardgate', running }, scenario, 0, count);
     const from = Number(process.hrtime.bigint() / 1000n);

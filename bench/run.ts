@@ -4,6 +4,7 @@ import { availableParallelism, cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { writeBodies } from './bodies.ts';
 import { buildLoadGenerator } from './load.ts';
 import { measure, type Bench, type Measurement } from './measure.ts';
 import { PEERS, startBackend, type RunningPeer } from './peers.ts';
@@ -24,7 +25,7 @@ Scenarios: ${SCENARIOS.map((scenario) => scenario.name).join(' ')}
 const BUDGET_S = { quick: 80, full: 570 } as const;
 const ROUNDS = { quick: 3, full: 7 } as const;
 /** Before anything counts: a runtime that compiles as it runs needs some thousand requests to get there. */
-const WARM_UP = { requests: { quick: 4_000, full: 30_000 }, handshakes: { quick: 60, full: 500 } } as const;
+const WARM_UP = { requests: { quick: 4_000, full: 30_000 }, handshakes: { quick: 60, full: 500 }, bodies: { quick: 8, full: 16 } } as const;
 
 const { values } = parseArgs({
   options: {
@@ -77,13 +78,14 @@ async function prepare(directory: string): Promise<Bench> {
   if (!pin) say('nothing is pinned: that takes two cores and taskset');
   const program = await buildLoadGenerator(directory);
   const pki = await writeBenchPki(join(directory, 'pki'));
-  const backend = await startBackend({ pki, directory: await subdirectory(directory, 'backend'), core: cores.load });
-  return { program, pki, backend, cores, machineCores: cpus().length };
+  const bodies = await writeBodies(join(directory, 'bodies'));
+  const backend = await startBackend({ pki, bodies, directory: await subdirectory(directory, 'backend'), core: cores.load });
+  return { program, pki, bodies, backend, cores, machineCores: cpus().length };
 }
 
 async function warmUp(bench: Bench, peer: { name: string; running: RunningPeer }, scenarios: readonly Scenario[], size: 'quick' | 'full'): Promise<void> {
   for (const scenario of scenarios) {
-    const { fault } = await measure(bench, peer, scenario, 0, WARM_UP[scenario.mode][size]);
+    const { fault } = await measure(bench, peer, scenario, 0, WARM_UP[scenario.body === undefined ? scenario.mode : 'bodies'][size]);
     if (fault !== undefined) say(`${peer.name} ${scenario.name}: ${fault}`);
   }
   say(`${peer.name} is warm`);
