@@ -1,10 +1,12 @@
 /*
  * A closed-loop load generator over mutual TLS for the side-by-side: N connections, each with one thing under way.
  *
- *   requests    kept-alive GETs; connections and their first requests are made before the clock starts
+ *   requests    kept-alive GETs; connections and their first requests are made before the clock starts. Over HTTP/2 each connection
+ *               has so many streams under way
  *   handshakes  connect, handshake, close; full or resumed
+ *   idle        connections that each ask once and then stay, then ask once more; so many are opened, or ask, at a time
  *
- * Prints "ready", waits for a line on stdin, works, prints one line of JSON. Loopback only. Built by load.ts.
+ * Prints "ready", then for each line on stdin works and prints one line of JSON. Loopback only. Built by load.ts.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -12,8 +14,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include "load-h2.h"
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +35,7 @@
 
 enum { READ_MAX = 65536, HEAD_MAX = READ_MAX + 16384, READ_AHEAD = 262144 };
 
+typedef enum { REQUESTS, HANDSHAKES, IDLING } activity_t;
 typedef enum { IDLE, CONNECTING, HANDSHAKING, WAITING_TICKET, READY, ANSWERING, CLOSING, DEAD } state_t;
 
 typedef struct {
@@ -41,27 +46,36 @@ typedef struct {
   int session_length;
   bool ticket;
   state_t state;
+  uint32_t source; /* address */
+  uint32_t watched;
   double started;
-  int prelude; /* requests or handshakes still to do before the clock starts */
+  int prelude; /* requests or handshakes still to begin before the clock starts */
+  h2_t *h2;
   char head[HEAD_MAX];
   size_t head_length;
   long body_left; /* -1 while the head is being read */
 } connection_t;
 
 static struct {
-  bool handshakes, resume, tls13;
+  activity_t activity;
+  bool resume, tls13, http2;
   int port, connections;
+  int streams; /* at a time on a connection, HTTP/2 */
+  int window;  /* connections under way at a time, while idle ones are opened or ask */
   long count;
   double deadline; /* seconds for all of it */
   const char *cert, *key, *server_name, *expect;
-  int prelude; /* requests on each connection before the clock starts */
+  int prelude; /* requests on each connection, or stream of it, before the clock starts */
   bool rsa;
   char request[2048];
   size_t request_length;
-} options = {.connections = 64, .count = 1000, .deadline = 60, .server_name = "localhost", .prelude = 2, .tls13 = true};
+} options = {.connections = 64, .streams = 1, .window = 64, .count = 1000, .deadline = 60, .server_name = "localhost", .prelude = 2, .tls13 = true};
 
 static SSL_CTX *context;
+static h2_options_t http2;
 static connection_t *connections;
+static int busy; /* connections with something under way */
+static int next_up; /* the first of the idle ones that has not been opened, or asked, yet */
 static int epoll_fd;
 static uint32_t *latencies; /* microseconds */
 static long begun, finished, failed, resumed_count, bytes_read;
@@ -70,7 +84,10 @@ static char protocol[16] = "", cipher[64] = "", first_error[256] = "";
 static const char *server_key = "";
 /* What every body must be, to the octet; NULL: any of the announced length. */
 static const char *expected;
-static long expected_length;
+static long expected_length = -1;
+/* HTTP/2 streams that the server allows at a time. */
+static int streams_allowed = 0;
+static const char *http = "";
 static char scratch[READ_MAX];
 
 static double now(void) {
@@ -113,6 +130,10 @@ static void make_context(void) {
   if (SSL_CTX_use_PrivateKey_file(context, options.key, SSL_FILETYPE_PEM) != 1) die("key");
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(context, on_session);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  if (options.activity == IDLING) SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  const unsigned char protocols[] = "\x02h2\x08http/1.1";
+  if (options.http2 && SSL_CTX_set_alpn_protos(context, protocols, sizeof protocols - 1) != 0) die("ALPN");
   if (options.expect != NULL) {
     /* Several records a read(): a generator that is slower than the servers would measure their queues. */
     SSL_CTX_set_read_ahead(context, 1);
@@ -131,13 +152,26 @@ static void map_expected(void) {
 }
 
 static void watch(connection_t *c, uint32_t events, int operation) {
+  if (operation == EPOLL_CTL_MOD && c->watched == events) return;
+  c->watched = events;
   struct epoll_event event = {.events = events, .data.ptr = c};
   if (epoll_ctl(epoll_fd, operation, c->fd, &event) != 0) die("epoll_ctl");
+}
+
+static bool is_busy(state_t state) {
+  return state != IDLE && state != READY && state != DEAD;
+}
+
+static void enter(connection_t *c, state_t state) {
+  busy += is_busy(state) - is_busy(c->state);
+  c->state = state;
 }
 
 static void drop(connection_t *c) {
   if (c->ssl != NULL) SSL_free(c->ssl);
   if (c->fd >= 0) close(c->fd);
+  h2_close(c->h2);
+  c->h2 = NULL;
   c->ssl = NULL;
   c->fd = -1;
 }
@@ -154,7 +188,7 @@ static void fail(connection_t *c, const char *why) {
   ERR_clear_error();
   failed++;
   drop(c);
-  c->state = DEAD;
+  enter(c, DEAD);
 }
 
 static void start_connection(connection_t *c) {
@@ -162,6 +196,9 @@ static void start_connection(connection_t *c) {
   if (c->fd < 0) die("socket");
   int one = 1;
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(c->source)};
+  setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+  if (c->source != INADDR_LOOPBACK && bind(c->fd, (struct sockaddr *)&from, sizeof from) != 0) die("bind");
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   c->started = now();
   c->ticket = false;
@@ -177,7 +214,7 @@ static void start_connection(connection_t *c) {
     SSL_SESSION_free(session);
   }
   SSL_set_connect_state(c->ssl);
-  c->state = CONNECTING;
+  enter(c, CONNECTING);
   watch(c, EPOLLOUT, EPOLL_CTL_ADD);
 }
 
@@ -190,15 +227,16 @@ static void note_parameters(connection_t *c) {
   if (key != NULL) server_key = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA ? "RSA" : "EC";
 }
 
-static void count_latency(connection_t *c) {
-  double micros = (now() - c->started) * 1e6;
+static void count_latency(double started) {
+  if (!measuring) return;
+  double micros = (now() - started) * 1e6;
   latencies[finished++] = micros > UINT32_MAX ? UINT32_MAX : (uint32_t)micros;
 }
 
 /* Whether there is another one to begin on this connection now. */
 static bool may_begin(connection_t *c) {
-  if (c->prelude > 0) return true;
-  if (!measuring || begun >= options.count) return false;
+  if (!measuring) return c->prelude-- > 0;
+  if (begun >= options.count) return false;
   begun++;
   return true;
 }
@@ -209,17 +247,16 @@ static void send_request(connection_t *c) {
   c->started = now();
   /* A request fits a socket buffer that holds nothing else. */
   if (SSL_write(c->ssl, options.request, (int)options.request_length) != (int)options.request_length) return fail(c, "write");
-  c->state = ANSWERING;
+  enter(c, ANSWERING);
 }
 
 static void next_request(connection_t *c) {
-  c->state = READY;
-  if (may_begin(c)) send_request(c);
+  enter(c, READY);
+  if (options.activity == REQUESTS && may_begin(c)) send_request(c);
 }
 
 static void answer_ended(connection_t *c) {
-  if (c->prelude > 0) c->prelude--;
-  else count_latency(c);
+  count_latency(c->started);
   next_request(c);
 }
 
@@ -266,31 +303,89 @@ static void read_answer(connection_t *c) {
   }
 }
 
+/* Sends what HTTP/2 has for the server; false when that ended the connection. */
+static bool flush_h2(connection_t *c) {
+  for (;;) {
+    size_t length;
+    const uint8_t *data = h2_output(c->h2, &length);
+    if (length == 0) break;
+    int sent = SSL_write(c->ssl, data, (int)length);
+    if (sent > 0) { h2_sent(c->h2, (size_t)sent); continue; }
+    if (SSL_get_error(c->ssl, sent) != SSL_ERROR_WANT_WRITE) return fail(c, "write"), false;
+    watch(c, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+    return true;
+  }
+  watch(c, EPOLLIN, EPOLL_CTL_MOD);
+  return true;
+}
+
+static void ask_h2(connection_t *c) {
+  while (h2_room(c->h2) > 0 && may_begin(c)) h2_ask(c->h2, now());
+  enter(c, h2_busy(c->h2) ? ANSWERING : READY);
+  flush_h2(c);
+}
+
+static void h2_answered(void *owner, double asked) {
+  (void)owner;
+  count_latency(asked);
+}
+
+static void read_h2(connection_t *c) {
+  for (;;) {
+    int got = SSL_read(c->ssl, scratch, sizeof scratch);
+    if (got <= 0) {
+      if (SSL_get_error(c->ssl, got) == SSL_ERROR_WANT_READ) break;
+      return fail(c, c->state == READY ? "closed while idle" : "connection lost within an answer");
+    }
+    bytes_read += got;
+    const char *wrong = h2_receive(c->h2, (const uint8_t *)scratch, (size_t)got);
+    if (wrong != NULL) return fail(c, wrong);
+  }
+  int allowed = h2_streams(c->h2);
+  if (streams_allowed == 0 || allowed < streams_allowed) streams_allowed = allowed;
+  ask_h2(c);
+}
+
+static void begin_h2(connection_t *c) {
+  c->h2 = h2_open(&http2, c);
+  if (c->h2 == NULL) die("memory");
+  c->prelude *= options.streams;
+  enter(c, ANSWERING);
+  flush_h2(c);
+}
+
+static void begin_requests(connection_t *c) {
+  if (options.activity == IDLING) return send_request(c);
+  if (!options.http2) return next_request(c);
+  const unsigned char *name;
+  unsigned length;
+  SSL_get0_alpn_selected(c->ssl, &name, &length);
+  http = length == 2 && memcmp(name, "h2", 2) == 0 ? "h2" : "http/1.1";
+  if (strcmp(http, "h2") != 0) return fail(c, "negotiated http/1.1");
+  begin_h2(c);
+}
+
 static void begin_close(connection_t *c) {
   SSL_shutdown(c->ssl);
   shutdown(c->fd, SHUT_WR);
-  c->state = CLOSING;
+  enter(c, CLOSING);
 }
 
 static void handshake_counted(connection_t *c) {
-  if (c->prelude > 0) {
-    c->prelude--;
-  } else {
-    count_latency(c);
-    if (SSL_session_reused(c->ssl)) resumed_count++;
-  }
+  count_latency(c->started);
+  if (measuring && SSL_session_reused(c->ssl)) resumed_count++;
   begin_close(c);
 }
 
 static void handshake_done(connection_t *c) {
   note_parameters(c);
   watch(c, EPOLLIN, EPOLL_CTL_MOD);
-  if (!options.handshakes) return next_request(c);
+  if (options.activity != HANDSHAKES) return begin_requests(c);
   /*
    * In TLS 1.3 the client is done before the server has seen its certificate; the ticket says that it has. A resumption shows
    * none, and not every server sends a new ticket then.
    */
-  if (options.tls13 && !c->ticket && !SSL_session_reused(c->ssl)) c->state = WAITING_TICKET;
+  if (options.tls13 && !c->ticket && !SSL_session_reused(c->ssl)) enter(c, WAITING_TICKET);
   else handshake_counted(c);
 }
 
@@ -314,44 +409,88 @@ static void wait_for_end(connection_t *c) {
   ssize_t got = read(c->fd, scratch, sizeof scratch);
   if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR))) return;
   drop(c);
-  c->state = IDLE;
+  enter(c, IDLE);
+}
+
+/* Tickets, or the server has closed a connection that asks nothing. */
+static void read_nothing(connection_t *c) {
+  int got = SSL_read(c->ssl, scratch, sizeof scratch);
+  if (got > 0 || SSL_get_error(c->ssl, got) != SSL_ERROR_WANT_READ) fail(c, "closed while idle");
 }
 
 static void advance(connection_t *c) {
   switch (c->state) {
     case CONNECTING:
-      c->state = HANDSHAKING;
+      enter(c, HANDSHAKING);
       /* fall through */
     case HANDSHAKING: shake(c); break;
     case WAITING_TICKET: wait_for_ticket(c); break;
-    case ANSWERING: read_answer(c); break;
+    case ANSWERING:
+      if (c->h2 == NULL) read_answer(c);
+      else if (flush_h2(c)) read_h2(c);
+      break;
     case CLOSING: wait_for_end(c); break;
-    case READY: /* tickets, or the server has closed an idle connection */
-      if (SSL_read(c->ssl, scratch, sizeof scratch) <= 0 && SSL_get_error(c->ssl, 0) == SSL_ERROR_ZERO_RETURN) fail(c, "closed while idle");
+    case READY:
+      if (c->h2 == NULL) read_nothing(c);
+      else read_h2(c);
       break;
     default: break;
   }
-  if (c->state == IDLE && options.handshakes && may_begin(c)) start_connection(c);
+  if (c->state == IDLE && options.activity == HANDSHAKES && may_begin(c)) start_connection(c);
+}
+
+static void take_events(int wait_ms) {
+  struct epoll_event events[256];
+  int ready = epoll_wait(epoll_fd, events, 256, wait_ms);
+  for (int i = 0; i < ready; i++) advance(events[i].data.ptr);
+}
+
+/* Opens idle connections, or lets them ask, as many at a time as the window has room for. */
+static void take_up(void) {
+  for (; busy < options.window && next_up < options.connections; next_up++) {
+    connection_t *c = &connections[next_up];
+    if (c->state == IDLE) start_connection(c);
+    else if (c->state == READY) send_request(c);
+  }
 }
 
 /* Runs until every connection is at rest: nothing under way, nothing left to begin. */
 static void run(double until) {
-  struct epoll_event events[256];
   for (;;) {
-    bool busy = false;
-    for (int i = 0; i < options.connections && !busy; i++) {
-      state_t state = connections[i].state;
-      busy = state != IDLE && state != READY && state != DEAD;
-    }
-    if (!busy) return;
+    if (options.activity == IDLING && measuring) take_up();
+    if (busy == 0) return;
     if (now() > until) {
       if (first_error[0] == 0) snprintf(first_error, sizeof first_error, "not done in time");
-      for (int i = 0; i < options.connections; i++) if (connections[i].state != IDLE && connections[i].state != READY && connections[i].state != DEAD) fail(&connections[i], "late");
+      for (int i = 0; i < options.connections; i++) if (is_busy(connections[i].state)) fail(&connections[i], "late");
       return;
     }
-    int ready = epoll_wait(epoll_fd, events, 256, 1000);
-    for (int i = 0; i < ready; i++) advance(events[i].data.ptr);
+    take_events(1000);
   }
+}
+
+/* Waits for a line on stdin, and meanwhile for connections that are closed on us. */
+static bool told_to_go(void) {
+  for (;;) {
+    struct pollfd both[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = epoll_fd, .events = POLLIN}};
+    if (poll(both, 2, -1) < 0 && errno != EINTR) die("poll");
+    if (both[1].revents != 0) take_events(0);
+    char line[16];
+    if (both[0].revents != 0) return fgets(line, sizeof line, stdin) != NULL;
+  }
+}
+
+static void begin(connection_t *c) {
+  if (c->state == DEAD || options.activity == IDLING) return;
+  if (c->h2 != NULL) return ask_h2(c);
+  if (!may_begin(c)) return;
+  if (options.activity == HANDSHAKES) start_connection(c);
+  else send_request(c);
+}
+
+static int open_connections(void) {
+  int open = 0;
+  for (int i = 0; i < options.connections; i++) open += connections[i].fd >= 0;
+  return open;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -378,7 +517,7 @@ static void read_options(int argc, char **argv) {
     if (value == NULL) die("options are name=value");
     *value++ = 0;
     const char *name = argv[i];
-    if (strcmp(name, "mode") == 0) options.handshakes = strcmp(value, "handshakes") == 0;
+    if (strcmp(name, "mode") == 0) options.activity = strcmp(value, "handshakes") == 0 ? HANDSHAKES : strcmp(value, "idle") == 0 ? IDLING : REQUESTS;
     else if (strcmp(name, "port") == 0) options.port = atoi(value);
     else if (strcmp(name, "connections") == 0) options.connections = atoi(value);
     else if (strcmp(name, "count") == 0) options.count = atol(value);
@@ -387,15 +526,34 @@ static void read_options(int argc, char **argv) {
     else if (strcmp(name, "key") == 0) options.key = value;
     else if (strcmp(name, "path") == 0) path = value;
     else if (strcmp(name, "expect") == 0) options.expect = value;
+    else if (strcmp(name, "length") == 0) expected_length = atol(value);
     else if (strcmp(name, "prelude") == 0) options.prelude = atoi(value);
+    else if (strcmp(name, "http") == 0) options.http2 = strcmp(value, "2") == 0;
+    else if (strcmp(name, "streams") == 0) options.streams = atoi(value);
+    else if (strcmp(name, "window") == 0) options.window = atoi(value);
+    else if (strcmp(name, "server_name") == 0) options.server_name = value;
     else if (strcmp(name, "tls") == 0) options.tls13 = strcmp(value, "1.3") == 0;
     else if (strcmp(name, "server_key") == 0) options.rsa = strcmp(value, "rsa") == 0;
     else if (strcmp(name, "resume") == 0) options.resume = strcmp(value, "yes") == 0;
     else die("unknown option");
   }
+  if (options.activity == IDLING) options.count = options.connections;
   if (options.port == 0 || options.cert == NULL || options.key == NULL || options.connections < 1 || options.count < 1) die("port, certificate, key, connections and count are needed");
   options.request_length = (size_t)snprintf(options.request, sizeof options.request,
     "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n", path, options.server_name);
+  http2.authority = options.server_name;
+  http2.path = path;
+}
+
+static void print_results(double seconds, double cpu, long failed_before) {
+  qsort(latencies, (size_t)finished, sizeof *latencies, by_size);
+  printf("{\"finished\":%ld,\"failed\":%ld,\"preludeFailed\":%ld,\"error\":\"%s\",\"seconds\":%.6f,\"cpuSeconds\":%.6f,\"bytes\":%ld,"
+    "\"p50\":%u,\"p95\":%u,\"p99\":%u,\"max\":%u,\"protocol\":\"%s\",\"cipher\":\"%s\",\"serverKey\":\"%s\",\"resumed\":%ld,"
+    "\"http\":\"%s\",\"streams\":%d,\"open\":%d}\n",
+    finished, failed - failed_before, failed_before, first_error, seconds, cpu, bytes_read,
+    percentile(0.5), percentile(0.95), percentile(0.99), finished > 0 ? latencies[finished - 1] : 0, protocol, cipher, server_key, resumed_count,
+    http, streams_allowed, open_connections());
+  fflush(stdout);
 }
 
 int main(int argc, char **argv) {
@@ -403,6 +561,15 @@ int main(int argc, char **argv) {
   read_options(argc, argv);
   make_context();
   if (options.expect != NULL) map_expected();
+  http2.expected = expected;
+  http2.expected_length = expected_length;
+  http2.streams = options.streams;
+  http2.answered = h2_answered;
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   connections = calloc((size_t)options.connections, sizeof *connections);
   latencies = calloc((size_t)options.count + 1, sizeof *latencies);
@@ -412,33 +579,23 @@ int main(int argc, char **argv) {
   for (int i = 0; i < options.connections; i++) {
     connection_t *c = &connections[i];
     c->fd = -1;
+    /* Idle ones are many: one address would run out of ports. */
+    c->source = INADDR_LOOPBACK + (options.activity == IDLING ? (uint32_t)(i % 4) : 0);
     /* Upstream connections exist, and sessions to resume are at hand, before the clock starts. */
-    c->prelude = !options.handshakes ? options.prelude : options.resume ? 1 : 0;
-    if (!options.handshakes || options.resume) start_connection(c);
+    c->prelude = options.activity == REQUESTS ? options.prelude : options.resume ? 1 : 0;
+    if (options.activity == REQUESTS || (options.resume && may_begin(c))) start_connection(c);
   }
   run(until);
-  long prelude_failed = failed;
   printf("ready\n");
   fflush(stdout);
-  char line[16];
-  if (fgets(line, sizeof line, stdin) == NULL) return 1;
-
-  double cpu_before = cpu_seconds(), from = now();
-  bytes_read = 0;
-  until = from + options.deadline;
-  measuring = true;
-  for (int i = 0; i < options.connections; i++) {
-    connection_t *c = &connections[i];
-    if (c->state == DEAD || !may_begin(c)) continue;
-    if (options.handshakes) start_connection(c);
-    else send_request(c);
+  while (told_to_go()) {
+    double cpu_before = cpu_seconds(), from = now();
+    long failed_before = failed;
+    bytes_read = begun = finished = next_up = 0;
+    measuring = true;
+    for (int i = 0; i < options.connections; i++) begin(&connections[i]);
+    run(from + options.deadline);
+    print_results(now() - from, cpu_seconds() - cpu_before, failed_before);
   }
-  run(until);
-  double seconds = now() - from;
-  qsort(latencies, (size_t)finished, sizeof *latencies, by_size);
-  printf("{\"finished\":%ld,\"failed\":%ld,\"preludeFailed\":%ld,\"error\":\"%s\",\"seconds\":%.6f,\"cpuSeconds\":%.6f,\"bytes\":%ld,"
-    "\"p50\":%u,\"p95\":%u,\"p99\":%u,\"max\":%u,\"protocol\":\"%s\",\"cipher\":\"%s\",\"serverKey\":\"%s\",\"resumed\":%ld}\n",
-    finished, failed - prelude_failed, prelude_failed, first_error, seconds, cpu_seconds() - cpu_before, bytes_read,
-    percentile(0.5), percentile(0.95), percentile(0.99), finished > 0 ? latencies[finished - 1] : 0, protocol, cipher, server_key, resumed_count);
   return 0;
 }

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 
 /** What the load generator is asked to do. */
 export interface Load {
-  readonly mode: 'requests' | 'handshakes';
+  readonly mode: 'requests' | 'handshakes' | 'idle';
   readonly port: number;
   readonly connections: number;
   readonly count: number;
@@ -21,8 +21,11 @@ export interface Load {
   readonly path: string;
   /** File that every body must be, octet by octet; undefined: any body of the announced length. */
   readonly expect: string | undefined;
-  /** Requests on each connection before the clock starts. */
+  /** Requests on each connection, or stream of it, before the clock starts. */
   readonly prelude: number;
+  readonly http: '1.1' | '2';
+  /** HTTP/2 streams at a time on each connection. */
+  readonly streams: number;
   /** Seconds, for the preparation and for the load each. */
   readonly deadline: number;
   readonly core: number | undefined;
@@ -45,24 +48,33 @@ export interface LoadResult {
   readonly cipher: string;
   readonly serverKey: 'EC' | 'RSA';
   readonly resumed: number;
+  /** What ALPN came to; empty where it was not asked for. */
+  readonly http: '' | 'h2' | 'http/1.1';
+  /** HTTP/2 streams at a time that the server allowed, of those wanted. */
+  readonly streams: number;
+  /** Connections still open. */
+  readonly open: number;
 }
 
 /** Compiles the generator into `directory`; rejects with the compiler's words, also when there is none. */
 export async function buildLoadGenerator(directory: string): Promise<string> {
   const program = join(directory, 'load');
-  const source = fileURLToPath(new URL('./load.c', import.meta.url));
-  await promisify(execFile)('gcc', ['-O2', '-Wall', '-o', program, source, '-lssl', '-lcrypto']).catch((error: Error) => {
+  const sources = ['load.c', 'load-h2.c'].map((name) => fileURLToPath(new URL(name, import.meta.url)));
+  await promisify(execFile)('gcc', ['-O2', '-Wall', '-o', program, ...sources, '-lssl', '-lcrypto']).catch((error: Error) => {
     throw new Error(`the load generator needs gcc and the OpenSSL headers (Debian: gcc libssl-dev): ${error.message}`);
   });
   return program;
 }
 
-/** Runs the generator once. `around` gets a function that lets it go and resolves when it is done: measure there. */
+/**
+ * Runs the generator. `around` gets a function that lets it go and resolves when it is done: measure there. Let go again, idle
+ * connections each ask once more; there is no second time for the other modes.
+ */
 export async function runLoad(program: string, load: Load, around: (go: () => Promise<LoadResult>) => Promise<void>): Promise<void> {
   const args = [
     `mode=${load.mode}`, `port=${load.port}`, `connections=${load.connections}`, `count=${load.count}`, `tls=${load.tls}`, `server_key=${load.serverKey}`,
     `resume=${load.resume ? 'yes' : 'no'}`, `certificate=${load.certificate}`, `key=${load.key}`, `path=${load.path}`, `deadline=${load.deadline}`,
-    `prelude=${load.prelude}`, ...(load.expect === undefined ? [] : [`expect=${load.expect}`]),
+    `prelude=${load.prelude}`, `http=${load.http}`, `streams=${load.streams}`, ...(load.expect === undefined ? [] : [`expect=${load.expect}`]),
   ];
   const [file, all] = load.core === undefined ? [program, args] : ['taskset', ['-c', String(load.core), program, ...args]];
   const child = spawn(file, all, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -78,9 +90,10 @@ export async function runLoad(program: string, load: Load, around: (go: () => Pr
   try {
     await next();
     await around(async () => {
-      child.stdin.end('go\n');
+      child.stdin.write('go\n');
       return JSON.parse(await next()) as LoadResult;
     });
+    child.stdin.end();
     await gone;
   } finally {
     end();

@@ -3,7 +3,7 @@ import type { BenchPki } from './pki.ts';
 import type { RunningPeer } from './peers.ts';
 import { runLoad, type LoadResult } from './load.ts';
 import { cpuSeconds, machineCpuSeconds } from './process.ts';
-import type { Scenario } from './scenarios.ts';
+import type { LoadScenario } from './scenarios.ts';
 
 /** One measurement of one server. */
 export interface Measurement {
@@ -34,14 +34,14 @@ export interface Bench {
 const DEADLINE_S = 30;
 
 /** Runs one scenario against one server. `fault` says why the numbers do not count, when they do not. */
-export async function measure(bench: Bench, peer: { name: string; running: RunningPeer }, scenario: Scenario, round: number, count: number): Promise<Measurement & { readonly fault?: string }> {
+export async function measure(bench: Bench, peer: { name: string; running: RunningPeer }, scenario: LoadScenario, round: number, count: number): Promise<Measurement & { readonly fault?: string }> {
   const { pid } = peer.running.process;
   const expect = scenario.body === undefined || bench.bodies === undefined ? undefined : bodyFile(bench.bodies, scenario.body);
   const backendPid = bench.backend.process.pid;
   let measured: Measurement | undefined;
   await runLoad(bench.program, {
     ...scenario, count, port: peer.running.port, certificate: bench.pki.path('doctor.pem'), key: bench.pki.path('doctor.key'),
-    expect, deadline: DEADLINE_S, core: bench.cores.load,
+    expect, path: peer.running.path ?? scenario.path, deadline: DEADLINE_S, core: bench.cores.load,
   }, async (go) => {
     const before = { server: cpuSeconds(pid), backend: cpuSeconds(backendPid), machine: machineCpuSeconds() };
     const load = await go();
@@ -61,10 +61,12 @@ export async function measure(bench: Bench, peer: { name: string; running: Runni
 }
 
 /** A number counts only when what was measured is what its name says. */
-function faultOf(scenario: Scenario, count: number, load: LoadResult): string | undefined {
+function faultOf(scenario: LoadScenario, count: number, load: LoadResult): string | undefined {
+  if (scenario.http === '2' && load.http === 'http/1.1') return 'negotiated http/1.1';
   if (load.finished !== count || load.failed > 0 || load.preludeFailed > 0) return `${load.finished} of ${count} done, ${load.failed + load.preludeFailed} failed: ${load.error}`;
   if (load.protocol !== `TLSv${scenario.tls}`) return `negotiated ${load.protocol}`;
   if (load.serverKey !== scenario.serverKey.toUpperCase()) return `the server showed its ${load.serverKey} certificate`;
   if (load.resumed !== (scenario.resume ? count : 0)) return `${load.resumed} of ${count} resumed`;
+  if (scenario.http === '2' && load.streams < scenario.streams) return `the server allows ${load.streams} streams at a time`;
   return undefined;
 }

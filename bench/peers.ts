@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { freePort } from '../src/demo/listen.ts';
 import type { BenchPki } from './pki.ts';
 import { findProgram, start, untilListening, type Running } from './process.ts';
+import { wardgate } from './wardgate.ts';
 
 /** Where a server runs, and what it stands in front of. */
 export interface Place {
@@ -12,7 +12,11 @@ export interface Place {
   /** A directory of its own. */
   readonly directory: string;
   readonly backendPort: number;
+  /** Where the backend speaks HTTP/2 as well; absent: nowhere. */
+  readonly backendHttp2Port?: number;
   readonly core: number | undefined;
+  /** Client connections at a time that it must be able to hold; absent: as many as the loads have. */
+  readonly connections?: number;
 }
 
 export interface Peer {
@@ -25,70 +29,30 @@ export interface Peer {
 export interface RunningPeer {
   readonly port: number;
   readonly process: Running;
+  /** Path to ask for; absent: the scenario's. */
+  readonly path?: string;
+}
+
+export interface RunningBackend extends RunningPeer {
+  /** Where it speaks HTTP/2 as well, to whoever asks for it. */
+  readonly http2Port: number;
 }
 
 /** Connections to the backend that a server may keep: as many as there are clients, and some. */
 const POOLED = 256;
 const SUITES_12 = 'ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384';
 
-/** The built command with everything on: admission, CRLs, policy, audit, metrics kept. */
-const wardgate: Peer = {
-  name: 'wardgate',
-  version: () => `on Node ${process.versions.node}, OpenSSL ${process.versions.openssl}`,
-  async start({ pki, directory, backendPort, core }) {
-    const file = join(directory, 'wardgate.yaml');
-    await writeFile(file, wardgateConfiguration(pki, backendPort));
-    const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
-    const running = start(process.execPath, [...profiling(), main, 'run', '-c', file], { core });
-    const [, port] = await running.said(/^listening clinical 127\.0\.0\.1:(\d+)$/m);
-    return { port: Number(port), process: running };
-  },
-};
-
-/** Node options for a look inside, e.g. `--cpu-prof`; with the gateway's own flags, or its launcher would drop them. */
-function profiling(): readonly string[] {
-  const wanted = process.env['BENCH_NODE_FLAGS'];
-  return wanted === undefined ? [] : ['--disable-sigusr1', '--disable-warning=ExperimentalWarning', ...wanted.split(' ')];
-}
-
-function wardgateConfiguration({ path }: BenchPki, backendPort: number): string {
-  return `
-state: ./state
-threads: 1
-listeners:
-  - name: clinical
-    address: 127.0.0.1:0
-    tls:
-      certificates:
-        - { certificate: ${path('server-ec.pem')}, key: ${path('server-ec.key')} }
-        - { certificate: ${path('server-rsa.pem')}, key: ${path('server-rsa.key')} }
-    client_auth: { mode: required, trust: [${path('root.pem')}], intermediates: [${path('issuing.pem')}] }
-revocation: { check: chain, sources: [crl], unavailable: deny, crl: { files: [${path('issuing.crl')}, ${path('root.crl')}] } }
-roles:
-  - { role: doctor, match: { subject: { OU: Doctors } }, id: "{subject.CN}" }
-  - { role: patient, match: { san: { uri: "urn:patient:*" } }, id: "{san.uri}" }
-routes:
-  - { name: records, match: { path: /records, methods: [GET] }, allow: [doctor], upstream: records, phi: true }
-  - { name: upload, match: { path: /upload, methods: [POST] }, allow: [patient], upstream: records, phi: true }
-  - { name: bodies, match: { path: /bodies/*, methods: [GET] }, allow: [doctor], upstream: records, phi: true }
-upstreams:
-  records:
-    endpoints: ["https://127.0.0.1:${backendPort}"]
-    tls: { trust: ${path('backend-ca.pem')}, certificate: ${path('gateway.pem')}, key: ${path('gateway.key')}, server_name: records.internal }
-`;
-}
-
 const nginx: Peer = {
   name: 'nginx',
   version: () => versionOf('nginx', ['-v']),
-  async start({ pki, directory, backendPort, core }) {
+  async start({ pki, directory, backendPort, core, connections }) {
     const port = await freePort(0);
     const { path } = pki;
     // Client certificates verified with CRLs, the subject passed on, upstream verified; no access log.
-    const running = await startNginx(directory, core, `
+    const running = await startNginx({ directory, core, connections }, `
   upstream records { server 127.0.0.1:${backendPort}; keepalive ${POOLED}; keepalive_requests 100000000; keepalive_timeout 300s; }
   server {
-    listen 127.0.0.1:${port} ssl backlog=4096;
+    listen 127.0.0.1:${port} ssl http2 backlog=4096;
     server_name localhost;
     ssl_certificate ${path('server-ec.pem')}; ssl_certificate_key ${path('server-ec.key')};
     ssl_certificate ${path('server-rsa.pem')}; ssl_certificate_key ${path('server-rsa.key')};
@@ -112,14 +76,14 @@ const nginx: Peer = {
 const haproxy: Peer = {
   name: 'haproxy',
   version: () => versionOf('haproxy', ['-v']),
-  async start({ pki, directory, backendPort, core }) {
+  async start({ pki, directory, backendPort, core, connections }) {
     const port = await freePort(0);
     const { path } = pki;
     const file = join(directory, 'haproxy.cfg');
     await writeFile(file, `
 global
   nbthread 1
-  maxconn 8192
+  maxconn ${8192 + (connections ?? 0)}
   ssl-default-bind-options ssl-min-ver TLSv1.2
   ssl-default-bind-ciphers ${SUITES_12}
 defaults
@@ -131,7 +95,7 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend clinical
-  bind 127.0.0.1:${port} ssl crt ${path('server.pem')} ca-file ${path('clients-ca.pem')} verify required crl-file ${path('crls.pem')} backlog 4096
+  bind 127.0.0.1:${port} ssl crt ${path('server.pem')} ca-file ${path('clients-ca.pem')} verify required crl-file ${path('crls.pem')} alpn h2,http/1.1 backlog 4096
   http-request set-header X-Forwarded-For %[src]
   http-request set-header X-Forwarded-Proto https
   http-request set-header X-Client-Subject %[ssl_c_s_dn]
@@ -163,7 +127,7 @@ const caddy: Peer = {
           servers: {
             clinical: {
               listen: [`127.0.0.1:${port}`],
-              protocols: ['h1'],
+              protocols: ['h1', 'h2'],
               automatic_https: { disable: true },
               tls_connection_policies: [{ client_authentication: { trusted_ca_certs_pem_files: [path('root.pem'), path('issuing.pem')], mode: 'require_and_verify' } }],
               routes: [{
@@ -196,22 +160,24 @@ export const PEERS: readonly Peer[] = [wardgate, nginx, haproxy, caddy];
  * The backend for all: nginx again, which answers 1 KiB over TLS to whoever shows the gateway's certificate, and below `/bodies/`
  * the files of that directory, if there is one.
  */
-export async function startBackend({ pki, directory, bodies, core }: Omit<Place, 'backendPort'> & { readonly bodies?: string }): Promise<RunningPeer> {
+export async function startBackend({ pki, directory, bodies, core }: Omit<Place, 'backendPort'> & { readonly bodies?: string }): Promise<RunningBackend> {
   const port = await freePort(0);
+  const http2Port = await freePort(0);
   const { path } = pki;
-  const running = await startNginx(directory, core, `
+  const running = await startNginx({ directory, core }, `
   server {
     listen 127.0.0.1:${port} ssl backlog=4096;
+    listen 127.0.0.1:${http2Port} ssl http2 backlog=4096;
     ssl_certificate ${path('backend.pem')}; ssl_certificate_key ${path('backend.key')}; ssl_protocols TLSv1.2 TLSv1.3;
     ssl_client_certificate ${path('backend-ca.pem')}; ssl_verify_client on;
     location / { default_type application/json; return 200 '${'x'.repeat(1024)}'; }
     ${bodies === undefined ? '' : `location /bodies/ { alias ${bodies}/; output_buffers 2 256k; }`}
   }`);
   await untilListening(port, running);
-  return { port, process: running };
+  return { port, http2Port, process: running };
 }
 
-async function startNginx(directory: string, core: number | undefined, http: string): Promise<Running> {
+async function startNginx({ directory, core, connections }: { directory: string; core: number | undefined; connections?: number | undefined }, http: string): Promise<Running> {
   const file = join(directory, 'nginx.conf');
   await mkdir(join(directory, 'tmp'), { recursive: true });
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${join(directory, 'tmp', name)};`).join(' ');
@@ -221,7 +187,7 @@ ${process.getuid?.() === 0 ? 'user root; # or a worker could not read what is in
 worker_processes 1;
 pid ${join(directory, 'nginx.pid')};
 error_log stderr warn;
-events { worker_connections 8192; }
+events { worker_connections ${8192 + (connections ?? 0)}; }
 http {
   access_log off;
   ${temporary}

@@ -131,6 +131,12 @@ function childrenOf(pid: number): readonly number[] {
   return text === '' ? [] : text.split(' ').map(Number);
 }
 
+/** How many files a process of ours may have open at most, whatever it asks for. */
+export function openFilesLimit(): number {
+  const [, hard] = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
+  return hard === 'unlimited' ? Infinity : Number(hard);
+}
+
 /** Largest and present resident size of a process and its children, in MiB. */
 export function residentMiB(pid: number): { readonly now: number; readonly peak: number } {
   const sum = { now: 0, peak: 0 };

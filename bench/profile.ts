@@ -1,17 +1,23 @@
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeBodies } from './bodies.ts';
+import { measureIdle } from './idle.ts';
 import { buildLoadGenerator } from './load.ts';
 import { measure, type Bench } from './measure.ts';
-import { PEERS, startBackend } from './peers.ts';
+import { startBackend, type RunningPeer } from './peers.ts';
 import { writeBenchPki } from './pki.ts';
-import { SCENARIOS } from './scenarios.ts';
+import { SCENARIOS, type Scenario } from './scenarios.ts';
+import { GROWING, wardgate } from './wardgate.ts';
 
 const USAGE = `Where the data-plane thread's time goes: self time by function and by file, and time with callees, under one scenario's load.
 
-  npm run build && node bench/profile.ts [--scenario kept-alive] [--count N] [--top 30]
+  npm run build && node bench/profile.ts [--scenario kept-alive] [--count N] [--rules '1000 routes'] [--top 30]
+
+Scenarios: ${SCENARIOS.map(({ name }) => name).join(' ')}
+Rules, for the scenarios of the gateway alone: ${GROWING.map(({ name }) => name).join(', ')}
+--count is how many requests, handshakes or connections are profiled; as many come before, to warm up (idle: never).
 `;
 
 /** As V8 writes it (.cpuprofile): times in µs of the monotonic clock. */
@@ -23,15 +29,17 @@ interface CpuProfile {
 }
 
 const { values } = parseArgs({
-  options: { scenario: { type: 'string', default: 'kept-alive' }, count: { type: 'string', default: '40000' }, top: { type: 'string', default: '30' }, help: { type: 'boolean', default: false } },
+  options: {
+    scenario: { type: 'string', default: 'kept-alive' }, count: { type: 'string' }, rules: { type: 'string', default: '1000 routes' }, top: { type: 'string', default: '30' },
+    help: { type: 'boolean', default: false },
+  },
 });
 if (values.help) process.stdout.write(USAGE);
-else await run(Number(values.count), Number(values.top));
+else await run(named(SCENARIOS, values.scenario), Number(values.top));
 
-async function run(count: number, top: number): Promise<void> {
-  const scenario = SCENARIOS.find((one) => one.name === values.scenario);
-  const wardgate = PEERS[0];
-  if (scenario === undefined || wardgate === undefined) throw new Error(`there is no scenario ${values.scenario}; known: ${SCENARIOS.map((one) => one.name).join(', ')}`);
+async function run(scenario: Scenario, top: number): Promise<void> {
+  const peer = scenario.servers === 'peers' ? wardgate : named(GROWING, values.rules);
+  const count = Number(values.count ?? (scenario.kind === 'load' ? 2 * scenario.full : scenario.quick));
   const directory = await mkdtemp(join(tmpdir(), 'wardgate-profile-'));
   const profiles = join(directory, 'profiles');
   for (const name of ['backend', 'wardgate', 'profiles']) await mkdir(join(directory, name));
@@ -40,19 +48,36 @@ async function run(count: number, top: number): Promise<void> {
   const bodies = await writeBodies(join(directory, 'bodies'));
   const backend = await startBackend({ pki, bodies, directory: join(directory, 'backend'), core: 1 });
   try {
-    const bench: Bench = { program: await buildLoadGenerator(directory), pki, bodies, backend, cores: { server: 0, load: 1 }, machineCores: 2 };
-    const running = await wardgate.start({ pki, directory: join(directory, 'wardgate'), backendPort: backend.port, core: 0 });
-    await measure(bench, { name: 'wardgate', running }, scenario, 0, count);
-    const from = Number(process.hrtime.bigint() / 1000n);
-    const { cpuMicros, fault } = await measure(bench, { name: 'wardgate', running }, scenario, 1, count);
-    const to = Number(process.hrtime.bigint() / 1000n);
+    const bench: Bench = { program: await buildLoadGenerator(directory), pki, bodies, backend, cores: { server: 0, load: 1 }, machineCores: cpus().length };
+    const running = await peer.start({
+      pki, directory: join(directory, 'wardgate'), backendPort: backend.port, backendHttp2Port: backend.http2Port, core: 0, ...(scenario.kind === 'idle' ? { connections: count } : {}),
+    });
+    const { from, to, said } = await load(bench, { name: peer.name, running }, scenario, count);
     await running.process.stop();
-    process.stdout.write(`${scenario.title}: ${cpuMicros.toFixed(0)} µs each while profiled${fault === undefined ? '' : `, ${fault}`}\n`);
+    process.stdout.write(`${scenario.title}: ${said}\n`);
     for (const file of await readdir(profiles)) report(JSON.parse(await readFile(join(profiles, file), 'utf8')) as CpuProfile, from, to, top);
   } finally {
     await backend.process.stop();
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** Puts the load on it; `from` and `to` are the moments between which the profile counts, in µs of the monotonic clock. */
+async function load(bench: Bench, server: { name: string; running: RunningPeer }, scenario: Scenario, count: number): Promise<{ from: number; to: number; said: string }> {
+  if (scenario.kind === 'load') await measure(bench, server, scenario, 0, count);
+  const from = Number(process.hrtime.bigint() / 1000n);
+  if (scenario.kind === 'load') {
+    const { cpuMicros, fault } = await measure(bench, server, scenario, 1, count);
+    return { from, to: Number(process.hrtime.bigint() / 1000n), said: `${cpuMicros.toFixed(0)} µs each while profiled${fault === undefined ? '' : `, ${fault}`}` };
+  }
+  const { openMicros, fault } = await measureIdle(bench, server, scenario.name, count);
+  return { from, to: Number(process.hrtime.bigint() / 1000n), said: `${openMicros.toFixed(0)} µs to open each while profiled${fault === undefined ? '' : `, ${fault}`}` };
+}
+
+function named<Item extends { readonly name: string }>(all: readonly Item[], name: string): Item {
+  const found = all.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`there is no ${name}; known: ${all.map((one) => one.name).join(', ')}`);
+  return found;
 }
 
 /** Prints a thread's profile between two moments; threads that did little then are left out. */

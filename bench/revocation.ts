@@ -13,7 +13,7 @@ import { PEERS, startBackend, type RunningPeer } from './peers.ts';
 import { writeBenchPki, type BenchPki } from './pki.ts';
 import type { ProbeAnswer, ProbeAsk, ProbeReport } from './revocation-probe.ts';
 import { findProgram, residentMiB, start, type Running } from './process.ts';
-import { SCENARIOS } from './scenarios.ts';
+import { loadScenario } from './scenarios.ts';
 
 /**
  * What a CRL with a million entries costs the built gateway, beside the same gateway with a thousand: time until it is in force, stall of
@@ -327,7 +327,7 @@ async function handshakes(setting: Setting, backend: RunningPeer): Promise<strin
     for (const [name, peer, files] of [['wardgate, small list', wardgate, pki], ['wardgate, large list', wardgate, withLarge], ['nginx, small list', nginx, pki], ['nginx, large list', nginx, withLarge]] as const) {
       servers.push({ name, running: await peer.start({ pki: files, directory: await subdirectory(directory, name.replace(/\W+/g, '-')), backendPort: backend.port, core: cores.server }) });
     }
-    const full = SCENARIOS.find(({ name }) => name === 'handshake-ec-1.3') as typeof SCENARIOS[number];
+    const full = loadScenario('handshake-ec-1.3');
     const results = new Map<string, Measurement[]>(servers.map(({ name }) => [name, []]));
     const one = async (server: typeof servers[number], round: number, count: number, connections: number): Promise<void> => {
       const { fault, ...result } = await measure(bench, server, { ...full, connections }, round, count);

@@ -5,13 +5,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { writeBodies } from './bodies.ts';
+import { measureIdle, type IdleMeasurement } from './idle.ts';
 import { buildLoadGenerator } from './load.ts';
 import { measure, type Bench, type Measurement } from './measure.ts';
-import { PEERS, startBackend, type RunningPeer } from './peers.ts';
+import { PEERS, startBackend, type Peer, type Place, type RunningBackend, type RunningPeer } from './peers.ts';
 import { writeBenchPki } from './pki.ts';
-import { findProgram, residentMiB } from './process.ts';
-import { BASELINE, markdown, type Report } from './report.ts';
-import { SCENARIOS, type Scenario } from './scenarios.ts';
+import { findProgram, openFilesLimit, residentMiB } from './process.ts';
+import { BASELINES } from './ratios.ts';
+import { markdown, type Report } from './report.ts';
+import { SCENARIOS, type IdleScenario, type LoadScenario, type Scenario } from './scenarios.ts';
+import { GROWING, wardgate } from './wardgate.ts';
 
 const USAGE = `Compares wardgate with nginx, HAProxy and Caddy: CPU per request and per handshake, in interleaved rounds.
 
@@ -21,11 +24,15 @@ Servers:   ${PEERS.map((peer) => peer.name).join(' ')}
 Scenarios: ${SCENARIOS.map((scenario) => scenario.name).join(' ')}
 `;
 
+type Size = 'quick' | 'full';
+
 /** Seconds from the start by which the last round must be able to end. */
-const BUDGET_S = { quick: 80, full: 570 } as const;
+const BUDGET_S = { quick: 165, full: 570 } as const;
 const ROUNDS = { quick: 3, full: 7 } as const;
 /** Before anything counts: a runtime that compiles as it runs needs some thousand requests to get there. */
-const WARM_UP = { requests: { quick: 4_000, full: 30_000 }, handshakes: { quick: 60, full: 500 }, bodies: { quick: 8, full: 16 } } as const;
+const WARM_UP = { requests: { quick: 4_000, full: 30_000 }, handshakes: { quick: 60, full: 500 }, bodies: { quick: 8, full: 16 }, routes: { quick: 3_000, full: 6_000 } } as const;
+/** Open files beside the idle connections. */
+const SPARE_FILES = 1_024;
 
 const { values } = parseArgs({
   options: {
@@ -34,90 +41,139 @@ const { values } = parseArgs({
   },
 });
 
+/** The servers of each group of scenarios, and what of them runs throughout, by name. */
+interface Field {
+  readonly servers: Readonly<Record<Scenario['servers'], readonly Peer[]>>;
+  readonly running: ReadonlyMap<string, RunningPeer>;
+  /** Starts one more of a kind, where nothing runs that has a history. */
+  fresh(peer: Peer, connections: number): Promise<RunningPeer>;
+}
+
 for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]] as const) process.once(signal, () => process.exit(128 + number));
 if (values.help) process.stdout.write(USAGE);
 else process.exitCode = await run(values.quick ? 'quick' : 'full');
 
-async function run(size: 'quick' | 'full'): Promise<number> {
+async function run(size: Size): Promise<number> {
   const scenarios = chosen(SCENARIOS, values.scenarios);
   const wanted = chosen(PEERS, values.peers);
   const rounds = Number(values.rounds ?? ROUNDS[size]);
   const missing = wanted.filter((peer) => peer.version() === undefined).map((peer) => peer.name);
   for (const name of missing) say(`${name} is not installed and is left out (Debian: apt-get install ${name})`);
-  if (missing.includes(BASELINE)) say(`without ${BASELINE} there is no backend and no baseline: nothing to compare`);
+  if (missing.includes(BASELINES.peers)) say(`without ${BASELINES.peers} there is no backend and no baseline: nothing to compare`);
   if (findProgram('nginx') === undefined) return 1;
 
   const directory = await mkdtemp(join(tmpdir(), 'wardgate-bench-'));
   const started: RunningPeer[] = [];
   try {
-    const bench = await prepare(directory);
-    started.push(bench.backend);
-    const peers: { readonly name: string; readonly running: RunningPeer }[] = [];
-    for (const peer of wanted.filter(({ name }) => !missing.includes(name))) {
-      const running = await peer.start({ pki: bench.pki, directory: await subdirectory(directory, peer.name), backendPort: bench.backend.port, core: bench.cores.server });
+    const { bench, backend } = await prepare(directory);
+    started.push(backend);
+    const launch = async (peer: Peer, more: Partial<Place> = {}): Promise<RunningPeer> => {
+      const running = await peer.start({
+        pki: bench.pki, directory: await mkdtemp(join(directory, 'server-')), backendPort: backend.port, backendHttp2Port: backend.http2Port, core: bench.cores.server, ...more,
+      });
       started.push(running);
-      peers.push({ name: peer.name, running });
-      await warmUp(bench, peers.at(-1) as typeof peers[number], scenarios, size);
+      return running;
+    };
+    const present = wanted.filter(({ name }) => !missing.includes(name));
+    const servers = { peers: present, routes: present.includes(wardgate) ? GROWING : [] };
+    const running = new Map<string, RunningPeer>();
+    for (const group of ['peers', 'routes'] as const) {
+      const loads = scenarios.filter((one): one is LoadScenario => one.kind === 'load' && one.servers === group);
+      for (const peer of loads.length === 0 ? [] : servers[group]) {
+        running.set(peer.name, await launch(peer));
+        await warmUp(bench, { name: peer.name, running: running.get(peer.name) as RunningPeer }, loads, size);
+      }
     }
-    const { measurements, faults, done } = await measureAll(bench, peers, scenarios, rounds, size);
+    const results = await measureAll(bench, { servers, running, fresh: (peer, connections) => launch(peer, { connections }) }, scenarios, rounds, size);
     await write({
-      at: new Date().toISOString(), revision: revision(), quick: size === 'quick', rounds: done, machine: machine(), pinned: bench.cores.server !== undefined,
-      versions: Object.fromEntries(wanted.filter(({ name }) => !missing.includes(name)).map((peer) => [peer.name, peer.version() as string])),
-      missing, scenarios, measurements, faults, peakMiB: Object.fromEntries(peers.map(({ name, running }) => [name, residentMiB(running.process.pid).peak])),
+      at: new Date().toISOString(), revision: revision(), quick: size === 'quick', rounds: results.done, machine: machine(), pinned: bench.cores.server !== undefined,
+      versions: Object.fromEntries(present.map((peer) => [peer.name, peer.version() as string])), missing,
+      servers: { peers: servers.peers.map(({ name }) => name), routes: servers.routes.map(({ name }) => name) },
+      scenarios, measurements: results.measurements, idle: results.idle, faults: results.faults,
+      peakMiB: Object.fromEntries([...running].map(([name, { process: { pid } }]) => [name, residentMiB(pid).peak])),
     });
-    return faults.length === 0 ? 0 : 1;
+    return results.faults.length === 0 ? 0 : 1;
   } finally {
     await Promise.all(started.map((one) => one.process.stop()));
     await rm(directory, { recursive: true, force: true });
   }
 }
 
-async function prepare(directory: string): Promise<Bench> {
+async function prepare(directory: string): Promise<{ bench: Bench; backend: RunningBackend }> {
   const pin = findProgram('taskset') !== undefined && availableParallelism() >= 2;
   const cores = pin ? { server: 0, load: 1 } : { server: undefined, load: undefined };
   if (!pin) say('nothing is pinned: that takes two cores and taskset');
   const program = await buildLoadGenerator(directory);
   const pki = await writeBenchPki(join(directory, 'pki'));
   const bodies = await writeBodies(join(directory, 'bodies'));
-  const backend = await startBackend({ pki, bodies, directory: await subdirectory(directory, 'backend'), core: cores.load });
-  return { program, pki, bodies, backend, cores, machineCores: cpus().length };
+  const backend = await startBackend({ pki, bodies, directory: await mkdtemp(join(directory, 'backend-')), core: cores.load });
+  return { bench: { program, pki, bodies, backend, cores, machineCores: cpus().length }, backend };
 }
 
-async function warmUp(bench: Bench, peer: { name: string; running: RunningPeer }, scenarios: readonly Scenario[], size: 'quick' | 'full'): Promise<void> {
+async function warmUp(bench: Bench, server: { name: string; running: RunningPeer }, scenarios: readonly LoadScenario[], size: Size): Promise<void> {
   for (const scenario of scenarios) {
-    const { fault } = await measure(bench, peer, scenario, 0, WARM_UP[scenario.body === undefined ? scenario.mode : 'bodies'][size]);
-    if (fault !== undefined) say(`${peer.name} ${scenario.name}: ${fault}`);
+    const kind = scenario.mode === 'handshakes' ? 'handshakes' : scenario.body !== undefined ? 'bodies' : scenario.servers === 'routes' ? 'routes' : 'requests';
+    const { fault } = await measure(bench, server, scenario, 0, WARM_UP[kind][size]);
+    if (fault !== undefined) say(`${server.name} ${scenario.name}: ${fault}`);
   }
-  say(`${peer.name} is warm`);
+  say(`${server.name} is warm`);
 }
 
 /** Round by round, scenario by scenario, server by server, the order of the servers turning: what drifts, drifts for all. */
-async function measureAll(bench: Bench, peers: readonly { name: string; running: RunningPeer }[], scenarios: readonly Scenario[], rounds: number, size: 'quick' | 'full') {
+async function measureAll(bench: Bench, field: Field, scenarios: readonly Scenario[], rounds: number, size: Size) {
   const measurements: Measurement[] = [];
+  const idle: IdleMeasurement[] = [];
   const faults: string[] = [];
   const from = performance.now();
   let done = 0;
+  let onceMs = 0;
   for (let round = 1; round <= rounds; round++) {
-    const oneRound = done === 0 ? 0 : (performance.now() - from) / done;
+    const oneRound = done === 0 ? 0 : (performance.now() - from - onceMs) / done;
     if (performance.now() + oneRound > BUDGET_S[size] * 1000) {
       say(`no time for another round within ${BUDGET_S[size]} s: ended after ${done}`);
       break;
     }
     for (const scenario of scenarios) {
+      if (scenario.kind === 'idle' && round > 1) continue;
+      const peers = field.servers[scenario.servers];
+      const began = performance.now();
       const said: string[] = [];
       for (let turn = 0; turn < peers.length; turn++) {
-        const peer = peers[(turn + round) % peers.length] as typeof peers[number];
-        const { fault, ...measurement } = await measure(bench, peer, scenario, round, scenario[size]);
-        if (fault === undefined) measurements.push(measurement);
-        else faults.push(`${peer.name}, ${scenario.name}, round ${round}: ${fault}`);
-        said.push(`${peer.name} ${fault === undefined ? `${measurement.cpuMicros.toFixed(0)} µs` : 'FAILED'}`);
+        const peer = peers[(turn + round) % peers.length] as Peer;
+        const outcome = scenario.kind === 'load' ? await oneLoad(bench, field, peer, scenario, round, scenario[size]) : await oneIdle(bench, field, peer, scenario, scenario[size]);
+        if (outcome.kind === 'load') measurements.push(outcome.measurement);
+        else if (outcome.kind === 'idle') idle.push(outcome.measurement);
+        else faults.push(`${peer.name}, ${scenario.name}, round ${round}: ${outcome.why}`);
+        said.push(`${peer.name} ${outcome.kind === 'fault' ? 'FAILED' : outcome.kind === 'load' ? `${outcome.measurement.cpuMicros.toFixed(0)} µs` : `${outcome.measurement.kibEach.toFixed(1)} KiB each`}`);
       }
+      if (scenario.kind === 'idle') onceMs += performance.now() - began;
       say(`round ${round} of ${rounds}, ${scenario.name}: ${said.toSorted().join(', ')}`);
     }
     done = round;
   }
   for (const fault of faults) say(`not counted: ${fault}`);
-  return { measurements, faults, done };
+  return { measurements, idle, faults, done };
+}
+
+type Outcome =
+  | { readonly kind: 'load'; readonly measurement: Measurement }
+  | { readonly kind: 'idle'; readonly measurement: IdleMeasurement }
+  | { readonly kind: 'fault'; readonly why: string };
+
+async function oneLoad(bench: Bench, { running }: Field, peer: Peer, scenario: LoadScenario, round: number, count: number): Promise<Outcome> {
+  const { fault, ...measurement } = await measure(bench, { name: peer.name, running: running.get(peer.name) as RunningPeer }, scenario, round, count);
+  return fault === undefined ? { kind: 'load', measurement } : { kind: 'fault', why: fault };
+}
+
+async function oneIdle(bench: Bench, field: Field, peer: Peer, scenario: IdleScenario, count: number): Promise<Outcome> {
+  if (openFilesLimit() < count + SPARE_FILES) return { kind: 'fault', why: `${count} connections take ${count + SPARE_FILES} open files, and ${openFilesLimit()} are allowed (ulimit -Hn)` };
+  const server = await field.fresh(peer, count);
+  try {
+    const { fault, ...measurement } = await measureIdle(bench, { name: peer.name, running: server }, scenario.name, count);
+    return fault === undefined ? { kind: 'idle', measurement } : { kind: 'fault', why: fault };
+  } finally {
+    await server.process.stop();
+  }
 }
 
 async function write(report: Report): Promise<void> {
@@ -137,12 +193,6 @@ function chosen<Item extends { readonly name: string }>(all: readonly Item[], na
     if (item === undefined) throw new Error(`there is no ${name}; known: ${all.map((one) => one.name).join(', ')}`);
     return item;
   });
-}
-
-async function subdirectory(directory: string, name: string): Promise<string> {
-  const path = join(directory, name);
-  await mkdir(path, { mode: 0o700 });
-  return path;
 }
 
 function machine(): string {
