@@ -2,14 +2,22 @@ import { defineConfig } from 'vitest/config';
 
 const results = process.env['TEST_RESULTS'];
 
+/** What speaks HTTP/1.1 to the gateway: run once more with the fast path switched off. */
+const HTTP1 = [
+  'test/forwarding.test.ts', 'test/upgrade.test.ts', 'test/attacks-messages.test.ts', 'test/attacks-upgrades.test.ts', 'test/sessions.test.ts',
+];
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     testTimeout: 20_000,
     hookTimeout: 60_000,
     // Every test file runs gateways with threads of their own: more files at once than cores only makes them wait.
     maxWorkers: 2,
     // .ci/run counts from a file.
     reporters: ['default', ...(results === undefined ? [] : [['json', { outputFile: results }] as const])],
+    projects: [
+      { extends: true, test: { name: 'all', include: ['test/**/*.test.ts'] } },
+      { extends: true, test: { name: 'general path', include: HTTP1, env: { WARDGATE_TEST_FAST_PATH: 'off' } } },
+    ],
   },
 });

@@ -400,5 +400,9 @@ function countingWriter(writer: AuditWriter, metrics: ThreadMetrics): AuditWrite
       metrics.auditRecords.inc();
       return writer.append(record);
     },
+    write(line, rest, done) {
+      metrics.auditRecords.inc();
+      writer.write(line, rest, done);
+    },
   };
 }

@@ -6,6 +6,8 @@ import { ask, exchange, openTls, startGateway, type TestGateway } from './suppor
 import { testPki, type TestPki } from './support/pki.ts';
 
 const HOST = 'Host: localhost\r\n';
+/** For the general path, which reads on while it waits for an answer. */
+const UNUSUAL = 'TE: trailers\r\n';
 
 let pki: TestPki;
 
@@ -54,7 +56,7 @@ describe('behind an answer under way', () => {
     anew();
     const before = await malformed();
     const socket = await openTls(pki, gateway.port, { client: pki.patient });
-    const all = exchange(socket, `GET /echo/begun HTTP/1.1\r\n${HOST}\r\n`);
+    const all = exchange(socket, `GET /echo/begun HTTP/1.1\r\n${HOST}${UNUSUAL}\r\n`);
     await once(socket, 'data');
     socket.write('GARBAGE\r\n\r\n');
     await expect.poll(malformed).toBe(before + 1);
@@ -68,7 +70,7 @@ describe('behind an answer under way', () => {
     anew();
     const before = await malformed();
     const socket = await openTls(pki, gateway.port, { client: pki.patient });
-    const all = exchange(socket, `GET /echo/slow HTTP/1.1\r\n${HOST}\r\nGARBAGE\r\n\r\n`);
+    const all = exchange(socket, `GET /echo/slow HTTP/1.1\r\n${HOST}${UNUSUAL}\r\nGARBAGE\r\n\r\n`);
     await expect.poll(malformed).toBe(before + 1);
     finish();
     expect(await all).toMatch(/^(HTTP\/1\.1 200 [\s\S]*slow)?$/);
@@ -77,7 +79,7 @@ describe('behind an answer under way', () => {
   it('a request that expects 100 Continue does not get it into an answer', async () => {
     anew();
     const socket = await openTls(pki, gateway.port, { client: pki.patient });
-    const all = exchange(socket, `GET /echo/slow HTTP/1.1\r\n${HOST}\r\nPOST /echo/next HTTP/1.1\r\n${HOST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello`, (text) => text.includes('next'));
+    const all = exchange(socket, `GET /echo/slow HTTP/1.1\r\n${HOST}${UNUSUAL}\r\nPOST /echo/next HTTP/1.1\r\n${HOST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello`, (text) => text.includes('next'));
     await asked;
     await expect.poll(() => upstream.received().some((received) => received.endsWith('\r\n\r\nhello'))).toBe(true);
     finish();

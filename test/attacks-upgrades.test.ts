@@ -11,6 +11,8 @@ import { ask, configuration, exchange, gatewayDirectory, openTls, readRecords } 
 import { testPki, type TestPki } from './support/pki.ts';
 
 const HOST = 'Host: localhost\r\n';
+/** For the general path, which reads on while it waits for an answer. */
+const UNUSUAL = 'TE: trailers\r\n';
 const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
 
 let pki: TestPki;
@@ -122,7 +124,7 @@ describe('an upgrade behind a request that has no answer yet', () => {
     const get = `GET /echo/x HTTP/1.1\r\n${HOST}\r\n`;
     expect(await exchange(witness, get, (text) => text.endsWith('hello'))).toMatch(/^HTTP\/1\.1 200 /);
     const attacker = await openTls(pki, port, known ? { client: pki.patient } : {});
-    const text = await exchange(attacker, `GET ${path} HTTP/1.1\r\n${HOST}\r\nGET /nowhere HTTP/1.1\r\n${HOST}${UPGRADE}\r\n`);
+    const text = await exchange(attacker, `GET ${path} HTTP/1.1\r\n${HOST}${UNUSUAL}\r\nGET /nowhere HTTP/1.1\r\n${HOST}${UPGRADE}\r\n`);
     expect(text).not.toContain('HTTP/1.1 101');
     expect(await exchange(witness, get, (so_far) => so_far.endsWith('hello'))).toMatch(/^HTTP\/1\.1 200 /);
     witness.destroy();
@@ -135,7 +137,7 @@ describe('an upgrade behind a request that has no answer yet', () => {
   it('does not end the thread where every request is refused for want of a certificate', async () => {
     const witness = await openTls(pki, port, { client: pki.doctor });
     const attacker = await openTls(pki, port);
-    await exchange(attacker, `GET /a HTTP/1.1\r\n${HOST}\r\nGET /b HTTP/1.1\r\n${HOST}${UPGRADE}\r\n`);
+    await exchange(attacker, `GET /a HTTP/1.1\r\n${HOST}${UNUSUAL}\r\nGET /b HTTP/1.1\r\n${HOST}${UPGRADE}\r\n`);
     expect(await exchange(witness, `GET /echo/x HTTP/1.1\r\n${HOST}\r\n`, (text) => text.endsWith('hello'))).toMatch(/^HTTP\/1\.1 200 /);
     witness.destroy();
     expect(threadEnds).toEqual([]);

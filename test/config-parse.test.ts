@@ -40,6 +40,7 @@ describe('what is not written', () => {
         tls: { profile: 'bcp195', certificates: [{ certificate: 'a.pem', key: 'a.key' }], session_resumption: true },
         client_auth: { mode: 'required', trust: ['ca.pem'], intermediates: [], names: {} },
         reject: 'respond',
+        http1: { fast_path: true },
         hsts: { max_age: 31_536_000_000, include_subdomains: true, preload: true },
         limits: { connections: 10_000, handshake_time: 10_000, header_time: 10_000, request_time: 300_000, idle_time: 60_000, header_size: 16_384 },
       }],

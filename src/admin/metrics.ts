@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { createRequestTally, type RequestTally } from './request-tally.ts';
 
 /** The metrics of one thread; the scrape adds the threads together. Names and labels are the contract's. */
 export interface ThreadMetrics {
@@ -7,8 +8,7 @@ export interface ThreadMetrics {
   readonly handshakeDuration: Histogram;
   readonly connectionsOpen: Gauge<'listener' | 'protocol'>;
   readonly connectionsTerminated: Counter<'reason'>;
-  readonly requests: Counter<'route' | 'role' | 'status'>;
-  readonly requestDuration: Histogram<'route'>;
+  readonly requests: RequestTally;
   readonly revocationChecks: Counter<'source' | 'result'>;
   readonly auditRecords: Counter;
   readonly witnessDisagreements: Counter<'verdict'>;
@@ -26,8 +26,7 @@ export function createThreadMetrics(): ThreadMetrics {
     handshakeDuration: new Histogram({ name: 'wardgate_handshake_duration_seconds', help: 'From accepted connection to finished handshake', buckets: SECONDS, registers }),
     connectionsOpen: new Gauge({ name: 'wardgate_connections_open', help: 'Open client connections', labelNames: ['listener', 'protocol'], registers }),
     connectionsTerminated: new Counter({ name: 'wardgate_connections_terminated_total', help: 'Client connections ended by the gateway', labelNames: ['reason'], registers }),
-    requests: new Counter({ name: 'wardgate_requests_total', help: 'Requests answered', labelNames: ['route', 'role', 'status'], registers }),
-    requestDuration: new Histogram({ name: 'wardgate_request_duration_seconds', help: 'From request head to end of answer', labelNames: ['route'], buckets: SECONDS, registers }),
+    requests: createRequestTally(registry, SECONDS),
     revocationChecks: new Counter({ name: 'wardgate_revocation_checks_total', help: 'Revocation statements used, by source', labelNames: ['source', 'result'], registers }),
     auditRecords: new Counter({ name: 'wardgate_audit_records_total', help: 'Audit records written', registers }),
     witnessDisagreements: new Counter({ name: 'wardgate_witness_disagreements_total', help: "Certificates on which our verdict and the TLS library's differ", labelNames: ['verdict'], registers }),

@@ -165,6 +165,9 @@ const httpsListener = mapping({
     .describe('respond: finish TLS and answer a refused client with a coarse code. close: end its connection.').default('respond'),
   hsts: hsts.describe('The Strict-Transport-Security header of every response; true is one year, subdomains, preload.').prefault(true),
   proxy_protocol: proxyProtocol.describe('Balancers in front that tell the client\'s address.').exactOptional(),
+  http1: mapping({
+    fast_path: z.boolean().describe('Whether requests of the common shape take the short way; what they may do is decided alike on both.').default(true),
+  }).describe('HTTP/1.1.').prefault({}),
   limits: httpLimits,
 });
 

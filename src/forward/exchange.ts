@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import { certificateFields, type AuditRecord } from '../audit/record.ts';
 import { authorize, type Denial, type Permit } from '../policy/authorize.ts';
 import type { Admission, RequestFacts } from '../policy/facts.ts';
 import type { Client, Service } from './client.ts';
+import { newRequestId } from './ids.ts';
 
 /** What a request came to, for the metrics. */
 export interface Outcome {
@@ -37,7 +37,7 @@ export interface Exchange {
 
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
-    id: randomUUID(), started: performance.now(), asked, client, service,
+    id: newRequestId(), started: performance.now(), asked, client, service,
     admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0,
   };
 }
@@ -72,15 +72,23 @@ function judge(exchange: Exchange, admission: Admission, now: number): Permit | 
 
 /** The record of an exchange as it stands; `now` in ms since the epoch. */
 export function exchangeRecord(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, now: number): AuditRecord {
-  const { client, admission, decision } = exchange;
-  const { method, host, target, written } = exchange.asked;
-  const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
-  const identity = admission.kind === 'known' ? admission.identity : undefined;
   return {
     time: new Date(now).toISOString(),
     event: 'request',
     ...fields,
     request_id: exchange.id,
+    bytes_in: exchange.bytesIn,
+    duration_ms: Math.round((performance.now() - exchange.started) * 1000) / 1000,
+    ...lastingFields(exchange),
+  };
+}
+
+/** What every record of the same request by the same client under the same decision holds alike. */
+export function lastingFields({ client, admission, decision, asked }: Exchange): Partial<AuditRecord> {
+  const { method, host, target, written } = asked;
+  const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
+  const identity = admission.kind === 'known' ? admission.identity : undefined;
+  return {
     listener: client.listener,
     address: client.address,
     ...(leaf === undefined ? {} : certificateFields(leaf)),
@@ -91,8 +99,6 @@ export function exchangeRecord(exchange: Exchange, fields: Partial<AuditRecord> 
     method,
     ...(host.kind === 'host' ? { host: host.name } : {}),
     path: target.kind === 'target' ? target.path : written.split('?')[0]?.slice(0, 1024) ?? '',
-    bytes_in: exchange.bytesIn,
-    duration_ms: Math.round((performance.now() - exchange.started) * 1000) / 1000,
     tls: client.tls,
     resumed: client.resumed,
   };

@@ -1,9 +1,9 @@
-import { randomFillSync } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { UpstreamConfig } from '../config/schema.ts';
 import type { Admission } from '../policy/facts.ts';
 import { formatName } from '../pki/name.ts';
 import type { Permit } from '../policy/authorize.ts';
+import { newTraceparent } from './ids.ts';
 
 /** Names compared the way the laxest upstream does: CGI, WSGI and PHP read "X_Client.Role" as "X-Client-Role". */
 function canonical(name: string): string {
@@ -169,23 +169,7 @@ const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}
 
 /** W3C Trace Context: passed on when valid, started otherwise. */
 function traceparent(value: string | string[] | undefined): string {
-  if (typeof value === 'string' && TRACEPARENT.test(value)) return value;
-  const ids = randomHex();
-  return `00-${ids.slice(0, 32)}-${ids.slice(32)}-00`;
-}
-
-const IDS_OCTETS = 24;
-const block = Buffer.alloc(IDS_OCTETS * 256);
-let used = block.length;
-
-/** 24 random octets in hex, from a block that is filled for many requests at once: asking for each costs more than all the rest. */
-function randomHex(): string {
-  if (used === block.length) {
-    randomFillSync(block);
-    used = 0;
-  }
-  used += IDS_OCTETS;
-  return block.toString('hex', used - IDS_OCTETS, used);
+  return typeof value === 'string' && TRACEPARENT.test(value) ? value : newTraceparent();
 }
 
 function envoyForm(certificate: Extract<Admission, { kind: 'known' }>): string {

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { createServer, ServerResponse, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -13,6 +12,7 @@ import type { ClientOf, Service } from './client.ts';
 import { decide, exchangeRecord, openExchange, keyOf, outcomeOf, type Asked, type Exchange, type Outcome } from './exchange.ts';
 import type { GeneralForwarder } from './general.ts';
 import { checkFields, clientHeaders, upstreamHeaders } from './headers.ts';
+import { newRequestId } from './ids.ts';
 import { problemStatus, rawProblem, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
@@ -289,7 +289,7 @@ export function createHttp1(options: Http1Options): Http1 {
   /** Answers on a connection on which no request could be read, and ends it. */
   function refuseRaw(transport: Socket, socket: Duplex, code: ProblemCode, detail: string, request?: IncomingMessage): void {
     const client = options.clientOf(transport);
-    const id = randomUUID();
+    const id = newRequestId();
     const { hsts } = options.service();
     const written = options.audit.append({
       time: new Date(options.now()).toISOString(), event: 'request', result: 'denied', reason: 'bad_request', detail,

@@ -47,10 +47,11 @@ export function sendProblem(response: ServerResponse, code: ProblemCode, request
   response.end(response.req.method === 'HEAD' ? undefined : body);
 }
 
-/** The same as raw octets, for connections on which no request could be parsed. */
-export function rawProblem(code: ProblemCode, requestId: string, hsts: string | undefined): string {
+/** The same as octets, for connections that frame their messages themselves. `body` is false in answer to HEAD. */
+export function rawProblem(code: ProblemCode, requestId: string, hsts: string | undefined, { close = true, body: withBody = true } = {}): string {
   const body = problemBody(code, requestId);
   const status = problemStatus(code);
   return `HTTP/1.1 ${status} ${PROBLEMS[code][1]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`
-    + `cache-control: no-store\r\nx-request-id: ${requestId}\r\n${hsts === undefined ? '' : `strict-transport-security: ${hsts}\r\n`}connection: close\r\n\r\n${body}`;
+    + `cache-control: no-store\r\nx-request-id: ${requestId}\r\n${hsts === undefined ? '' : `strict-transport-security: ${hsts}\r\n`}`
+    + `${close ? 'connection: close\r\n' : ''}\r\n${withBody ? body : ''}`;
 }

@@ -3,7 +3,7 @@ import type { Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
 import type { Admission, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import type { RouteIndex } from './route-index.ts';
-import { inNetworks, matchRoute, type Route } from './routes.ts';
+import { inNetworks, matchRoute, type Route, type RouteMatch } from './routes.ts';
 
 declare const permitted: unique symbol;
 
@@ -17,10 +17,10 @@ export interface Permit {
   readonly route: Route;
   readonly parameters: Readonly<Record<string, string>>;
   /** Absent for `public` routes without a certificate, and for preflights. */
-  readonly identity?: Identity;
-  readonly certificate?: KnownAdmission;
+  readonly identity: Identity | undefined;
+  readonly certificate: KnownAdmission | undefined;
   /** Set when the certificate's status is unknown and the route's `unavailable` let it pass: on record, and told to the upstream. */
-  readonly degraded?: Reason;
+  readonly degraded: Reason | undefined;
   readonly preflight: boolean;
 }
 
@@ -89,18 +89,11 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   trace?.({ rule: 'route', outcome: 'pass', detail: route.name });
   if (preflight) {
     trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
-    return permit({ route, parameters: match.parameters, preflight: true });
+    return permit(match, true, undefined, undefined);
   }
   const denial = judgeRoute(route, facts, trace);
   if (denial !== undefined) return denial;
-  return permit({
-    route,
-    parameters: match.parameters,
-    preflight: false,
-    ...(admission.kind === 'known' ? { certificate: admission } : {}),
-    ...(admission.kind === 'known' && admission.identity !== undefined ? { identity: admission.identity } : {}),
-    ...(unknown === undefined ? {} : { degraded: unknown.reason }),
-  });
+  return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason);
 }
 
 /** What a TCP listener asks of its clients. */
@@ -122,8 +115,8 @@ export function authorizeStream(policy: StreamPolicy, admission: Admission, now:
 }
 
 // The only places where the brand is put on: here, and in authorizeStream.
-function permit(fields: Omit<Permit, 'kind' | typeof permitted>): Permit {
-  return { kind: 'permit', ...fields } as Permit;
+function permit({ route, parameters }: RouteMatch, preflight: boolean, certificate: KnownAdmission | undefined, degraded: Reason | undefined): Permit {
+  return { kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded } as Permit;
 }
 
 function deny(

@@ -21,8 +21,6 @@ export interface TestGateway {
 
 /** Names the parts of the default configuration that a test changes. */
 export interface GatewayParts {
-  /** Data-plane threads; 2 unless a test needs every request to share one. */
-  readonly threads?: number;
   readonly listeners?: string;
   readonly clientAuth?: string;
   readonly listenerExtra?: string;
@@ -45,10 +43,14 @@ export const ROUTES = `
   - { name: echo, match: { path: /echo/* }, allow: [doctor, patient, device], upstream: records }
   - { name: any, match: { path: /any/* }, allow: [patient], upstream: records }`;
 
+/** Every test of HTTP/1.1 runs a second time without the fast path (vitest.config.ts). */
+export const generalPathOnly = process.env['WARDGATE_TEST_FAST_PATH'] === 'off';
+const HTTP1 = generalPathOnly ? '    http1: { fast_path: false }\n' : '';
+
 /** The configuration of a gateway with one listener in front of one upstream. */
 export function configuration(upstreamPort: number, parts: GatewayParts = {}): string {
   return `
-threads: ${parts.threads ?? 2}
+threads: 2
 listeners:
 ${parts.listeners ?? `
   - name: clinical
@@ -58,7 +60,7 @@ ${parts.listeners ?? `
         - { certificate: server-ec.pem, key: server-ec.key }
         - { certificate: server-rsa.pem, key: server-rsa.key }
     client_auth: ${parts.clientAuth ?? '{ mode: optional, trust: [root.pem], intermediates: [issuing.pem] }'}
-${parts.listenerExtra ?? ''}`}
+${HTTP1}${parts.listenerExtra ?? ''}`}
 revocation: ${parts.revocation ?? '{ sources: [crl], crl: { files: [issuing.crl, root.crl] } }'}
 roles: ${parts.roles ?? ROLES}
 routes: ${parts.routes ?? ROUTES}

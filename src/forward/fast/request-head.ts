@@ -39,10 +39,9 @@ const UNUSUAL_FIELDS = new Set(['transfer-encoding', 'upgrade', 'expect', 'te', 
  */
 export function readRequestHead(text: string): RequestHeadReading {
   const end = text.indexOf('\r\n\r\n');
-  const line = REQUEST_LINE.exec(text);
-  // Once a line has ended: an HTTP/0.9 request has no other, and would be waited for until its time is up.
-  if (line === null) return end === -1 && !text.includes('\n') ? INCOMPLETE : UNUSUAL;
   if (end === -1) return INCOMPLETE;
+  const line = REQUEST_LINE.exec(text);
+  if (line === null) return UNUSUAL;
   const fields: string[] = [];
   let host: string | undefined;
   let bodyLength: number | undefined;

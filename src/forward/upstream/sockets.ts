@@ -2,8 +2,8 @@ import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 
 /** Who reads from an upstream's connection while a request is on it. */
 export interface SocketUser {
-  /** The connection is open and verified: write. */
-  opened(): void;
+  /** The connection is open and verified: write to it. */
+  opened(connection: UpstreamSocket): void;
   /** Octets that have come; the buffer is everybody's and holds them during this call only. False pauses the reading. */
   read(octets: Buffer): boolean;
   /** What was written last has left. */
@@ -15,6 +15,8 @@ export interface SocketUser {
 export interface SocketFault {
   readonly code: 'upstream_unavailable' | 'upstream_timeout';
   readonly detail: string;
+  /** The upstream has said that it says no more. */
+  readonly ended: boolean;
 }
 
 /** Idle connections kept to one endpoint by one thread. */
@@ -38,7 +40,7 @@ export class SocketPool {
     this.#connectTime = connectTime;
   }
 
-  /** A connection for one request: `user.opened` is called when it can be written to, before this returns for one that is open. */
+  /** A connection for one request. One that is not open yet calls `user.opened` when it is. */
   take(user: SocketUser): UpstreamSocket {
     for (let socket = this.#idle.pop(); socket !== undefined; socket = this.#idle.pop()) {
       if (!socket.usable) continue;
@@ -78,11 +80,13 @@ export class SocketPool {
 export class UpstreamSocket {
   readonly socket: TLSSocket;
   idleSince = 0;
+  /** Whether it can be written to. */
+  open = false;
   /** Whether it has carried an answer before. */
   reused = false;
   #user: SocketUser | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #fault: SocketFault = { code: 'upstream_unavailable', detail: 'the upstream closed the connection' };
+  #fault: SocketFault = { code: 'upstream_unavailable', detail: 'the upstream closed the connection', ended: false };
 
   constructor(options: ConnectionOptions, connectTime: number, buffer: Buffer, user: SocketUser) {
     this.#user = user;
@@ -92,11 +96,15 @@ export class UpstreamSocket {
     this.#timer = setTimeout(() => this.#fail('upstream_timeout', 'no connection in time'), connectTime);
     this.socket.once('secureConnect', () => {
       clearTimeout(this.#timer);
-      this.#user?.opened();
+      this.open = true;
+      this.#user?.opened(this);
     });
     this.socket.on('drain', () => this.#user?.drained());
     this.socket.on('error', (error: NodeJS.ErrnoException) => this.#fail('upstream_unavailable', `${error.code ?? error.name}: ${error.message}`));
-    this.socket.on('end', () => this.socket.destroy());
+    this.socket.on('end', () => {
+      this.#fault = { ...this.#fault, ended: true };
+      this.socket.destroy();
+    });
     this.socket.on('close', () => {
       clearTimeout(this.#timer);
       const user = this.#user;
@@ -114,7 +122,6 @@ export class UpstreamSocket {
   reuse(user: SocketUser): void {
     this.reused = true;
     this.#user = user;
-    user.opened();
   }
 
   release(): void {
@@ -142,7 +149,7 @@ export class UpstreamSocket {
   }
 
   #fail(code: SocketFault['code'], detail: string): void {
-    this.#fault = { code, detail };
+    this.#fault = { code, detail, ended: false };
     this.socket.destroy();
   }
 }

@@ -1,0 +1,58 @@
+import { STATUS_CODES } from 'node:http';
+import { clientHeaders, type ResponseRules } from '../headers.ts';
+import { latin1, writeLatin1, writeOctets } from '../octets.ts';
+import { readAnswerHead, type AnswerHead } from './answer-head.ts';
+
+type Rules = Omit<ResponseRules, 'requestId'>;
+
+/** An answer head that has been read, and what of it goes to the client. */
+export interface KnownAnswer {
+  readonly text: string;
+  readonly head: AnswerHead;
+  /** Status line and fields for the client, up to the name of the field with the request's id. */
+  readonly prefix: Buffer;
+  readonly rules: Rules;
+  readonly headRequest: boolean;
+}
+
+/** `more`: the head is not whole yet. `unusual`: for Node's parser. */
+export type AnswerReading = KnownAnswer | 'more' | 'unusual';
+
+const BLANK_LINE = '\r\n\r\n';
+/** A longer head is no answer any more. */
+export const MOST_ANSWER_HEAD = 65_536;
+
+/**
+ * Reads the head of an answer from the octets received so far. `last` is what the same connection read before: a server's
+ * answers are mostly alike, and the octets of the same head need not be read twice.
+ */
+export function readAnswer(octets: Buffer, last: KnownAnswer | undefined, rules: Rules, headRequest: boolean): AnswerReading {
+  const end = octets.indexOf(BLANK_LINE);
+  if (end === -1) return octets.length > MOST_ANSWER_HEAD ? 'unusual' : 'more';
+  const text = latin1(octets, 0, end + BLANK_LINE.length);
+  if (last !== undefined && last.text === text && last.headRequest === headRequest && last.rules.hsts === rules.hsts && last.rules.phi === rules.phi) return last;
+  const head = readAnswerHead(text, { head: headRequest });
+  if (head.kind !== 'head') return 'unusual';
+  return { text, head, prefix: clientPrefix(head, rules), rules, headRequest };
+}
+
+function clientPrefix({ status, fields, body }: AnswerHead, rules: Rules): Buffer {
+  let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
+  const out = clientHeaders(fields, { ...rules, requestId: '' });
+  for (let index = 0; index < out.length; index += 2) if (out[index] !== 'x-request-id') text += `${out[index]}: ${out[index + 1]}\r\n`;
+  if (body.kind === 'chunked') text += 'transfer-encoding: chunked\r\n';
+  return Buffer.from(`${text}x-request-id: `, 'latin1');
+}
+
+/** What a client's head has beyond its prefix. */
+const REST = '\r\nconnection: close\r\n\r\n';
+
+/** The whole head for the client and octets of body after it, as one. */
+export function clientOctets(answer: KnownAnswer, requestId: string, close: boolean, body: Buffer): Buffer {
+  const { prefix } = answer;
+  const rest = close ? REST : BLANK_LINE;
+  const all = Buffer.allocUnsafe(prefix.length + requestId.length + rest.length + body.length);
+  const at = writeLatin1(all, rest, writeLatin1(all, requestId, writeOctets(all, prefix, 0)));
+  all.set(body, at);
+  return all;
+}

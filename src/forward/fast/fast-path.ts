@@ -1,0 +1,68 @@
+import type { TLSSocket } from 'node:tls';
+import type { Client } from '../client.ts';
+import { FastConnection, SCRATCH_OCTETS, type FastPathOptions } from './connection.ts';
+
+export interface FastPath {
+  /** Takes an admitted connection. */
+  serve(socket: TLSSocket, client: Client): void;
+  closeIdle(): void;
+  /** Resolves when every request taken so far has its record. */
+  settled(): Promise<void>;
+}
+
+/** How late a deadline may be noticed. */
+const WATCH_MS = 250;
+
+/**
+ * The fast path of one listener on one thread: HTTP/1.1 framed by ourselves, for the common shape of messages only. One timer
+ * watches the deadlines of all its connections: a timer for each would be set anew with each request.
+ */
+export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'scratch'>): FastPath {
+  const connections = new Set<FastConnection>();
+  const busy = new Set<FastConnection>();
+  let waiting: (() => void)[] = [];
+  let watch: NodeJS.Timeout | undefined;
+  const shared: FastPathOptions = {
+    ...options,
+    scratch: Buffer.allocUnsafeSlow(SCRATCH_OCTETS),
+    handOver(socket, octets, connection) {
+      forget(connection);
+      options.handOver(socket, octets, connection);
+    },
+    busy(connection, isBusy) {
+      if (isBusy) return void busy.add(connection);
+      busy.delete(connection);
+      if (busy.size > 0) return;
+      for (const resolve of waiting) resolve();
+      waiting = [];
+    },
+  };
+
+  function checkDeadlines(): void {
+    const now = performance.now();
+    for (const connection of connections) connection.checkDeadlines(now);
+  }
+
+  function forget(connection: FastConnection): void {
+    connections.delete(connection);
+    if (connections.size > 0) return;
+    clearInterval(watch);
+    watch = undefined;
+  }
+
+  return {
+    serve(socket, client) {
+      const connection = new FastConnection(socket, client, shared);
+      connections.add(connection);
+      watch ??= setInterval(checkDeadlines, WATCH_MS);
+      socket.on('close', () => forget(connection));
+    },
+    closeIdle() {
+      for (const connection of connections) connection.closeIdle();
+    },
+    settled: () => new Promise((resolve) => {
+      if (busy.size === 0) resolve();
+      else waiting.push(resolve);
+    }),
+  };
+}

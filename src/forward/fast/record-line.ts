@@ -1,0 +1,34 @@
+import type { Permit } from '../../policy/authorize.ts';
+import type { Admission } from '../../policy/facts.ts';
+import { lastingFields, type Exchange } from '../exchange.ts';
+
+/** The part of a record that is the same for every permitted request of one client, head and route. */
+export interface RecordRest {
+  readonly asked: Exchange['asked'];
+  readonly admission: Admission;
+  readonly route: Permit['route'];
+  readonly degraded: Permit['degraded'];
+  /** As octets of JSON, without the opening brace. */
+  readonly octets: Buffer;
+}
+
+/** The rest for this exchange: `last` again when nothing that it depends on has changed. */
+export function recordRest(last: RecordRest | undefined, exchange: Exchange, permit: Permit): RecordRest {
+  const { asked, admission } = exchange;
+  const { route, degraded } = permit;
+  if (last !== undefined && last.asked === asked && last.admission === admission && last.route === route && last.degraded === degraded) return last;
+  return { asked, admission, route, degraded, octets: Buffer.from(JSON.stringify(lastingFields(exchange)).slice(1)) };
+}
+
+let lastMillisecond = 0;
+let lastTime = '';
+
+/** The beginning of a permitted request's record, to be followed by its rest; `now` in ms since the epoch. */
+export function recordBeginning(exchange: Exchange, status: number, bytesOut: number, now: number): string {
+  if (now !== lastMillisecond) {
+    lastMillisecond = now;
+    lastTime = new Date(now).toISOString();
+  }
+  const duration = Math.round((performance.now() - exchange.started) * 1000) / 1000;
+  return `{"time":"${lastTime}","event":"request","result":"permitted","status":${status},"bytes_out":${bytesOut},"request_id":"${exchange.id}","bytes_in":${exchange.bytesIn},"duration_ms":${duration},`;
+}
