@@ -21,6 +21,8 @@ export interface TestGateway {
 
 /** Names the parts of the default configuration that a test changes. */
 export interface GatewayParts {
+  /** Data-plane threads; 2 unless a test needs every request to share one. */
+  readonly threads?: number;
   readonly listeners?: string;
   readonly clientAuth?: string;
   readonly listenerExtra?: string;
@@ -50,7 +52,7 @@ const HTTP1 = generalPathOnly ? '    http1: { fast_path: false }\n' : '';
 /** The configuration of a gateway with one listener in front of one upstream. */
 export function configuration(upstreamPort: number, parts: GatewayParts = {}): string {
   return `
-threads: 2
+threads: ${parts.threads ?? 2}
 listeners:
 ${parts.listeners ?? `
   - name: clinical

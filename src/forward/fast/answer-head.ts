@@ -28,8 +28,11 @@ const CHUNKED: AnswerBody = { kind: 'chunked' };
 // Final answers only; the reason phrase tells nothing and goes no further.
 const STATUS_LINE = /^HTTP\/1\.1 ([2-5][0-9]{2}) [ -~]*\r\n/;
 // Values may be empty, and hold blanks, tabs and octets above ASCII between visible characters: servers send all of that.
-const FIELD_LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[!-~\u0080-\u00ff](?:[ -~\t\u0080-\u00ff]*[!-~\u0080-\u00ff])?)?)[ \t]*\r\n/y;
+// No tabs around them: behind "chunked" Node's parser takes one for a part of the coding's name.
+const FIELD_LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+): *((?:[!-~\u0080-\u00ff](?:[ -~\t\u0080-\u00ff]*[!-~\u0080-\u00ff])?)?) *\r\n/y;
 const MOST_FIELDS = 200;
+/** Fields that make an answer something else than the common shape; Node's parser takes Proxy-Connection for Connection. */
+const UNUSUAL_FIELDS = new Set(['upgrade', 'trailer', 'proxy-connection']);
 const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
 
 /**
@@ -39,9 +42,10 @@ const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
  */
 export function readAnswerHead(text: string, request: { readonly head: boolean }): AnswerHeadReading {
   const end = text.indexOf('\r\n\r\n');
-  if (end === -1) return INCOMPLETE;
   const line = STATUS_LINE.exec(text);
-  if (line === null) return UNUSUAL;
+  // Once a line has ended: what is no HTTP/1.1 may not have an end that is waited for here.
+  if (line === null) return end === -1 && !text.includes('\n') ? INCOMPLETE : UNUSUAL;
+  if (end === -1) return INCOMPLETE;
   const status = Number(line[1]);
   const fields: string[] = [];
   let octets: number | undefined;
@@ -63,12 +67,15 @@ export function readAnswerHead(text: string, request: { readonly head: boolean }
       const option = value.toLowerCase();
       if (option !== 'keep-alive' && option !== 'close') return UNUSUAL;
       close ||= option === 'close';
-    } else if (plain === 'upgrade' || plain === 'trailer') return UNUSUAL;
+    } else if (UNUSUAL_FIELDS.has(plain)) return UNUSUAL;
     fields.push(name, value);
   }
   if (FIELD_LINE.lastIndex !== end + 2 || (chunked && octets !== undefined)) return UNUSUAL;
   const body = bodyOf(status, request.head, octets, chunked);
-  return body === undefined ? UNUSUAL : { kind: 'head', length: end + 4, status, fields, body, close };
+  if (body === undefined) return UNUSUAL;
+  // An upstream that does not say how long its answer is may send a body that answers to HEAD must not have.
+  const framed = chunked || octets !== undefined || status === 204 || status === 304;
+  return { kind: 'head', length: end + 4, status, fields, body, close: close || !framed };
 }
 
 function bodyOf(status: number, head: boolean, octets: number | undefined, chunked: boolean): AnswerBody | undefined {

@@ -4,14 +4,20 @@ export interface ChunkRange {
   readonly to: number;
 }
 
-type State = 'size' | 'size-line' | 'data' | 'data-end' | 'trailer' | 'end' | 'invalid';
+type State = 'size' | 'extension' | 'data' | 'data-end' | 'trailer' | 'end' | 'invalid';
 
 const CR = 13;
 const LF = 10;
 /** Twelve hexadecimal digits: exact in a double, and more than any body. */
 const MOST_DIGITS = 12;
-const MOST_LINE = 256;
+const MOST_EXTENSION = 256;
 const MOST_TRAILER = 16_384;
+
+// RFC 9112 section 7.1.1, without the blanks that it lets recipients allow: what is read loosely here is where others see a line end (CVE-2025-55315).
+const EXTENSION = /^(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"[\t !#-[\]-~]*"))?)+$/;
+const TRAILER_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t -~]*$/;
+/** RFC 9110 section 6.5.1: nothing behind a body may change what the message was. */
+const NOT_BEHIND_A_BODY = new Set(['content-length', 'transfer-encoding', 'host', 'connection', 'proxy-connection', 'upgrade', 'trailer', 'te']);
 
 /** Reads a chunked body (RFC 9112 section 7.1) that comes in pieces. It keeps no octets but those of the trailer section. */
 export class ChunkScanner {
@@ -20,7 +26,8 @@ export class ChunkScanner {
   #state: State = 'size';
   #left = 0;
   #digits = 0;
-  #line = 0;
+  #extension = '';
+  #trailerLine = 0;
   /** A carriage return has been seen, and only a line feed may follow. */
   #returned = false;
 
@@ -58,8 +65,10 @@ export class ChunkScanner {
     }
     switch (this.#state) {
       case 'size': return this.#sizeDigit(octet);
-      // An extension, which ends here.
-      case 'size-line': return this.#need(isText(octet) && ++this.#line <= MOST_LINE);
+      // An extension, which goes no further.
+      case 'extension':
+        this.#extension += String.fromCharCode(octet);
+        return this.#need(isText(octet) && this.#extension.length <= MOST_EXTENSION);
       case 'trailer':
         this.trailer += String.fromCharCode(octet);
         return this.#need(isText(octet) && this.trailer.length <= MOST_TRAILER);
@@ -70,8 +79,8 @@ export class ChunkScanner {
   #sizeDigit(octet: number): void {
     const digit = hexValue(octet);
     if (digit === undefined) {
-      this.#line = 0;
-      this.#state = octet === 0x3b && this.#digits > 0 ? 'size-line' : 'invalid';
+      this.#extension = ';';
+      this.#state = octet === 0x3b && this.#digits > 0 ? 'extension' : 'invalid';
       return;
     }
     this.#left = this.#left * 16 + digit;
@@ -83,8 +92,8 @@ export class ChunkScanner {
     if (octet !== LF) return this.#need(false);
     switch (this.#state) {
       case 'size':
-      case 'size-line':
-        if (this.#digits === 0) return this.#need(false);
+      case 'extension':
+        if (this.#digits === 0 || (this.#state === 'extension' && !EXTENSION.test(this.#extension))) return this.#need(false);
         this.#digits = 0;
         this.#state = this.#left === 0 ? 'trailer' : 'data';
         return;
@@ -92,11 +101,22 @@ export class ChunkScanner {
         this.#state = 'size';
         return;
       case 'trailer':
-        if (this.trailer === '' || this.trailer.endsWith('\r\n')) this.#state = 'end';
-        else this.trailer += '\r\n';
+        this.#trailerLineEnd();
         return;
       default: return this.#need(false);
     }
+  }
+
+  #trailerLineEnd(): void {
+    const line = this.trailer.slice(this.#trailerLine);
+    if (line === '') {
+      this.#state = 'end';
+      return;
+    }
+    const name = TRAILER_LINE.exec(line)?.[1]?.toLowerCase();
+    this.trailer += '\r\n';
+    this.#trailerLine = this.trailer.length;
+    this.#need(name !== undefined && !NOT_BEHIND_A_BODY.has(name));
   }
 
   #need(condition: boolean): void {

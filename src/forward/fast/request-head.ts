@@ -24,6 +24,8 @@ const REQUEST_LINE = /^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (\/[!-~]*) HTTP\
 // RFC 9110 section 5.6.2 token, one blank or none, then visible ASCII with single blanks or none at its ends: a strict part of what RFC 9112 allows.
 const FIELD_LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?([!-~](?:[ -~]*[!-~])?)\r\n/y;
 
+/** Methods whose requests may have a body on the fast path. */
+const WITH_BODY = new Set(['POST', 'PUT', 'PATCH']);
 /** More fields than this are for the general path to judge. */
 const MOST_FIELDS = 100;
 /** More digits would not be exact in a double. */
@@ -39,9 +41,10 @@ const UNUSUAL_FIELDS = new Set(['transfer-encoding', 'upgrade', 'expect', 'te', 
  */
 export function readRequestHead(text: string): RequestHeadReading {
   const end = text.indexOf('\r\n\r\n');
-  if (end === -1) return INCOMPLETE;
   const line = REQUEST_LINE.exec(text);
-  if (line === null) return UNUSUAL;
+  // Once a line has ended: an HTTP/0.9 request has no other, and would be waited for until its time is up.
+  if (line === null) return end === -1 && !text.includes('\n') ? INCOMPLETE : UNUSUAL;
+  if (end === -1) return INCOMPLETE;
   const fields: string[] = [];
   let host: string | undefined;
   let bodyLength: number | undefined;
@@ -68,6 +71,8 @@ export function readRequestHead(text: string): RequestHeadReading {
   if (host === undefined || FIELD_LINE.lastIndex !== end + 2) return UNUSUAL;
   if (connection !== undefined && connection !== 'keep-alive' && connection !== 'close') return UNUSUAL;
   const [, method = '', target = ''] = line;
+  // RFC 9110 section 9.3: a body means nothing there, and upstreams differ in what they make of it.
+  if (bodyLength !== undefined && !WITH_BODY.has(method)) return UNUSUAL;
   return { kind: 'head', length: end + 4, method, target, fields, host, bodyLength: bodyLength ?? 0, close: connection === 'close' };
 }
 
