@@ -11,7 +11,7 @@ import type { Admission, Reason } from './policy/facts.ts';
 import { compileRoutes } from './policy/routes.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { httpProtocol } from './http-protocol.ts';
-import { connectionFields, endsTls, type HttpsRuntime, type ListenerRuntime, type Protocol, type TcpRuntime } from './protocol.ts';
+import { alpnOf, connectionFields, endsTls, type HttpsRuntime, type ListenerRuntime, type Protocol, type TcpRuntime } from './protocol.ts';
 import { ISSUER_FETCH_MS } from './revocation/issuer-fetch.ts';
 import { createRevocationView, type RevocationDesk } from './revocation/view.ts';
 import { openLine, type Line } from './store/call.ts';
@@ -164,14 +164,19 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
     const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
     const connections = new Map<Socket, Connection>();
-    const shared = { connections, forwarder, audit, metrics, now, draining: () => draining || bound.get(name) !== open };
+    const terminated = (socket: Socket, reason: Reason, detail: string): void => {
+      metrics.connectionsTerminated.inc({ reason });
+      const connection = connections.get(socket);
+      if (connection !== undefined) void recordConnection(connection, heldAdmission(connection), reason, detail);
+    };
+    const shared = { connections, forwarder, audit, metrics, now, draining: () => draining || bound.get(name) !== open, terminated };
     const protocol = config.protocol === 'https'
       ? httpProtocol(config, { ...shared, runtime: () => open.runtime as HttpsRuntime })
       : tcpProtocol({ ...shared, runtime: () => open.runtime as TcpRuntime });
     const tls = createTlsListener({
       config,
       contexts: listenerRuntime.contexts,
-      alpn: protocol.alpn,
+      alpn: alpnOf,
       threads: next.snapshot.config.threads,
       accept: (connection) => void accept(connection, open),
       failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
@@ -184,7 +189,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   async function accept(connection: Connection, open: OpenListener): Promise<void> {
     const { socket, listener } = connection;
     open.connections.set(socket, connection);
-    const labels = { listener, protocol: open.protocol.label };
+    const labels = { listener, protocol: open.protocol.label(connection) };
     metrics.connectionsOpen.inc(labels);
     socket.on('close', () => {
       open.connections.delete(socket);
@@ -373,6 +378,12 @@ function keepOrCreateUpstream(name: string, config: Snapshot['config']['upstream
     if (same) return old;
   }
   return createUpstream(name, config, material);
+}
+
+/** The admission that a connection is served under: any of them names its certificate. */
+function heldAdmission(connection: Connection): Admission {
+  const [held = { kind: 'anonymous' as const }] = connection.admissions.values();
+  return held;
 }
 
 /** Whether an open listener can go on under another configuration: what it cannot take over is bound anew. */

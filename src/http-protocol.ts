@@ -4,7 +4,9 @@ import type { Client, Service } from './forward/client.ts';
 import type { Outcome } from './forward/exchange.ts';
 import { createFastPath } from './forward/fast/fast-path.ts';
 import { createHttp1 } from './forward/http1.ts';
-import { authorize } from './policy/authorize.ts';
+import { createHttp2 } from './forward/http2.ts';
+import { authorize, type Denial } from './policy/authorize.ts';
+import type { Admission, RequestFacts } from './policy/facts.ts';
 import type { HttpsRuntime, Protocol, ProtocolOptions } from './protocol.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 
@@ -26,11 +28,20 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
       socket.resume();
     },
   });
+  const http2 = createHttp2({ service, audit, now, observe, draining, terminated: options.terminated });
+
+  /** Whether what a stream was let in on would no longer let it in. */
+  function denialOf(facts: RequestFacts, admission: Admission): Denial | undefined {
+    const { service: current, config: listener } = options.runtime();
+    const decision = authorize(current.policy, { ...facts, clientAuth: listener.client_auth.mode, admission }, now());
+    return decision.kind === 'denial' ? decision : undefined;
+  }
+
   return {
-    alpn: ['http/1.1', 'http/1.0'],
-    label: 'http/1.1',
+    label: (connection) => (isHttp2(connection) ? 'h2' : 'http/1.1'),
     serve(connection) {
       const client = clientOf(connection, options.runtime);
+      if (isHttp2(connection)) return http2.serve(connection.socket, client);
       clients.set(connection.socket, client);
       if (options.runtime().config.http1.fast_path) fast.serve(connection.socket, client);
       else http.serve(connection.socket);
@@ -38,18 +49,21 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     closeIdle() {
       http.closeIdle();
       fast.closeIdle();
+      http2.closeIdle();
     },
     async settled() {
-      await Promise.all([http.settled(), fast.settled()]);
+      await Promise.all([http.settled(), fast.settled(), http2.settled()]);
     },
     reconfigure: () => http.limit(options.runtime().config.limits),
-    objection({ stream }, admission) {
-      if (stream === undefined) return undefined;
-      const { service, config: current } = options.runtime();
-      const decision = authorize(service.policy, { ...stream, clientAuth: current.client_auth.mode, admission }, now());
-      return decision.kind === 'denial' ? decision : undefined;
+    objection(connection, admission) {
+      if (isHttp2(connection)) return void http2.judge(connection.socket, (facts) => denialOf(facts, admission));
+      return connection.stream === undefined ? undefined : denialOf(connection.stream, admission);
     },
   };
+}
+
+function isHttp2({ socket }: Connection): boolean {
+  return socket.alpnProtocol === 'h2';
 }
 
 function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {

@@ -7,7 +7,7 @@ import type { Service } from './forward/client.ts';
 import type { GeneralForwarder } from './forward/general.ts';
 import type { Upstream } from './forward/upstream/pool.ts';
 import type { Denial, StreamPolicy } from './policy/authorize.ts';
-import type { Admission } from './policy/facts.ts';
+import type { Admission, Reason } from './policy/facts.ts';
 import type { AdmissionOffice } from './tls/admission.ts';
 import type { Connection } from './tls/connection.ts';
 import type { ListenerContexts } from './tls/contexts.ts';
@@ -33,10 +33,8 @@ export interface TcpRuntime extends CommonRuntime {
 
 /** What is spoken on a listener, once a connection is admitted. */
 export interface Protocol {
-  /** For ALPN; none where any protocol may be spoken. */
-  readonly alpn: readonly string[];
   /** For the metrics. */
-  readonly label: string;
+  label(connection: Connection): string;
   serve(connection: Connection, admission: Admission): void;
   closeIdle(): void;
   /** Takes what a new configuration says of limits. */
@@ -55,6 +53,8 @@ export interface ProtocolOptions<Runtime extends ListenerRuntime> {
   readonly metrics: ThreadMetrics;
   readonly now: () => number;
   readonly draining: () => boolean;
+  /** Tells of a connection that a protocol had to end for what it did. */
+  readonly terminated: (socket: Socket, reason: Reason, detail: string) => void;
 }
 
 /** The fields of a record that a connection and its admission fill. */
@@ -63,6 +63,12 @@ export function connectionFields(connection: Connection, admission: Admission): 
     listener: connection.listener, address: connection.address, tls: connection.tls, resumed: connection.resumed,
     ...(admission.kind !== 'anonymous' && admission.leaf !== undefined ? certificateFields(admission.leaf) : {}),
   };
+}
+
+/** The protocols that a listener offers by ALPN, its own preference first; none where any may be spoken. */
+export function alpnOf(config: TlsListenerConfig): readonly string[] {
+  if (config.protocol === 'tcp') return [];
+  return [...(config.http2.enabled ? ['h2'] : []), 'http/1.1', 'http/1.0'];
 }
 
 /** Whether a listener ends TLS. */

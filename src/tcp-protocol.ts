@@ -44,8 +44,7 @@ export function tcpProtocol(options: ProtocolOptions<TcpRuntime>): Protocol {
   }
 
   return {
-    alpn: [],
-    label: 'tcp',
+    label: () => 'tcp',
     serve(connection, admission) {
       const done = serve(connection, admission).catch(() => void connection.socket.destroy()).then(() => {
         running.delete(done);

@@ -43,6 +43,10 @@ describe('what is not written', () => {
         http1: { fast_path: true },
         hsts: { max_age: 31_536_000_000, include_subdomains: true, preload: true },
         limits: { connections: 10_000, handshake_time: 10_000, header_time: 10_000, request_time: 300_000, idle_time: 60_000, header_size: 16_384 },
+        http2: {
+          enabled: true, streams: 100, resets: { text: '600/minute', requests: 600, window: 60_000 }, control: 16_384, window: 262_144, memory: 10_485_760,
+          stall_time: 60_000, stream_idle_time: 3_600_000,
+        },
       }],
       revocation: {
         check: 'chain', sources: ['crl', 'ocsp'], unavailable: 'deny', skew: 60_000,

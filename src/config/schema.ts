@@ -126,6 +126,19 @@ const httpLimits = mapping({
   body: size.describe('Size of a request body on routes that set no limit of their own; absent: no limit, bodies are streamed.').exactOptional(),
 }).describe('Limits of each connection; slow or greedy clients are cut off.').prefault({});
 
+const http2 = mapping({
+  enabled: z.boolean().describe('Whether clients may choose HTTP/2.').default(true),
+  streams: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(10_000, { error: 'expected at most 10000' })
+    .describe('Requests that one connection may have under way at a time.').default(100),
+  resets: rate.describe('Requests of one connection that may be reset, by either side, before the connection is ended.').prefault('600/minute'),
+  control: size.describe('Octets a second of control frames (settings, pings, window updates, priorities, padding) that a connection may send beyond what its requests and answers explain.')
+    .prefault('16KiB'),
+  window: size.describe('Octets of a request body that a client may send ahead of us.').prefault('256KiB'),
+  memory: size.describe('What one connection may make the HTTP/2 library hold in memory.').prefault('10MiB'),
+  stall_time: timeout.describe('How long a client may take nothing of what waits for it.').prefault('60s'),
+  stream_idle_time: timeout.describe('How long a gRPC call or a WebSocket may be silent in both directions.').prefault('1h'),
+}).describe('HTTP/2 and its limits, beside those under limits.').prefault({});
+
 const tcpLimits = mapping({
   connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
     .describe('Open connections at a time, shared equally among the threads; further ones are closed.').default(10_000),
@@ -169,6 +182,7 @@ const httpsListener = mapping({
     fast_path: z.boolean().describe('Whether requests of the common shape take the short way; what they may do is decided alike on both.').default(true),
   }).describe('HTTP/1.1.').prefault({}),
   limits: httpLimits,
+  http2,
 });
 
 const tcpListener = mapping({

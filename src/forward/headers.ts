@@ -192,6 +192,23 @@ function quoted(text: string): string {
   return headerText(text).replace(/["\\]/g, (character) => `\\${character}`);
 }
 
+/** Fields that RFC 9110 section 6.5.1 keeps out of trailers because they would change what came before them. */
+const NOT_FOR_TRAILERS = new Set([
+  'content-length', 'content-type', 'content-encoding', 'content-range', 'host', 'authorization', 'cookie', 'set-cookie', 'cache-control', 'expires', 'pragma',
+  'max-forwards', 'strict-transport-security', 'alt-svc',
+]);
+
+/** The trailers that may pass, either way, as a flat list in lower case: a server may take trailers for fields, so none of ours is among them. */
+export function trailerFields(raw: readonly string[]): string[] {
+  const out: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = (raw[index] as string).toLowerCase();
+    if (name.startsWith(':') || HOP_BY_HOP.has(name) || NOT_FOR_TRAILERS.has(name) || isReserved(name)) continue;
+    out.push(name, raw[index + 1] as string);
+  }
+  return out;
+}
+
 /** Response fields that end at the gateway, or that it sets itself. Alt-Svc would send clients around it. */
 const NOT_FOR_CLIENT = new Set([...HOP_BY_HOP, 'strict-transport-security', 'x-request-id', 'alt-svc']);
 

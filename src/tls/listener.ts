@@ -13,8 +13,8 @@ export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdir
 export interface TlsListenerOptions {
   readonly config: TlsListenerConfig;
   readonly contexts: ListenerContexts;
-  /** Protocols offered; none for streams of any protocol. */
-  readonly alpn: readonly string[];
+  /** Protocols offered under a configuration; none for streams of any protocol. */
+  readonly alpn: (config: TlsListenerConfig) => readonly string[];
   /** Threads that share the listener's connection limit equally. */
   readonly threads: number;
   /** Takes a connection after its handshake, before any of its bytes are read. */
@@ -45,6 +45,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
 
   /** Never listens: it is given its connections. */
   function createGroupServer(group: ContextGroup): Server {
+    const alpn = options.alpn(config);
     const server = createServer({
       ...group.options,
       requestCert: true,
@@ -52,7 +53,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       rejectUnauthorized: false,
       ticketKeys: group.ticketKey,
       handshakeTimeout: config.limits.handshake_time,
-      ...(options.alpn.length === 0 ? {} : { ALPNProtocols: [...options.alpn] }),
+      ...(alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
       allowHalfOpen: config.protocol === 'tcp',
       SNICallback: (name, callback) => {
         // Nothing may be thrown here: it would take the process (CVE-2026-21637). No context means this server's own.

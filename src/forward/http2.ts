@@ -1,0 +1,481 @@
+import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import type { AuditRecord } from '../audit/record.ts';
+import type { AuditWriter } from '../audit/writer.ts';
+import type { HttpsListenerConfig } from '../config/schema.ts';
+import type { Denial, Permit } from '../policy/authorize.ts';
+import type { Reason, RequestFacts } from '../policy/facts.ts';
+import type { Client, Service } from './client.ts';
+import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, type Outcome } from './exchange.ts';
+import { clientHeaders, trailerFields, upstreamHeaders } from './headers.ts';
+import { createAllowance, type Allowance } from './http2/allowance.ts';
+import { isGrpc, readRequestHead, type RequestHead } from './http2/fields.ts';
+import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
+import { relayToStream } from './http2/relay.ts';
+import { resetStream } from './http2/reset.ts';
+import { askByHttp1 } from './http2/to-http1.ts';
+import type { Call, Question, RequestBody, UpstreamAnswer } from './message.ts';
+import { problemBody, problemStatus, type ProblemCode } from './problem.ts';
+
+export interface Http2Options {
+  readonly service: () => Service;
+  readonly audit: AuditWriter;
+  readonly now: () => number;
+  readonly observe: (outcome: Outcome) => void;
+  /** A connection that had to be ended for what it did. */
+  readonly terminated: (socket: TLSSocket, reason: Reason, detail: string) => void;
+  /** True while the gateway drains. */
+  readonly draining: () => boolean;
+}
+
+export interface Http2 {
+  /** Takes an admitted connection that has chosen `h2`. */
+  serve(socket: TLSSocket, client: Client): void;
+  /** Asks every client to go elsewhere while draining; ends connections that have nothing to do. */
+  closeIdle(): void;
+  /** Puts the open streams of a connection to judgement, and ends those that would not be let in any more. */
+  judge(socket: TLSSocket, objection: (facts: RequestFacts) => Denial | undefined): void;
+  /** Resolves when every request taken so far has its record. */
+  settled(): Promise<void>;
+}
+
+/** One stream on its way through the gateway. */
+interface StreamExchange extends Exchange {
+  readonly stream: ServerHttp2Stream;
+  readonly peer: Peer;
+  readonly head: RequestHead;
+  readonly grpc: boolean;
+  call: Call | undefined;
+  /** When the client stopped taking what waits for it; 0 while it takes. */
+  waitingSince: number;
+  /** When an octet passed last, either way. */
+  activeAt: number;
+  /** Whether the request has been received to its end. */
+  received: boolean;
+  /** Why we ended it before its time. */
+  cut: { readonly reason: Reason; readonly detail: string } | undefined;
+}
+
+/** One HTTP/2 connection. */
+interface Peer {
+  readonly socket: TLSSocket;
+  readonly client: Client;
+  readonly session: ServerHttp2Session;
+  readonly allowance: Allowance;
+  readonly streams: Set<StreamExchange>;
+  /** What the limits are for this connection: those of the configuration under which it came. */
+  readonly config: HttpsListenerConfig;
+  /** Set once the client's first SETTINGS have come. */
+  greeted: boolean;
+  leaving: 'no' | 'warned' | 'told';
+  leavingSince: number;
+  idleSince: number;
+  /** Control frames that Node tells of, until the account is settled next. */
+  frames: number;
+}
+
+const {
+  NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_FLAG_END_STREAM,
+} = constants;
+
+/** How often connections are looked at: stalls, floods, idle ones. */
+const LOOK_MS = 1_000;
+/** How long a client may take to acknowledge that it must not open further streams. */
+const WARNING_MS = 1_000;
+/** Frames that Node tells of before the account is settled out of turn. */
+const FRAMES = 256;
+/** Above the configured size of a header section we answer 431; above this much more nghttp2 resets the stream. */
+const HEADER_SLACK = 16 * 1024;
+/** Octets of an answer's header section, beyond which we do not try. */
+const LARGEST_ANSWER_HEAD = 60 * 1024;
+
+/**
+ * The HTTP/2 protocol of one listener on one thread, on Node's core stream API. Each stream is decided by `authorize`, forwarded,
+ * and answered together with its record.
+ */
+export function createHttp2(options: Http2Options): Http2 {
+  const peers = new Map<TLSSocket, Peer>();
+  const running = new Set<Promise<void>>();
+  let looking: NodeJS.Timeout | undefined;
+
+  function serve(socket: TLSSocket, client: Client): void {
+    const config = options.service().listener;
+    const { limits, http2 } = config;
+    const session = performServerHandshake(socket, {
+      settings: {
+        maxConcurrentStreams: http2.streams, initialWindowSize: http2.window, maxHeaderListSize: limits.header_size + HEADER_SLACK, enablePush: false,
+      },
+      maxSessionMemory: Math.max(1, Math.round(http2.memory / 1e6)),
+      maxHeaderListPairs: 256,
+      maxSessionInvalidFrames: 100,
+      maxSessionRejectedStreams: 100,
+      strictSingleValueFields: false,
+    });
+    // Whatever goes wrong on a session must end it and nothing else (CVE-2025-59465).
+    session.on('error', noop);
+    session.setLocalWindowSize(Math.max(http2.window, CONNECTION_WINDOW));
+    const now = performance.now();
+    const peer: Peer = {
+      socket, client, session, config, allowance: createAllowance(http2, now), streams: new Set(),
+      greeted: false, leaving: 'no', leavingSince: 0, idleSince: now, frames: 0,
+    };
+    peers.set(socket, peer);
+    session.on('stream', (stream, _headers, flags, raw) => take(peer, stream, flags, raw as unknown as string[]));
+    session.on('remoteSettings', () => {
+      if (!peer.greeted && options.draining()) leave(peer);
+      peer.greeted = true;
+      countFrame(peer);
+    });
+    session.on('ping', () => countFrame(peer));
+    socket.once('close', () => {
+      peers.delete(socket);
+      if (peers.size > 0) return;
+      clearInterval(looking);
+      looking = undefined;
+    });
+    looking ??= setInterval(look, LOOK_MS);
+  }
+
+  function countFrame(peer: Peer): void {
+    peer.frames += 1;
+    if (peer.frames < FRAMES) return;
+    settleAccount(peer, performance.now());
+  }
+
+  /** One stream: nothing that it does may fail unseen, it would take the thread. */
+  function take(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+    stream.on('error', noop);
+    const exchange = open(peer, stream, flags, raw);
+    peer.streams.add(exchange);
+    stream.once('close', () => closed(exchange));
+    const done = process(exchange).catch((error: unknown) => {
+      exchange.cut = { reason: 'overloaded', detail: String(error) };
+      resetStream(stream, NGHTTP2_INTERNAL_ERROR);
+    }).then(() => {
+      running.delete(done);
+    });
+    running.add(done);
+  }
+
+  function open(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[]): StreamExchange {
+    const head = readRequestHead(raw);
+    peer.allowance.asked(head.size);
+    const now = performance.now();
+    return Object.assign(openExchange(head.asked, peer.client, options.service()), {
+      stream, peer, head, grpc: isGrpc(head.contentType), call: undefined, waitingSince: 0, activeAt: now,
+      received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined,
+    });
+  }
+
+  function closed(exchange: StreamExchange): void {
+    const { peer, stream, call } = exchange;
+    peer.streams.delete(exchange);
+    call?.cancel();
+    const now = performance.now();
+    if (peer.streams.size === 0) peer.idleSince = now;
+    if (!exchange.received) peer.allowance.abandoned(peer.config.http2.window);
+    if (stream.rstCode === NGHTTP2_NO_ERROR || peer.session.destroyed) return;
+    if (!peer.allowance.reset(now)) expel(peer, 'more streams were reset than http2.resets allows');
+  }
+
+  async function process(exchange: StreamExchange): Promise<void> {
+    try {
+      const { size } = exchange.head;
+      const { header_size: limit } = exchange.peer.config.limits;
+      if (size > limit) return await fail(exchange, 'headers_too_large', 'bad_request', `a header section of ${size} octets`);
+      const decision = await decide(exchange, options.now);
+      if (exchange.stream.destroyed) return await gone(exchange, 'the client left before the answer', 499);
+      if (decision.kind === 'permit') await forward(exchange, decision);
+      else await deny(exchange, decision);
+    } catch (error) {
+      // A fault of ours must end the one request, closed, and be on record.
+      await fail(exchange, 'overloaded', 'overloaded', `internal error: ${(error as Error).stack ?? String(error)}`);
+    }
+  }
+
+  type Verdict = Pick<AuditRecord, 'result' | 'reason' | 'detail'>;
+
+  async function deny(exchange: StreamExchange, denial: Denial): Promise<void> {
+    await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
+    if (denial.code === 'certificate_rejected') leave(exchange.peer);
+  }
+
+  function fail(exchange: StreamExchange, code: ProblemCode, reason: Reason, detail: string): Promise<void> {
+    return refuse(exchange, code, { result: 'failed', reason, detail });
+  }
+
+  /** Answers with a problem after its record; when even the record fails, the answer still tells nothing and grants nothing. */
+  async function refuse(exchange: StreamExchange, code: ProblemCode, verdict: Verdict): Promise<void> {
+    const { stream } = exchange;
+    const status = problemStatus(code);
+    await record(exchange, { ...verdict, status }).catch(() => undefined);
+    observe(exchange, status);
+    if (stream.destroyed || stream.closed) return;
+    if (stream.headersSent) return resetStream(stream, NGHTTP2_INTERNAL_ERROR);
+    sendProblem(exchange, code);
+    // RFC 9113 section 8.1: the answer is whole, the rest of the request has no reader.
+    if (!exchange.received) endUnread(stream);
+  }
+
+  function sendProblem({ id, stream, service, grpc, asked }: StreamExchange, code: ProblemCode): void {
+    const head: Record<string, string | number> = {
+      ':status': problemStatus(code),
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+      'x-request-id': id,
+      ...(service.hsts === undefined ? {} : { 'strict-transport-security': service.hsts }),
+    };
+    // A gRPC client would read a body as messages: it is told by the fields that it understands, in one piece (Trailers-Only).
+    if (grpc) return stream.respond({ ...head, ...grpcStatus(code) }, { endStream: true });
+    const body = problemBody(code, id);
+    head['content-length'] = Buffer.byteLength(body);
+    if (asked.method === 'HEAD') return stream.respond(head, { endStream: true });
+    stream.respond(head);
+    stream.end(body);
+  }
+
+  async function forward(exchange: StreamExchange, permit: Permit): Promise<void> {
+    const { stream, service, head } = exchange;
+    const upstream = service.upstreams.get(permit.route.config.upstream);
+    if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
+    if (options.audit.failure() !== undefined) return fail(exchange, 'overloaded', 'audit_unavailable', 'the audit directory cannot be written');
+    const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
+    if ((head.contentLength ?? 0) > limit) return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    const fields = upstreamHeaders(head.fields, {
+      requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config,
+    });
+    if (head.expectsContinue && !exchange.received) stream.additionalHeaders({ ':status': 100 });
+    const { response } = upstream.config.timeouts;
+    const question: Question = {
+      permit, method: exchange.asked.method, path: exchange.asked.written, fields, trailers: head.trailers, upstream, key: keyOf(exchange),
+      // Whoever calls by gRPC says how long they wait; a stream of messages may begin late.
+      patience: exchange.grpc ? grpcTimeout(fields['grpc-timeout']) ?? response : response,
+    };
+    const exceeded = exchange.received ? undefined : countBody(exchange, limit);
+    const call = askByHttp1(exchange.received ? question : { ...question, body: bodyOf(exchange) });
+    exchange.call = call;
+    const left = leaving(stream);
+    const answered = await Promise.race([call.answer, left, ...(exceeded === undefined ? [] : [exceeded])]);
+    switch (answered.kind) {
+      case 'too_large':
+        call.cancel();
+        return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+      case 'failed':
+        return fail(exchange, answered.code, answered.code, answered.detail);
+      case 'client_left':
+        call.cancel();
+        return gone(exchange, 'the client left before the answer', 499);
+      case 'answer':
+        void exceeded?.then(() => cut(exchange, { reason: 'body_too_large', detail: 'the body is larger than allowed' }));
+        return relay(exchange, permit, answered);
+    }
+  }
+
+  async function relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer): Promise<void> {
+    const { stream, service, peer } = exchange;
+    const { status } = answer;
+    const head = answerHead(answer, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    if (head === undefined) {
+      exchange.call?.cancel();
+      return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'the header section of the answer is too large');
+    }
+    const end = await relayToStream({
+      answer, stream, head, trailers: trailersOf, headOnly: exchange.asked.method === 'HEAD',
+      commit: (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }),
+      watch: {
+        wrote(octets) {
+          peer.allowance.sent(octets);
+          exchange.activeAt = performance.now();
+        },
+        waiting: () => void (exchange.waitingSince ||= performance.now()),
+        moving: () => void (exchange.waitingSince = 0),
+      },
+    });
+    if (end.kind === 'complete') {
+      if (!exchange.received) endUnread(stream);
+      return observe(exchange, status);
+    }
+    exchange.call?.cancel();
+    if (end.kind === 'client_left') return gone(exchange, 'the client left within the answer', status);
+    const [reason, detail] = end.kind === 'record_lost'
+      ? ['audit_unavailable', 'the record could not be written'] as const
+      : ['upstream_unavailable', 'the upstream died within its answer'] as const;
+    await gone(exchange, detail, status, reason);
+    if (!stream.destroyed) breakOff(exchange, answer.resetCode?.());
+  }
+
+  /** Ends an answer that is not whole so that it cannot be taken for a whole one. */
+  function breakOff({ stream, grpc }: StreamExchange, resetCode: number | undefined): void {
+    if (!grpc || resetCode !== undefined || !stream.headersSent) return resetStream(stream, resetCode === undefined || resetCode === NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : resetCode);
+    // A status other than 0 is no success, and says what a reset cannot: that asking again may help.
+    stream.once('wantTrailers', () => stream.sendTrailers(grpcStatus('upstream_unavailable')));
+    stream.end();
+  }
+
+  /** Records a request that got no whole answer. */
+  async function gone(exchange: StreamExchange, detail: string, status: number, reason?: Reason): Promise<void> {
+    const why = exchange.cut ?? { detail, ...(reason === undefined ? {} : { reason }) };
+    await record(exchange, { result: 'failed', status, ...why }).catch(() => undefined);
+    observe(exchange, status);
+  }
+
+  function record(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>): Promise<void> {
+    return options.audit.append(exchangeRecord(exchange, fields, options.now()));
+  }
+
+  function observe(exchange: Exchange, status: number): void {
+    options.observe(outcomeOf(exchange, status));
+  }
+
+  /** Ends a stream before its time; its record says why. */
+  function cut(exchange: StreamExchange, why: NonNullable<StreamExchange['cut']>): void {
+    exchange.cut ??= why;
+    resetStream(exchange.stream, NGHTTP2_CANCEL);
+  }
+
+  /** Looks after every connection: what a peer does not do never shows as an event. */
+  function look(): void {
+    const now = performance.now();
+    for (const peer of peers.values()) {
+      if (peer.session.destroyed) continue;
+      if (settleAccount(peer, now)) lookAfter(peer, now);
+    }
+  }
+
+  function settleAccount(peer: Peer, now: number): boolean {
+    peer.frames = 0;
+    if (peer.allowance.settle(peer.socket.bytesRead, now)) return true;
+    expel(peer, 'more control frames than http2.control allows');
+    return false;
+  }
+
+  function lookAfter(peer: Peer, now: number): void {
+    const { limits, http2 } = peer.config;
+    if (!peer.greeted && now - peer.idleSince > limits.header_time) return peer.session.destroy();
+    if (peer.streams.size === 0 && now - peer.idleSince > limits.idle_time) return leave(peer);
+    if (peer.leaving === 'warned' && now - peer.leavingSince > WARNING_MS) tell(peer);
+    if (peer.leaving !== 'no' && now - peer.leavingSince > limits.request_time) return peer.session.destroy();
+    for (const exchange of peer.streams) {
+      if (exchange.waitingSince !== 0 && now - exchange.waitingSince > http2.stall_time) cut(exchange, { reason: 'overloaded', detail: 'the client takes nothing of its answer' });
+      else if (!exchange.grpc && !exchange.received && now - exchange.started > limits.request_time) cut(exchange, { reason: 'bad_request', detail: 'the request did not arrive in time' });
+      else if (exchange.grpc && now - exchange.activeAt > http2.stream_idle_time) cut(exchange, { reason: 'overloaded', detail: 'the stream was silent for too long' });
+    }
+  }
+
+  /** Ends a connection for what it did. */
+  function expel(peer: Peer, detail: string): void {
+    if (peer.session.destroyed) return;
+    for (const exchange of peer.streams) exchange.cut ??= { reason: 'rate_limited', detail };
+    options.terminated(peer.socket, 'rate_limited', detail);
+    peer.session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+
+  /**
+   * Asks a client to go elsewhere, in two steps, so that no request is lost on the way (RFC 9113 section 6.8): first it may open no
+   * further streams; once it has acknowledged that, every stream that it has opened is known, and GOAWAY names the last. (nghttp2's
+   * own first step, GOAWAY with the highest number, is not within reach from Node: after any GOAWAY nghttp2 takes no stream.)
+   */
+  function leave(peer: Peer): void {
+    if (peer.leaving !== 'no' || peer.session.destroyed) return;
+    peer.leaving = 'warned';
+    peer.leavingSince = performance.now();
+    peer.session.settings({ maxConcurrentStreams: 0 }, () => tell(peer));
+  }
+
+  function tell(peer: Peer): void {
+    if (peer.leaving === 'told' || peer.session.destroyed) return;
+    peer.leaving = 'told';
+    peer.session.close();
+  }
+
+  return {
+    serve,
+    closeIdle() {
+      for (const peer of peers.values()) if (options.draining()) leave(peer);
+    },
+    judge(socket, objection) {
+      for (const exchange of peers.get(socket)?.streams ?? []) {
+        if (!exchange.grpc || exchange.facts === undefined) continue;
+        const denial = objection(exchange.facts);
+        if (denial !== undefined) cut(exchange, { reason: denial.reason, detail: denial.detail });
+      }
+    },
+    async settled() {
+      while (running.size > 0) await Promise.all(running);
+    },
+  };
+}
+
+/** Octets that all streams of a connection together may have under way to us. */
+const CONNECTION_WINDOW = 1024 * 1024;
+
+function noop(): void {
+  // A session or stream without an error handler ends the process; what matters shows when it closes.
+}
+
+/** The client's whole answer is sent, its request is not: RST_STREAM(NO_ERROR) once the answer has left (RFC 9113 section 8.1). */
+function endUnread(stream: ServerHttp2Stream): void {
+  if (stream.destroyed || stream.closed) return;
+  stream.close(NGHTTP2_NO_ERROR);
+}
+
+function bodyOf(exchange: StreamExchange): RequestBody {
+  const { stream } = exchange;
+  let fields: readonly string[] = [];
+  stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
+    fields = raw;
+  });
+  return { stream, whole: () => !stream.aborted, trailers: () => trailerFields(fields) };
+}
+
+/** Counts a body as it passes; resolves when it grows over the limit. */
+function countBody(exchange: StreamExchange, limit: number): Promise<{ readonly kind: 'too_large' }> {
+  const { stream, peer } = exchange;
+  return new Promise((resolve) => {
+    stream.on('data', (chunk: Buffer) => {
+      exchange.bytesIn += chunk.length;
+      exchange.activeAt = performance.now();
+      peer.allowance.received(chunk.length);
+      if (exchange.bytesIn > limit) resolve({ kind: 'too_large' });
+    });
+    stream.on('end', () => {
+      exchange.received = !stream.aborted;
+    });
+    // Not before someone reads: a listener for data would otherwise start the flow.
+    stream.pause();
+  });
+}
+
+function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_left' }> {
+  return new Promise((resolve) => {
+    if (stream.destroyed) resolve({ kind: 'client_left' });
+    else stream.once('close', () => resolve({ kind: 'client_left' }));
+  });
+}
+
+/** The header section of an answer for the client; undefined when it is larger than HTTP/2 peers take. */
+function answerHead(answer: UpstreamAnswer, rules: Parameters<typeof clientHeaders>[1]): string[] | undefined {
+  const fields = clientHeaders(answer.fields, rules);
+  const head = [':status', String(answer.status)];
+  let size = 0;
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = (fields[index] as string).toLowerCase();
+    const value = fields[index + 1] as string;
+    size += name.length + value.length + 32;
+    head.push(name, value);
+  }
+  return size > LARGEST_ANSWER_HEAD ? undefined : head;
+}
+
+function trailersOf(raw: readonly string[]): Record<string, string | string[]> | undefined {
+  const fields = trailerFields(raw);
+  if (fields.length === 0) return undefined;
+  const trailers: Record<string, string | string[]> = {};
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = fields[index] as string;
+    const value = fields[index + 1] as string;
+    const before = trailers[name];
+    trailers[name] = before === undefined ? value : [before, value].flat();
+  }
+  return trailers;
+}

@@ -1,0 +1,94 @@
+import type { ServerHttp2Stream } from 'node:http2';
+import type { UpstreamAnswer } from '../message.ts';
+
+export type RelayEnd = { readonly kind: 'complete' | 'upstream_died' | 'client_left' | 'record_lost'; readonly bytes: number };
+
+export interface Relay {
+  readonly answer: UpstreamAnswer;
+  readonly stream: ServerHttp2Stream;
+  /** The header section for the client, `:status` first. */
+  readonly head: string[];
+  /** Whether the request was HEAD: whatever is announced, nothing comes. */
+  readonly headOnly: boolean;
+  /** Trailers for the client, from the upstream's. */
+  readonly trailers: (raw: readonly string[]) => Record<string, string | string[]> | undefined;
+  /** Puts the record on file: nothing that ends the answer is sent before. */
+  readonly commit: (bytes: number) => Promise<void>;
+  /** Told of every octet that the client is given, and when it takes no more and goes on. */
+  readonly watch: { wrote(octets: number): void; waiting(): void; moving(): void };
+}
+
+/**
+ * Passes an upstream's answer on under back-pressure and holds its end back until the record is on file: of a body of known
+ * length the last octets, of any other END_STREAM or the trailers. A cut answer is never ended cleanly; the caller resets it.
+ */
+export function relayToStream({ answer, stream, head, headOnly, trailers, commit, watch }: Relay): Promise<RelayEnd> {
+  return new Promise((resolve) => {
+    const { body, length } = answer;
+    const mayTrail = length === undefined && !headOnly;
+    let bytes = 0;
+    let held: Buffer | undefined;
+    let ended = false;
+
+    const finish = (kind: RelayEnd['kind']): void => {
+      if (ended) return;
+      ended = true;
+      if (kind !== 'complete') body.destroy();
+      resolve({ kind, bytes });
+    };
+    const respond = (last: boolean): void => {
+      if (!stream.headersSent) stream.respond(head, { endStream: last, waitForTrailers: mayTrail && !last });
+    };
+    const end = (): void => {
+      const after = trailers(answer.trailers());
+      const empty = bytes === 0 && after === undefined;
+      if (!stream.headersSent && empty) return respond(true);
+      respond(false);
+      if (mayTrail) stream.once('wantTrailers', () => stream.sendTrailers(after ?? {}));
+      watch.waiting();
+      if (held === undefined) stream.end();
+      else stream.end(held);
+    };
+    body.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      watch.wrote(chunk.length);
+      if (length !== undefined && bytes >= length) {
+        held = held === undefined ? chunk : Buffer.concat([held, chunk]);
+        return;
+      }
+      if (stream.destroyed || ended) return;
+      respond(false);
+      if (stream.write(chunk)) return;
+      watch.waiting();
+      body.pause();
+    });
+    stream.on('drain', () => {
+      watch.moving();
+      body.resume();
+    });
+    stream.on('close', () => finish('client_left'));
+    body.on('error', () => finish('upstream_died'));
+    body.on('close', () => {
+      if (!answer.whole()) finish('upstream_died');
+    });
+    body.on('end', () => {
+      if (ended) return;
+      if (!answer.whole() || (length !== undefined && bytes !== length && !headOnly && carriesBody(answer.status))) return finish('upstream_died');
+      commit(bytes).then(() => {
+        if (ended) return;
+        end();
+        finish('complete');
+      }, () => finish('record_lost'));
+    });
+    if (stream.destroyed) return finish('client_left');
+    // Streams without a known length may wait long for their first octet; the client should see the head before.
+    if (length === undefined) setImmediate(() => {
+      if (bytes === 0 && !ended && !stream.destroyed && !body.readableEnded) respond(false);
+    });
+  });
+}
+
+/** RFC 9110 section 6.4.1: these statuses announce a length and carry nothing. */
+function carriesBody(status: number): boolean {
+  return status !== 204 && status !== 304;
+}

@@ -1,0 +1,56 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { Permit } from '../policy/authorize.ts';
+import type { Failed, Upstream } from './upstream/pool.ts';
+
+/** A permitted request on its way to its upstream, in whatever version of HTTP it came and goes. */
+export interface Question {
+  readonly permit: Permit;
+  readonly method: string;
+  /** The request target, byte for byte as it was matched. */
+  readonly path: string;
+  /** The header section for the upstream, `host` included. */
+  readonly fields: IncomingHttpHeaders;
+  /** Absent when the request has no body. */
+  readonly body?: RequestBody;
+  /** Whether the client reads trailers (`TE: trailers`). */
+  readonly trailers: boolean;
+  readonly upstream: Upstream;
+  /** Whose request it is, for the choice of an endpoint. */
+  readonly key: string;
+  /** Milliseconds to wait for the head of the answer. */
+  readonly patience: number;
+}
+
+export interface RequestBody {
+  readonly stream: Readable;
+  /** At the stream's end: whether the client has sent all of it. */
+  whole(): boolean;
+  /** Name, value, name, value…; known at the end. */
+  trailers(): readonly string[];
+}
+
+/** An upstream's answer, its body still to be read. */
+export interface UpstreamAnswer {
+  readonly kind: 'answer';
+  readonly status: number;
+  /** Name, value, name, value…: as received, without pseudo-header fields. */
+  readonly fields: readonly string[];
+  /** Octets of body that were announced; undefined when they were not. */
+  readonly length: number | undefined;
+  readonly body: Readable;
+  /** At the body's end: whether the upstream has sent all of it. */
+  whole(): boolean;
+  trailers(): readonly string[];
+  /** RST_STREAM code that cut the answer, where it came by HTTP/2. */
+  resetCode?(): number;
+}
+
+export type Answered = UpstreamAnswer | Failed;
+
+export interface Call {
+  /** Never rejects; stays open for ever once the call was cancelled. */
+  readonly answer: Promise<Answered>;
+  /** Ends the upstream side: the client is gone, or a limit of ours ended the request. */
+  cancel(): void;
+}
