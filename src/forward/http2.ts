@@ -344,7 +344,10 @@ export function createHttp2(options: Http2Options): Http2 {
 
   function settleAccount(peer: Peer, now: number): boolean {
     peer.frames = 0;
-    if (peer.allowance.settle(peer.socket.bytesRead, now)) return true;
+    // What nobody has read yet is counted when it is.
+    let unread = 0;
+    for (const { stream } of peer.streams) unread += stream.readableLength;
+    if (peer.allowance.settle(peer.socket.bytesRead - unread, now)) return true;
     expel(peer, 'more control frames than http2.control allows');
     return false;
   }
