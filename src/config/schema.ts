@@ -284,6 +284,7 @@ const route = mapping({
 
 const upstream = mapping({
   endpoints: some(endpoint, 'expected a list of at least one https://HOST:PORT').describe('Servers: https:// for routes, tls:// for tcp listeners.'),
+  protocol: oneOf(['http/1.1', 'h2']).describe('HTTP version towards the upstream; h2 is needed for gRPC, and must be offered by ALPN.').default('http/1.1'),
   tls: mapping({
     trust: trustFiles.describe('PEM files of the CA certificates the upstream is verified by; the system\'s own are never used.'),
     certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),

@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Permit } from '../policy/authorize.ts';
+import { createHttp2Forwarder } from './upstream/http2-forwarder.ts';
 import type { Failed, Turn, TurnResult, Upstream } from './upstream/pool.ts';
 
 /** What came of asking the upstream. */
@@ -40,8 +41,20 @@ interface Exchange {
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
 
-/** The forwarder of every shape of HTTP/1.1 message, on `http-proxy`. */
+/** The forwarder of every shape of HTTP/1.1 message, to upstreams of either version. */
 export function createGeneralForwarder(): GeneralForwarder {
+  const [http1, http2] = [createHttp1Forwarder(), createHttp2Forwarder()];
+  return {
+    forward: (forwarding) => (forwarding.upstream.config.protocol === 'h2' ? http2 : http1).forward(forwarding),
+    cancel(request) {
+      http1.cancel(request);
+      http2.cancel(request);
+    },
+  };
+}
+
+/** The forwarder to upstreams that speak HTTP/1.1, on `http-proxy`. */
+function createHttp1Forwarder(): GeneralForwarder {
   const exchanges = new WeakMap<IncomingMessage, Exchange>();
   const proxy = httpProxy.createProxyServer({});
   removeLengthPass(proxy);

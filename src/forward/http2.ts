@@ -13,7 +13,7 @@ import { isGrpc, readRequestHead, type RequestHead } from './http2/fields.ts';
 import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
 import { relayToStream } from './http2/relay.ts';
 import { resetStream } from './http2/reset.ts';
-import { askByHttp1 } from './http2/to-http1.ts';
+import { ask } from './ask.ts';
 import type { Call, Question, RequestBody, UpstreamAnswer } from './message.ts';
 import { problemBody, problemStatus, type ProblemCode } from './problem.ts';
 
@@ -245,14 +245,15 @@ export function createHttp2(options: Http2Options): Http2 {
       requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config,
     });
     if (head.expectsContinue && !exchange.received) stream.additionalHeaders({ ':status': 100 });
-    const { response } = upstream.config.timeouts;
+    const { response, idle } = upstream.config.timeouts;
     const question: Question = {
       permit, method: exchange.asked.method, path: exchange.asked.written, fields, trailers: head.trailers, upstream, key: keyOf(exchange),
       // Whoever calls by gRPC says how long they wait; a stream of messages may begin late.
       patience: exchange.grpc ? grpcTimeout(fields['grpc-timeout']) ?? response : response,
+      idle: exchange.grpc ? Infinity : idle,
     };
     const exceeded = exchange.received ? undefined : countBody(exchange, limit);
-    const call = askByHttp1(exchange.received ? question : { ...question, body: bodyOf(exchange) });
+    const call = ask(exchange.received ? question : { ...question, body: bodyOf(exchange) });
     exchange.call = call;
     const left = leaving(stream);
     const answered = await Promise.race([call.answer, left, ...(exceeded === undefined ? [] : [exceeded])]);
@@ -428,7 +429,7 @@ function bodyOf(exchange: StreamExchange): RequestBody {
   stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
     fields = raw;
   });
-  return { stream, whole: () => !stream.aborted, trailers: () => trailerFields(fields) };
+  return { stream, announced: exchange.head.announced, whole: () => !stream.aborted, trailers: () => trailerFields(fields) };
 }
 
 /** Counts a body as it passes; resolves when it grows over the limit. */

@@ -20,10 +20,14 @@ export interface Question {
   readonly key: string;
   /** Milliseconds to wait for the head of the answer. */
   readonly patience: number;
+  /** Milliseconds that the body of the answer may stand still; infinite for streams of messages. */
+  readonly idle: number;
 }
 
 export interface RequestBody {
   readonly stream: Readable;
+  /** Whether the client has announced trailers. */
+  readonly announced: boolean;
   /** At the stream's end: whether the client has sent all of it. */
   whole(): boolean;
   /** Name, value, name, value…; known at the end. */

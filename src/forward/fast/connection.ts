@@ -204,10 +204,19 @@ export class FastConnection implements SocketUser {
   #wait(decision: Promise<Permit | Denial>): void {
     const exchange = this.#exchange;
     decision.then((taken) => {
-      if (this.#exchange === exchange && this.#state === 'deciding') this.#guard(() => this.#decided(taken));
+      if (this.#exchange !== exchange || this.#state !== 'deciding') return;
+      this.#guard(() => (taken.kind === 'permit' && !speaksHttp1((exchange as Exchange).service, taken) ? this.#giveBack() : this.#decided(taken)));
     }, (error: unknown) => {
       if (this.#exchange === exchange) this.#fault(error);
     });
+  }
+
+  /** Hands a request over after all, with everything that has been read of it. */
+  #giveBack(): void {
+    const octets = Buffer.concat([Buffer.from((this.#head as KnownHead).text, 'latin1'), this.#body, this.#pending]);
+    this.#exchange = undefined;
+    this.#options.busy(this, false);
+    this.#handOver(octets);
   }
 
   #decided(decision: Permit | Denial): void {
@@ -552,6 +561,6 @@ function clientTrailer(text: string): string {
 }
 
 /** Whether the upstream of a permitted request is one that the fast path speaks with. */
-function speaksHttp1(_service: Service, _permit: Permit): boolean {
-  return true;
+function speaksHttp1(service: Service, permit: Permit): boolean {
+  return service.upstreams.get(permit.route.config.upstream)?.config.protocol !== 'h2';
 }

@@ -17,6 +17,8 @@ export interface RequestHead {
   readonly contentLength: number | undefined;
   /** Whether the client reads trailers. */
   readonly trailers: boolean;
+  /** Whether the client announces trailers of its own. */
+  readonly announced: boolean;
   readonly expectsContinue: boolean;
 }
 
@@ -37,6 +39,7 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
   let origin = false;
   let requestedMethod: string | undefined;
   let trailers = false;
+  let announced = false;
   let expect: string | undefined;
   let size = 0;
   let fault: string | undefined;
@@ -55,6 +58,7 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
         if (host !== undefined) fault = 'more than one host field';
         host = value;
         continue;
+      case 'trailer': announced = true; break;
       case 'te': trailers = value.toLowerCase() === 'trailers'; continue;
       case 'content-type': contentType = value; break;
       case 'content-length': contentLength = Number(value); break;
@@ -76,7 +80,7 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
       preflight: method === 'OPTIONS' && origin ? requestedMethod : undefined,
       written: path,
     },
-    fields, protocol, size, contentType, contentLength, trailers,
+    fields, protocol, size, contentType, contentLength, trailers, announced,
     expectsContinue: expect !== undefined,
   };
 }

@@ -26,8 +26,11 @@ export function grpcStatus(code: ProblemCode): { readonly 'grpc-status': string;
 
 const UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
 
+/** What a timer takes. */
+const LONGEST = 2 ** 31 - 1;
+
 /** A `grpc-timeout` in milliseconds; undefined when it is absent or unreadable. */
 export function grpcTimeout(value: string | readonly string[] | undefined): number | undefined {
   const match = typeof value === 'string' ? /^([0-9]{1,8})([HMSmun])$/.exec(value) : null;
-  return match === null ? undefined : Number(match[1]) * (UNITS[match[2] as string] as number);
+  return match === null ? undefined : Math.min(Number(match[1]) * (UNITS[match[2] as string] as number), LONGEST);
 }

@@ -1,8 +1,9 @@
-import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import type { Answered, Call, Question } from '../message.ts';
 import { finalAnswer } from '../general.ts';
+import { pumpBody } from '../pump.ts';
 import type { Turn } from '../upstream/pool.ts';
 
 /** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
@@ -37,7 +38,7 @@ interface Attempt {
 }
 
 function attempt(question: Question, turn: Turn, settle: (answered: Answered, reused: boolean) => void): Attempt {
-  const { upstream, body } = question;
+  const { body } = question;
   const { endpoint } = turn;
   let timedOut = false;
   let cancelled = false;
@@ -51,7 +52,7 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, re
     agent: endpoint.agent,
     setHost: false,
   });
-  outgoing.on('socket', (socket) => limitConnect(socket as TLSSocket, upstream.config.timeouts.connect, () => {
+  outgoing.on('socket', (socket) => limitConnect(socket as TLSSocket, question.upstream.config.timeouts.connect, () => {
     timedOut = true;
     outgoing.destroy(new Error('no connection in time'));
   }));
@@ -68,7 +69,7 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, re
   outgoing.on('response', (incoming) => {
     message = incoming;
     incoming.on('error', () => undefined);
-    outgoing.setTimeout(upstream.config.timeouts.idle);
+    outgoing.setTimeout(question.idle === Infinity ? 0 : question.idle);
     settle(answerOf(incoming), false);
   });
   // Nobody asked to switch protocols.
@@ -81,7 +82,10 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, re
     settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream\'s connection ended without an answer' }, false);
   });
   if (body === undefined) outgoing.end();
-  else pump(body, outgoing);
+  else pumpBody(body, outgoing, () => outgoing.destroy(), () => {
+    const fields = body.trailers();
+    if (fields.length > 0 && !outgoing.hasHeader('content-length')) outgoing.addTrailers(pairs(fields));
+  });
   return {
     cancel() {
       cancelled = true;
@@ -95,21 +99,6 @@ function framed({ method, fields, body }: Question): Question['fields'] {
   if (fields['content-length'] !== undefined) return fields;
   if (body !== undefined) return { ...fields, 'transfer-encoding': 'chunked' };
   return method === 'POST' || method === 'PUT' || method === 'PATCH' ? { ...fields, 'content-length': '0' } : fields;
-}
-
-function pump({ stream, whole, trailers }: NonNullable<Question['body']>, outgoing: ClientRequest): void {
-  stream.on('data', (chunk: Buffer) => {
-    if (!outgoing.destroyed && !outgoing.write(chunk)) stream.pause();
-  });
-  outgoing.on('drain', () => stream.resume());
-  stream.on('end', () => {
-    // A body that was cut must not reach the upstream as a whole one.
-    if (!whole()) return void outgoing.destroy();
-    const fields = trailers();
-    if (fields.length > 0 && !outgoing.hasHeader('content-length')) outgoing.addTrailers(pairs(fields));
-    outgoing.end();
-  });
-  stream.resume();
 }
 
 function pairs(fields: readonly string[]): [string, string][] {

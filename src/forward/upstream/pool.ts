@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { checkServerIdentity as checkNames, connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { UpstreamConfig } from '../../config/schema.ts';
 import type { UpstreamMaterial } from '../../config/snapshot.ts';
+import { retireSessions } from './http2-sessions.ts';
 import { SocketPool } from './sockets.ts';
 
 /** One upstream with its pooled connections on this thread. */
@@ -102,9 +103,10 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
       });
     }),
     retire() {
-      for (const { agent, sockets } of endpoints) {
-        retireAgent(agent);
-        sockets.retire();
+      for (const endpoint of endpoints) {
+        retireAgent(endpoint.agent);
+        endpoint.sockets.retire();
+        retireSessions(endpoint);
       }
     },
   };

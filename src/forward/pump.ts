@@ -1,0 +1,17 @@
+import type { Writable } from 'node:stream';
+import type { RequestBody } from './message.ts';
+
+/** Passes a request's body on under back-pressure. One that was cut never ends cleanly: `broken` is called instead. */
+export function pumpBody({ stream, whole }: RequestBody, outgoing: Writable, broken: () => void, beforeEnd?: () => void): void {
+  stream.on('data', (chunk: Buffer) => {
+    if (!outgoing.destroyed && !outgoing.writableEnded && !outgoing.write(chunk)) stream.pause();
+  });
+  outgoing.on('drain', () => stream.resume());
+  stream.on('end', () => {
+    if (!whole()) return broken();
+    if (outgoing.destroyed || outgoing.writableEnded) return;
+    beforeEnd?.();
+    outgoing.end();
+  });
+  stream.resume();
+}

@@ -1,0 +1,165 @@
+import { constants, type ClientHttp2Stream } from 'node:http2';
+import type { Answered, Call, Question } from '../message.ts';
+import { pumpBody } from '../pump.ts';
+import { resetStream } from '../http2/reset.ts';
+import { sessionsOf, type UpstreamSession } from './http2-sessions.ts';
+import type { Turn } from './pool.ts';
+
+/** Methods that may be sent again when a connection turns out to be closed (RFC 9110 section 9.2.2). */
+const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/** How one attempt ended that brought no answer: `again` when nothing of it can have been done. */
+interface Failure {
+  readonly answered: Answered;
+  readonly again: boolean;
+}
+
+/** Asks an upstream by HTTP/2, over its shared connections. */
+export function askByHttp2(question: Question): Call {
+  let cancel: () => void = () => undefined;
+  let cancelled = false;
+  const answer = new Promise<Answered>((resolve) => {
+    const start = (again: boolean): void => {
+      const turn = question.upstream.choose(question.key);
+      if (turn.kind === 'failed') return resolve(turn);
+      cancel = attempt(question, turn, resolve, (failure) => {
+        if (cancelled) return;
+        if (again && failure.again && !begun(question)) return start(false);
+        resolve(failure.answered);
+      });
+    };
+    start(true);
+  });
+  return {
+    answer,
+    cancel() {
+      cancelled = true;
+      cancel();
+    },
+  };
+}
+
+/** Whether the client's body has been read from: what has been sent away cannot be sent again. */
+function begun({ body }: Question): boolean {
+  return body !== undefined && body.stream.readableDidRead;
+}
+
+function attempt(question: Question, turn: Turn, resolve: (answered: Answered) => void, fail: (failure: Failure) => void): () => void {
+  const { connect, idle } = question.upstream.config.timeouts;
+  let stream: ClientHttp2Stream | undefined;
+  const callOff = sessionsOf(turn.endpoint, { connectTime: connect, idleTime: idle }).take((session) => {
+    stream = send(question, turn, session, resolve, fail);
+  }, (fault) => {
+    turn.done(fault.code === 'upstream_timeout' ? 'timeout' : 'failed');
+    fail({ answered: { kind: 'failed', ...fault }, again: false });
+  });
+  return () => {
+    turn.done('abandoned');
+    callOff();
+    if (stream !== undefined) resetStream(stream, constants.NGHTTP2_CANCEL);
+  };
+}
+
+function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (answered: Answered) => void, fail: (failure: Failure) => void): ClientHttp2Stream {
+  const { body } = question;
+  const stream = line.session.request(requestHead(question), { endStream: body === undefined, waitForTrailers: body?.announced === true });
+  const whole = watchEnd(stream);
+  let timedOut: string | undefined;
+  let trailers: readonly string[] = [];
+  let status = 0;
+  let error: NodeJS.ErrnoException | undefined;
+  const late = (why: string) => (): void => {
+    timedOut = why;
+    resetStream(stream, constants.NGHTTP2_CANCEL);
+  };
+  let timer = setTimeout(late('no answer in time'), question.patience);
+  stream.on('error', (cause: NodeJS.ErrnoException) => {
+    error = cause;
+  });
+  stream.on('response', (headers, _flags, raw) => {
+    clearTimeout(timer);
+    status = Number(headers[':status']);
+    if (question.idle !== Infinity) {
+      timer = setTimeout(() => {
+        // Standing still because the client takes nothing is not the upstream's doing.
+        if (stream.isPaused()) timer.refresh();
+        else late('the answer stands still')();
+      }, question.idle);
+      stream.on('data', () => void timer.refresh());
+    }
+    resolve(answerOf(stream, status, raw, whole, () => trailers));
+  });
+  stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
+    trailers = raw;
+  });
+  stream.once('close', () => {
+    clearTimeout(timer);
+    line.release();
+    turn.done(whole() ? 'answered' : timedOut !== undefined ? 'timeout' : 'failed');
+    if (status !== 0) return;
+    const detail = timedOut ?? (error === undefined ? `the upstream reset the stream with ${stream.rstCode}` : `${error.code ?? error.name}: ${error.message}`);
+    const refused = line.unprocessed(stream.id, stream.rstCode ?? 0);
+    const lost = line.reused && line.session.destroyed && body === undefined && REPEATABLE.has(question.method);
+    fail({
+      answered: { kind: 'failed', code: timedOut === undefined ? 'upstream_unavailable' : 'upstream_timeout', detail },
+      again: timedOut === undefined && (refused || lost),
+    });
+  });
+  if (body !== undefined) {
+    body.stream.on('data', () => {
+      if (status === 0) timer.refresh();
+    });
+    if (body.announced) stream.once('wantTrailers', () => stream.sendTrailers(recordOf(body.trailers())));
+    pumpBody(body, stream, () => resetStream(stream, constants.NGHTTP2_CANCEL));
+  }
+  return stream;
+}
+
+function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly string[], whole: () => boolean, trailers: () => readonly string[]): Answered {
+  if (status < 200 || status > 599) {
+    resetStream(stream, constants.NGHTTP2_CANCEL);
+    return { kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` };
+  }
+  const fields: string[] = [];
+  let length: number | undefined;
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] as string;
+    if (name.startsWith(':')) continue;
+    if (name === 'content-length') length = Number(raw[index + 1]);
+    fields.push(name, raw[index + 1] as string);
+  }
+  return { kind: 'answer', status, fields, length, body: stream, whole, trailers, resetCode: () => stream.rstCode ?? 0 };
+}
+
+/**
+ * Whether a stream ended by END_STREAM. Node pushes the same end of data for a reset without an error, and only the order tells them
+ * apart: at a reset the stream is closed before.
+ */
+function watchEnd(stream: ClientHttp2Stream): () => boolean {
+  let ended = false;
+  const push = stream.push.bind(stream);
+  stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
+    if (chunk === null && !stream.closed && !stream.destroyed) ended = true;
+    return push(chunk, encoding);
+  };
+  return () => ended;
+}
+
+function requestHead({ method, path, fields, trailers }: Question): string[] {
+  const head = [':method', method, ':scheme', 'https', ':authority', String(fields.host), ':path', path];
+  for (const name in fields) {
+    if (name === 'host' || name === 'transfer-encoding') continue;
+    const value = fields[name];
+    if (typeof value === 'string') head.push(name, value);
+    else for (const one of value ?? []) head.push(name, one);
+  }
+  // The one hop-by-hop field that HTTP/2 has: gRPC servers refuse calls without it.
+  if (trailers) head.push('te', 'trailers');
+  return head;
+}
+
+function recordOf(fields: readonly string[]): Record<string, string> {
+  const record: Record<string, string> = {};
+  for (let index = 0; index < fields.length; index += 2) record[fields[index] as string] = fields[index + 1] as string;
+  return record;
+}

@@ -1,0 +1,52 @@
+import type { IncomingMessage } from 'node:http';
+import type { Answer, Forwarding, GeneralForwarder } from '../general.ts';
+import { trailerFields } from '../headers.ts';
+import type { Call, UpstreamAnswer } from '../message.ts';
+import { askByHttp2 } from './http2-call.ts';
+
+/** The forwarder from Node's HTTP/1.1 server to upstreams that speak HTTP/2. */
+export function createHttp2Forwarder(): GeneralForwarder {
+  const calls = new WeakMap<IncomingMessage, Call>();
+  return {
+    async forward({ permit, request, response, upstream, key }: Forwarding): Promise<Answer> {
+      const { response: patience, idle } = upstream.config.timeouts;
+      const call = askByHttp2({
+        permit, method: request.method as string, path: request.url as string, fields: request.headers, trailers: false, upstream, key, patience, idle,
+        ...(hasBody(request) ? { body: { stream: request, announced: request.headers['transfer-encoding'] !== undefined, whole: () => request.complete, trailers: () => trailerFields(request.rawTrailers) } } : {}),
+      });
+      calls.set(request, call);
+      const left = new Promise<{ readonly kind: 'client_left' }>((resolve) => response.once('close', () => {
+        if (response.writableFinished) return;
+        call.cancel();
+        resolve({ kind: 'client_left' });
+      }));
+      const answered = await Promise.race([call.answer, left]);
+      return answered.kind === 'answer' ? { kind: 'answer', message: messageOf(answered) } : answered;
+    },
+    cancel: (request) => calls.get(request)?.cancel(),
+  };
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
+}
+
+/** An answer in the shape of Node's own, as far as it is read: the stream of its body, with its head. */
+function messageOf({ status, fields, length, body, whole, trailers }: UpstreamAnswer): IncomingMessage {
+  return Object.defineProperties(body, {
+    statusCode: { value: status },
+    rawHeaders: { value: fields },
+    headers: { value: length === undefined ? {} : { 'content-length': String(length) } },
+    complete: { get: whole },
+    trailers: { get: () => groupFields(trailerFields(trailers())) },
+  }) as unknown as IncomingMessage;
+}
+
+function groupFields(fields: readonly string[]): Record<string, string> {
+  const grouped: Record<string, string> = {};
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = fields[index] as string;
+    grouped[name] = name in grouped ? `${grouped[name]}, ${fields[index + 1]}` : fields[index + 1] as string;
+  }
+  return grouped;
+}

@@ -1,0 +1,287 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { constants, type ServerHttp2Stream } from 'node:http2';
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { resetStream } from '../src/forward/http2/reset.ts';
+import { startBackend } from './support/backend.ts';
+import { ask, startGateway, type TestGateway } from './support/gateway.ts';
+import { askHttp2, openHttp2, replyOf } from './support/http2.ts';
+import { echo, http2Upstream, startHttp2Backend, type Http2Backend } from './support/http2-backend.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+let pki: TestPki;
+let backend: Http2Backend;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startHttp2Backend(pki, (stream, headers) => {
+    if (headers[':path'] === '/echo/trailers') {
+      stream.respond({ ':status': 200, 'content-type': 'text/plain' }, { waitForTrailers: true });
+      stream.once('wantTrailers', () => stream.sendTrailers({ 'x-sum': 'abc', 'x-client-id': 'forged' }));
+      return void stream.end('hello');
+    }
+    if (headers[':path'] === '/echo/fields') {
+      stream.respond({ ':status': 200, 'set-cookie': ['a=1', 'b=2'], 'strict-transport-security': 'max-age=1', 'content-length': '5' });
+      return void stream.end('hello');
+    }
+    if (headers[':path'] === '/echo/reset') {
+      stream.respond({ ':status': 200 });
+      stream.write('half', () => resetStream(stream, constants.NGHTTP2_NO_ERROR));
+      return;
+    }
+    if (headers[':path'] === '/echo/reset-error') {
+      stream.respond({ ':status': 200 });
+      stream.write('half', () => resetStream(stream, constants.NGHTTP2_ENHANCE_YOUR_CALM));
+      return;
+    }
+    if (headers[':path'] === '/echo/early') {
+      stream.respond({ ':status': 413 });
+      stream.end('too large', () => stream.close(constants.NGHTTP2_NO_ERROR));
+      return;
+    }
+    if (headers[':path'] === '/echo/x' && headers[':method'] === 'GET') {
+      stream.respond({ ':status': 200 });
+      return void stream.end('hello');
+    }
+    echo(stream);
+  });
+  gateway = await startGateway(pki, 0, { upstreams: http2Upstream(backend.port) });
+});
+
+afterAll(async () => {
+  await gateway.stop();
+  await backend.close();
+});
+
+const digest = (octets: Buffer): string => createHash('sha256').update(octets).digest('hex');
+
+describe('an upstream that speaks HTTP/2', () => {
+  it('gets requests of HTTP/2 clients over one connection a thread, with our identity and no field of HTTP/1.1', async () => {
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    const before = backend.sessions.length;
+    const replies = await Promise.all(Array.from({ length: 50 }, () => askHttp2(session, '/echo/x?y=1', { method: 'POST', headers: { 'x-client-role': 'doctor', te: 'trailers' }, body: 'hello' })));
+    expect(replies.map(({ status, body }) => `${status} ${body}`)).toEqual(Array.from({ length: 50 }, () => '200 hello'));
+    expect(backend.sessions.length - before).toBeLessThanOrEqual(1);
+    expect(backend.seen.at(-1)?.headers).toMatchObject({ ':method': 'POST', ':path': '/echo/x?y=1', ':authority': 'localhost', ':scheme': 'https', 'x-client-role': 'patient', 'x-forwarded-proto': 'https', te: 'trailers' });
+    expect(Object.keys(backend.seen.at(-1)?.headers ?? {}).filter((name) => ['host', 'connection', 'transfer-encoding'].includes(name))).toEqual([]);
+    session.destroy();
+  });
+
+  it('gets requests of HTTP/1.1 clients', async () => {
+    const body = randomBytes(3_000_000);
+    const reply = await ask(pki, gateway.port, '/echo/upload?z', { client: pki.patient, method: 'POST', body });
+    expect([reply.status, digest(reply.body)]).toEqual([200, digest(body)]);
+    const sized = await ask(pki, gateway.port, '/echo/upload', { client: pki.patient, method: 'PUT', headers: { 'content-length': '4', connection: 'close, x-own', 'x-own': 'dropped' }, body: 'four' });
+    expect(sized.body.toString()).toBe('four');
+    expect(backend.seen.at(-1)?.headers).toMatchObject({ 'content-length': '4', 'x-client-role': 'patient' });
+    expect(backend.seen.at(-1)?.headers).not.toHaveProperty('x-own');
+    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.patient })).body.toString()).toBe('hello');
+  });
+
+  it('has its trailers and repeated fields passed on, to clients of either version', async () => {
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    const reply = await askHttp2(session, '/echo/trailers');
+    expect([reply.status, reply.body.toString(), { ...reply.trailers }]).toMatchObject([200, 'hello', { 'x-sum': 'abc' }]);
+    expect(reply.trailers).not.toHaveProperty('x-client-id');
+    for (const { headers } of [await askHttp2(session, '/echo/fields'), await ask(pki, gateway.port, '/echo/fields', { client: pki.patient })]) {
+      expect(headers['set-cookie']).toEqual(['a=1', 'b=2']);
+      expect(headers['strict-transport-security']).toBe('max-age=31536000; includeSubDomains; preload');
+    }
+    session.destroy();
+  });
+
+  it('streams 8 MiB both ways on eight streams at once, unchanged', async () => {
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    await Promise.all(Array.from({ length: 8 }, async () => {
+      const body = randomBytes(8 * 1024 * 1024);
+      const reply = await askHttp2(session, '/echo/upload', { method: 'POST', body });
+      expect([reply.status, digest(reply.body)]).toEqual([200, digest(body)]);
+    }));
+    session.destroy();
+  });
+
+  it('that resets an answer without an error never makes half of it look whole', async () => {
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    const reply = await askHttp2(session, '/echo/reset');
+    expect(reply.code).toBe(constants.NGHTTP2_INTERNAL_ERROR);
+    await expect(ask(pki, gateway.port, '/echo/reset', { client: pki.patient })).rejects.toThrow();
+    const failed = (await gateway.records()).filter((record) => record['path'] === '/echo/reset');
+    expect(failed).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }, { result: 'failed', reason: 'upstream_unavailable' }]);
+    expect((await askHttp2(session, '/echo/reset-error')).code).toBe(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    session.destroy();
+  });
+
+  it('that answers before it has read the request is heard', async () => {
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    const stream = session.request({ ':method': 'POST', ':path': '/echo/early', ':authority': 'localhost' });
+    stream.write(Buffer.alloc(100_000));
+    const reply = await replyOf(stream);
+    expect([reply.status, reply.body.toString(), reply.code]).toEqual([413, 'too large', 0]);
+    session.destroy();
+  });
+
+  it('hears that the client has left, and keeps its connection', async () => {
+    let upstreamStream: ServerHttp2Stream | undefined;
+    const other = await startHttp2Backend(pki, (stream) => {
+      upstreamStream = stream;
+      stream.respond({ ':status': 200 });
+      stream.write('begin');
+      stream.resume();
+    });
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    const stream = session.request({ ':path': '/echo/x', ':authority': 'localhost' });
+    await once(stream, 'data');
+    const closed = once(upstreamStream as ServerHttp2Stream, 'close');
+    stream.close(constants.NGHTTP2_CANCEL);
+    await closed;
+    expect(upstreamStream?.rstCode).toBe(constants.NGHTTP2_CANCEL);
+    expect(other.sessions[0]?.destroyed).toBe(false);
+    session.destroy();
+    await through.stop();
+    await other.close();
+  });
+
+  it('never gets a body that was cut as a whole one', async () => {
+    let ended = 0;
+    const codes: number[] = [];
+    const other = await startHttp2Backend(pki, (stream) => {
+      stream.on('data', () => undefined);
+      stream.on('end', () => {
+        if (!stream.aborted) ended += 1;
+      });
+      stream.on('close', () => codes.push(stream.rstCode));
+    });
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    for (const code of [constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR]) {
+      const session = await openHttp2(pki, through.port, { client: pki.patient });
+      const stream = session.request({ ':method': 'POST', ':path': '/echo/x', ':authority': 'localhost' });
+      stream.on('error', () => undefined);
+      stream.write('half a body');
+      await expect.poll(() => other.seen.length).toBe(codes.length + 1);
+      resetStream(stream, code);
+      const before = codes.length;
+      await expect.poll(() => codes.length).toBe(before + 1);
+      session.destroy();
+    }
+    expect([ended, codes]).toEqual([0, [constants.NGHTTP2_CANCEL, constants.NGHTTP2_CANCEL]]);
+    await through.stop();
+    await other.close();
+  });
+});
+
+describe('connections to upstreams that speak HTTP/2', () => {
+  it('are as many as the streams that each allows ask for', async () => {
+    const waiting: ServerHttp2Stream[] = [];
+    const other = await startHttp2Backend(pki, (stream, headers) => {
+      if (headers[':path'] === '/echo/first') return void (stream.respond({ ':status': 200 }), stream.end());
+      waiting.push(stream);
+    }, { settings: { maxConcurrentStreams: 2 } });
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    // The limit is known only once a connection has said so.
+    await askHttp2(session, '/echo/first');
+    const replies = Promise.all(Array.from({ length: 6 }, () => askHttp2(session, '/echo/x')));
+    await expect.poll(() => waiting.length).toBe(6);
+    expect(other.sessions.length).toBeGreaterThanOrEqual(3);
+    for (const stream of waiting) {
+      stream.respond({ ':status': 200 });
+      stream.end('hello');
+    }
+    expect((await replies).every(({ status }) => status === 200)).toBe(true);
+    session.destroy();
+    await through.stop();
+    await other.close();
+  });
+
+  it('are replaced when the upstream says GOAWAY, and no request is lost', async () => {
+    const other = await startHttp2Backend(pki, (stream) => {
+      stream.respond({ ':status': 200 });
+      stream.end('hello');
+    });
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    for (let round = 0; round < 20; round++) {
+      const replies = Array.from({ length: 10 }, () => askHttp2(session, '/echo/x'));
+      if (round % 4 === 3) for (const one of other.sessions) if (!one.closed) one.close();
+      for (const reply of await Promise.all(replies)) expect(reply.status).toBe(200);
+    }
+    expect(other.sessions.length).toBeGreaterThan(3);
+    session.destroy();
+    await through.stop();
+    await other.close();
+  });
+
+  it('have requests that the upstream refused to process sent again, whatever their method', async () => {
+    let refused = 0;
+    const other = await startHttp2Backend(pki, (stream) => {
+      if (refused++ === 0) return stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      stream.respond({ ':status': 200 });
+      stream.end('hello');
+    });
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    expect((await askHttp2(session, '/echo/x', { method: 'POST' })).status).toBe(200);
+    expect(refused).toBe(2);
+    session.destroy();
+    await through.stop();
+    await other.close();
+  });
+
+  it('have no request sent again that the upstream may have processed', async () => {
+    let asked = 0;
+    const other = await startHttp2Backend(pki, (stream) => {
+      asked += 1;
+      stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    });
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    expect((await askHttp2(session, '/echo/x', { method: 'POST' })).json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
+    expect(asked).toBe(1);
+    session.destroy();
+    await through.stop();
+    await other.close();
+  });
+
+  it('are not made to what does not speak HTTP/2', async () => {
+    const http1 = await startBackend(pki);
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(http1.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    expect((await askHttp2(session, '/echo/x')).json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
+    expect((await through.records()).find((record) => record['status'] === 502)?.['detail']).toMatch(/ALPN|NO_APPLICATION_PROTOCOL/i);
+    expect(http1.seen).toHaveLength(0);
+    session.destroy();
+    await through.stop();
+    await http1.close();
+  });
+
+  it('that are silent end the request with 504, those that cannot be made with 502', async () => {
+    const other = await startHttp2Backend(pki, () => undefined);
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port, '\n    timeouts: { response: 1s, connect: 1s }') });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    expect((await askHttp2(session, '/echo/x')).json()).toMatchObject({ status: 504, code: 'upstream_timeout' });
+    expect((await ask(pki, through.port, '/echo/x', { client: pki.patient })).json()).toMatchObject({ status: 504, code: 'upstream_timeout' });
+    await other.close();
+    expect((await askHttp2(session, '/echo/x')).json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
+    session.destroy();
+    await through.stop();
+  });
+
+  it('are closed when a reload takes their upstream away', async () => {
+    const other = await startHttp2Backend(pki, echo);
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await askHttp2(session, '/echo/x', { method: 'POST', body: 'x' });
+    const [first] = other.sessions;
+    const closed = once(first as NonNullable<typeof first>, 'close');
+    const yaml = await readFile(through.path('wardgate.yaml'), 'utf8');
+    await through.configure(yaml.replace('protocol: h2', 'protocol: h2\n    timeouts: { response: 9s }'));
+    await through.gateway.reload();
+    await closed;
+    session.destroy();
+    await through.stop();
+    await other.close();
+  });
+});
