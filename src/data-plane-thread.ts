@@ -9,6 +9,7 @@ import { createGeneralForwarder } from './forward/general.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { Admission, Reason } from './policy/facts.ts';
 import { compileRoutes } from './policy/routes.ts';
+import { compileSenders } from './policy/senders.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { httpProtocol } from './http-protocol.ts';
 import { alpnOf, connectionFields, endsTls, type HttpsRuntime, type ListenerRuntime, type Protocol, type TcpRuntime } from './protocol.ts';
@@ -151,7 +152,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       };
       listeners.set(listener.name, listener.protocol === 'https'
         ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams } }
-        : { ...common, config: listener, policy: { allow: new Set(listener.allow), unavailable: policy.unavailable }, upstream: upstreams.get(listener.upstream) as Upstream });
+        : { ...common, config: listener, policy: { allow: new Set(listener.allow), unavailable: policy.unavailable, ...(listener.senders === undefined ? {} : { senders: compileSenders(listener.senders) }) }, upstream: upstreams.get(listener.upstream) as Upstream });
     }
     return { snapshot, listeners, upstreams };
   }
@@ -338,6 +339,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   function end(connection: Connection, admission: Admission, reason: Reason, detail: string): void {
     metrics.connectionsTerminated.inc({ reason });
+    if (connection.ending !== undefined) return connection.ending({ reason, detail });
     void recordConnection(connection, admission, reason, detail);
     connection.socket.destroy();
   }

@@ -24,6 +24,13 @@ export interface AuditRecord {
   readonly key?: string;
   readonly role?: string;
   readonly id?: string;
+  /** Who the client said that it is: MSH-3 and MSH-4 of an HL7 message, the AE titles of a DICOM association. */
+  readonly sending_application?: string;
+  readonly sending_facility?: string;
+  readonly calling_ae_title?: string;
+  readonly called_ae_title?: string;
+  /** HL7 messages of a stream that were let in. */
+  readonly messages?: number;
   readonly route?: string;
   readonly upstream?: string;
   readonly method?: string;

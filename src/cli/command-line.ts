@@ -45,6 +45,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .requiredOption('--cert <pem>', 'the client certificate, with intermediates if it brings any')
     .option('--listener <name>', 'the listener it comes to (default: the first)')
     .option('--request <request>', "the request, as 'GET https://host/path'")
+    .option('--sender <names>', "on a tcp listener that lists senders: 'APPLICATION|FACILITY' (MLLP) or 'CALLING|CALLED' (DICOM)")
     .option('--address <ip>', "the client's address", '127.0.0.1')
     .addHelpText('after', "\nExample:\n  wardgate explain -c wardgate.yaml --cert doctor.pem --request 'GET https://api.hospital.test/records'\n\nExit status 3: denied.")
     .action(settle((options: never) => explain(options, print)));

@@ -2,17 +2,18 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { ConfigurationError } from '../gateway.ts';
-import type { TlsListenerConfig } from '../config/schema.ts';
+import type { TcpListenerConfig, TlsListenerConfig, UnavailableConfig } from '../config/schema.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { SILENT } from '../log.ts';
 import { identify } from '../identity/roles.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
-import { authorize, authorizeStream, type Denial, type Permit, type Step, type StreamPermit } from '../policy/authorize.ts';
+import { authorize, authorizeStream, type Denial, type Expected, type Permit, type Step, type StreamPermit } from '../policy/authorize.ts';
 import type { Admission } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
 import { compileRoutes } from '../policy/routes.ts';
+import { compileSenders, sendersFor, type Announced } from '../policy/senders.ts';
 import { parseTarget } from '../policy/target.ts';
 import { createRefresher } from '../revocation/refresher.ts';
 import type { Statement } from '../revocation/status.ts';
@@ -28,6 +29,7 @@ interface ExplainOptions {
   readonly cert: string;
   readonly listener?: string;
   readonly request?: string;
+  readonly sender?: string;
   readonly address: string;
 }
 
@@ -44,13 +46,21 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   const request = options.request === undefined ? undefined : parseRequest(options.request);
   const steps: Step[] = [];
   const admission = await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
-  const decision = decide(snapshot, listener, request, options.address, admission, now(), steps);
+  const decision = decide(snapshot, listener, { request, sender: options.sender, address: options.address }, admission, now(), steps);
   const denied = decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial';
   const reason = decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined;
-  const result = denied ? 'denied' : decision === undefined ? 'admitted' : 'permitted';
+  // Admitted, and no more: what it will ask for, or say that it is, is not known.
+  const result = denied ? 'denied' : decision?.kind === 'permit' ? 'permitted' : 'admitted';
   if (options.json === true) print(JSON.stringify({ result, ...(reason === undefined ? {} : { reason }), listener: listener.name, steps }));
   else print([...steps.map(formatStep), `${result}${reason === undefined ? '' : `: ${reason}`}`].join('\n'));
   return denied ? 3 : 0;
+}
+
+/** What the decision is asked about, beside the certificate. */
+interface Asked {
+  readonly request: Request | undefined;
+  readonly sender: string | undefined;
+  readonly address: string;
 }
 
 interface Request {
@@ -59,19 +69,15 @@ interface Request {
   readonly path: string;
 }
 
+type Decision = Permit | StreamPermit | Expected | Denial;
+
 /** The decision about a request, or about a stream where the listener carries those; undefined when only the admission was asked for. */
 function decide(
-  snapshot: Snapshot, listener: TlsListenerConfig, request: Request | undefined, address: string, admission: Admission, now: number, steps: Step[],
-): Permit | StreamPermit | Denial | undefined {
+  snapshot: Snapshot, listener: TlsListenerConfig, { request, sender, address }: Asked, admission: Admission, now: number, steps: Step[],
+): Decision | undefined {
   const { config } = snapshot;
   const { unavailable } = config.revocation;
-  if (listener.protocol === 'tcp') {
-    const decision = authorizeStream({ allow: new Set(listener.allow), unavailable }, admission, now);
-    steps.push(decision.kind === 'permit'
-      ? { rule: 'listener', outcome: 'pass', detail: `${listener.name} allows the role ${decision.identity.role}` }
-      : { rule: 'listener', outcome: 'deny', detail: `${decision.reason}: ${decision.detail}` });
-    return decision;
-  }
+  if (listener.protocol === 'tcp') return decideStream(listener, unavailable, sender, admission, now, steps);
   if (request === undefined) return undefined;
   const host = parseHost(request.host);
   const material = snapshot.listeners[listener.name];
@@ -81,6 +87,30 @@ function decide(
     method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
     clientAuth: listener.client_auth.mode, admission, address, preflight: undefined,
   }, now, (step) => steps.push(step));
+}
+
+function decideStream(
+  listener: TcpListenerConfig, unavailable: UnavailableConfig, sender: string | undefined, admission: Admission, now: number, steps: Step[],
+): Decision {
+  const senders = listener.senders === undefined ? undefined : compileSenders(listener.senders);
+  if (sender !== undefined && senders === undefined) throw new Error(`--sender: the listener ${listener.name} lists no senders`);
+  const announced = sender === undefined || senders === undefined ? undefined : parseSender(sender, senders.protocol);
+  const decision = authorizeStream({ allow: new Set(listener.allow), unavailable, ...(senders === undefined ? {} : { senders }) }, admission, now, announced);
+  if (decision.kind === 'denial') {
+    steps.push({ rule: decision.reason === 'sender_denied' ? 'sender' : 'listener', outcome: 'deny', detail: `${decision.reason}: ${decision.detail}` });
+    return decision;
+  }
+  const { identity } = decision;
+  steps.push({ rule: 'listener', outcome: 'pass', detail: `${listener.name} allows the role ${identity.role}` });
+  if (senders !== undefined) steps.push(...sendersFor(senders, identity).map((line): Step => ({ rule: 'sender', outcome: 'pass', detail: `${identity.id} may speak with ${line}` })));
+  if (decision.kind === 'permit' && sender !== undefined) steps.push({ rule: 'sender', outcome: 'pass', detail: `${sender} is one of them` });
+  return decision;
+}
+
+/** `APPLICATION|FACILITY` as an HL7 header has them, `CALLING|CALLED` for DICOM. */
+function parseSender(text: string, protocol: Announced['kind']): Announced {
+  const [first = '', second = ''] = text.split('|').map((name) => name.trim());
+  return protocol === 'mllp' ? { kind: 'mllp', application: first, facility: second } : { kind: 'dicom', calling: first, called: second };
 }
 
 function chooseListener(snapshot: Snapshot, name: string | undefined): TlsListenerConfig {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import {
-  address, directoryPath, duration, endpoint, filePath, headerName, hostAndPort, hostName, hostPattern, httpUrl, idTemplate, method,
+  address, aeTitle, directoryPath, duration, endpoint, filePath, headerName, hl7Name, hostAndPort, hostName, hostPattern, httpUrl, idTemplate, method,
   name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, redisUrl, size, timeout,
 } from './values.ts';
 
@@ -143,6 +143,7 @@ const tcpLimits = mapping({
   connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
     .describe('Open connections at a time, shared equally among the threads; further ones are closed.').default(10_000),
   handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
+  first_octets_time: timeout.describe('Where senders are listed, how long a client may take to say who it is: in DICOM from the connection on, in MLLP from the first octet of its first message on.').prefault('10s'),
   idle_time: timeout.describe('How long a connection may be silent in both directions.').prefault('1h'),
 }).describe('Limits of each connection.').prefault({});
 
@@ -150,6 +151,29 @@ const proxyProtocol = mapping({
   from: some(network, 'expected a list of networks such as 10.0.0.0/8')
     .describe('Addresses that must, and alone may, begin a connection with a PROXY header (v1 or v2).'),
 });
+
+const senderId = patterns.describe('Pattern for the id that the client has from its role, or a list of patterns; case does not count.');
+const hl7Names = oneOrMore(hl7Name, 'expected a name as HL7 writes it, in which * stands for anything, or a list of such names');
+const aeTitles = oneOrMore(aeTitle, 'expected an AE title, in which * stands for anything, or a list of such titles');
+
+const senders = mapping({
+  mllp: some(
+    mapping({
+      id: senderId,
+      application: hl7Names.describe('MSH-3, as a message with the usual separators has it; * stands for anything within a component, {id} for the client\'s id; * alone for any field. Case counts. Absent: any.').exactOptional(),
+      facility: hl7Names.describe('MSH-4, in the same form.').exactOptional(),
+    }).refine(({ application, facility }) => application !== undefined || facility !== undefined, { error: 'expected application, facility or both' }),
+    'expected a list of at least one { id, application, facility }',
+  ).describe('The listener carries HL7 v2 in MLLP frames, and every message (and batch) must name a sender that an entry for its client allows.').exactOptional(),
+  dicom: some(
+    mapping({
+      id: senderId,
+      calling: aeTitles.describe('Calling AE title; * stands for anything, {id} for the client\'s id. Case counts, blanks around it do not.'),
+      called: aeTitles.describe('Called AE title, in the same form. Absent: any.').exactOptional(),
+    }),
+    'expected a list of at least one { id, calling, called }',
+  ).describe('The listener carries DICOM, one association a connection, and its AE titles must be those that an entry for its client allows.').exactOptional(),
+}).refine((value) => Object.keys(value).length === 1, { error: 'expected exactly one of mllp or dicom' }).meta({ minProperties: 1, maxProperties: 1 });
 
 const DEFAULT_HSTS = { max_age: 31_536_000_000, include_subdomains: true, preload: true };
 
@@ -192,6 +216,7 @@ const tcpListener = mapping({
   tls: tls.describe('The server side of TLS.'),
   client_auth: clientAuth.describe('What clients must show.'),
   allow: some(name, 'expected a list of at least one role').describe('Roles that may connect.'),
+  senders: senders.describe('Who clients may say that they are in the octets of their protocol; absent: whatever they say passes.').exactOptional(),
   upstream: name.describe('Name of the upstream, whose endpoints are tls://.'),
   proxy_protocol: proxyProtocol.describe('Balancers in front that tell the client\'s address.').exactOptional(),
   limits: tcpLimits,
@@ -347,6 +372,7 @@ export type TcpListenerConfig = Extract<ListenerConfig, { protocol: 'tcp' }>;
 /** The listeners that end TLS. */
 export type TlsListenerConfig = HttpsListenerConfig | TcpListenerConfig;
 export type RedirectListenerConfig = Extract<ListenerConfig, { protocol: 'redirect' }>;
+export type SendersConfig = NonNullable<TcpListenerConfig['senders']>;
 export type TlsConfig = HttpsListenerConfig['tls'];
 export type TlsProfile = TlsConfig['profile'];
 export type ClientAuthConfig = HttpsListenerConfig['client_auth'];

@@ -203,6 +203,26 @@ function attributeFault(text: string): string | undefined {
   return meant === undefined ? `expected ${NAME_ATTRIBUTES.join(', ')} or an object identifier` : `expected "${meant}"`;
 }
 
+const ID = '{id}';
+
+/** What is wrong with a pattern for AE titles (PS3.5 table 6.2-1); `undefined` when some title can match it. */
+export function aeTitleFault(text: string): string | undefined {
+  const literal = text.replaceAll(ID, '').replaceAll('*', '');
+  if (/[{}]/.test(literal)) return 'expected no braces but {id}';
+  if (text !== text.trim()) return 'expected no blanks around it: those that pad AE titles are left out of the comparison';
+  if (text === '' || !/^[ -[\]-~]*$/.test(literal)) return 'expected visible ASCII without backslash, as AE titles have it';
+  return literal.length > 16 ? 'expected at most 16 characters, as AE titles have' : undefined;
+}
+
+/** What is wrong with a pattern for MSH-3 or MSH-4; `undefined` when some field can match it. */
+export function hl7NameFault(text: string): string | undefined {
+  const literal = text.replaceAll(ID, '').replaceAll(/\\[FSTRE]\\/g, '');
+  if (/[{}]/.test(literal)) return 'expected no braces but {id}';
+  if (text === '' || /[\p{Cc}|~]/u.test(literal)) return 'expected a name without | and ~, which separate names';
+  if (literal.includes('\\')) return 'expected separators within a name as \\F\\ \\S\\ \\T\\ \\R\\ \\E\\, and no other backslash';
+  return text.split('^').some((component) => component !== component.trim()) ? 'expected no blanks around it: they are left out of the comparison' : undefined;
+}
+
 /** A text that `parse` turns into a value; `pattern` is what the JSON Schema shows of it. */
 function scalar<T>(expected: string, pattern: RegExp | undefined, parse: (text: string) => T | undefined) {
   const text = z.string({ error: expected });
@@ -255,6 +275,8 @@ export const headerName = matching('expected a header name such as Client-Cert',
 export const parameterName = matching('expected the name of a parameter', /^[A-Za-z_][A-Za-z0-9_.-]{0,62}$/);
 export const filePath = matching('expected the path of a file', /^[^\0]+$/);
 export const directoryPath = matching('expected the path of a directory', /^[^\0]+$/);
+export const aeTitle = checked('expected an AE title, in which * stands for anything', aeTitleFault);
+export const hl7Name = checked('expected a name as HL7 writes it, in which * stands for anything', hl7NameFault);
 export const pattern = matching('expected text, in which * stands for anything', /^[\s\S]+$/);
 
 function redisUrlFault(text: string): string | undefined {

@@ -99,8 +99,11 @@ const UPN = '1.3.6.1.4.1.311.20.2.3';
  * any run of characters. Compared piece by piece: a pattern never becomes a regular expression, so nothing half-anchors.
  */
 export function matchesText(pattern: string, value: string): boolean {
-  const pieces = prepare(pattern).split('*');
-  const text = prepare(value);
+  return fitsPieces(prepare(pattern).split('*'), prepare(value));
+}
+
+/** Whether a text consists of these pieces in their order, with anything or nothing between each two; octet for octet. */
+export function fitsPieces(pieces: readonly string[], text: string): boolean {
   const first = pieces[0] as string;
   if (pieces.length === 1) return text === first;
   const last = pieces[pieces.length - 1] as string;

@@ -4,6 +4,7 @@ import { admitUnknown } from '../revocation/status.ts';
 import type { Admission, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import type { RouteIndex } from './route-index.ts';
 import { inNetworks, matchRoute, type Route, type RouteMatch } from './routes.ts';
+import { judgeSender, type Announced, type SenderName, type SenderPolicy } from './senders.ts';
 
 declare const permitted: unique symbol;
 
@@ -100,10 +101,26 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
 export interface StreamPolicy {
   readonly allow: ReadonlySet<string>;
   readonly unavailable: UnavailableConfig;
+  /** Absent: what a stream says of its sender is not looked at. */
+  readonly senders?: SenderPolicy;
 }
 
-/** The decision about one stream: a certificate that is good, and a role that the listener allows. */
-export function authorizeStream(policy: StreamPolicy, admission: Admission, now: number): StreamPermit | Denial {
+/** A client that may connect, and has yet to say who it is in the octets of its protocol. */
+export interface Expected {
+  readonly kind: 'expected';
+  readonly identity: Identity;
+}
+
+export interface StreamDenial extends Denial {
+  /** Which of the names that the stream announced is not this client's. */
+  readonly sender?: SenderName;
+}
+
+/**
+ * The decision about one stream, or about one message on it: a certificate that is good, a role that the listener allows, and,
+ * where the listener lists senders, an announcement that is this client's own.
+ */
+export function authorizeStream(policy: StreamPolicy, admission: Admission, now: number, announced?: Announced): StreamPermit | Expected | StreamDenial {
   if (admission.kind === 'anonymous') return deny('certificate', 'certificate_required', 'no_certificate', 'this listener requires a client certificate');
   if (admission.kind === 'refused') return deny('certificate', 'certificate_rejected', admission.reason, admission.detail);
   const unknown = judgeUnknown(policy.unavailable, undefined, admission, now);
@@ -111,6 +128,11 @@ export function authorizeStream(policy: StreamPolicy, admission: Admission, now:
   const { identity } = admission;
   if (identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role');
   if (!policy.allow.has(identity.role)) return deny('role', 'role_denied', 'role_denied', `the listener does not allow the role ${identity.role}`);
+  if (policy.senders !== undefined) {
+    const verdict = judgeSender(policy.senders, identity, announced);
+    if (verdict.kind === 'expected') return { kind: 'expected', identity };
+    if (verdict.kind === 'refused') return { ...deny('sender', 'role_denied', 'sender_denied', verdict.detail), ...(verdict.name === undefined ? {} : { sender: verdict.name }) };
+  }
   return { kind: 'permit', identity, certificate: admission, ...(unknown === undefined ? {} : { degraded: unknown.reason }) } as StreamPermit;
 }
 

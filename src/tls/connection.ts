@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { X509Certificate } from 'node:crypto';
 import { unmapped } from '../policy/routes.ts';
-import type { Admission, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Reason, RequestFacts } from '../policy/facts.ts';
 import type { AdmissionOffice, Peer } from './admission.ts';
 
 /** One TLS connection of a client, from the end of its handshake to its close. */
@@ -18,6 +18,8 @@ export interface Connection {
   readonly admissions: Map<string, Admission>;
   /** Set while the connection is a stream (WebSocket): what it was let in for, judged again whenever something changed. */
   stream?: RequestFacts;
+  /** Ends the connection for a cause: set by a protocol that puts the end on its own record. */
+  ending?: (cause: { readonly reason: Reason; readonly detail: string }) => void;
 }
 
 /** Wraps a socket whose handshake has ended; `address` is the client's where a balancer in front has said it. */
