@@ -79,7 +79,7 @@ describe('the MLLP scanner', () => {
   const one = frame('LAB', 'NORTH', 'PID|1||88\rOBX|1|ED|PDF||^application^pdf^Base64^MSHFHSBHS\r');
 
   it('finds the sender of every message and passes every octet, however the octets are cut', () => {
-    const stream = Buffer.concat([one, frame('LAB', 'SOUTH', 'OBX|1|TX|||MSHIP line\rFHSX|\rM\rMS\r'), Buffer.from('\r\n'), frame('ADT', 'NORTH', Buffer.from([0xc3, 0x85, 0x4d, 0x53, 0xe2, 0x80, 0xa8, 0x42, 0x0d]))]);
+    const stream = Buffer.concat([one, frame('LAB', 'SOUTH', 'OBX|1|TX|||ACTH: 1\nMSH: 20 pg/ml\n  bhs. x\rMSHIP|\rFHSX|\rM\rMS\rMSH\rdosé MSH|\r'), Buffer.from('\r\n'), frame('ADT', 'NORTH', Buffer.from([0xc3, 0x85, 0x4d, 0x53, 0xe2, 0x80, 0xa8, 0x42, 0x0d]))]);
     fc.assert(fc.property(fc.array(fc.nat(), { maxLength: 40 }), (places) => {
       const seen = scanAll(createMllpScanner(), cut(stream, places));
       expect(seen.fault).toBeUndefined();
@@ -89,7 +89,7 @@ describe('the MLLP scanner', () => {
   });
 
   it('holds back a frame until its sender is let in, octet by octet too', () => {
-    for (const chunks of [[one], cut(one, one.keys().toArray())]) {
+    for (const chunks of [[one], cut(one, [...one.keys()])]) {
       expect(scanAll(createMllpScanner(), chunks, false)).toMatchObject({ octets: Buffer.alloc(0), senders: [{ application: 'LAB' }] });
     }
     const second = Buffer.concat([one, frame('EVIL', 'NORTH', '')]);
@@ -103,12 +103,12 @@ describe('the MLLP scanner', () => {
   });
 
   it('finds a second header in a frame: receivers take batches apart', () => {
-    for (const line of ['\r', '\n', '\r\n', '\u000c', '\u0085', '\u2028', '\r\r\r']) {
+    for (const line of ['\r', '\n', '\r\n', '\u000c', '\u001d', '\r\r\r']) {
       const batch = frame('LAB', 'NORTH', `PID|1${line}MSH|^~\\&|EVIL|NORTH|x${line}PID|2\r`);
       expect(scanAll(createMllpScanner(), [batch]).senders.map((sender) => (sender.kind === 'mllp' ? sender.application : '')), JSON.stringify(line)).toEqual(['LAB', 'EVIL']);
     }
     const file = Buffer.from('\x0bFHS|^~\\&|LAB|NORTH|\rBHS|^~\\&|LAB|NORTH|\rMSH|^~\\&|LAB|NORTH|\rPID|1\rBTS|1\rFTS|1\r\x1c\r');
-    expect(scanAll(createMllpScanner(), cut(file, file.keys().toArray()))).toMatchObject({ octets: file, senders: [{}, {}, {}] });
+    expect(scanAll(createMllpScanner(), cut(file, [...file.keys()]))).toMatchObject({ octets: file, senders: [{}, {}, {}] });
   });
 
   it.each<readonly [string, string, RegExp]>([
@@ -119,11 +119,11 @@ describe('the MLLP scanner', () => {
     ['a frame that begins with something else', '\x0bPID|1\rMSH|^~\\&|LAB|NORTH|\r\x1c\r', /does not begin/], ['a byte order mark', '\x0b\ufeffMSH|^~\\&|LAB|NORTH|\r', /does not begin/],
     ['a frame that begins with a line end', '\x0b\rMSH|^~\\&|LAB|NORTH|\r', /does not begin/], ['an empty frame', '\x0b\x1c\r', /does not begin/],
     ['a header behind blanks', '\x0bMSH|^~\\&|LAB|NORTH|\r \tMSH|^~\\&|EVIL|NORTH|\r', /behind blanks/], ['a header in small letters', '\x0bMSH|^~\\&|LAB|NORTH|\rmsh|^~\\&|EVIL|N|\r', /small letters/],
-    ['an empty second header', '\x0bMSH|^~\\&|LAB|NORTH|\rMSH\r', /empty/], ['a header that does not end', `\x0bMSH|^~\\&|LAB|NORTH|${'x'.repeat(5_000)}`, /longer than 4096/],
+    ['an empty second header', '\x0bMSH|^~\\&|LAB|NORTH|\rMSH|\r', /MSH-2/], ['a header that does not end', `\x0bMSH|^~\\&|LAB|NORTH|${'x'.repeat(5_000)}`, /longer than 4096/],
     ['a header that does not end, in letters beyond ASCII', `\x0bMSH|^~\\&|LAB|NORTH|${'\u0085'.repeat(5_000)}`, /longer than 4096/],
   ])('is closed by %s', (_what, text, detail) => {
     const octets = Buffer.from(text);
-    for (const chunks of [[octets], cut(octets, octets.keys().toArray())]) expect(scanAll(createMllpScanner(), chunks).fault).toMatch(detail);
+    for (const chunks of [[octets], cut(octets, [...octets.keys()])]) expect(scanAll(createMllpScanner(), chunks).fault).toMatch(detail);
   });
 
   it('passes on what it is given in the middle of a message, not a copy of it', () => {
@@ -168,7 +168,7 @@ describe('the DICOM scanner', () => {
     ['no called AE title', associationRequest('CT1', ''), /called AE title/], ['a backslash', associationRequest('CT1\\CT2', 'PACS'), /calling/],
     ['a title that a NUL ends for receivers written in C', associationRequest('CT1\0          X', 'PACS'), /calling/],
   ])('is closed by %s', (_what, octets, detail) => {
-    for (const chunks of [[octets], cut(octets, octets.keys().toArray())]) expect(scanAll(createDicomScanner(), chunks).fault).toMatch(detail);
+    for (const chunks of [[octets], cut(octets, [...octets.keys()])]) expect(scanAll(createDicomScanner(), chunks).fault).toMatch(detail);
   });
 
   it('words its refusal as PS3.8 section 9.3.4 has it', () => {

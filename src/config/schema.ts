@@ -153,8 +153,8 @@ const proxyProtocol = mapping({
 });
 
 const senderId = patterns.describe('Pattern for the id that the client has from its role, or a list of patterns; case does not count.');
-const hl7Names = oneOrMore(hl7Name, 'expected a name as HL7 writes it, in which * stands for anything, or a list of such names');
-const aeTitles = oneOrMore(aeTitle, 'expected an AE title, in which * stands for anything, or a list of such titles');
+const hl7Names = oneOrMore(hl7Name, 'expected a name as HL7 writes it (no | and ~, separators within as \\T\\), in which * stands for anything, or a list of such names');
+const aeTitles = oneOrMore(aeTitle, 'expected an AE title (16 characters at most, no backslash), in which * stands for anything, or a list of such titles');
 
 const senders = mapping({
   mllp: some(

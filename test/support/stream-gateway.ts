@@ -1,3 +1,4 @@
+import { connect, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { listen } from './backend.ts';
 import { openTls, startGateway, type GatewayParts, type TestGateway } from './gateway.ts';
@@ -7,6 +8,8 @@ import type { Issued, TestPki } from './pki.ts';
 export interface StreamBackend {
   readonly port: number;
   readonly accepted: TLSSocket[];
+  /** The connections below TLS, in the same order when they come one by one. */
+  readonly raw: Socket[];
   /** What each connection has said so far. */
   received(index: number): Buffer;
   close(): void;
@@ -30,9 +33,11 @@ export async function startStreamBackend(pki: TestPki, serve: (socket: TLSSocket
     };
     serve(socket);
   });
+  const raw: Socket[] = [];
+  server.on('connection', (socket) => raw.push(socket));
   const port = await listen(server);
   return {
-    port, accepted,
+    port, accepted, raw,
     received: (index) => Buffer.concat(said.at(index) ?? []),
     close() {
       for (const socket of accepted) socket.destroy();
@@ -69,8 +74,17 @@ export function startStreamGateway(pki: TestPki, port: number, parts: StreamPart
 }
 
 /** A connection to a stream listener; each half ends by itself. */
-export function openStream(pki: TestPki, gateway: TestGateway, client?: Issued): Promise<TLSSocket> {
-  return openTls(pki, gateway.port, { ...(client === undefined ? {} : { client }), ALPNProtocols: undefined, allowHalfOpen: true } as never);
+export function openStream(pki: TestPki, gateway: TestGateway, client?: Issued, more: object = {}): Promise<TLSSocket> {
+  return openTls(pki, gateway.port, { ...(client === undefined ? {} : { client }), ALPNProtocols: undefined, allowHalfOpen: true, ...more } as never);
+}
+
+/** The same over a connection that can be reset under it. */
+export async function openResettable(pki: TestPki, gateway: TestGateway, client: Issued): Promise<{ readonly socket: TLSSocket; readonly raw: Socket }> {
+  const raw = connect(gateway.port, '127.0.0.1');
+  raw.on('error', () => undefined);
+  const socket = await openStream(pki, gateway, client, { socket: raw });
+  socket.on('error', () => undefined);
+  return { socket, raw };
 }
 
 /** A device's certificate whose id is the given name. */

@@ -10,15 +10,19 @@ const LF = 0x0a;
 const LONGEST_HEADER = 4_096;
 
 const ORDINARY = 0;
-/** Ends a segment, for us or for a receiver that splits lines more generously: LF, FF, GS, RS, and the ends of NEL, LS and PS in UTF-8. */
+/** Ends a segment, for us or for a receiver that splits lines more generously: LF, FF, GS, RS. */
 const BREAK = 1;
 const STOP = 2;
 const CLASS = new Uint8Array(256);
-for (const octet of [CR, LF, 0x0c, 0x1d, 0x1e, 0x85, 0xa8, 0xa9]) CLASS[octet] = BREAK;
+for (const octet of [CR, LF, 0x0c, 0x1d, 0x1e]) CLASS[octet] = BREAK;
 for (const octet of [START, END]) CLASS[octet] = STOP;
 
 /** The segments that name a sender: of a message, of a batch of messages, of a file of batches. */
 const HEADERS = ['MSH', 'BHS', 'FHS'];
+
+/** Their beginnings, with whatever separators they declare; a line of text may well begin with "MSH: 12 pg/ml". */
+const LIKE_HEADER = /^(?:MSH|BHS|FHS)(?:\||[!-/:-@[-`{-~]{3})/i;
+const BEGINNING = 6;
 
 /**
  * Follows HL7 v2 messages in MLLP frames (0x0B … 0x1C 0x0D). Every header segment is found, the second one of a frame too:
@@ -51,7 +55,7 @@ export function createMllpScanner(): Scanner {
           break;
         case 'header': {
           if (held.length + at - hold > LONGEST_HEADER) return yield malformed(`a header segment longer than ${LONGEST_HEADER} octets`);
-          if (CLASS[octet] === ORDINARY || octet >= 0x80) break;
+          if (CLASS[octet] === ORDINARY) break;
           if (octet === START) return yield malformed('an MLLP frame begins within another');
           const whole = segment(at);
           if (!HEADERS.includes(whole.toString('latin1', 0, 3))) return yield malformed('a frame that does not begin with MSH, BHS or FHS');
@@ -89,21 +93,22 @@ export function createMllpScanner(): Scanner {
           break;
         case 'name': {
           const name = segment(at + 1).toString('latin1');
-          if (name.length < 4 && CLASS[octet] === ORDINARY) break;
-          if (/^(?:MSH|BHS|FHS)[^A-Za-z0-9]$/i.test(name)) {
-            if (blanks || CLASS[octet] !== ORDINARY || !HEADERS.includes(name.slice(0, 3))) return yield malformed('a header segment behind blanks, in small letters or empty');
+          const like = LIKE_HEADER.test(name);
+          if (!like && name.length < BEGINNING && CLASS[octet] === ORDINARY) break;
+          if (like) {
+            if (blanks || !HEADERS.includes(name.slice(0, 3))) return yield malformed('a header segment behind blanks or in small letters');
             state = 'header';
-          } else {
-            if (held.length > 0) {
-              yield { kind: 'octets', octets: held };
-              held = NONE;
-              from = 0;
-            }
-            hold = -1;
-            state = 'body';
-            // To be looked at again: it may end the line or the frame.
-            at--;
+            break;
           }
+          if (held.length > 0) {
+            yield { kind: 'octets', octets: held };
+            held = NONE;
+            from = 0;
+          }
+          hold = -1;
+          state = 'body';
+          // To be looked at again: it may end the line or the frame.
+          at--;
           break;
         }
         case 'end':
