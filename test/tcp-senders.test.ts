@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { wardgate } from './support/command.ts';
+import { explain } from '../src/cli/explain.ts';
 import { configuration, type TestGateway } from './support/gateway.ts';
 import { testPki, writeLeaf, type Issued, type TestPki } from './support/pki.ts';
 import { associationRequest, frame, pdu } from './support/senders.ts';
@@ -272,12 +272,16 @@ describe('wardgate explain', () => {
   it('says whom a client may speak as, and judges what it would say', async () => {
     const gateway = await startStreamGateway(pki, backend.port, { listener: 'senders: { mllp: [ { id: "lab-*", application: LAB, facility: [NORTH, "{id}"] } ] }' });
     await Promise.all(writeLeaf(gateway.path('lab'), lab));
-    const run = (...more: string[]) => wardgate(['explain', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('lab.pem'), ...more]);
-    const [open, allowed, refused] = await Promise.all([run(), run('--sender', 'LAB|lab-1'), run('--sender', 'LAB|SOUTH', '--json')]);
-    expect(open.stdout).toMatch(/lab-1 may speak with the sending application LAB, the sending facility NORTH or lab-1\nadmitted\n$/);
-    expect(allowed).toMatchObject({ code: 0, stdout: expect.stringMatching(/permitted\n$/) });
+    const run = async (more: { sender?: string; json?: boolean } = {}) => {
+      let text = '';
+      const code = await explain({ config: gateway.path('wardgate.yaml'), cert: gateway.path('lab.pem'), address: '127.0.0.1', ...more }, (line) => (text += line));
+      return { code, text };
+    };
+    expect((await run()).text).toMatch(/lab-1 may speak with the sending application LAB, the sending facility NORTH or lab-1\nadmitted$/);
+    expect(await run({ sender: 'LAB|lab-1' })).toMatchObject({ code: 0, text: expect.stringMatching(/permitted$/) });
+    const refused = await run({ sender: 'LAB|SOUTH', json: true });
     expect(refused.code).toBe(3);
-    expect(JSON.parse(refused.stdout)).toMatchObject({ result: 'denied', reason: 'sender_denied' });
+    expect(JSON.parse(refused.text)).toMatchObject({ result: 'denied', reason: 'sender_denied' });
     await gateway.stop();
   });
 });
