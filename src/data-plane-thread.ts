@@ -410,11 +410,11 @@ function countingWriter(writer: AuditWriter, metrics: ThreadMetrics): AuditWrite
   return {
     ...writer,
     append(record) {
-      metrics.auditRecords.inc();
+      metrics.auditRecord();
       return writer.append(record);
     },
     write(line, rest, done) {
-      metrics.auditRecords.inc();
+      metrics.auditRecord();
       writer.write(line, rest, done);
     },
   };

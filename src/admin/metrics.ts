@@ -10,7 +10,8 @@ export interface ThreadMetrics {
   readonly connectionsTerminated: Counter<'reason'>;
   readonly requests: RequestTally;
   readonly revocationChecks: Counter<'source' | 'result'>;
-  readonly auditRecords: Counter;
+  /** Counts a record. */
+  readonly auditRecord: () => void;
   readonly witnessDisagreements: Counter<'verdict'>;
 }
 
@@ -28,8 +29,23 @@ export function createThreadMetrics(): ThreadMetrics {
     connectionsTerminated: new Counter({ name: 'wardgate_connections_terminated_total', help: 'Client connections ended by the gateway', labelNames: ['reason'], registers }),
     requests: createRequestTally(registry, SECONDS),
     revocationChecks: new Counter({ name: 'wardgate_revocation_checks_total', help: 'Revocation statements used, by source', labelNames: ['source', 'result'], registers }),
-    auditRecords: new Counter({ name: 'wardgate_audit_records_total', help: 'Audit records written', registers }),
+    auditRecord: plainCounter(registry, 'wardgate_audit_records_total', 'Audit records written'),
     witnessDisagreements: new Counter({ name: 'wardgate_witness_disagreements_total', help: "Certificates on which our verdict and the TLS library's differ", labelNames: ['verdict'], registers }),
+  };
+}
+
+/** A counter without labels that is a number until it is asked for: one is counted with every request. */
+function plainCounter(registry: Registry, name: string, help: string): () => void {
+  let counted = 0;
+  new Counter({
+    name, help, registers: [registry],
+    collect() {
+      this.inc(counted);
+      counted = 0;
+    },
+  });
+  return () => {
+    counted++;
   };
 }
 

@@ -104,14 +104,14 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
   };
 }
 
-/** What an exchange came to. */
-export function outcomeOf(exchange: Exchange, status: number): Outcome {
+/** What an exchange came to, `ended` in ms on the monotonic clock. */
+export function outcomeOf(exchange: Exchange, status: number, ended = performance.now()): Outcome {
   const { admission, decision } = exchange;
   return {
     route: decision?.route?.name ?? 'none',
     role: admission.kind === 'known' ? admission.identity?.role ?? 'none' : 'none',
     status,
-    seconds: (performance.now() - exchange.started) / 1000,
+    seconds: (ended - exchange.started) / 1000,
   };
 }
 

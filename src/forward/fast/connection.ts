@@ -30,8 +30,10 @@ export interface FastPathOptions {
   readonly scratch: Buffer;
   /** Takes a connection for the general path, with what it has not read of it. */
   readonly handOver: (socket: TLSSocket, octets: Buffer, connection: FastConnection) => void;
-  /** Told when a connection begins and ends to be busy. */
-  readonly busy: (connection: FastConnection, busy: boolean) => void;
+  /** Told of each request that is taken (1) and of each that has its record and its end (-1). */
+  readonly busy: (change: 1 | -1) => void;
+  /** Milliseconds on the monotonic clock, as late as deadlines may be noticed. */
+  readonly clock: { readonly now: number };
 }
 
 /**
@@ -55,8 +57,8 @@ export const SCRATCH_OCTETS = 65_536;
  * request that it does not recognise to the letter.
  */
 export class FastConnection implements SocketUser {
-  /** Milliseconds on the monotonic clock: when the state last changed, or octets moved. */
-  since = performance.now();
+  /** Milliseconds on the coarse clock: when the state last changed, or octets moved. */
+  #since: number;
   readonly #socket: TLSSocket;
   readonly #client: Client;
   readonly #options: FastPathOptions;
@@ -102,6 +104,7 @@ export class FastConnection implements SocketUser {
     this.#socket = socket;
     this.#client = client;
     this.#options = options;
+    this.#since = options.clock.now;
     socket.on('data', this.#onData);
     socket.on('drain', this.#onDrain);
     socket.on('close', this.#onClose);
@@ -120,7 +123,7 @@ export class FastConnection implements SocketUser {
   /** Ends what takes too long; `now` in ms, monotonic. */
   checkDeadlines(now: number): void {
     const { limits } = this.#options.service().listener;
-    const waited = now - this.since;
+    const waited = now - this.#since;
     switch (this.#state) {
       case 'idle':
         if (waited > (this.#served === 0 ? limits.header_time : limits.idle_time)) this.#socket.destroy();
@@ -179,7 +182,7 @@ export class FastConnection implements SocketUser {
     const exchange = openExchange(head.asked, this.#client, service);
     const decision = decide(exchange, this.#options.now);
     if (!(decision instanceof Promise) && decision.kind === 'permit' && !speaksHttp1(service, decision)) return this.#handOver(octets);
-    this.#begin(exchange, head, octets.subarray(end));
+    this.#begin(exchange, head, end === octets.length ? NOTHING : octets.subarray(end));
     if (decision instanceof Promise) this.#wait(decision);
     else this.#decided(decision);
   }
@@ -188,12 +191,13 @@ export class FastConnection implements SocketUser {
     this.#exchange = exchange;
     this.#state = 'deciding';
     this.#served++;
-    this.since = exchange.started;
+    this.#since = this.#options.clock.now;
     this.#close = head.close || this.#options.draining();
     this.#retried = false;
     this.#bytesOut = 0;
     this.#bodyLeft = head.bodyLength;
-    this.#options.busy(this, true);
+    this.#options.busy(1);
+    if (rest.length === 0) return;
     const body = rest.length <= head.bodyLength ? rest : rest.subarray(0, head.bodyLength);
     this.#bodyLeft -= body.length;
     exchange.bytesIn = body.length;
@@ -259,7 +263,7 @@ export class FastConnection implements SocketUser {
   #bodyReceived(octets: Buffer): void {
     this.#bodyLeft -= octets.length;
     (this.#exchange as Exchange).bytesIn += octets.length;
-    this.since = performance.now();
+    this.#since = this.#options.clock.now;
     if (this.#upstreamSocket?.open !== true) {
       // Not open yet, or not decided: what has come waits, and the rest with the client.
       this.#body = Buffer.concat([this.#body, octets]);
@@ -272,13 +276,13 @@ export class FastConnection implements SocketUser {
   }
 
   #drainedClient(): void {
-    this.since = performance.now();
+    this.#since = this.#options.clock.now;
     this.#response?.drained();
     if (this.#state === 'answering') this.#upstreamSocket?.resume();
   }
 
   read(octets: Buffer): boolean {
-    this.since = performance.now();
+    this.#since = this.#options.clock.now;
     try {
       if (this.#replay !== undefined) return this.#replay.push(octets);
       return this.#state === 'asking' ? this.#readHead(octets) : this.#readBody(octets);
@@ -359,14 +363,15 @@ export class FastConnection implements SocketUser {
     this.#endTurn('answered', !extra && !head.close && this.#bodyLeft === 0);
     const { status } = head;
     this.#rest = recordRest(this.#rest, exchange, this.#permit as Permit);
-    this.#options.audit.write(recordBeginning(exchange, status, this.#bytesOut, this.#options.now()), this.#rest.octets, (error) => this.#complete(exchange, status, held, error));
+    const ended = performance.now();
+    this.#options.audit.write(recordBeginning(exchange, status, this.#bytesOut, this.#options.now(), ended), this.#rest.octets, (error) => this.#complete(exchange, status, ended, held, error));
   }
 
-  #complete(exchange: Exchange, status: number, held: Buffer, error: Error | undefined): void {
+  #complete(exchange: Exchange, status: number, ended: number, held: Buffer, error: Error | undefined): void {
     try {
       if (error !== undefined) return this.#gone('the record could not be written', status, 'audit_unavailable');
-      this.#options.observe(outcomeOf(exchange, status));
-      if (this.#state !== 'recording') return this.#options.busy(this, false);
+      this.#options.observe(outcomeOf(exchange, status, ended));
+      if (this.#state !== 'recording') return this.#done();
       this.#socket.write(held);
       this.#finish();
     } catch (fault) {
@@ -387,7 +392,7 @@ export class FastConnection implements SocketUser {
 
   /** The answer has left: the next request, or the end. */
   #finish(): void {
-    this.#exchange = undefined;
+    this.#done();
     this.#permit = undefined;
     this.#upstream = undefined;
     this.#answer = undefined;
@@ -395,10 +400,9 @@ export class FastConnection implements SocketUser {
     this.#replay = undefined;
     this.#response = undefined;
     this.#partial = NOTHING;
-    this.#options.busy(this, false);
     if (this.#close) return this.#end();
     this.#state = 'idle';
-    this.since = performance.now();
+    this.#since = this.#options.clock.now;
     const next = this.#pending;
     this.#pending = NOTHING;
     this.#socket.resume();
@@ -453,11 +457,18 @@ export class FastConnection implements SocketUser {
     const status = problemStatus(code);
     this.#record({ ...verdict, status }, () => {
       this.#options.observe(outcomeOf(exchange, status));
-      if (this.#state !== 'recording') return this.#options.busy(this, false);
+      if (this.#state !== 'recording') return this.#done();
       this.#close ||= close || this.#bodyLeft > 0 || this.#options.draining();
       this.#socket.write(rawProblem(code, exchange.id, exchange.service.hsts, { close: this.#close, body: exchange.asked.method !== 'HEAD' }));
       this.#finish();
     });
+  }
+
+  /** The exchange is over, whatever came of it. */
+  #done(): void {
+    if (this.#exchange === undefined) return;
+    this.#exchange = undefined;
+    this.#options.busy(-1);
   }
 
   #record(fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, done: (error?: Error) => void): void {
@@ -472,7 +483,7 @@ export class FastConnection implements SocketUser {
     this.#endTurn('abandoned');
     this.#record({ result: 'failed', status, detail, ...(reason === undefined ? {} : { reason }) }, () => {
       this.#options.observe(outcomeOf(exchange, status));
-      this.#options.busy(this, false);
+      this.#done();
     });
     this.#socket.destroy();
   }
@@ -480,7 +491,7 @@ export class FastConnection implements SocketUser {
   #clientLeft(): void {
     if (this.#state === 'asking' || this.#state === 'deciding') this.#gone('the client left before the answer', 499);
     else if (this.#state === 'answering') this.#gone('the client left within the answer', this.#answer?.head.status ?? 499);
-    else if (this.#response !== undefined) this.#options.busy(this, false);
+    else if (this.#response !== undefined) this.#done();
     this.#state = 'gone';
   }
 

@@ -17,30 +17,31 @@ const WATCH_MS = 250;
  * The fast path of one listener on one thread: HTTP/1.1 framed by ourselves, for the common shape of messages only. One timer
  * watches the deadlines of all its connections: a timer for each would be set anew with each request.
  */
-export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'scratch'>): FastPath {
+export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'scratch' | 'clock'>): FastPath {
   const connections = new Set<FastConnection>();
-  const busy = new Set<FastConnection>();
+  const clock = { now: performance.now() };
+  let busy = 0;
   let waiting: (() => void)[] = [];
   let watch: NodeJS.Timeout | undefined;
   const shared: FastPathOptions = {
     ...options,
+    clock,
     scratch: Buffer.allocUnsafeSlow(SCRATCH_OCTETS),
     handOver(socket, octets, connection) {
       forget(connection);
       options.handOver(socket, octets, connection);
     },
-    busy(connection, isBusy) {
-      if (isBusy) return void busy.add(connection);
-      busy.delete(connection);
-      if (busy.size > 0) return;
+    busy(change) {
+      busy += change;
+      if (busy > 0) return;
       for (const resolve of waiting) resolve();
       waiting = [];
     },
   };
 
   function checkDeadlines(): void {
-    const now = performance.now();
-    for (const connection of connections) connection.checkDeadlines(now);
+    clock.now = performance.now();
+    for (const connection of connections) connection.checkDeadlines(clock.now);
   }
 
   function forget(connection: FastConnection): void {
@@ -52,6 +53,8 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'scratch'
 
   return {
     serve(socket, client) {
+      // The timer stood still while there was nobody.
+      if (watch === undefined) clock.now = performance.now();
       const connection = new FastConnection(socket, client, shared);
       connections.add(connection);
       watch ??= setInterval(checkDeadlines, WATCH_MS);
@@ -61,7 +64,7 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'scratch'
       for (const connection of connections) connection.closeIdle();
     },
     settled: () => new Promise((resolve) => {
-      if (busy.size === 0) resolve();
+      if (busy === 0) resolve();
       else waiting.push(resolve);
     }),
   };

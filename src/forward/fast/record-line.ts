@@ -23,12 +23,12 @@ export function recordRest(last: RecordRest | undefined, exchange: Exchange, per
 let lastMillisecond = 0;
 let lastTime = '';
 
-/** The beginning of a permitted request's record, to be followed by its rest; `now` in ms since the epoch. */
-export function recordBeginning(exchange: Exchange, status: number, bytesOut: number, now: number): string {
+/** The beginning of a permitted request's record, to be followed by its rest; `now` in ms since the epoch, `ended` in ms on the monotonic clock. */
+export function recordBeginning(exchange: Exchange, status: number, bytesOut: number, now: number, ended: number): string {
   if (now !== lastMillisecond) {
     lastMillisecond = now;
     lastTime = new Date(now).toISOString();
   }
-  const duration = Math.round((performance.now() - exchange.started) * 1000) / 1000;
+  const duration = Math.round((ended - exchange.started) * 1000) / 1000;
   return `{"time":"${lastTime}","event":"request","result":"permitted","status":${status},"bytes_out":${bytesOut},"request_id":"${exchange.id}","bytes_in":${exchange.bytesIn},"duration_ms":${duration},`;
 }
