@@ -23,6 +23,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   const fast = createFastPath({
     service, audit, now, observe, draining,
     handOver(socket, octets) {
+      metrics.fastPathLeft();
       socket.unshift(octets);
       http.serve(socket);
       socket.resume();

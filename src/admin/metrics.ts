@@ -12,6 +12,8 @@ export interface ThreadMetrics {
   readonly revocationChecks: Counter<'source' | 'result'>;
   /** Counts a record. */
   readonly auditRecord: () => void;
+  /** Counts a connection that leaves the fast path. */
+  readonly fastPathLeft: () => void;
   readonly witnessDisagreements: Counter<'verdict'>;
 }
 
@@ -29,16 +31,17 @@ export function createThreadMetrics(): ThreadMetrics {
     connectionsTerminated: new Counter({ name: 'wardgate_connections_terminated_total', help: 'Client connections ended by the gateway', labelNames: ['reason'], registers }),
     requests: createRequestTally(registry, SECONDS),
     revocationChecks: new Counter({ name: 'wardgate_revocation_checks_total', help: 'Revocation statements used, by source', labelNames: ['source', 'result'], registers }),
-    auditRecord: plainCounter(registry, 'wardgate_audit_records_total', 'Audit records written'),
+    auditRecord: plainCounter(registry, { name: 'wardgate_audit_records_total', help: 'Audit records written' }),
+    fastPathLeft: plainCounter(registry, { name: 'wardgate_fast_path_left_total', help: 'Connections that went on to the general HTTP/1.1 path' }),
     witnessDisagreements: new Counter({ name: 'wardgate_witness_disagreements_total', help: "Certificates on which our verdict and the TLS library's differ", labelNames: ['verdict'], registers }),
   };
 }
 
 /** A counter without labels that is a number until it is asked for: one is counted with every request. */
-function plainCounter(registry: Registry, name: string, help: string): () => void {
+function plainCounter(registry: Registry, naming: { readonly name: string; readonly help: string }): () => void {
   let counted = 0;
   new Counter({
-    name, help, registers: [registry],
+    ...naming, registers: [registry],
     collect() {
       this.inc(counted);
       counted = 0;

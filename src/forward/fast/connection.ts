@@ -129,10 +129,10 @@ export class FastConnection implements SocketUser {
         if (waited > (this.#served === 0 ? limits.header_time : limits.idle_time)) this.#socket.destroy();
         return;
       case 'asking':
-        if (this.#bodyLeft > 0 && now - (this.#exchange as Exchange).started > limits.request_time) {
-          return void this.#fail('request_timeout', 'bad_request', 'the body did not arrive in time');
-        }
-        if (waited > (this.#upstream as Upstream).config.timeouts.response) this.#upstreamFailed('upstream_timeout', 'no answer in time');
+        // While the body is still coming, it is the client who is waited for, unless the upstream does not take it.
+        if (this.#bodyLeft > 0 && !this.#socket.isPaused()) {
+          if (now - (this.#exchange as Exchange).started > limits.request_time) this.#fail('request_timeout', 'bad_request', 'the body did not arrive in time');
+        } else if (waited > (this.#upstream as Upstream).config.timeouts.response) this.#upstreamFailed('upstream_timeout', 'no answer in time');
         return;
       case 'answering':
         if (waited > (this.#upstream as Upstream).config.timeouts.idle) this.#upstreamFailed('upstream_timeout', 'the answer stood still for too long');
