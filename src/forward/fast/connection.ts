@@ -218,8 +218,7 @@ export class FastConnection implements SocketUser {
   /** Hands a request over after all, with everything that has been read of it. */
   #giveBack(): void {
     const octets = Buffer.concat([Buffer.from((this.#head as KnownHead).text, 'latin1'), this.#body, this.#pending]);
-    this.#exchange = undefined;
-    this.#options.busy(this, false);
+    this.#done();
     this.#handOver(octets);
   }
 

@@ -73,7 +73,7 @@ export function createUpstream(name: string, config: UpstreamConfig, material: U
     return {
       url: endpointUrl(host, port),
       agent: new Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS, scheduling: 'lifo', timeout: config.timeouts.idle, ...verified }),
-      sockets: new SocketPool(connectOptions, config.timeouts.connect),
+      sockets: new SocketPool(connectOptions, config.timeouts.connect, config.timeouts.idle),
       connectOptions,
     };
   });

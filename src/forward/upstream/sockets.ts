@@ -32,12 +32,15 @@ export class SocketPool {
   readonly #connectTime: number;
   readonly #idle: UpstreamSocket[] = [];
   readonly #buffer = Buffer.allocUnsafeSlow(READ_OCTETS);
+  readonly #idleTime: number;
+  #watch: NodeJS.Timeout | undefined;
   #retired = false;
 
-  /** `options` says how a connection is made; `connectTime` (ms) how long that may take, TLS included. */
-  constructor(options: () => ConnectionOptions, connectTime: number) {
+  /** `options` says how a connection is made; `connectTime` (ms) how long that may take, TLS included, `idleTime` (ms) how long one is kept unused. */
+  constructor(options: () => ConnectionOptions, connectTime: number, idleTime: number) {
     this.#options = options;
     this.#connectTime = connectTime;
+    this.#idleTime = idleTime;
   }
 
   /** A connection for one request. One that is not open yet calls `user.opened` when it is. */
@@ -60,19 +63,23 @@ export class SocketPool {
     if (this.#retired || this.#idle.length >= MOST_IDLE || !socket.usable) return socket.destroy();
     socket.release();
     this.#idle.push(socket);
-  }
-
-  /** Closes what has been idle since before `oldest` (ms, monotonic); the longest idle are first. */
-  closeIdle(oldest: number): void {
-    let stale = 0;
-    while (stale < this.#idle.length && (this.#idle[stale] as UpstreamSocket).idleSince < oldest) stale++;
-    for (const socket of this.#idle.splice(0, stale)) socket.destroy();
+    this.#watch ??= setInterval(() => this.#closeIdle(performance.now() - this.#idleTime), this.#idleTime / 2).unref();
   }
 
   /** Closes idle connections; busy ones when they come back. */
   retire(): void {
     this.#retired = true;
-    this.closeIdle(Infinity);
+    this.#closeIdle(Infinity);
+  }
+
+  /** Closes what has been idle since before `oldest` (ms, monotonic); the longest idle are first. */
+  #closeIdle(oldest: number): void {
+    let stale = 0;
+    while (stale < this.#idle.length && (this.#idle[stale] as UpstreamSocket).idleSince < oldest) stale++;
+    for (const socket of this.#idle.splice(0, stale)) socket.destroy();
+    if (this.#idle.length > 0) return;
+    clearInterval(this.#watch);
+    this.#watch = undefined;
   }
 }
 
