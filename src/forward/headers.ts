@@ -37,7 +37,7 @@ function isReserved(name: string): boolean {
 
 export type FieldCheck = { readonly kind: 'ok' } | { readonly kind: 'malformed'; readonly detail: string };
 
-const SINGLE = ['host', 'content-length', 'transfer-encoding'];
+const SINGLE = ['host', 'content-length', 'transfer-encoding', 'expect'];
 const OK: FieldCheck = { kind: 'ok' };
 
 /**
@@ -59,6 +59,8 @@ export function checkFields(raw: readonly string[]): FieldCheck {
     }
     if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') return { kind: 'malformed', detail: 'a transfer coding other than chunked' };
     if (name === 'content-length' && !/^[0-9]{1,15}$/.test(value)) return { kind: 'malformed', detail: 'Content-Length is not a number' };
+    // What looks like it to some ("y 100-continue") makes one side wait for what the other sends.
+    if (name === 'expect' && value.toLowerCase() !== '100-continue') return { kind: 'malformed', detail: 'an expectation other than 100-continue' };
     // Folded lines and stray control characters.
     // eslint-disable-next-line no-control-regex
     if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(value)) return { kind: 'malformed', detail: `a control character in the field ${name}` };

@@ -1,9 +1,9 @@
-import { createServer, ServerResponse, type IncomingMessage } from 'node:http';
+import { createServer, METHODS, ServerResponse, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { AuditRecord } from '../audit/record.ts';
 import type { AuditWriter } from '../audit/writer.ts';
-import type { Reason, RequestFacts } from '../policy/facts.ts';
+import type { Reason } from '../policy/facts.ts';
 import type { Denial, Permit } from '../policy/authorize.ts';
 import { parseHost, type Host } from '../policy/host.ts';
 import { parseTarget } from '../policy/target.ts';
@@ -29,10 +29,18 @@ export interface Http1Options {
   readonly draining: () => boolean;
 }
 
+/** What was wrong with a request's body when more of it came; `cut`: no more came. */
+type BodyFault = { readonly kind: 'too_large' | 'cut' } | { readonly kind: 'malformed'; readonly code: ProblemCode; readonly detail: string };
+
 /** An exchange with Node's two halves of it. */
 interface Http1Exchange extends Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+  /** Nothing behind it is served: it ends the connection, or where it ends itself is not sure. */
+  last: boolean;
+  /** Resolves when its body turns out to be none. */
+  readonly bodyFault: Promise<BodyFault>;
+  readonly spoil: (fault: BodyFault) => void;
 }
 
 export interface Http1 {
@@ -80,12 +88,25 @@ export function createHttp1(options: Http1Options): Http1 {
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    const transport = socket as Socket;
+    // The parser refuses whatever comes after what it has refused.
+    if (faulty.has(transport)) return;
+    faulty.add(transport);
     const code = clientErrorCode(error);
-    refuseRaw(socket as Socket, socket, code, `${error.code ?? ''} ${error.message}`.trim());
+    const detail = `${error.code ?? ''} ${error.message}`.trim();
+    const exchange = newest.get(transport);
+    if (exchange?.last === true && exchange.request.complete) return;
+    if (exchange === undefined || exchange.request.complete) return refuseRaw(transport, socket, code, detail);
+    // Within a request that has its record or will get one: no second one.
+    exchange.spoil(error.code === 'HPE_INVALID_EOF_STATE' ? { kind: 'cut' } : { kind: 'malformed', code, detail });
   });
   const running = new Set<Promise<void>>();
   /** The answers of a connection that are not whole yet, or have not left it yet. */
   const unsent = new WeakMap<Socket, Set<ServerResponse>>();
+  /** The request of a connection that was begun last. */
+  const newest = new WeakMap<Socket, Http1Exchange>();
+  /** Connections on which octets came that are no HTTP. */
+  const faulty = new WeakSet<Socket>();
 
   /** Nothing that a request does may fail unseen: it would take the thread, and with it everybody's connections. */
   function track(socket: Socket, response: ServerResponse, work: Promise<void>): void {
@@ -110,6 +131,8 @@ export function createHttp1(options: Http1Options): Http1 {
   server.emit('listening');
 
   async function serve(request: IncomingMessage, response: ServerResponse, fault?: string): Promise<void> {
+    // The connection ends with the answer before: this one's would never arrive (RFC 9112 section 9.6).
+    if (newest.get(request.socket)?.last === true) return;
     const exchange = open(request, response, fault);
     if (exchange === undefined) return void request.socket.destroy();
     try {
@@ -122,9 +145,16 @@ export function createHttp1(options: Http1Options): Http1 {
     }
   }
 
-  function open(request: IncomingMessage, response: ServerResponse, fault?: string): Http1Exchange | undefined {
+  function open(request: IncomingMessage, response: ServerResponse, expectation?: string): Http1Exchange | undefined {
     const client = options.clientOf(request.socket);
-    return client === undefined ? undefined : Object.assign(openExchange(askedOf(request, fault), client, options.service()), { request, response });
+    if (client === undefined) return undefined;
+    const fault = expectation ?? messageFault(request);
+    const { promise: bodyFault, resolve: spoil } = Promise.withResolvers<BodyFault>();
+    const exchange = Object.assign(openExchange(askedOf(request, fault), client, options.service()), {
+      request, response, bodyFault, spoil, last: fault !== undefined || !response.shouldKeepAlive || offersUpgrade(request),
+    });
+    newest.set(request.socket, exchange);
+    return exchange;
   }
 
   async function deny(exchange: Http1Exchange, denial: Denial): Promise<void> {
@@ -145,16 +175,16 @@ export function createHttp1(options: Http1Options): Http1 {
     observe(exchange, status);
     if (response.headersSent || response.destroyed) return void response.destroy();
     const unread = !request.complete;
-    const close = unread || code === 'certificate_rejected' || options.draining();
+    exchange.last ||= unread || code === 'certificate_rejected' || options.draining();
     if (unread) return linger(exchange, code);
-    sendProblem(response, code, exchange.id, exchange.service.hsts, close);
+    sendProblem(response, code, exchange.id, exchange.service.hsts, exchange.last);
   }
 
   /**
    * Answers a request whose body is still coming: the whole answer first, then reading on for a moment, then the end. Closing
    * at once would reset the connection under the answer.
    */
-  function linger({ request, response, id, service }: Http1Exchange, code: ProblemCode): void {
+  function linger({ request, response, id, service, bodyFault }: Http1Exchange, code: ProblemCode): void {
     const end = response.end.bind(response);
     const timer = setTimeout(() => void end(), LINGER_MS);
     response.end = ((body?: string) => {
@@ -167,10 +197,12 @@ export function createHttp1(options: Http1Options): Http1 {
       left -= chunk.length;
       if (left < 0) void end();
     });
-    request.on('close', () => {
+    const done = (): void => {
       clearTimeout(timer);
       void end();
-    });
+    };
+    request.on('close', done);
+    void bodyFault.then(done);
     request.resume();
   }
 
@@ -187,43 +219,61 @@ export function createHttp1(options: Http1Options): Http1 {
     request.headers = upstreamHeaders(raw, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
-    const tooLarge = countBody(exchange, limit);
+    countBody(exchange, limit);
     const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange) });
-    const answer = await Promise.race([asked, tooLarge]);
+    const answer = await Promise.race([asked, exchange.bodyFault]);
     switch (answer.kind) {
       case 'too_large':
-        request.unpipe();
-        options.forwarder.cancel(request);
+        abandonUpstream(exchange);
         return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+      case 'cut':
+        abandonUpstream(exchange);
+        request.socket.destroy();
+        return gone(exchange, 'the client left within its request', 499);
+      case 'malformed':
+        abandonUpstream(exchange);
+        return refuse(exchange, answer.code, { result: 'denied', reason: 'bad_request', detail: answer.detail });
       case 'failed':
         return fail(exchange, answer.code, answer.code, answer.detail);
       case 'client_left':
         return gone(exchange, 'the client left before the answer', 499);
       case 'answer':
-        return relay(exchange, permit, answer.message, tooLarge);
+        return relay(exchange, permit, answer.message);
     }
   }
 
-  async function relay(exchange: Http1Exchange, permit: Permit, message: IncomingMessage, tooLarge?: Promise<unknown>): Promise<void> {
+  function abandonUpstream({ request }: Http1Exchange): void {
+    request.unpipe();
+    options.forwarder.cancel(request);
+  }
+
+  async function relay(exchange: Http1Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
     const { response, service } = exchange;
-    let exceeded = false;
-    // The upstream may answer before it has read the body; its limit holds all the same.
-    void tooLarge?.then(() => {
-      exceeded = true;
-      exchange.request.unpipe();
-      options.forwarder.cancel(exchange.request);
+    let fault: BodyFault | undefined;
+    // The upstream may answer before it has read the body, which must be one all the same.
+    void exchange.bodyFault.then((found) => {
+      fault = found;
+      abandonUpstream(exchange);
       response.destroy();
     });
     const status = message.statusCode as number;
     const head = clientHeaders(message.rawHeaders, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
     // An upstream that answers before it has read the body leaves octets behind that must not be read as a request.
-    if (options.draining() || !exchange.request.complete) head.push('connection', 'close');
+    exchange.last ||= options.draining() || !exchange.request.complete;
+    if (exchange.last) head.push('connection', 'close');
     response.writeHead(status, head);
     const end = await relayAnswer(message, response, (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }));
-    if (end.kind === 'complete') return observe(exchange, status);
+    if (end.kind === 'complete') {
+      // The client's connection ends, so the rest of its body never comes: the upstream would wait for it.
+      if (!exchange.request.complete) abandonUpstream(exchange);
+      return observe(exchange, status);
+    }
     if (end.kind === 'record_lost') return gone(exchange, 'the record could not be written', status, 'audit_unavailable');
     options.forwarder.cancel(exchange.request);
-    if (exceeded) return gone(exchange, 'the body is larger than allowed', status, 'body_too_large');
+    // why: assigned in a callback, which the compiler does not follow.
+    const found = fault as BodyFault | undefined;
+    if (found?.kind === 'too_large') return gone(exchange, 'the body is larger than allowed', status, 'body_too_large');
+    if (found?.kind === 'malformed') return gone(exchange, found.detail, status, 'bad_request');
     if (end.kind === 'upstream_died') return gone(exchange, 'the upstream died within its answer', status, 'upstream_unavailable');
     return gone(exchange, 'the client left within the answer', status);
   }
@@ -332,7 +382,7 @@ const LINGER_BYTES = 1 << 20;
 function askedOf(request: IncomingMessage, fault: string | undefined): Asked {
   return {
     method: request.method as string,
-    target: fault === undefined ? requestTarget(request) : { kind: 'malformed', detail: fault },
+    target: fault === undefined ? parseTarget(request.url as string) : { kind: 'malformed', detail: fault },
     host: requestHost(request),
     preflight: preflightMethod(request),
     written: request.url as string,
@@ -344,11 +394,21 @@ function requestHost(request: IncomingMessage): Host {
   return typeof host === 'string' ? parseHost(host) : { kind: 'malformed', detail: 'no Host field' };
 }
 
-function requestTarget(request: IncomingMessage): RequestFacts['target'] {
-  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return { kind: 'malformed', detail: `HTTP version ${request.httpVersion} on this connection` };
-  if (request.httpVersion === '1.0' && request.headers['transfer-encoding'] !== undefined) return { kind: 'malformed', detail: 'Transfer-Encoding in HTTP/1.0' };
+/** What makes a request one that two parsers could read differently, its end included; undefined when nothing does. */
+function messageFault(request: IncomingMessage): string | undefined {
+  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return `HTTP version ${request.httpVersion} on this connection`;
+  if (request.httpVersion === '1.0' && request.headers['transfer-encoding'] !== undefined) return 'Transfer-Encoding in HTTP/1.0';
+  // Node's parser reads RTSP, too.
+  if (!KNOWN_METHODS.has(request.method as string)) return 'a method of another protocol';
   const fields = checkFields(request.rawHeaders);
-  return fields.kind === 'malformed' ? fields : parseTarget(request.url as string);
+  return fields.kind === 'malformed' ? fields.detail : undefined;
+}
+
+const KNOWN_METHODS = new Set(METHODS);
+
+/** Whether Node's parser takes what follows for another protocol: it drops the octets behind an upgrade that is not taken. */
+function offersUpgrade({ headers }: IncomingMessage): boolean {
+  return headers.upgrade !== undefined && headers.connection !== undefined && /\bupgrade\b/i.test(headers.connection);
 }
 
 function preflightMethod(request: IncomingMessage): string | undefined {
@@ -364,16 +424,14 @@ function isWebSocket(request: IncomingMessage): boolean {
   return request.method === 'GET' && request.headers.upgrade?.toLowerCase() === 'websocket';
 }
 
-/** Counts a body as it passes; resolves when it grows over the limit. */
-function countBody(exchange: Http1Exchange, limit: number): Promise<{ kind: 'too_large' }> {
-  return new Promise((resolve) => {
-    exchange.request.on('data', (chunk: Buffer) => {
-      exchange.bytesIn += chunk.length;
-      if (exchange.bytesIn > limit) resolve({ kind: 'too_large' });
-    });
-    // Not before someone reads: a listener for data would otherwise start the flow.
-    exchange.request.pause();
+/** Counts a body as it passes, and spoils it when it grows over the limit. */
+function countBody(exchange: Http1Exchange, limit: number): void {
+  exchange.request.on('data', (chunk: Buffer) => {
+    exchange.bytesIn += chunk.length;
+    if (exchange.bytesIn > limit) exchange.spoil({ kind: 'too_large' });
   });
+  // Not before someone reads: a listener for data would otherwise start the flow.
+  exchange.request.pause();
 }
 
 function clientErrorCode(error: NodeJS.ErrnoException): ProblemCode {

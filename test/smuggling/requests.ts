@@ -10,16 +10,17 @@ export interface RequestCase {
   readonly source: string;
   /** What the client sends, one character an octet. A second part is sent once an answer to the first has come. */
   readonly octets: string | readonly [string, string];
-  /** The requests that the gateway may see in it, in order; each has its one record, and those with 200 reach the upstream. */
-  readonly expected: readonly Expected[];
+  /** The requests that the gateway may see in it, in order; each has its one record, and those with 200 reach the upstream. Any of these. */
+  readonly expected: readonly (readonly Expected[])[];
   /** What all its requests are, when they are HEAD. */
   readonly method?: 'HEAD';
+  /** What the upstream must receive as the body of the first. */
+  readonly body?: string;
 }
 
-type Rest = Pick<RequestCase, 'method'>;
-
-function one(name: string, source: string, octets: RequestCase['octets'], expected: readonly Expected[] = [400], rest: Rest = {}): RequestCase {
-  return { name, source, octets, expected, ...rest };
+function one(name: string, source: string, octets: RequestCase['octets'], expected: readonly Expected[] = [400], rest: Pick<RequestCase, 'method' | 'body'> & { readonly or?: readonly Expected[] } = {}): RequestCase {
+  const { or, ...others } = rest;
+  return { name, source, octets, expected: or === undefined ? [expected] : [expected, or], ...others };
 }
 
 /** The same attack in many spellings. */
@@ -90,7 +91,7 @@ const codings: readonly RequestCase[] = [
   ...each([
     'xchunked', 'chunkedx', 'chunk', 'cow', 'identity', 'gzip', 'trailers', '"chunked"', '\'chunked\'', 'chunked;q=1', 'chunked;ext=val', 'chunked; a', ':chunked',
     'chunked, identity', 'identity, chunked', 'identity,chunked', 'gzip, chunked', 'chunked, gzip', 'chunked, chunked', 'chunked,', ',chunked', ', chunked', 'chunked,,', 'chunked cow',
-    '\x0bchunked', '\x0cchunked', '\0chunked', 'chunked\0', 'chunked\x0b', 'chunked\x0c', '\x08chunked', 'chun\0ked', 'chunked\x7f', '\x85chunked', '\xa0chunked', 'chunked\xa0', '\xffchunked\xff',
+    '\x0bchunked', '\x0cchunked', '\0chunked', 'chunked\0', 'chunked\x0b', 'chunked\x0c', '\x08chunked', 'chun\0ked', 'chunked\x7f', '\x85chunked', '\xa0chunked', 'chunked\xa0', '\xffchunked\xff', 'chunked\t',
     'chun\xe2\x84\xaaed', 'c\xc4\xb1hunked', '=?utf-8?Q?chunked?=', '%63hunked', 'chunked\\', 'chu nked', '', ' ', ',', 'true', '1',
   ], (value) => one(`Transfer-Encoding: ${shown(value)}`, `${KETTLE_2019}; ${GARDEN}`, post([`Transfer-Encoding: ${value}`], `${CHUNKS}${SMUGGLED}`))),
   ...each(['Transfer-Encoding : chunked', 'Transfer-Encoding\t: chunked', 'Transfer-Encoding\x0b: chunked', 'Transfer-Encoding\0: chunked', 'Transfer-Encoding\xa0: chunked', 'Transfer-Encoding\x85: chunked'], (line) =>
@@ -102,7 +103,7 @@ const codings: readonly RequestCase[] = [
   ...each(['X: y\nTransfer-Encoding: chunked', 'X: y\rTransfer-Encoding: chunked', 'X: y\n\rTransfer-Encoding: chunked', 'Transfer-Encoding:\nchunked', 'Transfer-Encoding:\n chunked', 'Transfer-Encoding: chunked\nX: y', 'Transfer-Encoding\n: chunked',
     'Transfer-Encoding: chunked\r', 'Transfer-Encoding: \rchunked', 'X: y\0\r\nTransfer-Encoding: chunked\0', 'Transfer-\r\nEncoding: chunked'], (line) =>
     one(`another line end: ${shown(line)}`, `CVE-2023-30589, CVE-2022-32214; ${GARDEN}`, post([line], `${CHUNKS}${SMUGGLED}`))),
-  ...each(['Transfer_Encoding: chunked', 'Transfer.Encoding: chunked', 'transfer_encoding: chunked', 'Transfer~Encoding: chunked', '-Transfer-Encoding: chunked'], (line) =>
+  ...each(['Transfer_Encoding: chunked', 'Transfer.Encoding: chunked', 'transfer_encoding: chunked', 'Transfer~Encoding: chunked'], (line) =>
     one(`a name that CGI reads alike: ${shown(line)}`, 'CVE-2023-25725 and CGI, WSGI, Rack (RFC 3875 section 4.1.18)', post([line], `${CHUNKS}${SMUGGLED}`))),
   ...each(['Transfer Encoding: chunked', 'Transfer-Encoding', 'Transfer-Encoding chunked', 'Transfer-Encoding= chunked', 'Transfer-Encoding;: chunked', '"Transfer-Encoding": chunked', 'Transfer-Encoding(x): chunked', 'Transfer\xe2\x80\x90Encoding: chunked',
     '\xefTransfer-Encoding: chunked', 'Transfer\0-Encoding: chunked'], (line) => one(`a name that is none: ${shown(line)}`, GARDEN, post([line], `${CHUNKS}${SMUGGLED}`))),
@@ -113,10 +114,10 @@ const codings: readonly RequestCase[] = [
 
 /** What looks odd and is allowed: it is forwarded, framed anew, and what follows is another request with another decision. */
 const allowedCodings: readonly RequestCase[] = [
-  ...each(['Transfer-Encoding:chunked', 'Transfer-Encoding:  chunked', 'Transfer-Encoding:\tchunked', 'Transfer-Encoding: chunked ', 'Transfer-Encoding: chunked\t', 'TRANSFER-ENCODING: CHUNKED', 'tRaNsFeR-eNcOdInG: cHuNkEd'], (line) =>
+  ...each(['Transfer-Encoding:chunked', 'Transfer-Encoding:  chunked', 'Transfer-Encoding:\tchunked', 'Transfer-Encoding: chunked ', 'TRANSFER-ENCODING: CHUNKED', 'tRaNsFeR-eNcOdInG: cHuNkEd'], (line) =>
     one(`${shown(line)} is chunked, and framed anew`, RFC('6.1'), post([line], `${CHUNKS}${SMUGGLED}`), [200, 403])),
   ...each(['GET', 'DELETE', 'OPTIONS', 'PATCH', 'PUT', 'QUERY'], (method) =>
-    one(`${method} with chunks that hold a request is one request`, 'CVE-2026-29057', request(method, [TE], `${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`), [200])),
+    one(`${method} with chunks that hold a request is one request`, 'CVE-2026-29057', request(method, [TE], `${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`), [200], { body: SMUGGLED })),
   ...each(['Content-Encoding: chunked', 'TransferEncoding: chunked', 'X-Transfer-Encoding: chunked'], (line) =>
     one(`${shown(line)} frames nothing`, KETTLE_2019, post([line, 'Content-Length: 5'], `hello${SMUGGLED}`), [200, 403])),
 ];
@@ -134,13 +135,13 @@ const lengths: readonly RequestCase[] = [
   ...each(['Content-Length : 5', 'Content-Length\t: 5', ' Content-Length: 5', '\tContent-Length: 5', 'X: y\r\n Content-Length: 5', 'Content-Length:\r\n 5', 'Content-Length: 5\r\n 5', 'Content-Length:\n5', 'X: y\nContent-Length: 5', 'X: y\rContent-Length: 5', 'Content-Length: 5\rX: y', 'Content-Length: 5\r',
     'Content-Length\0: 5', 'Content-Length\x85: 5', 'Content-Length\xa0: 5', 'Content-Length 5', 'Content Length: 5', 'Content-Length', 'Content-\r\nLength: 5', '"Content-Length": 5', 'Content-Length(): 5'], (line) =>
     one(`0.CL: a length that not all can read: ${shown(line)}`, `${KETTLE_2025}; CVE-2024-27982, CVE-2021-22959, CVE-2025-32094; ${GARDEN}`, post([line], `hello${SMUGGLED}`))),
-  ...each(['Content_Length: 5', 'content_length: 5', 'Content.Length: 5', 'Content~Length: 5', '-Content-Length: 5'], (line) =>
+  ...each(['Content_Length: 5', 'content_length: 5', 'Content.Length: 5', 'Content~Length: 5'], (line) =>
     one(`a name that CGI reads alike: ${shown(line)}`, 'RFC 3875 section 4.1.18', post([line], `hello${SMUGGLED}`))),
   ...each(['Content-Length:5', 'Content-Length:   5', 'Content-Length:\t5', 'Content-Length: 5 ', 'Content-Length: 5\t', 'CONTENT-LENGTH: 5', 'Content-Length: 05'], (line) =>
     one(`${shown(line)} is five`, RFC('6.3'), post([line], `hello${SMUGGLED}`), [200, 403])),
   ...each(['GET', 'DELETE', 'OPTIONS', 'PUT', 'PATCH', 'QUERY'], (method) =>
-    one(`CL.0: ${method} with a body that is a request is one request`, KETTLE_2022, request(method, [`Content-Length: ${SMUGGLED.length}`], SMUGGLED), [200])),
-  one('CL.0: HEAD with a body that is a request is one request', KETTLE_2022, request('HEAD', [`Content-Length: ${SMUGGLED.length}`], SMUGGLED), [200], { method: 'HEAD' }),
+    one(`CL.0: ${method} with a body that is a request is one request`, KETTLE_2022, request(method, [`Content-Length: ${SMUGGLED.length}`], SMUGGLED), [200], { body: SMUGGLED })),
+  one('CL.0: HEAD with a body that is a request is one request', KETTLE_2022, request('HEAD', [`Content-Length: ${SMUGGLED.length}`], SMUGGLED), [200], { method: 'HEAD', body: SMUGGLED }),
   one('no length at all: what follows is a request of its own', KETTLE_2022, post([], SMUGGLED), [200, 403]),
   one('a length of nothing: what follows is a request of its own', KETTLE_2022, post(['Content-Length: 0'], SMUGGLED), [200, 403]),
   one('a length that leaves no room for another name: the field hidden behind a thousand others', 'node:http, which kept the first thousand fields only', get([...Array.from({ length: 1_100 }, () => 'a:'), `Content-Length: ${SMUGGLED.length}`], SMUGGLED), [431]),
@@ -153,64 +154,67 @@ const chunkSizes: readonly RequestCase[] = [
   ...each([
     '+5', '-5', '0x5', '0X5', ' 5', '\t5', '5 ', '5\t', '5 5', '5_', '0_5', 'g', '5g', '5.', '5,5', '"5"', '5:', '\x0b5', '5\x0b', '5\0', '\x005', '\xa05', '5\xa0', '5\x85', '\xef\xbc\x95', 'h', '5h', '-0', '+0', '0x', '0x0', ';', ';a', '=5', '5=', '5\x7f',
     '5 ;a=b', '5\t;a=b', ' 5;a=b', '5\x0b;a',
-  ], (size) => one(`a size of ${shown(size)}`, `CVE-2023-47627, CVE-2022-35256; ${GARDEN}`, chunked(`${size}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone'])),
+  ], (size) => one(`a size of ${shown(size)}`, `CVE-2023-47627, CVE-2022-35256; ${GARDEN}`, chunked(`${size}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`))),
   ...each(['10000000000000005', 'FFFFFFFFFFFFFFFFF', '100000000000000000000000000000005'], (size) =>
-    one(`a size beyond 64 bits: ${size}`, 'CVE-2013-2028, CVE-2022-26377', chunked(`${size}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone'])),
+    one(`a size beyond 64 bits: ${size}`, 'CVE-2013-2028, CVE-2022-26377', chunked(`${size}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`))),
   ...each(['fffffffffffffffb', '8000000000000005', '100000005', '7fffffffffffffff'], (size) =>
     one(`a size that wraps or is never filled: ${size}`, 'CVE-2013-2028', chunked(`${size}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone'])),
-  one('an empty size', GARDEN, chunked(`\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('an empty line between chunks', GARDEN, chunked(`5\r\nhello\r\n\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('an empty line before the first chunk', GARDEN, chunked(`\r\n5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
+  one('an empty size', GARDEN, chunked(`\r\nhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('an empty line between chunks', GARDEN, chunked(`5\r\nhello\r\n\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('an empty line before the first chunk', GARDEN, chunked(`\r\n5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`)),
   ...each(['05', '005', '000000000005', '00000000000000000000000000000005'], (size) => one(`a size of ${size} is five`, RFC('7.1'), chunked(`${size}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), [200, 403])),
   one('capital digits', RFC('7.1'), chunked(`A\r\n0123456789\r\n0\r\n\r\n${SMUGGLED}`), [200, 403]),
   one('a last chunk of many zeros', RFC('7.1'), chunked(`5\r\nhello\r\n0000\r\n\r\n${SMUGGLED}`), [200, 403]),
 ];
 
 const chunkEnds: readonly RequestCase[] = [
-  one('TERM.EXT: LF within an extension', `${FUNKY}; CVE-2025-55315`, chunked(`5;\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('TERM.EXT: LF in an extension hides a chunk size', `${FUNKY}; CVE-2025-55315, CVE-2024-52304`, chunked(`2;\nxx\r\n47\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`), ['gone']),
-  one('EXT.TERM: LF within the value of an extension', FUNKY, chunked(`2;a=b\nxx\r\n10\r\n\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('TERM.EXT: CR within an extension', FUNKY, chunked(`2;\rxx\r\n10\r\n\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('CR within an extension, before CR LF', GARDEN, chunked(`5;a=b\r\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('CR between size and extension', GARDEN, chunked(`2\r\r;a\r\n02\r\n41\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('LF between size and extension', FUNKY, chunked(`2\n;a\r\nxx\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('a size that ends at LF', 'CVE-2025-22871', chunked(`5\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('a size that ends at CR', GARDEN, chunked(`5\rhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('a size that ends at CR and another octet', GARDEN, chunked(`5\rXhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('a size that ends at LF CR', GARDEN, chunked(`5\n\rhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('data that ends at LF', FUNKY, chunked(`5\r\nhello\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('data that ends at CR', FUNKY, chunked(`5\r\nhello\r0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('data that ends at two other octets', `${FUNKY}; CVE-2023-40175`, chunked(`5\r\nhelloXX0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('data that does not end', GARDEN, chunked(`5\r\nhello0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('TERM.SPILL: data longer than its size', FUNKY, chunked(`5\r\nhello!!\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('SPILL.TERM: data longer by two octets, which are a line end', FUNKY, chunked(`5\r\nhello\r\n\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('ONE.TWO: data behind one octet of end', FUNKY, chunked(`5\r\nhello\r2f\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('data shorter than its size', FUNKY, chunked(`7\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('a last chunk that ends at LF', FUNKY, chunked(`5\r\nhello\r\n0\n\r\n${SMUGGLED}`), ['gone']),
-  one('a body that ends at LF', FUNKY, chunked(`5\r\nhello\r\n0\r\n\n${SMUGGLED}`), ['gone']),
-  one('a body that ends at CR', FUNKY, chunked(`5\r\nhello\r\n0\r\n\r${SMUGGLED}`), ['gone']),
-  one('a body that ends at two other octets', 'CVE-2023-40175', chunked(`5\r\nhello\r\n0\r\nX:${SMUGGLED}`), ['gone']),
+  one('TERM.EXT: LF within an extension', `${FUNKY}; CVE-2025-55315`, chunked(`5;\nhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('TERM.EXT: LF in an extension hides a chunk size', `${FUNKY}; CVE-2025-55315, CVE-2024-52304`, chunked(`2;\nxx\r\n47\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`)),
+  one('EXT.TERM: LF within the value of an extension', FUNKY, chunked(`2;a=b\nxx\r\n10\r\n\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('TERM.EXT: CR within an extension', FUNKY, chunked(`2;\rxx\r\n10\r\n\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('CR within an extension, before CR LF', GARDEN, chunked(`5;a=b\r\r\nhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('CR between size and extension', GARDEN, chunked(`2\r\r;a\r\n02\r\n41\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('LF between size and extension', FUNKY, chunked(`2\n;a\r\nxx\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('a size that ends at LF', 'CVE-2025-22871', chunked(`5\nhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('a size that ends at CR', GARDEN, chunked(`5\rhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('a size that ends at CR and another octet', GARDEN, chunked(`5\rXhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('a size that ends at LF CR', GARDEN, chunked(`5\n\rhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('data that ends at LF', FUNKY, chunked(`5\r\nhello\n0\r\n\r\n${SMUGGLED}`)),
+  one('data that ends at CR', FUNKY, chunked(`5\r\nhello\r0\r\n\r\n${SMUGGLED}`)),
+  one('data that ends at two other octets', `${FUNKY}; CVE-2023-40175`, chunked(`5\r\nhelloXX0\r\n\r\n${SMUGGLED}`)),
+  one('data that does not end', GARDEN, chunked(`5\r\nhello0\r\n\r\n${SMUGGLED}`)),
+  one('TERM.SPILL: data longer than its size', FUNKY, chunked(`5\r\nhello!!\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('SPILL.TERM: data longer by two octets, which are a line end', FUNKY, chunked(`5\r\nhello\r\n\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('ONE.TWO: data behind one octet of end', FUNKY, chunked(`5\r\nhello\r2f\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('data shorter than its size', FUNKY, chunked(`7\r\nhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('a last chunk that ends at LF', FUNKY, chunked(`5\r\nhello\r\n0\n\r\n${SMUGGLED}`)),
+  one('a body that ends at LF', FUNKY, chunked(`5\r\nhello\r\n0\r\n\n${SMUGGLED}`)),
+  one('a body that ends at CR', FUNKY, chunked(`5\r\nhello\r\n0\r\n\r${SMUGGLED}`)),
+  one('a body that seems to end at two other octets: what follows is a trailer', 'CVE-2023-40175', chunked(`5\r\nhello\r\n0\r\nX:${SMUGGLED}`), [200]),
   one('a body without a last chunk', RFC('8'), chunked('5\r\nhello\r\n'), ['gone']),
   one('a body without its last line', RFC('8'), chunked('5\r\nhello\r\n0\r\n'), ['gone']),
-  one('garbage in place of a chunk', GARDEN, chunked(`INVALID!!!\r\n${SMUGGLED}`), ['gone']),
-  one('a request in place of a chunk', GARDEN, chunked(SMUGGLED), ['gone']),
+  one('garbage in place of a chunk', GARDEN, chunked(`INVALID!!!\r\n${SMUGGLED}`)),
+  one('a request in place of a chunk', GARDEN, chunked(SMUGGLED)),
 ];
 
 const chunkExtensions: readonly RequestCase[] = [
-  ...each([';a', ';a=b', ';a="b c"', ';a=b;c=d', ';a="\\""'], (extension) =>
+  ...each([';a', ';a=b', ';a="b c"', ';a=b;c=d', ';a="\\""', ';=', ';a='], (extension) =>
     one(`an extension ${shown(extension)} goes no further`, RFC('7.1.1'), chunked(`5${extension}\r\nhello\r\n0${extension}\r\n\r\n${SMUGGLED}`), [200, 403])),
-  ...each([';a=\0', ';a=\x08', ';\x7f', ';a="\n"', ';a="\r\n"', ';a="b', ';=', ';;', '; ', ';a=', ';(a)', ';a=b c', ';a="b"c', ';\xff', ';a=\xff'], (extension) =>
-    one(`an extension that is none: ${shown(extension)}`, `CVE-2021-22960; ${FUNKY}`, chunked(`5${extension}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone'])),
-  one('an extension of 20,000 octets', 'CVE-2024-22019', chunked(`5;${'a'.repeat(20_000)}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`), ['gone']),
-  one('extensions of 40,000 octets in all', 'CVE-2024-22019', chunked(`${`1;${'a'.repeat(1_000)}\r\nx\r\n`.repeat(40)}0\r\n\r\n${SMUGGLED}`), ['gone']),
+  ...each([';a=\0', ';a=\x08', ';\x7f', ';a="\n"', ';a="\r\n"', ';a="b', ';;', '; ', ';(a)', ';a=b c', ';a="b"c', ';\xff', ';a=\xff'], (extension) =>
+    one(`an extension that is none: ${shown(extension)}`, `CVE-2021-22960; ${FUNKY}`, chunked(`5${extension}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`))),
+  one('an extension of 20,000 octets', 'CVE-2024-22019', chunked(`5;${'a'.repeat(20_000)}\r\nhello\r\n0\r\n\r\n${SMUGGLED}`)),
+  one('extensions of 40,000 octets in all go no further', 'CVE-2024-22019', chunked(`${`1;${'a'.repeat(1_000)}\r\nx\r\n`.repeat(40)}0\r\n\r\n${SMUGGLED}`), [200, 403]),
 ];
 
 const trailers: readonly RequestCase[] = [
-  ...each(['X-Trailer: y', 'Content-Length: 5', 'Transfer-Encoding: chunked', 'Host: forged', 'X-Client-Role: forged', 'Client-Cert: :Zm9yZ2Vk:', 'Authorization: forged', 'X-Forwarded-For: forged', 'Connection: close'], (line) =>
+  ...each(['X-Trailer: y', 'Host: forged', 'X-Client-Role: forged', 'Client-Cert: :Zm9yZ2Vk:', 'Authorization: forged', 'X-Forwarded-For: forged'], (line) =>
     one(`a trailer ${line} goes no further`, 'RFC 9110 section 6.5.1', chunked(`5\r\nhello\r\n0\r\n${line}\r\n\r\n${SMUGGLED}`), [200, 403])),
   ...each(['X : y', ' X: y', 'X', ': y', 'X: y\nZ: w', 'X: y\rZ: w', 'X: \0', 'X(): y', 'X: y\r\n Z: w', 'X\0: y', `X: y\n\n${SMUGGLED.trimEnd()}`], (line) =>
-    one(`a trailer that is none: ${shown(line)}`, `${FUNKY}; CVE-2022-32214`, chunked(`5\r\nhello\r\n0\r\n${line}\r\n\r\n${SMUGGLED}`), ['gone'])),
-  one('trailers of 40,000 octets', 'CVE-2018-12121', chunked(`5\r\nhello\r\n0\r\n${`X: ${'y'.repeat(1_000)}\r\n`.repeat(40)}\r\n${SMUGGLED}`), ['gone']),
+    one(`a trailer that is none: ${shown(line)}`, `${FUNKY}; CVE-2022-32214`, chunked(`5\r\nhello\r\n0\r\n${line}\r\n\r\n${SMUGGLED}`))),
+  ...each(['Content-Length: 5', 'Transfer-Encoding: chunked'], (line) =>
+    one(`a trailer that frames: ${line}`, 'RFC 9110 section 6.5.1', chunked(`5\r\nhello\r\n0\r\n${line}\r\n\r\n${SMUGGLED}`))),
+  one('a trailer that ends the connection', 'RFC 9110 section 6.5.1', chunked(`5\r\nhello\r\n0\r\nConnection: close\r\n\r\n${SMUGGLED}`), [200, 'gone'], { or: ['gone', 'gone'] }),
+  one('trailers of 40,000 octets', 'CVE-2018-12121', chunked(`5\r\nhello\r\n0\r\n${`X: ${'y'.repeat(1_000)}\r\n`.repeat(40)}\r\n${SMUGGLED}`), [431]),
 ];
 
 const lineEnds: readonly RequestCase[] = [
@@ -253,17 +257,20 @@ const startLines: readonly RequestCase[] = [
   one('many empty lines before the request line', RFC('2.2'), `${'\r\n'.repeat(20)}${get([], SMUGGLED)}`, [200, 403]),
   one('an empty line between two requests', RFC('2.2'), `${get([])}\r\n${SMUGGLED}`, [200, 403]),
   ...each([' ', '\t', '\0', '\x0b', ' \r\n', '\xef\xbb\xbf', '\xff', 'x'], (octets) => one(`${shown(octets)} before the request line`, GARDEN, `${octets}${get([], SMUGGLED)}`)),
-  ...each([' ', '\0', 'x', 'x\r\n', '0\r\n\r\n'], (octets) => one(`${shown(octets)} between two requests`, GARDEN, `${get([])}${octets}${SMUGGLED}`, [200, 400])),
-  ...each(['GET  /echo/x HTTP/1.1', 'GET /echo/x  HTTP/1.1', 'GET /echo/x HTTP/1.1 ', 'GET\t/echo/x HTTP/1.1', 'GET /echo/x\tHTTP/1.1', 'GET\x0b/echo/x HTTP/1.1', 'GET\xa0/echo/x HTTP/1.1', 'GET /echo/x\xa0HTTP/1.1', 'GET /echo/x HTTP/1.1\t', 'GET /echo/x\nHTTP/1.1', 'GET /echo/x y HTTP/1.1',
+  ...each([' ', '\0', 'x', 'x\r\n', '0\r\n\r\n'], (octets) => one(`${shown(octets)} between two requests`, GARDEN, `${get([])}${octets}${SMUGGLED}`, [200, 400], { or: ['gone', 'gone'] })),
+  ...each(['GET  /echo/x HTTP/1.1', 'GET /echo/x  HTTP/1.1'], (line) =>
+    one(`the request line ${shown(line)} is forwarded with single blanks`, RFC('3'), `${line}\r\n${HOST}\r\n${SMUGGLED}`, [200, 403])),
+  ...each(['GET /echo/x HTTP/1.1 ', 'GET\t/echo/x HTTP/1.1', 'GET /echo/x\tHTTP/1.1', 'GET\x0b/echo/x HTTP/1.1', 'GET\xa0/echo/x HTTP/1.1', 'GET /echo/x\xa0HTTP/1.1', 'GET /echo/x HTTP/1.1\t', 'GET /echo/x\nHTTP/1.1', 'GET /echo/x y HTTP/1.1',
     'GET /echo/x HTTP/1.1 HTTP/1.1', 'GET /records HTTP/1.1 /echo/x HTTP/1.1', '/echo/x HTTP/1.1', ' /echo/x HTTP/1.1', 'GET HTTP/1.1', 'GET', '', 'GET/echo/x HTTP/1.1', 'GET /echo/xHTTP/1.1', 'GET /echo/x HTTP/1.1, GET /records HTTP/1.1'], (line) =>
-    one(`the request line ${shown(line)}`, `${RFC('3')}; ${TREQS}; ${GARDEN}`, `${line}\r\n${HOST}\r\n${SMUGGLED}`, line === '' ? [400] : [400])),
+    one(`the request line ${shown(line)}`, `${RFC('3')}; ${TREQS}; ${GARDEN}`, `${line}\r\n${HOST}\r\n${SMUGGLED}`)),
   ...each(['http/1.1', 'Http/1.1', 'HTTP /1.1', 'HTTP/ 1.1', 'HTTP/1 .1', 'HTTP/1.1x', 'HTTP/1.', 'HTTP/.1', 'HTTP/1', 'HTTP/', 'HTTP/11', 'HTTP/1,1', 'HTTP/1.2', 'HTTP/1.9', 'HTTP/1.10', 'HTTP/1.01', 'HTTP/01.1', 'HTTP/0.9', 'HTTP/0.0', 'HTTP/2', 'HTTP/2.0', 'HTTP/3.0', 'HTTP/9.9', 'HTTP/4294967297.1',
-    'HTTP/+1.1', 'HTTP/-1.1', 'HTTP/\xd9\xa1.1', 'HTTPS/1.1', 'XHTTP/1.1', 'ICE/1.0', 'RTSP/1.0', 'SIP/2.0', 'HTCPCP/1.0'], (version) =>
+    'HTTP/+1.1', 'HTTP/-1.1', 'HTTP/\xd9\xa1.1', 'HTTPS/1.1', 'XHTTP/1.1', 'ICE/1.0', 'SIP/2.0', 'HTCPCP/1.0'], (version) =>
     one(`the version ${shown(version)}`, `${RFC('2.3')}; ${GARDEN}`, request('GET', [], SMUGGLED, version))),
   ...each(['FROB', 'get', 'Get', 'GETX', 'GET,POST', 'GET;', '"GET"', 'G=":<>(e),[T];?"', 'PRI', 'A'.repeat(2_000), 'TRACK', 'DEBUG'], (method) =>
     one(`the method ${shown(method)}`, `${RFC('3.1')}; ${GARDEN}`, request(method, [], SMUGGLED))),
-  ...each(['SOURCE', 'DESCRIBE', 'SETUP', 'PLAY', 'OPTIONS'], (method) => one(`${method} in another protocol's version`, 'llhttp, which reads RTSP and ICE too', `${method} /echo/x RTSP/1.0\r\n${HOST}\r\n${SMUGGLED}`)),
-  one('SOURCE in ICE/1.0', 'llhttp, which reads RTSP and ICE too', `SOURCE /echo/x ICE/1.0\r\n${HOST}\r\n${SMUGGLED}`),
+  ...each(['SOURCE', 'DESCRIBE', 'SETUP', 'PLAY', 'TEARDOWN'], (method) => one(`${method} in another protocol's version`, 'llhttp, which reads RTSP and ICE too', `${method} /echo/x RTSP/1.0\r\n${HOST}\r\n${SMUGGLED}`)),
+  one('GET in RTSP/1.0 counts as HTTP/1.0, and what follows is not read', 'llhttp, which reads RTSP and ICE too', `GET /echo/x RTSP/1.0\r\n${HOST}\r\n${SMUGGLED}`, [200]),
+  one('SOURCE in ICE/1.0 counts as HTTP/1.0, and what follows is not read', 'llhttp, which reads RTSP and ICE too', `SOURCE /echo/x ICE/1.0\r\n${HOST}\r\n${SMUGGLED}`, [200]),
   one('an answer in place of a request', GARDEN, `HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello${SMUGGLED}`),
   one('the HTTP/2 preface', 'RFC 9113 section 3.4', `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0${SMUGGLED}`),
   one('a PROXY line', 'PROXY protocol version 1', `PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n${get([], SMUGGLED)}`),
@@ -303,9 +310,10 @@ const names: readonly RequestCase[] = [
 const hosts: readonly RequestCase[] = [
   one('no Host', RFC('3.2'), `GET /echo/x HTTP/1.1\r\n\r\n${SMUGGLED}`),
   ...each(['localhost, localhost', 'localhost,evil', '', ' ', 'a@localhost', 'localhost/records', 'localhost?x', 'localhost#x', 'localhost\\x', 'localhost:99999', 'localhost:80:80', 'localhost:x', 'localhost:-1', 'local host', 'localhost\tx', 'localhost\0', '[::1', '::1', 'localhost]', 'http://localhost', '//localhost', 'localhost%00', '%6cocalhost', 'l\xf6calhost', '.', '..', 'localhost..', '*', '"localhost"', '<localhost>'], (host) =>
-    one(`Host: ${shown(host)}`, `Kettle: Cracking the Lens (2017); ${RFC('3.2')}`, `GET /echo/x HTTP/1.1\r\nHost: ${host}\r\n\r\n${SMUGGLED}`)),
+    one(`Host: ${shown(host)}`, `Kettle: Cracking the Lens (2017); ${RFC('3.2')}`, `GET /echo/x HTTP/1.1\r\nHost: ${host}\r\n\r\n${SMUGGLED}`, host.includes('\0') ? [400] : [400, 403])),
   ...each(['localhost', 'evil', ''], (second) => one(`two Host fields, the second ${shown(second)}`, RFC('3.2'), get([`Host: ${second}`], SMUGGLED))),
-  ...each(['host: evil', 'HOST: localhost', 'Host : evil', ' Host: evil', 'X: y\nHost: evil', 'Host_: evil', '_Host: evil', 'Host\0: evil'], (line) => one(`Host and ${shown(line)}`, `${KETTLE_2025}; ${RFC('3.2')}`, get([line], SMUGGLED))),
+  ...each(['host: evil', 'HOST: localhost', 'Host : evil', ' Host: evil', 'X: y\nHost: evil', 'Host\0: evil'], (line) => one(`Host and ${shown(line)}`, `${KETTLE_2025}; ${RFC('3.2')}`, get([line], SMUGGLED))),
+  ...each(['Host_: evil', '_Host: evil', 'X-Host: evil'], (line) => one(`Host and ${line}, which is another name`, RFC('3.2'), get([line], SMUGGLED), [200, 403])),
   one('Host of another service', 'RFC 9110 section 7.4', `GET /echo/x HTTP/1.1\r\nHost: evil.example\r\n\r\n`, [421]),
   one('Host by the port too', 'RFC 9110 section 7.2', `GET /echo/x HTTP/1.1\r\nHost: localhost:443\r\n\r\n`, [200]),
   ...each(['http://localhost/echo/x', 'https://localhost/echo/x', 'HTTP://localhost/echo/x', 'https://evil/echo/x', 'https://localhost@evil/echo/x', 'http://localhost/records', 'http:/echo/x', 'http:echo/x', '//evil/echo/x', '///echo/x', 'localhost:443', 'localhost/echo/x', 'echo/x', '*', '?x', '#x', '@evil/echo/x', ':80/echo/x', '\\\\evil\\x', 'file:///etc/passwd', 'urn:x'], (target) =>
@@ -357,12 +365,13 @@ const hopByHop: readonly RequestCase[] = [
 ];
 
 const upgrades: readonly RequestCase[] = [
-  one('h2c is not taken, and what follows is a request of its own', 'Bishop Fox: h2c smuggling (2020)', get(['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'], SMUGGLED), [200, 403]),
-  one('h2c with the HTTP/2 preface behind it', 'Bishop Fox: h2c smuggling (2020)', get(['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'], 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), [200, 400]),
-  one('h2c on POST', 'Bishop Fox: h2c smuggling (2020)', post(['Connection: Upgrade', 'Upgrade: h2c', 'Content-Length: 5'], `hello${SMUGGLED}`), [200, 403]),
+  one('h2c is not taken, and what follows is not read', 'Bishop Fox: h2c smuggling (2020)', get(['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'], SMUGGLED), [200]),
+  one('h2c with the HTTP/2 preface behind it', 'Bishop Fox: h2c smuggling (2020)', get(['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'], 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), [200]),
+  one('a request whose head comes with an upgrade that is not taken, and whose body comes later', 'node:http, which drops the octets behind such an upgrade and reads on', [`${get(['Connection: Upgrade', 'Upgrade: h2c'])}POST /echo/x HTTP/1.1\r\n${HOST}Content-Length: ${SMUGGLED.length}\r\n\r\n`, SMUGGLED], [200]),
+  one('h2c on POST', 'Bishop Fox: h2c smuggling (2020)', post(['Connection: Upgrade', 'Upgrade: h2c', 'Content-Length: 5'], `hello${SMUGGLED}`), [200], { body: BODY }),
   ...each(['TLS/1.0', 'HTTP/2.0', 'h2', 'websocket/13', 'websocket, h2c', 'h2c, websocket', 'x'], (protocol) =>
-    one(`an upgrade to ${protocol} is not taken`, 'CVE-2025-49812; RFC 9110 section 7.8', get(['Connection: Upgrade', `Upgrade: ${protocol}`], SMUGGLED), [200, 403])),
-  one('a WebSocket on POST is not taken', 'RFC 6455 section 4.1', post(['Connection: Upgrade', 'Upgrade: websocket', 'Content-Length: 5'], `hello${SMUGGLED}`), [200, 403]),
+    one(`an upgrade to ${protocol} is not taken`, 'CVE-2025-49812; RFC 9110 section 7.8', get(['Connection: Upgrade', `Upgrade: ${protocol}`], SMUGGLED), [200])),
+  one('a WebSocket on POST is not taken', 'RFC 6455 section 4.1', post(['Connection: Upgrade', 'Upgrade: websocket', 'Content-Length: 5'], `hello${SMUGGLED}`), [200]),
   one('a WebSocket that the upstream declines, with a request behind it', 'Egorov: WebSocket smuggling (2019)', get(['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='], SMUGGLED), [200]),
   one('a WebSocket of a version that is none, with a request behind it', 'Egorov: WebSocket smuggling (2019)', get(['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 777', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='], SMUGGLED), [200]),
   one('a WebSocket without Connection: Upgrade', 'RFC 9110 section 7.8', get(['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='], SMUGGLED), [200, 403]),
@@ -375,20 +384,21 @@ const upgrades: readonly RequestCase[] = [
 const pipelines: readonly RequestCase[] = [
   one('three requests, three answers, in order', RFC('9.3.2'), get([]).repeat(3), [200, 200, 200]),
   one('a forbidden one between two that are not', RFC('9.3.2'), `${get([])}${SMUGGLED}${get([])}`, [200, 403, 200]),
-  one('nothing behind a refused framing', RFC('9.3.2'), `${get([])}${post(['Content-Length: 5', TE], CHUNKS)}${get([])}`, [200, 400]),
-  one('garbage behind an answer', 'CVE-2019-17559 and others', `${get([])}GARBAGE\r\n\r\n${SMUGGLED}`, [200, 400]),
-  one('a head that never ends, behind an answer', RFC('9.3.2'), `${get([])}GET /records HTTP/1.1\r\nX: `, [200, 400]),
+  one('nothing behind a refused framing', RFC('9.3.2'), `${get([])}${post(['Content-Length: 5', TE], CHUNKS)}${get([])}`, [200, 400], { or: ['gone', 'gone'] }),
+  one('garbage behind an answer', 'CVE-2019-17559 and others', `${get([])}GARBAGE\r\n\r\n${SMUGGLED}`, [200, 400], { or: ['gone', 'gone'] }),
+  one('a head that never ends, behind an answer', RFC('9.3.2'), `${get([])}GET /records HTTP/1.1\r\nX: `, [200, 'gone']),
   one('requests with bodies, back to back', RFC('9.3.2'), `${post(['Content-Length: 5'], BODY)}${chunked(CHUNKS)}${get([])}`, [200, 200, 200]),
-  one('pause: the body comes after the upstream has answered', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}Content-Length: ${SMUGGLED.length}\r\n\r\n`, SMUGGLED], [200]),
-  one('pause: chunks come after the upstream has answered', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}${TE}\r\n\r\n`, `${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n${SMUGGLED}`], [200]),
-  one('pause: a part of the body comes after the upstream has answered, and then nothing', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}Content-Length: 4096\r\n\r\n`, SMUGGLED], [200]),
+  one('pause: the body goes on after the upstream has answered', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}Content-Length: ${SMUGGLED.length + 1}\r\n\r\n.`, SMUGGLED], [200]),
+  one('pause: chunks go on after the upstream has answered', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}${TE}\r\n\r\n1\r\n.\r\n`, `${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n${SMUGGLED}`], [200]),
+  one('pause: a chunk that is none after the upstream has answered', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}${TE}\r\n\r\n1\r\n.\r\n`, SMUGGLED], [200]),
+  one('pause: a part of the body comes after the upstream has answered, and then nothing', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}Content-Length: 4096\r\n\r\n.`, SMUGGLED], [200]),
   one('pause: the body of a refused request is not another request', `${KETTLE_2022} (pause-based desync)`, [`POST /nowhere HTTP/1.1\r\n${HOST}Content-Length: ${SMUGGLED.length}\r\n\r\n`, SMUGGLED], [404]),
   one('the body of a refused request is not another request', KETTLE_2022, `POST /nowhere HTTP/1.1\r\n${HOST}Content-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`, [404]),
   one('the chunks of a refused request are not another request', KETTLE_2022, `POST /nowhere HTTP/1.1\r\n${HOST}${TE}\r\n\r\n${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`, [404]),
 ];
 
-/** Attacks by what they play on. */
-export const REQUESTS: Readonly<Record<string, readonly RequestCase[]>> = {
+/** Attacks on where a message ends, by what they play on. */
+export const FRAMING: Readonly<Record<string, readonly RequestCase[]>> = {
   'both framings': bothFramings,
   'Transfer-Encoding in disguise': codings,
   'framing that is allowed': allowedCodings,
@@ -397,6 +407,10 @@ export const REQUESTS: Readonly<Record<string, readonly RequestCase[]>> = {
   'ends of chunks': chunkEnds,
   'chunk extensions': chunkExtensions,
   'trailers': trailers,
+};
+
+/** Attacks on what a message says, and on what becomes of its connection. */
+export const SYNTAX: Readonly<Record<string, readonly RequestCase[]>> = {
   'line ends': lineEnds,
   'control characters': controls,
   'the request line': startLines,

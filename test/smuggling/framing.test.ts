@@ -1,0 +1,4 @@
+import { describeAttacks } from './play.ts';
+import { FRAMING } from './requests.ts';
+
+describeAttacks(FRAMING);

@@ -1,0 +1,4 @@
+import { describeAttacks } from './play.ts';
+import { SYNTAX } from './requests.ts';
+
+describeAttacks(SYNTAX);
