@@ -92,6 +92,7 @@ export class UpstreamSocket {
   /** Whether it has carried an answer before. */
   reused = false;
   #user: SocketUser | undefined;
+  #paused = false;
   #timer: NodeJS.Timeout | undefined;
   #fault: SocketFault = { code: 'upstream_unavailable', detail: 'the upstream closed the connection', ended: false };
 
@@ -133,6 +134,8 @@ export class UpstreamSocket {
 
   release(): void {
     this.#user = undefined;
+    // Its last octets can have come after it was told to pause.
+    this.resume();
     this.idleSince = performance.now();
   }
 
@@ -143,6 +146,8 @@ export class UpstreamSocket {
   }
 
   resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
     this.socket.resume();
   }
 
@@ -152,7 +157,8 @@ export class UpstreamSocket {
       this.socket.destroy();
       return true;
     }
-    return this.#user.read(octets);
+    this.#paused = !this.#user.read(octets) || this.#paused;
+    return !this.#paused;
   }
 
   #fail(code: SocketFault['code'], detail: string): void {
