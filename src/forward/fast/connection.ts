@@ -14,6 +14,7 @@ import type { Turn, Upstream } from '../upstream/pool.ts';
 import type { SocketFault, SocketUser, UpstreamSocket } from '../upstream/sockets.ts';
 import { clientOctets, readAnswer, type KnownAnswer } from './answer.ts';
 import { ChunkScanner } from './chunks.ts';
+import type { CopyingWriter } from './copies.ts';
 import { nodeResponse, replayAnswer, type Replay } from './node-answer.ts';
 import { recordBeginning, recordRest, type RecordRest } from './record-line.ts';
 import { isRepeatable, readKnownHead, type KnownHead } from './request.ts';
@@ -26,6 +27,7 @@ export interface FastPathOptions {
   readonly now: () => number;
   readonly observe: (outcome: Outcome) => void;
   readonly draining: () => boolean;
+  readonly copies: CopyingWriter;
   /** Where requests for upstreams are put together. */
   readonly scratch: Buffer;
   /** Takes a connection for the general path, with what it has not read of it. */
@@ -350,8 +352,7 @@ export class FastConnection implements SocketUser {
   /** Writes to the client; false when the upstream should wait. */
   #send(octets: Buffer, first: boolean): boolean {
     if (first) return this.#socket.write(this.#withHead(octets));
-    // The buffer is read into again at once: only what is encrypted during the call may be written without a copy.
-    return this.#socket.write(this.#socket.writableLength === 0 ? octets : Buffer.from(octets));
+    return this.#options.copies.write(this.#socket, octets);
   }
 
   /** The answer is whole: the record first, then the octets that make it whole for the client. */

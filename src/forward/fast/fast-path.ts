@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import type { Client } from '../client.ts';
+import { CopyingWriter } from './copies.ts';
 import { FastConnection, SCRATCH_OCTETS, type FastPathOptions } from './connection.ts';
 
 export interface FastPath {
@@ -17,7 +18,7 @@ const WATCH_MS = 250;
  * The fast path of one listener on one thread: HTTP/1.1 framed by ourselves, for the common shape of messages only. One timer
  * watches the deadlines of all its connections: a timer for each would be set anew with each request.
  */
-export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'scratch' | 'clock'>): FastPath {
+export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'copies' | 'scratch' | 'clock'>): FastPath {
   const connections = new Set<FastConnection>();
   const clock = { now: performance.now() };
   let busy = 0;
@@ -26,6 +27,7 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'scratch'
   const shared: FastPathOptions = {
     ...options,
     clock,
+    copies: new CopyingWriter(),
     scratch: Buffer.allocUnsafeSlow(SCRATCH_OCTETS),
     handOver(socket, octets, connection) {
       forget(connection);
