@@ -42,6 +42,7 @@ A file that cannot be taken leaves the old configuration serving.
 /** What a pattern of the schema means to a reader. */
 const WORDS: readonly (readonly [start: string, word: string])[] = [
   ['^(\\d{1,9})(ms', 'duration'], ['^(\\d{1,12})(B', 'size'], ['^([1-9]\\d{0,8})\\/', 'rate'], ['^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):', 'HOST:PORT'],
+  ['^(100|', 'percentage'], ['^([1-5]', 'status'],
   ['^(https|tls)', 'URL'], ['^https?', 'URL'], ['^[A-Z][A-Z-]', 'method'], ['^[A-Za-z][A-Za-z0-9-]', 'header name'], ['^[A-Za-z0-9]', 'name'],
   ['^[^\\0]', 'path'], ['^[\\s\\S]', 'pattern'],
 ];
@@ -100,6 +101,7 @@ function rowsOf(path: string, schema: Schema, required: boolean): Row[] {
 /** The rows of what a value holds: of a mapping, of each item of a list, of the form that is a mapping. */
 function below(path: string, schema: Schema): Row[] {
   if (schema.anyOf !== undefined) return schema.anyOf.flatMap((form) => (form.properties === undefined ? [] : members(path, form)));
+  if (schema.items?.anyOf !== undefined) return below(`${path}[]`, schema.items);
   if (schema.items?.properties !== undefined) return members(`${path}[]`, schema.items);
   if (schema.additionalProperties) return members(`${path}.*`, schema.additionalProperties);
   return members(path, schema);

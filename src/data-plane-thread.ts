@@ -3,10 +3,12 @@ import { LRUCache } from 'lru-cache';
 import type { MessagePort } from 'node:worker_threads';
 import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
-import type { HstsConfig, ListenerConfig } from './config/schema.ts';
+import type { HstsConfig, ListenerConfig, UpstreamConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import { createGeneralForwarder } from './forward/general.ts';
-import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
+import { sharedClock } from './forward/upstream/clock.ts';
+import { createUpstream, type Upstream, type UpstreamShare } from './forward/upstream/pool.ts';
+import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { Admission, Reason } from './policy/facts.ts';
 import { compileRoutes } from './policy/routes.ts';
 import { compileSenders } from './policy/senders.ts';
@@ -76,6 +78,7 @@ interface Prepared {
 /** Wires a data-plane thread: listeners, admission, policy, forwarding and audit, fed by the main thread's messages. */
 export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const now = (): number => Date.now();
+  const clock = sharedClock();
   const deny: DenyTable = openDenyTable(birth.deny);
   const metrics = createThreadMetrics();
   const audit = countingWriter(openAuditWriter(birth.auditDirectory, `t${birth.index}`, now()), metrics);
@@ -100,10 +103,11 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   function answer(ask: ToThread): unknown {
     switch (ask.kind) {
-      case 'prepare': return prepare(ask.snapshot, ask.ticketSecret, ask.ports);
+      case 'prepare': return prepare(ask.snapshot, ask.ticketSecret, ask.ports, ask.upstreams);
       case 'commit': return commit();
       case 'discard': return discard();
       case 'crls': return desk.replaceCrls(ask.handles as readonly CrlHandle[]);
+      case 'targets': return retarget(ask.share);
       case 'answer': return desk.learn(ask.question, ask.statement);
       case 'sweep': return sweep();
       case 'metrics': return metrics.registry.getMetricsAsJSON();
@@ -112,9 +116,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
   }
 
-  async function prepare(snapshot: Snapshot, ticketSecret: Uint8Array, ports: Readonly<Record<string, number>>): Promise<PrepareAnswer> {
+  async function prepare(snapshot: Snapshot, ticketSecret: Uint8Array, ports: Readonly<Record<string, number>>, shares: UpstreamShares): Promise<PrepareAnswer> {
     await discard();
-    const next = buildRuntime(snapshot, ticketSecret, runtime);
+    const next = buildRuntime(snapshot, ticketSecret, shares, runtime);
     const all = new Map<string, Bound>();
     const fresh: Bound[] = [];
     try {
@@ -134,9 +138,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     return Object.fromEntries([...all].map(([name, listener]) => [name, listener.port]));
   }
 
-  function buildRuntime(snapshot: Snapshot, ticketSecret: Uint8Array, before: Runtime | undefined): Runtime {
+  function buildRuntime(snapshot: Snapshot, ticketSecret: Uint8Array, shares: UpstreamShares, before: Runtime | undefined): Runtime {
     const { config } = snapshot;
-    const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream, snapshot, before)]));
+    const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
     const policy = { routes: compileRoutes(config.routes), unavailable: config.revocation.unavailable };
     const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
     const listeners = new Map<string, ListenerRuntime>();
@@ -155,6 +159,20 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         : { ...common, config: listener, policy: { allow: new Set(listener.allow), unavailable: policy.unavailable, ...(listener.senders === undefined ? {} : { senders: compileSenders(listener.senders) }) }, upstream: upstreams.get(listener.upstream) as Upstream });
     }
     return { snapshot, listeners, upstreams };
+
+    /** One that has not changed goes on: a reload must not cost its warm connections, nor what is known of its endpoints. */
+    function keepOrCreateUpstream(name: string, upstream: UpstreamConfig): Upstream {
+      const [material, share] = [snapshot.upstreams[name], shares[name]];
+      if (material === undefined || share === undefined) throw new Error(`upstreams: no material for ${name}`);
+      const old = before?.upstreams.get(name);
+      return old?.id === share.id ? old : createUpstream({ name, config: upstream, material, share, thread: birth.place, threads: config.threads, clock });
+    }
+  }
+
+  function retarget(share: UpstreamShare): void {
+    for (const one of new Set([runtime, prepared?.runtime])) {
+      for (const upstream of one?.upstreams.values() ?? []) if (upstream.id === share.id) upstream.retarget(share.targets, share.problem);
+    }
   }
 
   async function bind(config: ListenerConfig, address: string, wanted: number, next: Runtime): Promise<Bound> {
@@ -368,18 +386,6 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     for (const upstream of runtime?.upstreams.values() ?? []) upstream.retire();
     audit.close();
   }
-}
-
-/** A pool whose configuration and files have not changed goes on: a reload must not cost its warm connections. */
-function keepOrCreateUpstream(name: string, config: Snapshot['config']['upstreams'][string], snapshot: Snapshot, before: Runtime | undefined): Upstream {
-  const material = snapshot.upstreams[name];
-  if (material === undefined) throw new Error(`upstreams: no material for ${name}`);
-  const old = before?.upstreams.get(name);
-  if (old !== undefined && before !== undefined) {
-    const same = JSON.stringify([old.config, before.snapshot.upstreams[name]]) === JSON.stringify([config, material]);
-    if (same) return old;
-  }
-  return createUpstream(name, config, material);
 }
 
 /** The admission that a connection is served under: any of them names its certificate. */

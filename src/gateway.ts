@@ -7,6 +7,8 @@ import { createProcessMetrics, type ProcessMetrics } from './admin/metrics.ts';
 import { openAuditWriter } from './audit/writer.ts';
 import { formatIssue, type Issue } from './config/issue.ts';
 import { loadSnapshot, readCrlFiles, type Snapshot } from './config/snapshot.ts';
+import { sharedClock } from './forward/upstream/clock.ts';
+import { createUpstreamWatch, type UpstreamReport } from './forward/upstream/watch.ts';
 import { SILENT, type Log } from './log.ts';
 import { parseCertificate, type Certificate } from './pki/certificate.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -64,6 +66,7 @@ export interface GatewayStatus {
   readonly crls: Pick<RevocationReport, 'report' | 'problems' | 'sources'>;
   readonly ocsp: { readonly cached: number; readonly responders: RevocationReport['responders'] };
   readonly deny_list: readonly DenyEntry[];
+  readonly upstreams: readonly UpstreamReport[];
   /** Present when the gateway shares its deny list with others. */
   readonly store?: ReplicaState;
   readonly audit: { readonly directory: string; readonly failing: readonly string[] };
@@ -143,13 +146,17 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   let turn: Promise<unknown> = Promise.resolve();
   let stopped: Promise<void> | undefined;
 
+  const upstreams = createUpstreamWatch({
+    threads: config.threads, log, clock: sharedClock(), publish: (share) => threads.insist({ kind: 'targets', share }, PUBLISH_MS),
+  });
   const threads = startThreads({
     count: config.threads,
     birth: { deny: table.buffer, auditDirectory },
     answer: answerThread,
+    gone: (place) => upstreams.forgetThread(place),
     bringUp: async (call) => {
       await call({ kind: 'crls', handles: refresher.handles() });
-      await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports });
+      await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports, upstreams: upstreams.shares() });
       await call({ kind: 'commit' });
     },
     log,
@@ -165,6 +172,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     refresher.start();
     await prepare(first);
     await threads.all({ kind: 'commit' });
+    upstreams.adopt();
     const watcher = watchFiles({
       files: () => current.snapshot.config.revocation.crl.files.map((path) => resolve(current.snapshot.directory, path)),
       readAt: startedAt,
@@ -206,7 +214,6 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
 
   /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
   async function prepare(snapshot: Snapshot): Promise<void> {
-    const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret } as const;
     // An address that is ours already may go to another name; any other must be nobody's.
     for (const { address } of snapshot.config.listeners) {
       if (ourAddresses.has(address.text) || address.port === 0) continue;
@@ -217,12 +224,14 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const kept = snapshot.config.listeners.filter(({ name, address }) => before.some((listener) => listener.name === name && listener.address.text === address.text));
     const keptPorts = Object.fromEntries(kept.flatMap(({ name }) => (ports[name] === undefined ? [] : [[name, ports[name]]])));
     try {
+      const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret, upstreams: await upstreams.prepare(snapshot) } as const;
       const found = await threads.first<PrepareAnswer>({ ...ask, ports: keptPorts });
       await threads.rest<PrepareAnswer>({ ...ask, ports: found });
       ports = found;
       ourAddresses = new Set(snapshot.config.listeners.map(({ address }) => address.text));
     } catch (error) {
       await threads.all({ kind: 'discard' }).catch(() => undefined);
+      upstreams.discard();
       throw error;
     }
   }
@@ -258,6 +267,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     await threads.insist({ kind: 'crls', handles: revocation.handles }, PUBLISH_MS);
     current = { snapshot, loadedAt: now() };
     refresher.adopt(revocation);
+    upstreams.adopt();
     await threads.insist({ kind: 'commit' }, PUBLISH_MS);
     // After the swap: an admission that the old snapshot was still taking bears the old epoch, and does not stand.
     advanceEpoch(table);
@@ -376,6 +386,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       crls: { report, problems, sources },
       ocsp: { cached: ocspAnswers, responders },
       deny_list: denyList.entries(),
+      upstreams: upstreams.report(),
       ...(replicas === undefined ? {} : { store: replicas.state() }),
       audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },
     };
@@ -395,6 +406,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     reportCrls(revocation);
     metrics.ocspCacheEntries.set(revocation.ocspAnswers);
     reportCertificates(metrics, current.snapshot);
+    reportUpstreams(metrics, upstreams.report());
     const perThread = await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000);
     return AggregatorRegistry.aggregate([...perThread, await metrics.registry.getMetricsAsJSON()] as object[]).metrics();
   }
@@ -408,6 +420,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await threads.all({ kind: 'drain', grace }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
       for (const close of closers.reverse()) await close();
       await refresher.close();
+      upstreams.close();
       await threads.terminate();
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
@@ -455,6 +468,25 @@ function subjectFields(subject: DenySubject): { serial?: string; issuer?: string
     case 'serial': return { serial: subject.serial, issuer: subject.issuer_text };
     case 'key': return { key: subject.key };
     case 'issuer': return { issuer: subject.issuer_text };
+  }
+}
+
+/** Counted in shared memory by the threads, so that they cost a request nothing but an addition. */
+function reportUpstreams(metrics: ProcessMetrics, reports: readonly UpstreamReport[]): void {
+  const { upstreamUp, upstreamActive, upstreamRequests, upstreamEjections, upstreamRetries, upstreamRefusals, upstreamLookups } = metrics;
+  for (const metric of [upstreamUp, upstreamActive, upstreamRequests, upstreamEjections, upstreamRetries, upstreamRefusals, upstreamLookups]) metric.reset();
+  for (const { upstream, active, counts, endpoints } of reports) {
+    upstreamActive.set({ upstream }, active);
+    upstreamRetries.inc({ upstream, result: 'made' }, counts.retried);
+    upstreamRetries.inc({ upstream, result: 'refused' }, counts.retry_refused);
+    upstreamRefusals.inc({ upstream, limit: 'requests' }, counts.requests_refused);
+    upstreamRefusals.inc({ upstream, limit: 'connections' }, counts.connections_refused);
+    for (const { endpoint, up, counts: { ejected, ...results }, lookups } of endpoints) {
+      upstreamUp.set({ upstream, endpoint }, up ? 1 : 0);
+      upstreamEjections.inc({ upstream, endpoint }, ejected);
+      for (const [result, times] of Object.entries(results)) upstreamRequests.inc({ upstream, endpoint, result }, times);
+      for (const result of ['found', 'failed'] as const) if (lookups !== undefined) upstreamLookups.inc({ upstream, endpoint, result }, lookups[result]);
+    }
   }
 }
 

@@ -1,5 +1,7 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Snapshot } from './config/snapshot.ts';
+import type { UpstreamShare } from './forward/upstream/pool.ts';
+import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
 import type { Statement } from './revocation/status.ts';
@@ -8,6 +10,8 @@ import type { OcspKey } from './revocation/view.ts';
 /** What a data-plane thread is born with. */
 export interface ThreadBirth {
   readonly index: number;
+  /** Its place among the threads: a replacement takes the place of the one that is gone. */
+  readonly place: number;
   /** The shared deny table and epoch. */
   readonly deny: SharedArrayBuffer;
   readonly auditDirectory: string;
@@ -16,12 +20,14 @@ export interface ThreadBirth {
 /** What the main thread asks of a data-plane thread. */
 export type ToThread =
   /** Builds everything for a snapshot beside what serves; binds new listeners. Answers with the port of each. */
-  | { readonly kind: 'prepare'; readonly snapshot: Snapshot; readonly ticketSecret: Uint8Array; readonly ports: Readonly<Record<string, number>> }
+  | { readonly kind: 'prepare'; readonly snapshot: Snapshot; readonly ticketSecret: Uint8Array; readonly ports: Readonly<Record<string, number>>; readonly upstreams: UpstreamShares }
   /** Puts what was prepared in force. */
   | { readonly kind: 'commit' }
   /** Throws away what was prepared. */
   | { readonly kind: 'discard' }
   | { readonly kind: 'crls'; readonly handles: readonly CrlHandle[] }
+  /** What the names of an upstream's endpoints have become. */
+  | { readonly kind: 'targets'; readonly share: UpstreamShare }
   /** An OCSP answer other than the one that was given out before. */
   | { readonly kind: 'answer'; readonly question: OcspKey; readonly statement: Statement }
   /** Judges open connections again where their admission no longer stands. Answers once what the deny list ends is ended; the rest follows. */

@@ -21,8 +21,10 @@ export interface Threads {
 
 export interface ThreadsOptions {
   readonly count: number;
-  readonly birth: Omit<ThreadBirth, 'index'>;
+  readonly birth: Omit<ThreadBirth, 'index' | 'place'>;
   readonly answer: (ask: ToMain) => unknown;
+  /** The thread at this place is gone, whatever it had under way with it. */
+  readonly gone: (place: number) => void;
   /** Brings a replacement thread to the state of the others before it counts. */
   readonly bringUp: (call: Line<ToThread>['call']) => Promise<void>;
   readonly log: Log;
@@ -48,13 +50,14 @@ export function startThreads(options: ThreadsOptions): Threads {
 
   function start(slot: number): Thread {
     const index = born++;
-    const worker = new Worker(ENTRY, { workerData: { ...options.birth, index } satisfies ThreadBirth, name: `wardgate-${index}` });
+    const worker = new Worker(ENTRY, { workerData: { ...options.birth, index, place: slot } satisfies ThreadBirth, name: `wardgate-${index}` });
     const line = openLine<ToThread, ToMain>(worker, options.answer);
     const thread: Thread = { index, worker, line };
     worker.on('error', (error: unknown) => options.log.error({ thread: index, error: error instanceof Error ? error.stack : String(error) }, 'a data-plane thread failed'));
     worker.on('exit', (code) => {
       line.hangUp(new Error(`data-plane thread ${index} ended with code ${code}`));
       if (stopping) return;
+      options.gone(slot);
       options.log.error({ thread: index, code }, 'a data-plane thread ended and is replaced');
       setTimeout(() => replace(slot), RESTART_MS);
     });

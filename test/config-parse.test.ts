@@ -79,7 +79,7 @@ describe('what is written', () => {
     expect(config.routes[2]?.unavailable).toEqual({ allow_for: 43_200_000 });
     expect(config.routes[0]?.match).toEqual({ host: ['api.hospital.test'], path: '/records', methods: ['GET'] });
     expect(config.routes[3]?.match).toEqual({ path: '/public/*' });
-    expect(config.upstreams['records']?.endpoints).toEqual([{ text: 'https://127.0.0.1:9443', protocol: 'https', host: '127.0.0.1', port: 9443 }]);
+    expect(config.upstreams['records']?.endpoints).toEqual([{ text: 'https://127.0.0.1:9443', protocol: 'https', host: '127.0.0.1', port: 9443, weight: 1 }]);
     expect(config.upstreams['records']?.tls.trust).toEqual(['backend-ca.pem']);
     expect(config.roles[0]?.match).toEqual({ subject: { OU: ['Doctors'] }, issuer: { CN: ['Hospital Root'] } });
   });

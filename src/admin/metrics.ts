@@ -62,6 +62,13 @@ export interface ProcessMetrics {
   readonly reloadSuccess: Gauge;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
+  readonly upstreamUp: Gauge<'upstream' | 'endpoint'>;
+  readonly upstreamActive: Gauge<'upstream'>;
+  readonly upstreamRequests: Counter<'upstream' | 'endpoint' | 'result'>;
+  readonly upstreamEjections: Counter<'upstream' | 'endpoint'>;
+  readonly upstreamRetries: Counter<'upstream' | 'result'>;
+  readonly upstreamRefusals: Counter<'upstream' | 'limit'>;
+  readonly upstreamLookups: Counter<'upstream' | 'endpoint' | 'result'>;
 }
 
 export function createProcessMetrics(): ProcessMetrics {
@@ -76,5 +83,12 @@ export function createProcessMetrics(): ProcessMetrics {
     reloadSuccess: new Gauge({ name: 'wardgate_config_last_reload_success_timestamp_seconds', help: 'When a configuration was last loaded with success', registers }),
     threadsUp: new Gauge({ name: 'wardgate_threads_up', help: 'Data-plane threads that serve', registers }),
     denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
+    upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
+    upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),
+    upstreamRequests: new Counter({ name: 'wardgate_upstream_requests_total', help: 'Attempts at endpoints, by what became of them', labelNames: ['upstream', 'endpoint', 'result'], registers }),
+    upstreamEjections: new Counter({ name: 'wardgate_upstream_ejections_total', help: 'Times an endpoint was left out for its failures', labelNames: ['upstream', 'endpoint'], registers }),
+    upstreamRetries: new Counter({ name: 'wardgate_upstream_retries_total', help: 'Requests tried again, and those that the budget did not allow', labelNames: ['upstream', 'result'], registers }),
+    upstreamRefusals: new Counter({ name: 'wardgate_upstream_refusals_total', help: 'Requests refused because of a limit', labelNames: ['upstream', 'limit'], registers }),
+    upstreamLookups: new Counter({ name: 'wardgate_upstream_lookups_total', help: 'Look-ups of host names', labelNames: ['upstream', 'endpoint', 'result'], registers }),
   };
 }

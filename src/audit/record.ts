@@ -33,6 +33,9 @@ export interface AuditRecord {
   readonly messages?: number;
   readonly route?: string;
   readonly upstream?: string;
+  /** The endpoint that was asked last, and each attempt before: its endpoint, and why it was not the last. */
+  readonly endpoint?: string;
+  readonly attempts?: readonly string[];
   readonly method?: string;
   readonly host?: string;
   readonly path?: string;
@@ -46,6 +49,11 @@ export interface AuditRecord {
   /** Admitted although the certificate's status was unknown, for this reason. */
   readonly degraded?: Reason;
   readonly who?: string;
+}
+
+/** The fields of a record that say where a request went. */
+export function trailFields({ endpoint, attempts }: { readonly endpoint: string | undefined; readonly attempts: readonly string[] }): Pick<AuditRecord, 'endpoint' | 'attempts'> {
+  return { ...(endpoint === undefined ? {} : { endpoint }), ...(attempts.length === 0 ? {} : { attempts }) };
 }
 
 type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint'>;

@@ -89,12 +89,25 @@ function formatStatus(status: GatewayStatus): string {
     ...status.crls.sources.map((source) => `source        ${source.source}: ${source.entries} entries, ${freshness(source)}`),
     ...status.ocsp.responders.map((responder) => `responder     ${responder.responder}: ${freshness(responder)}`),
     `ocsp          ${status.ocsp.cached} answers at hand`,
+    ...status.upstreams.flatMap(upstreamLines),
     ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
     `deny list     ${status.deny_list.length} entries`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
   ];
   return lines.join('\n');
+}
+
+function upstreamLines({ upstream, active, endpoints }: GatewayStatus['upstreams'][number]): readonly string[] {
+  return [
+    `upstream      ${upstream}: ${active} under way`,
+    ...endpoints.flatMap(({ endpoint, up, addresses, lookups }) => [
+      `  endpoint    ${endpoint}: ${up ? 'up' : 'DOWN'}${lookups?.error === undefined ? '' : `, last look-up failed: ${lookups.error}`}`,
+      ...addresses.map(({ address, state, active: own, left, detail }) => [
+        `    address   ${address}: ${state}, ${own} under way`, ...(left === undefined ? [] : [`tried again in ${Math.ceil(left / 1_000)} s`]), ...(detail === undefined ? [] : [detail]),
+      ].join(', ')),
+    ]),
+  ];
 }
 
 type Freshness = GatewayStatus['ocsp']['responders'][number] | GatewayStatus['crls']['sources'][number];

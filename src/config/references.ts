@@ -1,7 +1,7 @@
 import type { Fault, Path } from './issue.ts';
 import { printable, show } from './issue.ts';
 import { lookUp } from './schema-faults.ts';
-import { parseEndpoint } from './values.ts';
+import { parseDuration, parseEndpoint, type Endpoint } from './values.ts';
 
 /**
  * What one key's rule cannot see: names that refer to other sections, names given twice, settings that contradict each
@@ -92,13 +92,55 @@ function upstreamFaults(value: unknown, path: Path): Fault[] {
   const key = lookUp(value, [...path, 'tls', 'key']);
   if (certificate !== undefined && key === undefined) mixed.push({ path: [...path, 'tls', 'certificate'], message: 'expected its private key beside it, in tls.key' });
   if (certificate === undefined && key !== undefined) mixed.push({ path: [...path, 'tls', 'key'], message: 'expected its certificate beside it, in tls.certificate' });
-  return mixed;
+  return [...mixed, ...endpointsTaken(value, path), ...healthFaults(value, path, protocols), ...ejectionFaults(value, path)];
 }
 
-function endpoints(value: unknown, upstream: Path) {
-  return items(value, [...upstream, 'endpoints'])
-    .map((endpoint) => (typeof endpoint === 'string' ? parseEndpoint(endpoint) : undefined))
-    .filter((endpoint) => endpoint !== undefined);
+function endpointsTaken(value: unknown, upstream: Path): Fault[] {
+  const first = new Map<string, number>();
+  return items(value, [...upstream, 'endpoints']).flatMap((item, index): Fault[] => {
+    const endpoint = endpointOf(item);
+    if (endpoint === undefined) return [];
+    const where = `${endpoint.host}:${endpoint.port}`;
+    const earlier = first.get(where);
+    if (earlier !== undefined) return [{ path: [...upstream, 'endpoints', index], message: `the same server as endpoints[${earlier}]; a larger share is a weight` }];
+    first.set(where, index);
+    return [];
+  });
+}
+
+function healthFaults(value: unknown, upstream: Path, protocols: ReadonlySet<string>): Fault[] {
+  const health = [...upstream, 'health'];
+  const given = (key: string): boolean => lookUp(value, [...health, key]) !== undefined;
+  if (given('path') && protocols.has('tls')) return [{ path: [...health, 'path'], message: 'tls:// endpoints have no paths: a verified connection is what is looked for' }];
+  const aimless = (['host', 'status'] as const).filter((key) => given(key) && !given('path'))
+    .map((key): Fault => ({ path: [...health, key], message: 'has no meaning without health.path' }));
+  const [interval, timeout] = [durationAt(value, [...health, 'interval']) ?? 10_000, durationAt(value, [...health, 'timeout']) ?? 2_000];
+  if (timeout <= interval) return aimless;
+  const key = given('timeout') ? 'timeout' : 'interval';
+  return [...aimless, { path: [...health, key], message: 'expected a timeout that is no longer than the interval' }];
+}
+
+function ejectionFaults(value: unknown, upstream: Path): Fault[] {
+  const ejection = [...upstream, 'ejection'];
+  const [time, longest] = [durationAt(value, [...ejection, 'time']) ?? 30_000, durationAt(value, [...ejection, 'longest']) ?? 300_000];
+  if (time <= longest) return [];
+  const key = lookUp(value, [...ejection, 'time']) === undefined ? 'longest' : 'time';
+  return [{ path: [...ejection, key], message: 'expected a time that is no longer than the longest' }];
+}
+
+function durationAt(value: unknown, path: Path): number | undefined {
+  const found = lookUp(value, path);
+  return typeof found === 'string' ? parseDuration(found) : undefined;
+}
+
+function endpoints(value: unknown, upstream: Path): readonly Endpoint[] {
+  return items(value, [...upstream, 'endpoints']).map(endpointOf).filter((endpoint) => endpoint !== undefined);
+}
+
+/** An endpoint as it is written: a URL, or one with its weight. */
+function endpointOf(item: unknown): Endpoint | undefined {
+  const url = typeof item === 'string' ? item : lookUp(item, ['url']);
+  return typeof url === 'string' ? parseEndpoint(url) : undefined;
 }
 
 function nobodyToAsk(value: unknown): Fault[] {

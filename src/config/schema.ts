@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import {
-  address, aeTitle, directoryPath, duration, endpoint, filePath, headerName, hl7Name, hostAndPort, hostName, hostPattern, httpUrl, idTemplate, method,
-  name, nameAttribute, network, oid, parameterName, pathPattern, pattern, rate, redisUrl, size, timeout,
+  address, aeTitle, directoryPath, dnsServer, duration, endpoint, endpointExpectation, fieldHost, filePath, headerName, hl7Name, hostAndPort, hostName,
+  hostPattern, httpUrl, idTemplate, method, name, nameAttribute, network, oid, parameterName, pathPattern, pattern, percent, rate, redisUrl,
+  requestPath, size, statuses, timeout,
 } from './values.ts';
 
-export type { Address, Endpoint, Rate } from './values.ts';
+export type { Address, Endpoint, Rate, StatusRange } from './values.ts';
 
 /**
  * A mapping that refuses unknown keys. The message of that refusal is the list of the known keys: the loader words
@@ -13,6 +14,10 @@ export type { Address, Endpoint, Rate } from './values.ts';
 function mapping<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   const known = Object.keys(shape).join(', ');
   return z.strictObject(shape, { error: (issue) => (issue.code === 'unrecognized_keys' ? known : undefined) });
+}
+
+function whole(least: number, most: number) {
+  return z.int({ error: 'expected a whole number' }).min(least, { error: `expected at least ${least}` }).max(most, { error: `expected at most ${most}` });
 }
 
 function oneOf<const Values extends readonly string[]>(values: Values) {
@@ -28,7 +33,7 @@ function some<Item extends z.core.SomeType>(item: Item, expected: string) {
 }
 
 /** One value or a list of them; always a list afterwards. */
-function oneOrMore<Item extends z.ZodType<unknown, string>>(item: Item, expected: string) {
+function oneOrMore<Item extends z.ZodType<unknown, string | number>>(item: Item, expected: string) {
   return z.union([item.transform((value) => [value]), some(item, expected)], { error: expected });
 }
 
@@ -307,9 +312,68 @@ const route = mapping({
   forward: forward.describe('Further headers to the upstream; overrides the upstream\'s own setting.').prefault({}),
 });
 
+const weightedEndpoint = z.union(
+  [
+    endpoint.transform((value) => ({ ...value, weight: 1 })),
+    mapping({
+      url: endpoint.describe('The server: https://HOST[:PORT], or tls://HOST:PORT.'),
+      weight: whole(1, 1000).describe('Its share beside the other endpoints.').default(1),
+    }).transform(({ url, weight }) => ({ ...url, weight })),
+  ],
+  { error: (issue) => endpointExpectation(issue.input) },
+);
+
+const health = mapping({
+  path: requestPath.describe('Path of a GET request; absent: a verified TLS connection is enough, as for tls:// endpoints.').exactOptional(),
+  host: fieldHost.describe('Host field of the request; absent: tls.server_name, or the endpoint\'s own.').exactOptional(),
+  status: oneOrMore(statuses, 'expected a status such as 200, a range of them such as 200-299, or a list of these')
+    .describe('Statuses that mean it is well, each a status or a range such as 200-299.').prefault(['200-299']),
+  interval: timeout.describe('How often each endpoint is looked at, once for the whole gateway.').prefault('10s'),
+  timeout: timeout.describe('How long one look may take, from the connection to the end of the answer.').prefault('2s'),
+  healthy: whole(1, 100).describe('Good looks in a row that bring an endpoint back.').default(2),
+  unhealthy: whole(1, 100).describe('Bad looks in a row that take it out.').default(3),
+});
+
+const ejection = mapping({
+  failures: whole(1, 1000).describe('Failures in a row after which an endpoint is left out; a certificate that does not verify is enough by itself.').default(5),
+  time: timeout.describe('How long it is left out the first time; twice as long each time after.').prefault('30s'),
+  longest: timeout.describe('How long it is left out at most.').prefault('5m'),
+  most: percent.describe('How many of the endpoints may be out for this reason, and never the last one; 0% switches it off.').prefault('67%'),
+});
+
+const retries = mapping({
+  attempts: whole(1, 10).describe('How often a request is tried at most, the first time included.').default(2),
+  budget: percent.describe('How many retries there may be, as a share of the requests; ten more are always at hand.').prefault('20%'),
+});
+
+const upstreamLimits = mapping({
+  requests: whole(1, 10_000_000).describe('Requests and streams under way at a time, on all threads together.').default(10_000),
+  endpoint_requests: whole(1, 10_000_000).describe('The same for each address of an endpoint.').exactOptional(),
+  connections: whole(1, 1_000_000).describe('Connections to each address of an endpoint, idle ones included, shared equally among the threads.').exactOptional(),
+});
+
+const resolve = mapping({
+  interval: timeout.describe('How often host names are looked up again.').prefault('30s'),
+  timeout: timeout.describe('How long an answer is waited for.').prefault('2s'),
+  keep: duration.describe('How long the last addresses stay in use when the name cannot be looked up any more.').prefault('1h'),
+  prefer: oneOf(['ipv4', 'ipv6', 'both']).describe('Which addresses are used of a host that has both kinds.').default('ipv4'),
+  servers: z.array(dnsServer, { error: 'expected a list of addresses of DNS servers such as [10.0.0.53]' })
+    .describe('DNS servers that are asked for whole names; none: the system looks up, by its hosts file and search list.').default([]),
+});
+
 const upstream = mapping({
-  endpoints: some(endpoint, 'expected a list of at least one https://HOST:PORT').describe('Servers: https:// for routes, tls:// for tcp listeners.'),
+  endpoints: some(weightedEndpoint, 'expected a list of at least one https://HOST:PORT').describe('Servers: https:// for routes, tls:// for tcp listeners. A host name stands for all its addresses.'),
   protocol: oneOf(['http/1.1', 'h2']).describe('HTTP version towards the upstream; h2 is needed for gRPC, and must be offered by ALPN.').default('http/1.1'),
+  balance: oneOf(['round_robin', 'least_connections', 'hash'])
+    .describe('Which endpoint serves: each in its turn; the one with the fewest requests under way; always the same for the same client id (or address, without one).').default('round_robin'),
+  slow_start: duration.describe('How long the share of an endpoint that returns grows to its full size.').prefault('10s'),
+  all_down: oneOf(['try', 'refuse'])
+    .describe('When no endpoint is known to work: try asks the one that failed longest ago, refuse answers 502 at once.').default('try'),
+  health: health.describe('Each endpoint is looked at, whether it is used or not; absent: they are not.').exactOptional(),
+  ejection: ejection.describe('Endpoints that fail requests are left out for a while.').prefault({}),
+  retries: retries.describe('Requests that are tried again, elsewhere if there is another endpoint: any of which nothing was sent, and GET, HEAD, OPTIONS and TRACE without a body as long as nothing of an answer has come.').prefault({}),
+  limits: upstreamLimits.describe('What is beyond them is answered 503 at once; nothing queues.').prefault({}),
+  resolve: resolve.describe('How host names of endpoints become addresses.').prefault({}),
   tls: mapping({
     trust: trustFiles.describe('PEM files of the CA certificates the upstream is verified by; the system\'s own are never used.'),
     certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
@@ -318,8 +382,9 @@ const upstream = mapping({
   }).describe('TLS towards the upstream, always verified.'),
   timeouts: mapping({
     connect: timeout.describe('How long a connection may take to open, TLS included.').prefault('5s'),
-    response: timeout.describe('How long the header of an answer is waited for.').prefault('60s'),
-    idle: timeout.describe('How long an unused connection is kept, and how long a body may stand still.').prefault('60s'),
+    response: timeout.describe('How long the header of an answer is waited for, once the request has been sent.').prefault('60s'),
+    idle: timeout.describe('How long an unused connection is kept, and how long a body may stand still; one that moves, however slowly, is not ended.').prefault('60s'),
+    tunnel: timeout.describe('How long a WebSocket may be silent in both directions.').prefault('1h'),
   }).describe('Deadlines towards the upstream.').prefault({}),
   forward: forward.describe('Further headers to this upstream.').prefault({}),
 });
@@ -387,6 +452,9 @@ export type PatientConfig = NonNullable<RouteConfig['patient']>;
 export type ForwardConfig = RouteConfig['forward'];
 export type StoreConfig = NonNullable<Config['store']>;
 export type UpstreamConfig = Config['upstreams'][string];
+export type EndpointConfig = UpstreamConfig['endpoints'][number];
+export type HealthConfig = NonNullable<UpstreamConfig['health']>;
+export type BalanceConfig = UpstreamConfig['balance'];
 
 /** Fills in the defaults that depend on other keys or on the machine; `cores` is the number of threads it can run. */
 export function completeConfig(parsed: ParsedConfig, cores: number): Config {

@@ -17,6 +17,12 @@ export interface Endpoint {
   readonly port: number;
 }
 
+/** A range of HTTP status codes, both ends included. */
+export interface StatusRange {
+  readonly first: number;
+  readonly last: number;
+}
+
 /** So many requests in so many milliseconds. */
 export interface Rate {
   readonly text: string;
@@ -41,6 +47,8 @@ const HOST = /^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$/;
 const ADDRESS = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})$/;
 const ENDPOINT = /^(https|tls):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?\/?$/;
 const ENDPOINT_EXPECTED = 'expected https://HOST[:PORT], or tls://HOST:PORT for tcp listeners';
+const PERCENT = /^(100|[1-9]?\d)%$/;
+const STATUSES = /^([1-5]\d{2})(?:-([1-5]\d{2}))?$/;
 const METHOD = /^[A-Z][A-Z-]{0,31}$/;
 const HEADER = /^[A-Za-z][A-Za-z0-9-]{0,63}$/;
 
@@ -67,6 +75,18 @@ export function parseRate(text: string): Rate | undefined {
   const [, requests, unit] = RATE.exec(text) ?? [];
   if (requests === undefined || unit === undefined) return undefined;
   return { text, requests: Number(requests), window: MILLISECONDS[unit] ?? Number.NaN };
+}
+
+/** `20%` as 0.2; `undefined` when it is no whole percentage up to 100. */
+export function parsePercent(text: string): number | undefined {
+  const [, percentage] = PERCENT.exec(text) ?? [];
+  return percentage === undefined ? undefined : Number(percentage) / 100;
+}
+
+/** `200` or `200-299`; `undefined` when it is neither, or ends before it begins. */
+export function parseStatuses(text: string): StatusRange | undefined {
+  const [, first, last = first] = STATUSES.exec(text) ?? [];
+  return first === undefined || Number(last) < Number(first) ? undefined : { first: Number(first), last: Number(last) };
 }
 
 /** `127.0.0.1:8443`, `[::]:8443` or `localhost:0`; `undefined` without a host or with a port above 65535. */
@@ -223,6 +243,12 @@ export function hl7NameFault(text: string): string | undefined {
   return text.split('^').some((component) => component !== component.trim()) ? 'expected no blanks around it: they are left out of the comparison' : undefined;
 }
 
+/** What should stand where something else stands than an endpoint. */
+export function endpointExpectation(value: unknown): string {
+  if (typeof value !== 'string') return 'expected https://HOST[:PORT], tls://HOST:PORT, or { url, weight }';
+  return /^(http|tcp):/i.test(value) ? 'expected https://: connections to upstreams are always encrypted' : ENDPOINT_EXPECTED;
+}
+
 /** A text that `parse` turns into a value; `pattern` is what the JSON Schema shows of it. */
 function scalar<T>(expected: string, pattern: RegExp | undefined, parse: (text: string) => T | undefined) {
   const text = z.string({ error: expected });
@@ -251,12 +277,17 @@ export const duration = scalar('expected a duration such as 30s, 10m, 12h or 7d'
 export const timeout = scalar('expected a duration above zero such as 30s, 10m or 12h', DURATION, (text) => parseDuration(text) || undefined);
 export const size = scalar('expected a size such as 64KiB or 1MiB', SIZE, parseSize);
 export const rate = scalar('expected a rate such as 10/minute, 50/hour or 200/day', RATE, parseRate);
+export const percent = scalar('expected a percentage such as 20%', PERCENT, parsePercent);
+const STATUSES_EXPECTED = 'expected a status such as 200, or a range of them such as 200-299';
+export const statuses = z.union([
+  z.int({ error: STATUSES_EXPECTED }).min(100, { error: STATUSES_EXPECTED }).max(599, { error: STATUSES_EXPECTED }).transform((status): StatusRange => ({ first: status, last: status })),
+  scalar(STATUSES_EXPECTED, STATUSES, parseStatuses),
+], { error: STATUSES_EXPECTED });
 export const address = scalar('expected HOST:PORT such as 127.0.0.1:8443 or [::]:8443', ADDRESS, parseAddress);
 export const endpoint = z.string({ error: ENDPOINT_EXPECTED }).meta({ pattern: ENDPOINT.source }).transform((value, context): Endpoint => {
   const parsed = parseEndpoint(value);
   if (parsed !== undefined) return parsed;
-  const plain = /^(http|tcp):/i.test(value);
-  context.addIssue({ code: 'custom', message: plain ? 'expected https://: connections to upstreams are always encrypted' : ENDPOINT_EXPECTED });
+  context.addIssue({ code: 'custom', message: endpointExpectation(value) });
   return z.NEVER;
 });
 export const network = checked('expected a network such as 10.1.0.0/16 or 2001:db8::/32', networkFault);
@@ -270,6 +301,9 @@ export const pathPattern = checked('expected a path such as /a, /a/:id or /a/*',
 export const idTemplate = checked('expected a template such as {subject.CN}', idTemplateFault);
 export const nameAttribute = checked('expected a name attribute', attributeFault);
 export const name = matching('expected a name of letters, digits, "_", "." and "-", 63 at most', NAME);
+export const requestPath = matching('expected a path such as /health', /^\/[!-~]{0,1023}$/);
+export const fieldHost = matching('expected a host such as records.internal or records.internal:9443', /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?$/);
+export const dnsServer = checked('expected the address of a DNS server such as 10.0.0.53 or 10.0.0.53:5353', dnsServerFault);
 export const method = matching('expected a method in capital letters, such as GET', METHOD);
 export const headerName = matching('expected a header name such as Client-Cert', HEADER);
 export const parameterName = matching('expected the name of a parameter', /^[A-Za-z_][A-Za-z0-9_.-]{0,62}$/);
@@ -278,6 +312,13 @@ export const directoryPath = matching('expected the path of a directory', /^[^\0
 export const aeTitle = checked('expected an AE title, in which * stands for anything', aeTitleFault);
 export const hl7Name = checked('expected a name as HL7 writes it, in which * stands for anything', hl7NameFault);
 export const pattern = matching('expected text, in which * stands for anything', /^[\s\S]+$/);
+
+function dnsServerFault(text: string): string | undefined {
+  if (isIP(text) !== 0) return undefined;
+  const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? [];
+  const right = port !== undefined && Number(port) >= 1 && Number(port) <= 65535 && (bracketed === undefined ? isIPv4(plain ?? '') : isIPv6(bracketed));
+  return right ? undefined : 'expected the address of a DNS server such as 10.0.0.53 or 10.0.0.53:5353';
+}
 
 function redisUrlFault(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;

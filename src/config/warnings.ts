@@ -4,7 +4,7 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** What is allowed and probably not meant. */
 export function configWarnings(config: Config): readonly Fault[] {
-  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...openMetrics(config)];
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...openMetrics(config), ...narrowPools(config)];
 }
 
 function statusWarnings(config: Config): Fault[] {
@@ -55,4 +55,11 @@ function openMetrics(config: Config): Fault[] {
   const host = config.metrics?.address.host;
   if (host === undefined || host === 'localhost' || host === '::1' || host.startsWith('127.')) return [];
   return [{ path: ['metrics', 'address'], message: 'metrics are plain HTTP and are reachable from other machines here' }];
+}
+
+function narrowPools(config: Config): Fault[] {
+  return Object.entries(config.upstreams).flatMap(([name, { limits }]) => {
+    if (limits.connections === undefined || limits.connections >= config.threads) return [];
+    return [{ path: ['upstreams', name, 'limits', 'connections'], message: `fewer than the ${config.threads} threads, of which each may open one all the same` }];
+  });
 }

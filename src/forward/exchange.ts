@@ -1,4 +1,4 @@
-import { certificateFields, type AuditRecord } from '../audit/record.ts';
+import { certificateFields, trailFields, type AuditRecord } from '../audit/record.ts';
 import { authorize, type Denial, type Permit } from '../policy/authorize.ts';
 import type { Admission, RequestFacts } from '../policy/facts.ts';
 import type { Client, Service } from './client.ts';
@@ -33,12 +33,17 @@ export interface Exchange {
   decision: Permit | Denial | undefined;
   /** Octets of body received. */
   bytesIn: number;
+  /** Where it went. */
+  endpoint: string | undefined;
+  attempts: readonly string[];
 }
+
+const NONE: readonly string[] = [];
 
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
     id: newRequestId(), started: performance.now(), asked, client, service,
-    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0,
+    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0, endpoint: undefined, attempts: NONE,
   };
 }
 
@@ -77,6 +82,7 @@ export function exchangeRecord(exchange: Exchange, fields: Partial<AuditRecord> 
     event: 'request',
     ...fields,
     request_id: exchange.id,
+    ...trailFields(exchange),
     bytes_in: exchange.bytesIn,
     duration_ms: Math.round((performance.now() - exchange.started) * 1000) / 1000,
     ...lastingFields(exchange),

@@ -3,7 +3,8 @@ import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Permit } from '../policy/authorize.ts';
 import { createHttp2Forwarder } from './upstream/http2-forwarder.ts';
-import type { Failed, Turn, TurnResult, Upstream } from './upstream/pool.ts';
+import { connectFault, isOpen, repeatable, type Failed, type Trail, type Turn, type TurnResult, type Upstream } from './upstream/pool.ts';
+import { createTries, type Tries } from './upstream/tries.ts';
 
 /** What came of asking the upstream. */
 export type Answer =
@@ -19,6 +20,7 @@ export interface Forwarding {
   readonly upstream: Upstream;
   /** Whose request it is, for the choice of an endpoint. */
   readonly key: string;
+  readonly trail: Trail;
 }
 
 /** Forwards permitted requests; only `authorize` can make what it takes. */
@@ -26,20 +28,34 @@ export interface GeneralForwarder {
   forward(forwarding: Forwarding): Promise<Answer>;
   /** Ends the upstream side of a request: its body was too large, or its client is gone. */
   cancel(request: IncomingMessage): void;
+  /** Why an answer was cut by a deadline of ours; undefined when it was not. */
+  cut(request: IncomingMessage): Cut | undefined;
 }
 
-interface Exchange {
+/** Who let a body stand still. */
+export interface Cut {
+  readonly by: 'upstream' | 'client';
+  readonly detail: string;
+}
+
+/** One try at one endpoint. `opening`: nothing has been sent. `waiting`: everything has, and nothing has come. */
+interface Attempt {
+  readonly forwarding: Forwarding;
   readonly settle: (answer: Answer) => void;
   readonly turn: Turn;
-  readonly deadline: number;
-  upstreamRequest?: ClientRequest;
+  readonly tries: Tries;
+  phase: 'opening' | 'sending' | 'waiting' | 'answering' | 'over';
+  outgoing?: ClientRequest;
+  socket?: Duplex;
   message?: IncomingMessage;
-  timedOut: boolean;
+  /** The wait for an answer. */
+  timer?: NodeJS.Timeout;
+  late: boolean;
+  cut?: Cut;
   cancelled: boolean;
+  /** Octets that had gone to the client when its answer was last seen to stand still. */
+  passed: number;
 }
-
-/** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
-const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
 
 /** The forwarder of every shape of HTTP/1.1 message, to upstreams of either version. */
 export function createGeneralForwarder(): GeneralForwarder {
@@ -50,91 +66,166 @@ export function createGeneralForwarder(): GeneralForwarder {
       http1.cancel(request);
       http2.cancel(request);
     },
+    cut: (request) => http1.cut(request),
   };
 }
 
 /** The forwarder to upstreams that speak HTTP/1.1, on `http-proxy`. */
 function createHttp1Forwarder(): GeneralForwarder {
-  const exchanges = new WeakMap<IncomingMessage, Exchange>();
+  const attempts = new WeakMap<IncomingMessage, Attempt>();
   const proxy = httpProxy.createProxyServer({});
   removeLengthPass(proxy);
-  proxy.on('proxyReq', (upstreamRequest, request) => {
-    const exchange = exchanges.get(request);
-    if (exchange === undefined) return;
-    exchange.upstreamRequest = upstreamRequest;
-    // Nobody asked to switch protocols: http-proxy would wait for an answer that never comes.
-    upstreamRequest.on('upgrade', (_message: IncomingMessage, socket: Duplex) => {
-      socket.destroy();
-      exchange.settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched protocols uninvited' });
-    });
-    upstreamRequest.on('close', () => {
-      exchange.turn.done(resultOf(exchange));
-      // Not for an attempt that another has taken the place of.
-      if (exchanges.get(request) === exchange) exchange.settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream\'s connection ended without an answer' });
-    });
-    upstreamRequest.setTimeout(exchange.deadline, () => {
-      exchange.timedOut = true;
-      upstreamRequest.destroy(new Error('no answer in time'));
-    });
+  proxy.on('econnreset', (_error, request) => {
+    const one = attempts.get(request);
+    one?.turn.done('abandoned');
+    one?.settle({ kind: 'client_left' });
   });
-  proxy.on('proxyRes', (message, request) => {
-    const exchange = exchanges.get(request);
-    if (exchange === undefined) return;
-    exchange.message = message;
-    exchange.settle(finalAnswer(message));
-  });
-  proxy.on('econnreset', (_error, request) => exchanges.get(request)?.settle({ kind: 'client_left' }));
 
-  function attempt(forwarding: Forwarding, settle: (answer: Answer) => void, again: boolean): void {
-    const { request, response, upstream } = forwarding;
-    const turn = upstream.choose(forwarding.key);
-    if (turn.kind === 'failed') return settle(turn);
+  function attempt(forwarding: Forwarding, settle: (answer: Answer) => void, tries: Tries, turn: Turn): void {
+    const { request, response } = forwarding;
     const { endpoint } = turn;
-    const exchange: Exchange = { settle, turn, deadline: upstream.config.timeouts.response, timedOut: false, cancelled: false };
-    exchanges.set(request, exchange);
+    const one: Attempt = { forwarding, settle, turn, tries, phase: 'opening', late: false, cancelled: false, passed: 0 };
+    attempts.set(request, one);
     proxy.web(request, response, {
       target: endpoint.url,
       agent: endpoint.agent,
       secure: true,
       selfHandleResponse: true,
-      connectTimeout: upstream.config.timeouts.connect,
       ssl: exactPath(request.url as string),
-    }, (error) => {
-      const sent = exchange.upstreamRequest;
-      turn.done(resultOf(exchange));
-      if (again && sent?.reusedSocket === true && !exchange.timedOut && repeatable(request)) {
-        return attempt(forwarding, settle, false);
-      }
-      settle(failure(error as NodeJS.ErrnoException, exchange.timedOut));
+      // Only once the connection is open: until then nothing of the request is used up, and it may go elsewhere as a whole.
+      buffer: { pipe: (outgoing: ClientRequest) => carry(one, outgoing) } as never,
+    }, (error) => fail(one, error));
+  }
+
+  function carry(one: Attempt, outgoing: ClientRequest): void {
+    const { upstream } = one.forwarding;
+    one.outgoing = outgoing;
+    // Nobody asked to switch protocols: http-proxy would wait for an answer that never comes.
+    outgoing.on('upgrade', (_message: IncomingMessage, socket: Duplex) => {
+      socket.destroy();
+      fail(one, new Error('the upstream switched protocols uninvited'));
     });
+    outgoing.on('response', (message: IncomingMessage) => answered(one, message));
+    outgoing.on('close', () => {
+      clearTimeout(one.timer);
+      one.turn.done(resultOf(one));
+      if (one.message === undefined) fail(one, new Error('the upstream\'s connection ended without an answer'));
+    });
+    outgoing.setTimeout(upstream.config.timeouts.idle);
+    outgoing.on('timeout', () => stoodStill(one));
+    outgoing.once('finish', () => wait(one));
+    outgoing.once('socket', (socket: Duplex) => {
+      one.socket = socket;
+      if (isOpen(socket)) send(one);
+      else socket.once('secureConnect', () => send(one));
+    });
+  }
+
+  function send(one: Attempt): void {
+    if (one.phase !== 'opening' || one.outgoing === undefined) return;
+    one.phase = 'sending';
+    one.forwarding.request.pipe(one.outgoing);
+  }
+
+  /** The request has left as a whole. */
+  function wait(one: Attempt): void {
+    if (one.phase !== 'sending') return;
+    one.phase = 'waiting';
+    one.timer = setTimeout(() => {
+      one.late = true;
+      one.outgoing?.destroy(new Error('no answer in time'));
+    }, one.forwarding.upstream.config.timeouts.response);
+  }
+
+  function answered(one: Attempt, message: IncomingMessage): void {
+    if (one.phase === 'over') return void message.destroy();
+    clearTimeout(one.timer);
+    const answer = finalAnswer(message);
+    if (answer.kind !== 'answer') return fail(one, new Error(answer.kind === 'failed' ? answer.detail : 'no answer'));
+    one.phase = 'answering';
+    one.message = message;
+    one.turn.answering();
+    one.settle(answer);
+  }
+
+  /** Nothing has passed on the upstream's connection for as long as a body may stand still. */
+  function stoodStill(one: Attempt): void {
+    const { upstream, response } = one.forwarding;
+    if (one.phase === 'sending') {
+      if (one.outgoing?.writableNeedDrain === true) return cutOff(one, { by: 'upstream', detail: 'the upstream stopped reading the request' });
+      // The client is slow, and the listener's limits are for that.
+      return void one.outgoing?.setTimeout(upstream.config.timeouts.idle);
+    }
+    if (one.phase !== 'answering') return;
+    if (one.message?.isPaused() !== true) return cutOff(one, { by: 'upstream', detail: 'the upstream\'s answer stood still for too long' });
+    const passed = response.socket?.bytesWritten ?? 0;
+    if (passed === one.passed) return cutOff(one, { by: 'client', detail: 'the client stopped reading its answer' });
+    one.passed = passed;
+    one.outgoing?.setTimeout(upstream.config.timeouts.idle);
+  }
+
+  function cutOff(one: Attempt, cut: Cut): void {
+    one.cut = cut;
+    one.late = cut.by === 'upstream';
+    one.cancelled = cut.by === 'client';
+    const error = new Error(cut.detail);
+    one.message?.destroy(error);
+    one.outgoing?.destroy(error);
+  }
+
+  /** It came to nothing: another endpoint is asked where that is allowed, or the client gets to know. */
+  function fail(one: Attempt, error: NodeJS.ErrnoException): void {
+    if (one.phase === 'over' || one.phase === 'answering') return;
+    const { request } = one.forwarding;
+    const sent = one.phase !== 'opening';
+    one.phase = 'over';
+    clearTimeout(one.timer);
+    const stale = sent && one.outgoing?.reusedSocket === true && !one.late && !one.cancelled;
+    const fault = sent ? { ...sentFault(one, error), ...(stale ? { result: 'stale' as const } : {}) } : connectFault(one.socket, error);
+    one.turn.done(one.cancelled ? 'abandoned' : fault.result);
+    const again = !one.cancelled && !one.late && (!sent || repeatable(request.method as string, hasBody(request)));
+    const turn = again ? one.tries.again(one.turn, fault.detail) : undefined;
+    if (turn === undefined) one.settle({ kind: 'failed', code: fault.code, detail: fault.detail });
+    else attempt(one.forwarding, one.settle, one.tries, turn);
   }
 
   return {
     forward: (forwarding) => new Promise((resolve) => {
-      forwarding.response.once('close', () => {
-        if (!forwarding.response.writableFinished) resolve({ kind: 'client_left' });
+      const { request, response, upstream, key, trail } = forwarding;
+      response.once('close', () => {
+        if (response.writableFinished) return;
+        const one = attempts.get(request);
+        if (one !== undefined) one.cancelled = true;
+        resolve({ kind: 'client_left' });
       });
-      attempt(forwarding, resolve, true);
+      const tries = createTries(upstream, key, trail);
+      const turn = tries.begin();
+      if (turn.kind === 'failed') resolve(turn);
+      else attempt(forwarding, resolve, tries, turn);
     }),
     cancel(request) {
-      const exchange = exchanges.get(request);
-      if (exchange === undefined) return;
-      exchange.cancelled = true;
-      exchange.upstreamRequest?.destroy();
+      const one = attempts.get(request);
+      if (one === undefined) return;
+      one.cancelled = true;
+      one.outgoing?.destroy();
     },
+    cut: (request) => attempts.get(request)?.cut,
   };
 }
 
-function resultOf({ timedOut, cancelled, message }: Exchange): TurnResult {
+function resultOf({ late, cancelled, message }: Attempt): TurnResult {
   if (message?.complete === true) return 'answered';
-  if (timedOut) return 'timeout';
+  if (late) return 'timeout';
   return cancelled ? 'abandoned' : 'failed';
 }
 
-function repeatable(request: IncomingMessage): boolean {
-  return REPEATABLE.has(request.method as string)
-    && request.headers['content-length'] === undefined
-    && request.headers['transfer-encoding'] === undefined;
+function sentFault({ late }: Attempt, error: NodeJS.ErrnoException): { readonly result: TurnResult; readonly code: Failed['code']; readonly detail: string } {
+  const detail = `${error.code ?? error.name}: ${error.message}`;
+  return late ? { result: 'timeout', code: 'upstream_timeout', detail } : { result: 'failed', code: 'upstream_unavailable', detail };
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
 }
 
 /**
@@ -169,9 +260,4 @@ export function finalAnswer(message: IncomingMessage): Answer {
   if (status >= 200 && status <= 599) return { kind: 'answer', message };
   message.destroy();
   return { kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` };
-}
-
-function failure(error: NodeJS.ErrnoException, timedOut: boolean): Answer {
-  const code = timedOut || error.code === 'ECONNECT_TIMEOUT' ? 'upstream_timeout' : 'upstream_unavailable';
-  return { kind: 'failed', code, detail: `${error.code ?? error.name}: ${error.message}` };
 }

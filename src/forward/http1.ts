@@ -220,7 +220,7 @@ export function createHttp1(options: Http1Options): Http1 {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
     countBody(exchange, limit);
-    const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange) });
+    const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange });
     const answer = await Promise.race([asked, exchange.bodyFault]);
     switch (answer.kind) {
       case 'too_large':
@@ -269,11 +269,13 @@ export function createHttp1(options: Http1Options): Http1 {
       return observe(exchange, status);
     }
     if (end.kind === 'record_lost') return gone(exchange, 'the record could not be written', status, 'audit_unavailable');
+    const cut = options.forwarder.cut(exchange.request);
     options.forwarder.cancel(exchange.request);
     // why: assigned in a callback, which the compiler does not follow.
     const found = fault as BodyFault | undefined;
     if (found?.kind === 'too_large') return gone(exchange, 'the body is larger than allowed', status, 'body_too_large');
     if (found?.kind === 'malformed') return gone(exchange, found.detail, status, 'bad_request');
+    if (cut !== undefined) return gone(exchange, cut.detail, status, cut.by === 'upstream' ? 'upstream_timeout' : undefined);
     if (end.kind === 'upstream_died') return gone(exchange, 'the upstream died within its answer', status, 'upstream_unavailable');
     return gone(exchange, 'the client left within the answer', status);
   }
@@ -310,7 +312,7 @@ export function createHttp1(options: Http1Options): Http1 {
     const headers = upstreamHeaders(request.rawHeaders, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
     });
-    const answer = await forwardUpgrade({ permit, request, headers, upstream, key: keyOf(exchange) });
+    const answer = await forwardUpgrade({ permit, request, headers, upstream, key: keyOf(exchange), trail: exchange });
     if (answer.kind === 'failed') return fail(exchange, answer.code, answer.code, answer.detail);
     if (answer.kind === 'client_left') return gone(exchange, 'the client left before the answer', 499);
     if (answer.kind === 'answer') return relay(exchange, permit, answer.message);
@@ -325,7 +327,7 @@ export function createHttp1(options: Http1Options): Http1 {
     response.detachSocket(socket);
     const end = await answer.join(socket, head, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
     exchange.bytesIn = end.bytesIn;
-    await record(exchange, { event: 'connection', result: 'done', bytes_out: end.bytesOut }).catch(() => undefined);
+    await record(exchange, { event: 'connection', result: end.fault === undefined ? 'done' : 'failed', ...(end.fault === undefined ? {} : { detail: end.fault }), bytes_out: end.bytesOut }).catch(() => undefined);
   }
 
   function record(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>): Promise<void> {

@@ -247,7 +247,7 @@ export function createHttp2(options: Http2Options): Http2 {
     if (head.expectsContinue && !exchange.received) stream.additionalHeaders({ ':status': 100 });
     const { response, idle } = upstream.config.timeouts;
     const question: Question = {
-      permit, method: exchange.asked.method, path: exchange.asked.written, fields, trailers: head.trailers, upstream, key: keyOf(exchange),
+      permit, method: exchange.asked.method, path: exchange.asked.written, fields, trailers: head.trailers, upstream, key: keyOf(exchange), trail: exchange,
       // Whoever calls by gRPC says how long they wait; a stream of messages may begin late.
       patience: exchange.grpc ? grpcTimeout(fields['grpc-timeout']) ?? response : response,
       idle: exchange.grpc ? Infinity : idle,

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Permit } from '../policy/authorize.ts';
-import type { Failed, Upstream } from './upstream/pool.ts';
+import type { Failed, Trail, Upstream } from './upstream/pool.ts';
 
 /** A permitted request on its way to its upstream, in whatever version of HTTP it came and goes. */
 export interface Question {
@@ -18,6 +18,7 @@ export interface Question {
   readonly upstream: Upstream;
   /** Whose request it is, for the choice of an endpoint. */
   readonly key: string;
+  readonly trail: Trail;
   /** Milliseconds to wait for the head of the answer. */
   readonly patience: number;
   /** Milliseconds that the body of the answer may stand still; infinite for streams of messages. */

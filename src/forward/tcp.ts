@@ -1,7 +1,7 @@
 import type { Transform } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { StreamPermit } from '../policy/authorize.ts';
-import type { Failed, Turn, TurnResult, Upstream } from './upstream/pool.ts';
+import type { Failed, Trail, Turn, TurnResult, Upstream } from './upstream/pool.ts';
 
 export interface StreamEnd {
   /** Octets to the client and from it. */
@@ -22,6 +22,8 @@ export interface TcpStream {
   cut(fault: string): void;
   /** Says a last word to the client, which hears it, and ends the stream. */
   dismiss(word: Buffer): void;
+  /** Where `connect` led, once it has led anywhere. */
+  readonly trail: Trail;
   /** Resolves when both sides have ended. */
   readonly ended: Promise<StreamEnd>;
 }
@@ -112,8 +114,10 @@ export function takeStream(socket: TLSSocket, idle: number): TcpStream {
     }
   }
 
+  const trail: Trail = { endpoint: undefined, attempts: [] };
   return {
     ended,
+    trail,
     cut,
     gate(through) {
       gate = through;
@@ -122,8 +126,10 @@ export function takeStream(socket: TLSSocket, idle: number): TcpStream {
     },
     async connect(_permit, upstream, key) {
       const opened = await upstream.connect(key);
+      Object.assign(trail, opened.trail);
       if (opened.kind === 'failed') return opened;
       if (open.size > 0) {
+        opened.turn.answering();
         attend(opened.socket, opened.turn);
         return undefined;
       }

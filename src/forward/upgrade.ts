@@ -2,12 +2,11 @@ import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
-import { connect } from 'node:tls';
 import type { Permit } from '../policy/authorize.ts';
 import { clientHeaders, type ResponseRules } from './headers.ts';
 import { finalAnswer, type Answer } from './general.ts';
 import type { StreamEnd } from './tcp.ts';
-import type { Upstream } from './upstream/pool.ts';
+import type { Trail, TurnResult, Upstream } from './upstream/pool.ts';
 
 /** An upgrade that the upstream has accepted, not yet told to the client. */
 export interface Upgraded {
@@ -24,41 +23,60 @@ export interface UpgradeForwarding {
   readonly upstream: Upstream;
   /** Whose stream it is, for the choice of an endpoint. */
   readonly key: string;
+  readonly trail: Trail;
 }
 
 /**
  * Asks the upstream for a WebSocket (RFC 6455). Ours and not http-proxy's, which tells the client 101 by itself: here the
  * record comes first. An upstream that declines gives an ordinary answer.
  */
-export function forwardUpgrade({ request, headers, upstream, key }: UpgradeForwarding): Promise<Upgraded | Answer> {
-  const turn = upstream.choose(key);
-  if (turn.kind === 'failed') return Promise.resolve(turn);
-  const { endpoint } = turn;
+export async function forwardUpgrade({ request, headers, upstream, key, trail }: UpgradeForwarding): Promise<Upgraded | Answer> {
+  // A connection of its own: whatever an upstream makes of an upgrade, no other request travels behind it.
+  const opened = await upstream.connect(key, { allowHalfOpen: false });
+  Object.assign(trail, opened.trail);
+  if (opened.kind === 'failed') return { kind: 'failed', code: opened.code, detail: opened.detail };
+  const { socket, turn } = opened;
+  if (request.socket.destroyed) {
+    turn.done('abandoned');
+    socket.destroy();
+    return { kind: 'client_left' };
+  }
   const { 'content-length': _length, 'transfer-encoding': _coding, ...fields } = headers;
   return new Promise((resolve) => {
     const outgoing = httpsRequest({
-      host: endpoint.url.hostname.replace(/^\[|\]$/g, ''),
-      port: endpoint.url.port === '' ? 443 : endpoint.url.port,
       method: 'GET',
       path: request.url,
       headers: { ...fields, connection: 'Upgrade', upgrade: 'websocket' },
-      // A connection of its own: whatever an upstream makes of an upgrade, no other request travels behind it.
-      createConnection: () => connect(endpoint.connectOptions()),
-      timeout: upstream.config.timeouts.response,
+      createConnection: () => socket,
     });
-    let timedOut = false;
     let taken = false;
-    outgoing.on('close', () => turn.done(timedOut ? 'timeout' : taken ? 'answered' : 'failed'));
-    outgoing.on('timeout', () => {
-      timedOut = true;
+    let upgraded = false;
+    let result: TurnResult = 'failed';
+    const deadline = setTimeout(() => {
+      result = 'timeout';
       outgoing.destroy(new Error('no answer in time'));
+    }, upstream.config.timeouts.response);
+    // Nothing is said on it between its answer and its end that this would be for, but a body that stands still.
+    outgoing.setTimeout(upstream.config.timeouts.idle, () => {
+      if (!taken) return;
+      result = 'timeout';
+      outgoing.destroy(new Error('the answer stood still for too long'));
+    });
+    outgoing.on('close', () => {
+      clearTimeout(deadline);
+      if (!upgraded) turn.done(result);
     });
     outgoing.on('error', (error: NodeJS.ErrnoException) => resolve({
-      kind: 'failed', code: timedOut ? 'upstream_timeout' : 'upstream_unavailable', detail: `${error.code ?? error.name}: ${error.message}`,
+      kind: 'failed', code: result === 'timeout' ? 'upstream_timeout' : 'upstream_unavailable', detail: `${error.code ?? error.name}: ${error.message}`,
     }));
     // A 101 that names no protocol comes here, too.
     outgoing.on('response', (message) => {
+      clearTimeout(deadline);
       taken = true;
+      turn.answering();
+      message.once('end', () => {
+        if (message.complete) result = 'answered';
+      });
       resolve(finalAnswer(message));
     });
     request.socket.once('close', () => {
@@ -67,11 +85,14 @@ export function forwardUpgrade({ request, headers, upstream, key }: UpgradeForwa
       outgoing.destroy();
     });
     outgoing.on('upgrade', (message, upstreamSocket, upstreamHead) => {
+      clearTimeout(deadline);
       if (!accepted(request, message)) {
         upstreamSocket.destroy();
+        turn.done('failed');
         return resolve({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched to something that was not asked for' });
       }
-      taken = true;
+      upgraded = true;
+      turn.answering();
       upstreamSocket.setTimeout(0);
       upstreamSocket.on('error', () => undefined);
       // However it ends: what was said on it is not ours to judge.
@@ -79,7 +100,7 @@ export function forwardUpgrade({ request, headers, upstream, key }: UpgradeForwa
       resolve({
         kind: 'upgraded',
         abandon: () => void upstreamSocket.destroy(),
-        join: (socket, head, rules) => join(socket, head, upstreamSocket, upstreamHead, message, rules),
+        join: (client, head, rules) => join(client, head, upstreamSocket, upstreamHead, message, rules, upstream.config.timeouts.tunnel),
       });
     });
     outgoing.end();
@@ -93,18 +114,25 @@ function accepted(request: IncomingMessage, message: IncomingMessage): boolean {
   return message.headers.upgrade?.toLowerCase() === 'websocket' && message.headers['sec-websocket-accept'] === proof;
 }
 
-function join(socket: Duplex, head: Buffer, upstreamSocket: Duplex, upstreamHead: Buffer, message: IncomingMessage, rules: ResponseRules): Promise<StreamEnd> {
+function join(socket: Duplex, head: Buffer, upstreamSocket: Duplex, upstreamHead: Buffer, message: IncomingMessage, rules: ResponseRules, silence: number): Promise<StreamEnd> {
   let bytesOut = upstreamHead.length;
   let bytesIn = head.length;
   return new Promise((resolve) => {
-    const ended = (): void => resolve({ bytesOut, bytesIn });
+    let fault: string | undefined;
+    const ended = (): void => resolve({ bytesOut, bytesIn, ...(fault === undefined ? {} : { fault }) });
     socket.on('error', () => undefined);
+    const timer = setTimeout(() => {
+      fault = 'idle for too long';
+      socket.destroy();
+    }, silence);
     socket.on('close', () => {
+      clearTimeout(timer);
       upstreamSocket.destroy();
       ended();
     });
     upstreamSocket.on('close', () => socket.destroy());
     if (socket.destroyed) {
+      clearTimeout(timer);
       upstreamSocket.destroy();
       return ended();
     }
@@ -117,9 +145,11 @@ function join(socket: Duplex, head: Buffer, upstreamSocket: Duplex, upstreamHead
     if (head.length > 0) upstreamSocket.write(head);
     upstreamSocket.on('data', (chunk: Buffer) => {
       bytesOut += chunk.length;
+      timer.refresh();
     });
     socket.on('data', (chunk: Buffer) => {
       bytesIn += chunk.length;
+      timer.refresh();
     });
     upstreamSocket.pipe(socket);
     socket.pipe(upstreamSocket);

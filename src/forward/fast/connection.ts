@@ -10,7 +10,7 @@ import { clientHeaders } from '../headers.ts';
 import { latin1 } from '../octets.ts';
 import { problemStatus, rawProblem, type ProblemCode } from '../problem.ts';
 import { relayAnswer } from '../relay.ts';
-import type { Turn, Upstream } from '../upstream/pool.ts';
+import type { Failed, Turn, TurnResult, Upstream } from '../upstream/pool.ts';
 import type { SocketFault, SocketUser, UpstreamSocket } from '../upstream/sockets.ts';
 import { clientOctets, readAnswer, type KnownAnswer } from './answer.ts';
 import { ChunkScanner } from './chunks.ts';
@@ -50,6 +50,7 @@ const MOST_PENDING = 65_536;
 const LINGER_MS = 2_000;
 const LINGER_OCTETS = 1 << 20;
 const NOTHING = Buffer.alloc(0);
+const NO_TURNS: readonly Turn[] = [];
 /** Room for a request head and a small body. */
 export const SCRATCH_OCTETS = 65_536;
 
@@ -86,7 +87,8 @@ export class FastConnection implements SocketUser {
   #answerLeft = 0;
   #bytesOut = 0;
   #chunks: ChunkScanner | undefined;
-  #retried = false;
+  /** Tries of the current request that came to nothing. */
+  #failed: readonly Turn[] = NO_TURNS;
   /** Whether the client's connection ends after this answer. */
   #close = false;
   #replay: Replay | undefined;
@@ -195,7 +197,7 @@ export class FastConnection implements SocketUser {
     this.#served++;
     this.#since = this.#options.clock.now;
     this.#close = head.close || this.#options.draining();
-    this.#retried = false;
+    this.#failed = NO_TURNS;
     this.#bytesOut = 0;
     this.#bodyLeft = head.bodyLength;
     this.#options.busy(1);
@@ -242,8 +244,13 @@ export class FastConnection implements SocketUser {
   #ask(): void {
     const turn = (this.#upstream as Upstream).choose(keyOf(this.#exchange as Exchange));
     if (turn.kind === 'failed') return this.#fail(turn.code, turn.code, turn.detail);
+    this.#askAt(turn);
+  }
+
+  #askAt(turn: Turn): void {
     this.#turn = turn;
-    const connection = this.#retried ? turn.endpoint.sockets.fresh(this) : turn.endpoint.sockets.take(this);
+    (this.#exchange as Exchange).endpoint = turn.endpoint.name;
+    const connection = this.#failed.length > 0 ? turn.endpoint.sockets.fresh(this) : turn.endpoint.sockets.take(this);
     this.#upstreamSocket = connection;
     if (connection.open) this.opened(connection);
   }
@@ -307,6 +314,7 @@ export class FastConnection implements SocketUser {
     this.#lastAnswer = answer;
     this.#answer = answer;
     this.#state = 'answering';
+    this.#turn?.answering();
     // An upstream that answers before it has read the body leaves octets behind that must not be read as a request.
     this.#close ||= this.#bodyLeft > 0;
     const { body } = answer.head;
@@ -380,7 +388,7 @@ export class FastConnection implements SocketUser {
   }
 
   /** Gives the upstream's connection back, or ends it. */
-  #endTurn(result: 'answered' | 'failed' | 'timeout' | 'abandoned', reusable = false): void {
+  #endTurn(result: TurnResult, reusable = false): void {
     const connection = this.#upstreamSocket;
     const turn = this.#turn;
     this.#upstreamSocket = undefined;
@@ -426,18 +434,32 @@ export class FastConnection implements SocketUser {
 
   lost(fault: SocketFault): void {
     this.#guard(() => {
+      // A pooled connection that was closed before anything came back: the upstream has most likely not seen the request.
       const stale = this.#upstreamSocket?.reused === true && this.#partial.length === 0;
       this.#upstreamSocket = undefined;
       if (this.#replay !== undefined) return this.#replay.end(fault.ended);
-      // A pooled connection that was closed before anything came back: the upstream has most likely not seen the request.
-      if (this.#state !== 'asking' || !stale || !isRepeatable(this.#head as KnownHead)) return this.#upstreamFailed(fault.code, fault.detail);
-      this.#endTurn('abandoned');
-      this.#retried = true;
-      this.#ask();
+      if (this.#state !== 'asking') return this.#upstreamFailed(fault.code, fault.detail);
+      if (!this.#again(stale ? 'stale' : fault.result, fault)) this.#fail(fault.code, fault.code, fault.detail);
     });
   }
 
-  #upstreamFailed(code: 'upstream_unavailable' | 'upstream_timeout', detail: string): void {
+  /** Asks again, elsewhere if possible, after a try of which nothing has reached the client; false when that is not allowed. */
+  #again(result: TurnResult, { opened, detail }: SocketFault): boolean {
+    const turn = this.#turn as Turn;
+    const exchange = this.#exchange as Exchange;
+    this.#endTurn(result);
+    if (opened && !isRepeatable(this.#head as KnownHead)) return false;
+    const failed = [...this.#failed, turn];
+    const next = (this.#upstream as Upstream).again(keyOf(exchange), failed);
+    if (next === undefined) return false;
+    this.#failed = failed;
+    this.#partial = NOTHING;
+    exchange.attempts = [...exchange.attempts, `${turn.endpoint.name}: ${detail}`];
+    this.#askAt(next);
+    return true;
+  }
+
+  #upstreamFailed(code: Failed['code'], detail: string): void {
     this.#endTurn(code === 'upstream_timeout' ? 'timeout' : 'failed');
     if (this.#state === 'asking') return this.#fail(code, code, detail);
     // Never a clean end: a cut answer must not look like a whole one.

@@ -30,5 +30,11 @@ export function recordBeginning(exchange: Exchange, status: number, bytesOut: nu
     lastTime = new Date(now).toISOString();
   }
   const duration = Math.round((ended - exchange.started) * 1000) / 1000;
-  return `{"time":"${lastTime}","event":"request","result":"permitted","status":${status},"bytes_out":${bytesOut},"request_id":"${exchange.id}","bytes_in":${exchange.bytesIn},"duration_ms":${duration},`;
+  return `{"time":"${lastTime}","event":"request","result":"permitted","status":${status},"bytes_out":${bytesOut},"request_id":"${exchange.id}",${trail(exchange)}"bytes_in":${exchange.bytesIn},"duration_ms":${duration},`;
+}
+
+/** Where it went: the name of an endpoint holds nothing that JSON would escape. */
+function trail({ endpoint, attempts }: Exchange): string {
+  if (endpoint === undefined) return '';
+  return attempts.length === 0 ? `"endpoint":"${endpoint}",` : `"endpoint":"${endpoint}","attempts":${JSON.stringify(attempts)},`;
 }

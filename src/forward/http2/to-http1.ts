@@ -1,28 +1,29 @@
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import type { TLSSocket } from 'node:tls';
+import type { Duplex } from 'node:stream';
 import type { Answered, Call, Question } from '../message.ts';
 import { finalAnswer } from '../general.ts';
 import { pumpBody } from '../pump.ts';
-import type { Turn } from '../upstream/pool.ts';
-
-/** Methods that may be sent again when a pooled connection turns out to be closed (RFC 9110 section 9.2.2). */
-const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+import { connectFault, isOpen, repeatable, type Failed, type Turn, type TurnResult } from '../upstream/pool.ts';
+import { createTries } from '../upstream/tries.ts';
 
 /** Asks an upstream by HTTP/1.1, over its pooled connections. */
 export function askByHttp1(question: Question): Call {
   let current: Attempt | undefined;
   let cancelled = false;
   const answer = new Promise<Answered>((resolve) => {
-    const start = (again: boolean): void => {
-      const turn = question.upstream.choose(question.key);
-      if (turn.kind === 'failed') return resolve(turn);
-      current = attempt(question, turn, (answered, reused) => {
-        if (answered.kind === 'failed' && again && reused && !cancelled && repeatable(question)) return start(false);
-        if (!cancelled) resolve(answered);
+    const tries = createTries(question.upstream, question.key, question.trail);
+    const start = (turn: Turn): void => {
+      current = attempt(question, turn, (answered, again) => {
+        if (cancelled) return;
+        const next = answered.kind === 'failed' && again ? tries.again(turn, answered.detail) : undefined;
+        if (next === undefined) resolve(answered);
+        else start(next);
       });
     };
-    start(true);
+    const first = tries.begin();
+    if (first.kind === 'failed') resolve(first);
+    else start(first);
   });
   return {
     answer,
@@ -37,12 +38,15 @@ interface Attempt {
   cancel(): void;
 }
 
-function attempt(question: Question, turn: Turn, settle: (answered: Answered, reused: boolean) => void): Attempt {
+/** `settle` hears what came of it first, and whether it may be tried again. */
+function attempt(question: Question, turn: Turn, settle: (answered: Answered, again: boolean) => void): Attempt {
   const { body } = question;
   const { endpoint } = turn;
   let timedOut = false;
   let cancelled = false;
   let message: IncomingMessage | undefined;
+  let socket: Duplex | undefined;
+  let opened = false;
   const outgoing = httpsRequest({
     host: endpoint.url.hostname.replace(/^\[|\]$/g, ''),
     port: endpoint.url.port === '' ? 443 : endpoint.url.port,
@@ -52,10 +56,11 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, re
     agent: endpoint.agent,
     setHost: false,
   });
-  outgoing.on('socket', (socket) => limitConnect(socket as TLSSocket, question.upstream.config.timeouts.connect, () => {
-    timedOut = true;
-    outgoing.destroy(new Error('no connection in time'));
-  }));
+  outgoing.once('socket', (given) => {
+    socket = given;
+    if (isOpen(given)) send();
+    else given.once('secureConnect', send);
+  });
   outgoing.setTimeout(question.patience);
   outgoing.on('timeout', () => {
     // Standing still because the client takes nothing is not the upstream's doing.
@@ -63,11 +68,15 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, re
     timedOut = true;
     outgoing.destroy(new Error(message === undefined ? 'no answer in time' : 'the answer stands still'));
   });
-  outgoing.on('error', (error: NodeJS.ErrnoException) => settle({
-    kind: 'failed', code: timedOut ? 'upstream_timeout' : 'upstream_unavailable', detail: `${error.code ?? error.name}: ${error.message}`,
-  }, outgoing.reusedSocket && !timedOut));
+  outgoing.on('error', (error: NodeJS.ErrnoException) => {
+    const late = { result: 'timeout', code: 'upstream_timeout', detail: `${error.code ?? error.name}: ${error.message}` } as const;
+    const { result, code, detail } = timedOut ? late : opened ? { ...sentFault(error), ...(outgoing.reusedSocket ? { result: 'stale' as const } : {}) } : connectFault(socket, error);
+    turn.done(message === undefined && !cancelled ? result : resultOf());
+    settle({ kind: 'failed', code, detail }, !timedOut && (!opened || repeatable(question.method, body !== undefined)));
+  });
   outgoing.on('response', (incoming) => {
     message = incoming;
+    turn.answering();
     incoming.on('error', () => undefined);
     outgoing.setTimeout(question.idle === Infinity ? 0 : question.idle);
     settle(answerOf(incoming), false);
@@ -78,14 +87,25 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, re
     settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched protocols uninvited' }, false);
   });
   outgoing.on('close', () => {
-    turn.done(message?.complete === true ? 'answered' : timedOut ? 'timeout' : cancelled ? 'abandoned' : 'failed');
+    turn.done(resultOf());
     settle({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream\'s connection ended without an answer' }, false);
   });
-  if (body === undefined) outgoing.end();
-  else pumpBody(body, outgoing, () => outgoing.destroy(), () => {
-    const fields = body.trailers();
-    if (fields.length > 0 && !outgoing.hasHeader('content-length')) outgoing.addTrailers(pairs(fields));
-  });
+
+  /** Only once the connection is open: until then nothing of the request is used up, and it may go elsewhere as a whole. */
+  function send(): void {
+    opened = true;
+    if (body === undefined) return void outgoing.end();
+    pumpBody(body, outgoing, () => outgoing.destroy(), () => {
+      const fields = body.trailers();
+      if (fields.length > 0 && !outgoing.hasHeader('content-length')) outgoing.addTrailers(pairs(fields));
+    });
+  }
+
+  function resultOf(): TurnResult {
+    if (message?.complete === true) return 'answered';
+    return timedOut ? 'timeout' : cancelled ? 'abandoned' : 'failed';
+  }
+
   return {
     cancel() {
       cancelled = true;
@@ -120,15 +140,6 @@ function answerOf(message: IncomingMessage): Answered {
   };
 }
 
-/** A pooled connection that is open already has no time to keep. */
-function limitConnect(socket: TLSSocket, limit: number, late: () => void): void {
-  if (!socket.connecting && !(socket as { secureConnecting?: boolean }).secureConnecting) return;
-  const timer = setTimeout(late, limit);
-  const stop = (): void => clearTimeout(timer);
-  socket.once('secureConnect', stop);
-  socket.once('close', stop);
-}
-
-function repeatable({ method, body }: Question): boolean {
-  return body === undefined && REPEATABLE.has(method);
+function sentFault(error: NodeJS.ErrnoException): { readonly result: TurnResult; readonly code: Failed['code']; readonly detail: string } {
+  return { result: 'failed', code: 'upstream_unavailable', detail: `${error.code ?? error.name}: ${error.message}` };
 }

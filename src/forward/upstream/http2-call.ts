@@ -3,14 +3,12 @@ import type { Answered, Call, Question } from '../message.ts';
 import { pumpBody } from '../pump.ts';
 import { resetStream } from '../http2/reset.ts';
 import { sessionsOf, type UpstreamSession } from './http2-sessions.ts';
-import type { Turn } from './pool.ts';
-
-/** Methods that may be sent again when a connection turns out to be closed (RFC 9110 section 9.2.2). */
-const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+import { repeatable, type Failed, type Turn } from './pool.ts';
+import { createTries } from './tries.ts';
 
 /** How one attempt ended that brought no answer: `again` when nothing of it can have been done. */
 interface Failure {
-  readonly answered: Answered;
+  readonly answered: Failed;
   readonly again: boolean;
 }
 
@@ -19,16 +17,18 @@ export function askByHttp2(question: Question): Call {
   let cancel: () => void = () => undefined;
   let cancelled = false;
   const answer = new Promise<Answered>((resolve) => {
-    const start = (again: boolean): void => {
-      const turn = question.upstream.choose(question.key);
-      if (turn.kind === 'failed') return resolve(turn);
-      cancel = attempt(question, turn, resolve, (failure) => {
+    const tries = createTries(question.upstream, question.key, question.trail);
+    const start = (turn: Turn): void => {
+      cancel = attempt(question, turn, resolve, ({ answered, again }) => {
         if (cancelled) return;
-        if (again && failure.again && !begun(question)) return start(false);
-        resolve(failure.answered);
+        const next = again && !begun(question) ? tries.again(turn, answered.detail) : undefined;
+        if (next === undefined) resolve(answered);
+        else start(next);
       });
     };
-    start(true);
+    const first = tries.begin();
+    if (first.kind === 'failed') resolve(first);
+    else start(first);
   });
   return {
     answer,
@@ -45,13 +45,13 @@ function begun({ body }: Question): boolean {
 }
 
 function attempt(question: Question, turn: Turn, resolve: (answered: Answered) => void, fail: (failure: Failure) => void): () => void {
-  const { connect, idle } = question.upstream.config.timeouts;
   let stream: ClientHttp2Stream | undefined;
-  const callOff = sessionsOf(turn.endpoint, { connectTime: connect, idleTime: idle }).take((session) => {
+  const callOff = sessionsOf(turn.endpoint, question.upstream.config.timeouts.idle).take((session) => {
     stream = send(question, turn, session, resolve, fail);
   }, (fault) => {
-    turn.done(fault.code === 'upstream_timeout' ? 'timeout' : 'failed');
-    fail({ answered: { kind: 'failed', ...fault }, again: false });
+    turn.done(fault.result);
+    // Nothing has been sent.
+    fail({ answered: { kind: 'failed', code: fault.code, detail: fault.detail }, again: true });
   });
   return () => {
     turn.done('abandoned');
@@ -78,6 +78,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
   });
   stream.on('response', (headers, _flags, raw) => {
     clearTimeout(timer);
+    turn.answering();
     status = Number(headers[':status']);
     if (question.idle !== Infinity) {
       timer = setTimeout(() => {
@@ -95,14 +96,14 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
   stream.once('close', () => {
     clearTimeout(timer);
     line.release();
-    turn.done(whole() ? 'answered' : timedOut !== undefined ? 'timeout' : 'failed');
+    // What the upstream says it has not processed says nothing against it: it may be going away in good order.
+    const refused = status === 0 && line.unprocessed(stream.id, stream.rstCode ?? 0);
+    turn.done(whole() ? 'answered' : timedOut !== undefined ? 'timeout' : refused ? 'stale' : 'failed');
     if (status !== 0) return;
     const detail = timedOut ?? (error === undefined ? `the upstream reset the stream with ${stream.rstCode}` : `${error.code ?? error.name}: ${error.message}`);
-    const refused = line.unprocessed(stream.id, stream.rstCode ?? 0);
-    const lost = line.reused && line.session.destroyed && body === undefined && REPEATABLE.has(question.method);
     fail({
       answered: { kind: 'failed', code: timedOut === undefined ? 'upstream_unavailable' : 'upstream_timeout', detail },
-      again: timedOut === undefined && (refused || lost),
+      again: timedOut === undefined && (refused || repeatable(question.method, body !== undefined)),
     });
   });
   if (body !== undefined) {

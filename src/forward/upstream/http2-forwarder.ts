@@ -8,10 +8,10 @@ import { askByHttp2 } from './http2-call.ts';
 export function createHttp2Forwarder(): GeneralForwarder {
   const calls = new WeakMap<IncomingMessage, Call>();
   return {
-    async forward({ permit, request, response, upstream, key }: Forwarding): Promise<Answer> {
+    async forward({ permit, request, response, upstream, key, trail }: Forwarding): Promise<Answer> {
       const { response: patience, idle } = upstream.config.timeouts;
       const call = askByHttp2({
-        permit, method: request.method as string, path: request.url as string, fields: request.headers, trailers: false, upstream, key, patience, idle,
+        permit, method: request.method as string, path: request.url as string, fields: request.headers, trailers: false, upstream, key, trail, patience, idle,
         ...(hasBody(request) ? { body: { stream: request, announced: request.headers['transfer-encoding'] !== undefined, whole: () => request.complete, trailers: () => trailerFields(request.rawTrailers) } } : {}),
       });
       calls.set(request, call);
@@ -24,6 +24,7 @@ export function createHttp2Forwarder(): GeneralForwarder {
       return answered.kind === 'answer' ? { kind: 'answer', message: messageOf(answered) } : answered;
     },
     cancel: (request) => calls.get(request)?.cancel(),
+    cut: () => undefined,
   };
 }
 

@@ -1,7 +1,7 @@
 import { connect, constants, type ClientHttp2Session } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import { connect as connectTls } from 'node:tls';
-import type { UpstreamEndpoint } from './pool.ts';
+import { connectFault, type ConnectFault } from './connect-fault.ts';
+import type { UpstreamEndpoint } from './endpoint.ts';
 
 /** One HTTP/2 connection to an upstream. */
 export interface UpstreamSession {
@@ -14,28 +14,15 @@ export interface UpstreamSession {
   release(): void;
 }
 
-export interface SessionFault {
-  readonly code: 'upstream_unavailable' | 'upstream_timeout';
-  readonly detail: string;
-}
-
 /** The HTTP/2 connections of one thread to one endpoint. */
 export interface Http2Sessions {
   /** A connection with room for one request more, at once or when it is open. The function given back calls the wait off. */
-  take(ready: (session: UpstreamSession) => void, failed: (fault: SessionFault) => void): () => void;
-  /** Closes connections without requests; the others when their last has ended. */
-  retire(): void;
-}
-
-export interface Http2SessionsOptions {
-  /** Milliseconds a connection may take to open, and may be unused. */
-  readonly connectTime: number;
-  readonly idleTime: number;
+  take(ready: (session: UpstreamSession) => void, failed: (fault: ConnectFault) => void): () => void;
 }
 
 interface Waiting {
   readonly ready: (session: UpstreamSession) => void;
-  readonly failed: (fault: SessionFault) => void;
+  readonly failed: (fault: ConnectFault) => void;
 }
 
 /** One connection, from its dialling to its end. */
@@ -68,24 +55,26 @@ const KEEP_ALIVE_MS = 30_000;
 
 const pools = new WeakMap<UpstreamEndpoint, Http2Sessions>();
 
-/** The connections to an endpoint: made with the first request for it. */
-export function sessionsOf(endpoint: UpstreamEndpoint, options: Http2SessionsOptions): Http2Sessions {
+/** The connections to an endpoint: made with the first request for it. One that is not used is closed after `idleTime` ms. */
+export function sessionsOf(endpoint: UpstreamEndpoint, idleTime: number): Http2Sessions {
   let pool = pools.get(endpoint);
   if (pool === undefined) {
-    pool = createSessions(endpoint, options);
+    pool = createSessions(endpoint, idleTime);
     pools.set(endpoint, pool);
   }
   return pool;
 }
 
-/** Lets go of an endpoint that is no longer configured. */
-export function retireSessions(endpoint: UpstreamEndpoint): void {
-  pools.get(endpoint)?.retire();
-}
-
-function createSessions(endpoint: UpstreamEndpoint, options: Http2SessionsOptions): Http2Sessions {
+function createSessions(endpoint: UpstreamEndpoint, idleTime: number): Http2Sessions {
   const lines = new Set<Line>();
-  let retired = false;
+  endpoint.whenDropped(() => {
+    for (const line of lines) {
+      if (endpoint.retired) line.usable = false;
+      if (line.load > 0) continue;
+      line.usable = false;
+      line.session?.close();
+    }
+  });
 
   function take(ready: Waiting['ready'], failed: Waiting['failed']): () => void {
     const line = roomiest() ?? dial();
@@ -123,7 +112,7 @@ function createSessions(endpoint: UpstreamEndpoint, options: Http2SessionsOption
         line.load -= 1;
         line.idleSince = performance.now();
         if (line.load > 0) return;
-        if (retired || !line.usable) session.close();
+        if (!line.usable) session.close();
         else scheduleClose(line, session);
       },
     };
@@ -142,7 +131,7 @@ function createSessions(endpoint: UpstreamEndpoint, options: Http2SessionsOption
       if (line.load > 0) return;
       line.usable = false;
       session.close();
-    }, options.idleTime);
+    }, idleTime);
     line.closing = timer.unref();
     session.once('close', () => clearTimeout(timer));
   }
@@ -150,27 +139,20 @@ function createSessions(endpoint: UpstreamEndpoint, options: Http2SessionsOption
   function dial(): Line {
     const line: Line = { session: undefined, load: 0, served: 0, usable: true, idleSince: 0, lastTaken: Infinity, closing: undefined, waiting: new Set() };
     lines.add(line);
-    let timedOut = false;
-    const socket: TLSSocket = connectTls({ ...endpoint.connectOptions(), ALPNProtocols: ['h2'] });
+    const socket = endpoint.open({ ALPNProtocols: ['h2'] });
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    const timer = setTimeout(() => {
-      timedOut = true;
-      socket.destroy(new Error('no connection in time'));
-    }, options.connectTime);
-    let detail = 'the upstream closed the connection';
+    let fault: ConnectFault = { result: 'failed', code: 'upstream_unavailable', detail: 'the upstream closed the connection' };
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      detail = `${error.code ?? error.name}: ${error.message}`;
+      fault = connectFault(socket, error);
     });
     socket.once('close', () => {
-      clearTimeout(timer);
       line.usable = false;
       lines.delete(line);
-      for (const waiting of line.waiting) waiting.failed({ code: timedOut ? 'upstream_timeout' : 'upstream_unavailable', detail });
+      for (const waiting of line.waiting) waiting.failed(fault);
       line.waiting.clear();
     });
     socket.once('secureConnect', () => {
-      clearTimeout(timer);
       // What speaks HTTP/1.1 would read our frames as a request line.
       if (socket.alpnProtocol !== 'h2') return void socket.destroy(new Error('the upstream does not speak HTTP/2 (ALPN h2)'));
       opened(line, socket);
@@ -207,16 +189,7 @@ function createSessions(endpoint: UpstreamEndpoint, options: Http2SessionsOption
     });
   }
 
-  return {
-    take,
-    retire() {
-      retired = true;
-      for (const line of lines) {
-        line.usable = false;
-        if (line.load === 0) line.session?.close();
-      }
-    },
-  };
+  return { take };
 }
 
 function noop(): void {

@@ -1,20 +1,40 @@
-import { constants } from 'node:crypto';
-import { Agent } from 'node:https';
-import { isIP } from 'node:net';
-import { checkServerIdentity as checkNames, connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { randomInt } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
 import type { UpstreamConfig } from '../../config/schema.ts';
 import type { UpstreamMaterial } from '../../config/snapshot.ts';
-import { retireSessions } from './http2-sessions.ts';
-import { SocketPool } from './sockets.ts';
+import { byKey, hashOf, inTurn, leastLoaded } from './balance.ts';
+import { createDialling } from './dial.ts';
+import { connectFault } from './connect-fault.ts';
+import { Endpoint, type EndpointOptions, type UpstreamEndpoint } from './endpoint.ts';
+import {
+  activeOn, beginOn, beginOnAll, compareFailure, count, countOnAll, endOn, endOnAll, endTrial, enter, noteFailure, noteSuccess, openTable, passTrial,
+  shareOf, type EjectionRules, type UpstreamTable,
+} from './table.ts';
+import { createTries } from './tries.ts';
+
+export { connectFault, isOpen, type ConnectFault } from './connect-fault.ts';
+export type { UpstreamEndpoint } from './endpoint.ts';
 
 /** One upstream with its pooled connections on this thread. */
 export interface Upstream {
   readonly name: string;
   readonly config: UpstreamConfig;
+  /** Which of the main thread's upstreams it is: a changed configuration makes another. */
+  readonly id: number;
   /** Chooses an endpoint for one request or stream. `key` says whose it is: the client's id, or its address. */
   choose(key: string): Turn | Failed;
-  /** A TLS connection of its own, verified, each half to be closed by itself: for streams. */
-  connect(key: string): Promise<UpstreamConnection>;
+  /**
+   * Chooses again for a request whose turns so far have failed and that may be repeated, elsewhere if there is another
+   * endpoint; undefined when it is not to be tried any more. What may be repeated says `repeatable`.
+   */
+  again(key: string, failed: readonly Turn[]): Turn | undefined;
+  /**
+   * A TLS connection of its own, verified, for a stream; endpoints that cannot be reached are passed over. Each half is to be
+   * closed by itself unless `allowHalfOpen` is false.
+   */
+  connect(key: string, options?: { readonly allowHalfOpen?: boolean }): Promise<UpstreamConnection>;
+  /** Takes what the endpoints' names have become addresses of. What is no longer there is retired. */
+  retarget(targets: readonly Target[], problem?: string): void;
   /** Closes idle connections; busy ones close when their request is done. */
   retire(): void;
 }
@@ -23,12 +43,20 @@ export interface Upstream {
 export interface Turn {
   readonly kind: 'turn';
   readonly endpoint: UpstreamEndpoint;
-  /** Says how it went, once it is known: the next choices depend on it. */
+  /** What `done` was told first; absent until then. */
+  readonly result: TurnResult | undefined;
+  /** The head of an answer has come: an endpoint on trial has passed. To be called where an answer may take long; `done` says the same. */
+  answering(): void;
+  /** Says how it went, once it is known: the next choices depend on it. Only the first call counts; without one the turn is under way for ever. */
   done(result: TurnResult): void;
 }
 
-/** `answered`: a whole answer, whatever its status. `abandoned`: the client left, or a limit of ours ended it. */
-export type TurnResult = 'answered' | 'failed' | 'timeout' | 'abandoned';
+/**
+ * `answered`: a whole answer, whatever its status. `failed`: no connection, or none of the answer, or not all of it.
+ * `timeout`: the same by a deadline. `unverified`: its certificate is not the upstream's; nothing was sent. `abandoned`: the
+ * client left, or a limit of ours ended it. `stale`: a kept connection had been closed before anything came back on it.
+ */
+export type TurnResult = 'answered' | 'failed' | 'timeout' | 'unverified' | 'abandoned' | 'stale';
 
 export interface Failed {
   readonly kind: 'failed';
@@ -36,96 +64,352 @@ export interface Failed {
   readonly detail: string;
 }
 
-export interface UpstreamEndpoint {
-  readonly url: URL;
-  /** Pooled connections for Node's HTTP client. */
-  readonly agent: Agent;
-  /** Pooled connections for those who frame messages themselves. */
-  readonly sockets: SocketPool;
-  /** How a connection is made: where to, under which name, by which trust; always verified. */
-  connectOptions(): ConnectionOptions;
-}
-
 export type UpstreamConnection =
-  | { readonly kind: 'connected'; readonly socket: TLSSocket; readonly turn: Turn }
-  | Failed;
+  | { readonly kind: 'connected'; readonly socket: TLSSocket; readonly turn: Turn; readonly trail: Readonly<Trail> }
+  | Failed & { readonly trail: Readonly<Trail> };
 
-/** Idle connections kept to one endpoint by one thread. */
-const IDLE_CONNECTIONS = 256;
-
-/**
- * The pool of one upstream: always verified, against the configured trust alone, under the configured name; one secure
- * context for all its connections (one made per connection lives until it is collected).
- */
-export function createUpstream(name: string, config: UpstreamConfig, material: UpstreamMaterial): Upstream {
-  const secureContext = createSecureContext({
-    ca: material.trust,
-    ...(material.certificate === undefined || material.key === undefined ? {} : { cert: material.certificate, key: material.key }),
-    minVersion: 'TLSv1.2',
-    ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL',
-    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
-  });
-  const endpoints = config.endpoints.map(({ host, port }): UpstreamEndpoint => {
-    // Never from the Host field: that is the client's word, and names us, not the upstream.
-    const servername = config.tls.server_name ?? (isIP(host) === 0 ? host : '');
-    const verified = { servername, secureContext, rejectUnauthorized: true, checkServerIdentity };
-    const connectOptions = (): ConnectionOptions => ({ host, port, ...verified });
-    return {
-      url: endpointUrl(host, port),
-      agent: new Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS, scheduling: 'lifo', timeout: config.timeouts.idle, ...verified }),
-      sockets: new SocketPool(connectOptions, config.timeouts.connect, config.timeouts.idle),
-      connectOptions,
-    };
-  });
-  let last = 0;
-  function choose(): Turn {
-    last = (last + 1) % endpoints.length;
-    return { kind: 'turn', endpoint: endpoints[last] as UpstreamEndpoint, done: () => undefined };
-  }
-  return {
-    name,
-    config,
-    choose,
-    connect: () => new Promise((resolve) => {
-      const turn = choose();
-      const options: ConnectionOptions & { allowHalfOpen: boolean } = { ...turn.endpoint.connectOptions(), allowHalfOpen: true };
-      const socket = connect(options);
-      const fail = (code: 'upstream_unavailable' | 'upstream_timeout', detail: string): void => {
-        clearTimeout(timer);
-        socket.destroy();
-        resolve({ kind: 'failed', code, detail });
-      };
-      const timer = setTimeout(() => fail('upstream_timeout', 'no connection in time'), config.timeouts.connect);
-      socket.on('error', (error: NodeJS.ErrnoException) => fail('upstream_unavailable', `${error.code ?? error.name}: ${error.message}`));
-      socket.once('secureConnect', () => {
-        clearTimeout(timer);
-        resolve({ kind: 'connected', socket, turn });
-      });
-    }),
-    retire() {
-      for (const endpoint of endpoints) {
-        retireAgent(endpoint.agent);
-        endpoint.sockets.retire();
-        retireSessions(endpoint);
-      }
-    },
-  };
+/** Where a request went, for its record. */
+export interface Trail {
+  /** The endpoint that was asked last. */
+  endpoint: string | undefined;
+  /** The attempts before: each endpoint, and why it was not the last. */
+  attempts: readonly string[];
 }
 
-/** Node's check without its last resort: a common name is no host name (RFC 9525 section 2). */
-function checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
-  const names = certificate.subjectaltname ?? '';
-  const kind = isIP(host) === 0 ? 'DNS:' : 'IP Address:';
-  if (!names.includes(kind)) return Object.assign(new Error(`expected ${host}, the certificate has ${names === '' ? 'no subject alternative name' : names}`), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
-  return checkNames(host, certificate);
+/** An address that an endpoint's host stands for, and its slot in the table. */
+export interface Target {
+  readonly slot: number;
+  /** The endpoint's number in the configuration. */
+  readonly endpoint: number;
+  readonly address: string;
+}
+
+/** What the main thread gives each thread of an upstream. */
+export interface UpstreamShare {
+  /** Another number for another upstream, or the same one configured otherwise. */
+  readonly id: number;
+  readonly buffer: SharedArrayBuffer;
+  readonly targets: readonly Target[];
+  /** Why a host has no address, when one has none. */
+  readonly problem?: string;
+}
+
+export interface UpstreamOptions {
+  readonly name: string;
+  readonly config: UpstreamConfig;
+  readonly material: UpstreamMaterial;
+  readonly share: UpstreamShare;
+  /** This thread's number among `threads`. */
+  readonly thread: number;
+  readonly threads: number;
+  /** Milliseconds on a clock that all threads share. */
+  readonly clock: () => number;
+}
+
+/** Methods that may be sent again although they may have arrived (RFC 9110 section 9.2.1): they change nothing. */
+const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/** Whether a request of which nothing has been answered may be sent again after it was `sent`, as a whole or in part. */
+export function repeatable(method: string, hasBody: boolean): boolean {
+  return SAFE.has(method) && !hasBody;
+}
+
+/** Retries that are possible whatever the share of the requests is. */
+const RESERVE = 10;
+/** First turns taken at random, so that threads and replicas do not all begin with the same endpoint. */
+const MOST_SKIPPED = 1_000;
+
+/** The endpoints of one upstream on one thread: which of them serves a request, and what is known of them. */
+export function createUpstream(options: UpstreamOptions): Upstream {
+  return new Pool(options);
+}
+
+/** The rules by which an upstream's addresses are left out and come back. */
+export function ejectionRules({ ejection, slow_start, timeouts }: UpstreamConfig): EjectionRules {
+  return { failures: ejection.failures, time: ejection.time, longest: ejection.longest, slowStart: slow_start, trial: timeouts.connect + timeouts.response };
+}
+
+/** How many of so many addresses may be out: never the last one. */
+export function mostOut({ ejection }: UpstreamConfig, addresses: number): number {
+  return Math.min(addresses - 1, Math.floor(addresses * ejection.most + 1e-9));
+}
+
+class Pool implements Upstream {
+  readonly name: string;
+  readonly config: UpstreamConfig;
+  readonly id: number;
+  readonly table: UpstreamTable;
+  readonly rules: EjectionRules;
+  readonly thread: number;
+  readonly clock: () => number;
+  readonly #endpointOptions: (target: Target) => EndpointOptions;
+  readonly #mostRequests: number;
+  readonly #mostOnEndpoint: number;
+  #endpoints: readonly Endpoint[] = [];
+  #slots: readonly number[] = [];
+  #mostOut = 0;
+  #problem: string | undefined;
+  /** One cell for each endpoint, in their order, so that a choice makes no garbage. */
+  #shares = new Float64Array(0);
+  #credits = new Float64Array(0);
+  #loads = new Float64Array(0);
+  #seeds = new Int32Array(0);
+  #start = 0;
+  #retryTokens = RESERVE;
+
+  constructor({ name, config, material, share, thread, threads, clock }: UpstreamOptions) {
+    this.name = name;
+    this.config = config;
+    this.id = share.id;
+    this.table = openTable(share.buffer, threads, config.endpoints.length);
+    this.rules = ejectionRules(config);
+    this.thread = thread;
+    this.clock = clock;
+    this.#mostRequests = config.limits.requests;
+    this.#mostOnEndpoint = config.limits.endpoint_requests ?? Infinity;
+    const dialling = createDialling(config, material);
+    const mostConnections = config.limits.connections === undefined ? Infinity : Math.max(1, Math.floor(config.limits.connections / threads));
+    this.#endpointOptions = ({ slot, endpoint: index, address }) => {
+      const endpoint = config.endpoints[index] as UpstreamConfig['endpoints'][number];
+      const tlsOptions = dialling.options(endpoint.host, endpoint.port, address);
+      return {
+        slot, index, weight: endpoint.weight,
+        url: endpointUrl(endpoint.host, endpoint.port),
+        name: address === endpoint.host ? endpoint.text : `${endpoint.text} ${address}`,
+        connectOptions: () => tlsOptions,
+        connectTime: config.timeouts.connect,
+        idleTime: config.timeouts.idle,
+        mostConnections,
+        refused: () => countOnAll(this.table, thread, 'connections_refused'),
+      };
+    };
+    this.retarget(share.targets, share.problem);
+  }
+
+  choose(key: string): Turn | Failed {
+    if (this.#retryTokens < RESERVE) this.#retryTokens = Math.min(RESERVE, this.#retryTokens + this.config.retries.budget);
+    return this.#take(key, undefined);
+  }
+
+  again(key: string, failed: readonly Turn[]): Turn | undefined {
+    const last = failed.at(-1);
+    if (last === undefined || failed.length >= this.config.retries.attempts) return undefined;
+    // Its connection had been closed while nobody used it: the endpoint itself may be as well as ever.
+    const stale = last.result === 'stale';
+    if (!stale && this.config.retries.budget === 0) return undefined;
+    const turn = this.#take(key, failed);
+    if (turn.kind === 'failed') return undefined;
+    if (!stale && !this.#spend(turn)) return undefined;
+    countOnAll(this.table, this.thread, 'retried');
+    return turn;
+  }
+
+  async connect(key: string, { allowHalfOpen = true }: { readonly allowHalfOpen?: boolean } = {}): Promise<UpstreamConnection> {
+    const trail: Trail = { endpoint: undefined, attempts: [] };
+    const tries = createTries(this, key, trail);
+    for (let turn = tries.begin(); ;) {
+      if (turn.kind === 'failed') return { ...turn, trail };
+      const opened = await openSocket(turn.endpoint, allowHalfOpen);
+      if ('socket' in opened) return { kind: 'connected', socket: opened.socket, turn, trail };
+      const { result, code, detail } = opened.fault;
+      turn.done(result);
+      const next = tries.again(turn, detail);
+      if (next === undefined) return { kind: 'failed', code, detail, trail };
+      turn = next;
+    }
+  }
+
+  retarget(targets: readonly Target[], problem?: string): void {
+    const before = new Map(this.#endpoints.map((endpoint) => [endpoint.slot, endpoint]));
+    this.#endpoints = targets.map((target) => {
+      const wanted = this.#endpointOptions(target);
+      const kept = before.get(target.slot);
+      if (kept?.name !== wanted.name) return new Endpoint(wanted);
+      before.delete(target.slot);
+      return kept;
+    });
+    for (const gone of before.values()) gone.retire();
+    const { length } = this.#endpoints;
+    this.#problem = problem;
+    this.#slots = this.#endpoints.map(({ slot }) => slot);
+    this.#mostOut = mostOut(this.config, length);
+    this.#shares = new Float64Array(length);
+    this.#loads = new Float64Array(length);
+    this.#seeds = Int32Array.from(this.#endpoints, ({ seed }) => seed);
+    this.#credits = new Float64Array(length);
+    this.#start = length === 0 ? 0 : randomInt(length);
+    const weights = Float64Array.from(this.#endpoints, ({ weight }) => weight);
+    for (let skipped = randomInt(Math.min(MOST_SKIPPED, 1 + weights.reduce((sum, weight) => sum + weight, 0))); skipped > 0; skipped--) inTurn(weights, this.#credits);
+  }
+
+  retire(): void {
+    for (const endpoint of this.#endpoints) endpoint.retire();
+  }
+
+  /** Notes how a turn went, in the table that all threads read. */
+  ended(turn: OpenTurn, result: TurnResult): void {
+    const { endpoint, trial } = turn;
+    const { table, thread } = this;
+    endOn(table, thread, endpoint.slot);
+    count(table, thread, endpoint.index, result);
+    switch (result) {
+      case 'answered': return this.passed(turn);
+      case 'failed':
+      case 'timeout':
+      case 'unverified': {
+        const failure = { trial, conclusive: result === 'unverified', slots: this.#slots, most: this.#mostOut, now: this.clock(), spread: randomInt(1_000) / 1_000 };
+        if (noteFailure(table, endpoint.slot, this.rules, failure)) {
+          count(table, thread, endpoint.index, 'ejected');
+          endpoint.drop();
+        }
+        return;
+      }
+      default:
+        if (trial) endTrial(table, endpoint.slot);
+    }
+  }
+
+  /** A turn has brought an answer, or the beginning of one. */
+  passed({ endpoint, trial }: OpenTurn): void {
+    if (trial) passTrial(this.table, endpoint.slot, this.rules.slowStart, this.clock());
+    else noteSuccess(this.table, endpoint.slot);
+  }
+
+  #take(key: string, failed: readonly Turn[] | undefined): OpenTurn | Failed {
+    if (!beginOnAll(this.table, this.#mostRequests)) {
+      countOnAll(this.table, this.thread, 'requests_refused');
+      return { kind: 'failed', code: 'overloaded', detail: `the upstream ${this.name} has ${this.#mostRequests} requests under way, as many as it may` };
+    }
+    const turn = this.#takeShare(key, failed);
+    if (turn.kind === 'failed') endOnAll(this.table);
+    return turn;
+  }
+
+  #takeShare(key: string, failed: readonly Turn[] | undefined): OpenTurn | Failed {
+    const { table, thread, rules, clock } = this;
+    let full = this.#fillShares(failed);
+    for (let index = this.#pick(key); index !== -1; index = this.#pick(key)) {
+      const endpoint = this.#endpoints[index] as Endpoint;
+      const entry = enter(table, endpoint.slot, rules, clock);
+      if (entry !== 'refused') {
+        if (beginOn(table, thread, endpoint.slot, this.#mostOnEndpoint)) return new OpenTurn(this, endpoint, entry === 'trial');
+        if (entry === 'trial') endTrial(table, endpoint.slot);
+        full = true;
+      }
+      this.#shares[index] = 0;
+    }
+    if (full) return this.#full();
+    return this.#leastRecentlyFailed(failed);
+  }
+
+  /** What each endpoint may have now; true when one had to be passed over because it has as much as it may. */
+  #fillShares(failed: readonly Turn[] | undefined): boolean {
+    const { table, rules, clock } = this;
+    const limited = this.#mostOnEndpoint !== Infinity;
+    const counted = limited || this.config.balance === 'least_connections';
+    let full = false;
+    for (let index = 0; index < this.#endpoints.length; index++) {
+      const endpoint = this.#endpoints[index] as Endpoint;
+      let share = shareOf(table, endpoint.slot, rules, clock) * endpoint.weight;
+      if (counted) {
+        const load = activeOn(table, endpoint.slot);
+        this.#loads[index] = load;
+        if (limited && share > 0 && load >= this.#mostOnEndpoint) {
+          share = 0;
+          full = true;
+        }
+      }
+      this.#shares[index] = failed !== undefined && wasTried(failed, endpoint) ? 0 : share;
+    }
+    return full;
+  }
+
+  #pick(key: string): number {
+    switch (this.config.balance) {
+      case 'round_robin': return inTurn(this.#shares, this.#credits);
+      case 'least_connections':
+        this.#start = (this.#start + 1) % Math.max(1, this.#shares.length);
+        return leastLoaded(this.#shares, this.#loads, this.#start);
+      case 'hash': return byKey(this.#shares, this.#seeds, hashOf(key));
+    }
+  }
+
+  #full(): Failed {
+    countOnAll(this.table, this.thread, 'requests_refused');
+    return { kind: 'failed', code: 'overloaded', detail: `every endpoint of the upstream ${this.name} has ${this.#mostOnEndpoint} requests under way, as many as it may` };
+  }
+
+  /** None is known to work. Better a try than a refusal, unless it is wanted otherwise: what is known may be out of date. */
+  #leastRecentlyFailed(failed: readonly Turn[] | undefined): OpenTurn | Failed {
+    if (this.#endpoints.length === 0) return unavailable(this.#problem ?? `the upstream ${this.name} has no address`);
+    let best: Endpoint | undefined;
+    for (const endpoint of this.#endpoints) {
+      if (failed !== undefined && wasTried(failed, endpoint)) continue;
+      if (best === undefined || compareFailure(this.table, endpoint.slot, best.slot) < 0) best = endpoint;
+    }
+    // Nothing else is left: a connection that had gone stale says nothing against the endpoint.
+    if (best === undefined && failed?.at(-1)?.result === 'stale') best = failed.at(-1)?.endpoint as Endpoint;
+    if (best === undefined) return unavailable('no other endpoint is left to ask');
+    if (this.config.all_down === 'refuse' && failed?.at(-1)?.result !== 'stale') return unavailable(`no endpoint of the upstream ${this.name} is known to work`);
+    return beginOn(this.table, this.thread, best.slot, this.#mostOnEndpoint) ? new OpenTurn(this, best, true) : this.#full();
+  }
+
+  /** Takes one from the budget of retries; without one the turn is given back. */
+  #spend(turn: Turn): boolean {
+    if (this.#retryTokens >= 1) {
+      this.#retryTokens--;
+      return true;
+    }
+    turn.done('abandoned');
+    countOnAll(this.table, this.thread, 'retry_refused');
+    return false;
+  }
+}
+
+class OpenTurn implements Turn {
+  readonly kind = 'turn';
+  readonly endpoint: Endpoint;
+  /** Whether the endpoint is not known to work. */
+  readonly trial: boolean;
+  result: TurnResult | undefined = undefined;
+  readonly #pool: Pool;
+
+  constructor(pool: Pool, endpoint: Endpoint, trial: boolean) {
+    this.#pool = pool;
+    this.endpoint = endpoint;
+    this.trial = trial;
+  }
+
+  answering(): void {
+    if (this.trial && this.result === undefined) this.#pool.passed(this);
+  }
+
+  done(result: TurnResult): void {
+    if (this.result !== undefined) return;
+    this.result = result;
+    this.#pool.ended(this, result);
+  }
+}
+
+function wasTried(failed: readonly Turn[], endpoint: UpstreamEndpoint): boolean {
+  for (const turn of failed) if (turn.endpoint === endpoint) return true;
+  return false;
+}
+
+function unavailable(detail: string): Failed {
+  return { kind: 'failed', code: 'upstream_unavailable', detail };
+}
+
+function openSocket(endpoint: UpstreamEndpoint, allowHalfOpen: boolean): Promise<{ readonly socket: TLSSocket } | { readonly fault: ReturnType<typeof connectFault> }> {
+  return new Promise((resolve) => {
+    const socket = endpoint.open({ allowHalfOpen } as object);
+    const failed = (error: NodeJS.ErrnoException): void => resolve({ fault: connectFault(socket, error) });
+    socket.once('error', failed);
+    socket.once('close', () => failed(new Error('the connection was closed before it was open')));
+    socket.once('secureConnect', () => resolve({ socket }));
+  });
 }
 
 function endpointUrl(host: string, port: number): URL {
   return new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`);
-}
-
-function retireAgent(agent: Agent): void {
-  const keepNone = agent as Agent & { maxFreeSockets: number };
-  keepNone.maxFreeSockets = 0;
-  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
 }

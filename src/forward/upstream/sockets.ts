@@ -1,4 +1,5 @@
-import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import { connectFault, type ConnectFault } from './connect-fault.ts';
 
 /** Who reads from an upstream's connection while a request is on it. */
 export interface SocketUser {
@@ -12,9 +13,9 @@ export interface SocketUser {
   lost(fault: SocketFault): void;
 }
 
-export interface SocketFault {
-  readonly code: 'upstream_unavailable' | 'upstream_timeout';
-  readonly detail: string;
+export interface SocketFault extends ConnectFault {
+  /** Whether it was open: something may have been sent. */
+  readonly opened: boolean;
   /** The upstream has said that it says no more. */
   readonly ended: boolean;
 }
@@ -28,18 +29,16 @@ const READ_OCTETS = 65_536;
  * read into one buffer: a buffer for each read would be most of the garbage of a request.
  */
 export class SocketPool {
-  readonly #options: () => ConnectionOptions;
-  readonly #connectTime: number;
+  readonly #open: (extra: ConnectionOptions) => TLSSocket;
   readonly #idle: UpstreamSocket[] = [];
   readonly #buffer = Buffer.allocUnsafeSlow(READ_OCTETS);
   readonly #idleTime: number;
   #watch: NodeJS.Timeout | undefined;
   #retired = false;
 
-  /** `options` says how a connection is made; `connectTime` (ms) how long that may take, TLS included, `idleTime` (ms) how long one is kept unused. */
-  constructor(options: () => ConnectionOptions, connectTime: number, idleTime: number) {
-    this.#options = options;
-    this.#connectTime = connectTime;
+  /** `open` makes a connection, and ends it when that takes too long; one is kept unused for `idleTime` ms. */
+  constructor(open: (extra: ConnectionOptions) => TLSSocket, idleTime: number) {
+    this.#open = open;
     this.#idleTime = idleTime;
   }
 
@@ -55,7 +54,7 @@ export class SocketPool {
 
   /** A connection that nobody has used yet. */
   fresh(user: SocketUser): UpstreamSocket {
-    return new UpstreamSocket(this.#options(), this.#connectTime, this.#buffer, user);
+    return new UpstreamSocket(this.#open, this.#buffer, user);
   }
 
   /** Takes a connection back whose answer is whole. */
@@ -66,7 +65,12 @@ export class SocketPool {
     this.#watch ??= setInterval(() => this.#closeIdle(performance.now() - this.#idleTime), this.#idleTime / 2).unref();
   }
 
-  /** Closes idle connections; busy ones when they come back. */
+  /** Closes idle connections. */
+  drop(): void {
+    this.#closeIdle(Infinity);
+  }
+
+  /** The same for good: busy ones are closed when they come back. */
   retire(): void {
     this.#retired = true;
     this.#closeIdle(Infinity);
@@ -93,31 +97,30 @@ export class UpstreamSocket {
   reused = false;
   #user: SocketUser | undefined;
   #paused = false;
-  #timer: NodeJS.Timeout | undefined;
-  #fault: SocketFault = { code: 'upstream_unavailable', detail: 'the upstream closed the connection', ended: false };
+  #fault: ConnectFault = { result: 'failed', code: 'upstream_unavailable', detail: 'the upstream closed the connection' };
+  #ended = false;
 
-  constructor(options: ConnectionOptions, connectTime: number, buffer: Buffer, user: SocketUser) {
+  constructor(open: (extra: ConnectionOptions) => TLSSocket, buffer: Buffer, user: SocketUser) {
     this.#user = user;
     const onread = { buffer, callback: (octets: number) => this.#read(octets === buffer.length ? buffer : buffer.subarray(0, octets)) };
-    this.socket = connect({ ...options, onread } as ConnectionOptions);
+    this.socket = open({ onread } as ConnectionOptions);
     this.socket.setNoDelay(true);
-    this.#timer = setTimeout(() => this.#fail('upstream_timeout', 'no connection in time'), connectTime);
     this.socket.once('secureConnect', () => {
-      clearTimeout(this.#timer);
       this.open = true;
       this.#user?.opened(this);
     });
     this.socket.on('drain', () => this.#user?.drained());
-    this.socket.on('error', (error: NodeJS.ErrnoException) => this.#fail('upstream_unavailable', `${error.code ?? error.name}: ${error.message}`));
+    this.socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#fault = connectFault(this.socket, error);
+    });
     this.socket.on('end', () => {
-      this.#fault = { ...this.#fault, ended: true };
+      this.#ended = true;
       this.socket.destroy();
     });
     this.socket.on('close', () => {
-      clearTimeout(this.#timer);
       const user = this.#user;
       this.#user = undefined;
-      user?.lost(this.#fault);
+      user?.lost({ ...this.#fault, ended: this.#ended, opened: this.open });
     });
   }
 
@@ -159,10 +162,5 @@ export class UpstreamSocket {
     }
     this.#paused = !this.#user.read(octets) || this.#paused;
     return !this.#paused;
-  }
-
-  #fail(code: SocketFault['code'], detail: string): void {
-    this.#fault = { code, detail, ended: false };
-    this.socket.destroy();
   }
 }

@@ -1,0 +1,44 @@
+import { constants } from 'node:crypto';
+import { isIP } from 'node:net';
+import { checkServerIdentity as checkNames, createSecureContext, type ConnectionOptions, type PeerCertificate, type SecureContext } from 'node:tls';
+import type { UpstreamConfig } from '../../config/schema.ts';
+import type { UpstreamMaterial } from '../../config/snapshot.ts';
+
+/**
+ * How connections to an upstream are made: always verified, against the configured trust alone, under the configured name;
+ * one secure context for all of them (one made per connection lives until it is collected).
+ */
+export interface Dialling {
+  /** To one address of an endpoint whose host is `host`. */
+  options(host: string, port: number, address: string): ConnectionOptions;
+}
+
+export function createDialling(config: UpstreamConfig, material: UpstreamMaterial): Dialling {
+  const secureContext: SecureContext = createSecureContext({
+    ca: material.trust,
+    ...(material.certificate === undefined || material.key === undefined ? {} : { cert: material.certificate, key: material.key }),
+    minVersion: 'TLSv1.2',
+    ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL',
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+  });
+  return {
+    options(host, port, address) {
+      // Never from the Host field: that is the client's word, and names us, not the upstream.
+      const name = config.tls.server_name ?? host;
+      return {
+        host: address, port, secureContext, rejectUnauthorized: true,
+        servername: isIP(name) === 0 ? name : '',
+        // Node compares with the servername, or else with the host it dials, which here is an address that a DNS server chose.
+        checkServerIdentity: (_asked, certificate) => checkServerIdentity(name, certificate),
+      };
+    },
+  };
+}
+
+/** Node's check without its last resort: a common name is no host name (RFC 9525 section 2). */
+function checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
+  const names = certificate.subjectaltname ?? '';
+  const kind = isIP(host) === 0 ? 'DNS:' : 'IP Address:';
+  if (!names.includes(kind)) return Object.assign(new Error(`expected ${host}, the certificate has ${names === '' ? 'no subject alternative name' : names}`), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+  return checkNames(host, certificate);
+}
