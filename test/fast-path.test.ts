@@ -51,13 +51,17 @@ beforeAll(async () => {
     top: 'metrics: { address: 127.0.0.1:0 }',
     routes: `
   - { name: small, match: { path: /echo/small }, allow: [patient], upstream: records, limits: { body: 10B } }
+  - { name: general, match: { path: /echo/general }, allow: [patient], upstream: patient }
   - { name: echo, match: { path: /echo/* }, allow: [patient], upstream: records, phi: true }
   - { name: records, match: { path: /records }, allow: [doctor], upstream: records }`,
     upstreams: `
   records:
     endpoints: ["https://127.0.0.1:${upstream.port}"]
     tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal }
-    timeouts: { response: 1s, idle: 1s }`,
+    timeouts: { response: 1s, idle: 1s }
+  patient:
+    endpoints: ["https://127.0.0.1:${upstream.port}"]
+    tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal }`,
   });
 });
 

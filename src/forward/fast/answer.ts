@@ -56,3 +56,16 @@ export function clientOctets(answer: KnownAnswer, requestId: string, close: bool
   all.set(body, at);
   return all;
 }
+
+/** The trailer section for the client: fields that frame or route a message have no business there (RFC 9110 section 6.5.1). */
+export function clientTrailer(text: string): string {
+  const fields: string[] = [];
+  for (const line of text.split('\r\n')) {
+    const colon = line.indexOf(':');
+    if (colon > 0) fields.push(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  const out = clientHeaders(fields, { requestId: '', hsts: undefined, phi: false });
+  let trailer = '';
+  for (let index = 0; index < out.length; index += 2) if (out[index] !== 'x-request-id') trailer += `${out[index]}: ${out[index + 1]}\r\n`;
+  return trailer;
+}

@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { Client } from '../client.ts';
 import { CopyingWriter } from './copies.ts';
-import { FastConnection, SCRATCH_OCTETS, type FastPathOptions } from './connection.ts';
+import { FastConnection, type FastPathOptions } from './connection.ts';
 
 export interface FastPath {
   /** Takes an admitted connection. */
@@ -11,6 +11,8 @@ export interface FastPath {
   settled(): Promise<void>;
 }
 
+/** Room for a request head and a small body. */
+const SCRATCH_OCTETS = 65_536;
 /** How late a deadline may be noticed. */
 const WATCH_MS = 250;
 

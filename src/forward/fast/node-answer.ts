@@ -1,16 +1,14 @@
 import { IncomingMessage, request as httpRequest, ServerResponse } from 'node:http';
-import { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
 import { finalAnswer, type Answer } from '../general.ts';
+import { relayAnswer, type RelayEnd } from '../relay.ts';
+import type { AnswerParser } from './upstream-exchange.ts';
 
 /** The rest of an upstream's connection, as something that Node's HTTP client reads an answer from. */
-export interface Replay {
+export interface Replay extends AnswerParser {
   /** Resolves with what Node's parser makes of the answer. */
   readonly answer: Promise<Answer>;
-  /** More octets; false when they should pause. */
-  push(octets: Buffer): boolean;
-  /** The upstream has ended its side, which ends an answer of no other length; or it is lost. */
-  end(clean: boolean): void;
 }
 
 /**
@@ -23,6 +21,7 @@ export function replayAnswer(method: string, resume: () => void): Replay {
     // The request that Node writes: the upstream has it.
     write: (_chunk, _encoding, done) => done(),
   });
+  connection.on('error', () => undefined);
   const answer = new Promise<Answer>((resolve) => {
     const asked = httpRequest({ method, createConnection: () => connection, setHost: false });
     asked.on('response', (message) => resolve(finalAnswer(message)));
@@ -35,7 +34,6 @@ export function replayAnswer(method: string, resume: () => void): Replay {
     }));
     asked.end();
   });
-  connection.on('error', () => undefined);
   return {
     answer,
     // Octets live in a buffer that is used again.
@@ -47,12 +45,29 @@ export function replayAnswer(method: string, resume: () => void): Replay {
   };
 }
 
-/** Node's writer of answers on a connection that has no Node server. `drained` must be called when the connection drains. */
-export function nodeResponse(method: string, socket: Socket): ServerResponse & { drained(): void } {
+/** An answer on its way to the client through Node's writer, on a connection that has no Node server. */
+export interface NodeRelay {
+  /** Resolves when the answer has left the connection, or never will. */
+  readonly end: Promise<RelayEnd>;
+  /** The connection has drained. */
+  drained(): void;
+}
+
+/** Passes on what Node's parser has read, as `relayAnswer` does, with these fields; `commit` puts the record on file. */
+export function relayThroughNode(message: IncomingMessage, method: string, socket: Socket, fields: string[], commit: (bytes: number) => Promise<void>): NodeRelay {
   const request = new IncomingMessage(socket);
   Object.assign(request, { method, httpVersionMajor: 1, httpVersionMinor: 1, httpVersion: '1.1' });
   const response = new ServerResponse(request);
   response.shouldKeepAlive = true;
   response.assignSocket(socket);
-  return Object.assign(response, { drained: () => void response.emit('drain') });
+  response.writeHead(message.statusCode as number, fields);
+  return {
+    end: relayAnswer(message, response, commit).then(async (end) => {
+      if (end.kind !== 'complete') return end;
+      if (!response.writableFinished) await new Promise((resolve) => response.once('finish', resolve).once('close', resolve));
+      if (response.socket !== null) response.detachSocket(socket);
+      return end;
+    }),
+    drained: () => void response.emit('drain'),
+  };
 }

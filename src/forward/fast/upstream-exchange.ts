@@ -1,0 +1,276 @@
+import type { Permit } from '../../policy/authorize.ts';
+import { keyOf, type Exchange } from '../exchange.ts';
+import type { Failed, Turn, TurnResult, Upstream } from '../upstream/pool.ts';
+import type { SocketFault, SocketUser, UpstreamSocket } from '../upstream/sockets.ts';
+import { clientOctets, clientTrailer, readAnswer, type KnownAnswer } from './answer.ts';
+import { ChunkScanner } from './chunks.ts';
+import { isRepeatable, type KnownHead } from './request.ts';
+import { UPSTREAM_HEAD_REST, upstreamPrefix, writeUpstreamHead, type UpstreamPrefix } from './upstream-request.ts';
+
+/** The client's side of an exchange, as its upstream side sees it. */
+export interface AnswerTaker {
+  /** Octets have come from the upstream. */
+  alive(): void;
+  /** Whether the client's connection ends after this answer. */
+  closing(): boolean;
+  /** Octets for the client, in memory of their own; false when more should wait. */
+  send(octets: Buffer): boolean;
+  /** The same out of a buffer that is read into again at once. */
+  copy(octets: Buffer): boolean;
+  /** The answer is whole; `held` are the octets that make it so for the client, `bytes` those of its body. */
+  answered(status: number, held: Buffer, bytes: number): void;
+  /** There will be no answer. */
+  failed(failure: Omit<Failed, 'kind'>): void;
+  /** The answer ended within itself. */
+  cut(status: number): void;
+  /** The answer is of a shape for Node's parser, beginning with these octets. */
+  unusual(octets: Buffer): void;
+  /** The upstream takes more of the request's body. */
+  wantsBody(): void;
+  /** A fault of ours. */
+  fault(error: unknown): void;
+}
+
+/** What an exchange leaves for the next one on the same client connection: clients repeat themselves, and so do upstreams. */
+export interface Remembered {
+  prefix: UpstreamPrefix | undefined;
+  answer: KnownAnswer | undefined;
+  /** Where requests are put together, the same place for everybody. */
+  readonly scratch: Buffer;
+}
+
+/** A parser of another kind that has taken the connection over. */
+export interface AnswerParser {
+  push(octets: Buffer): boolean;
+  end(clean: boolean): void;
+}
+
+const NOTHING = Buffer.alloc(0);
+const NO_TURNS: readonly Turn[] = [];
+const CRLF = Buffer.from('\r\n');
+
+/** One permitted request at its upstream: sent on a pooled connection, its answer framed and passed on as it comes. */
+export class UpstreamExchange implements SocketUser {
+  /** The answer's head has been read. */
+  begun = false;
+  readonly #exchange: Exchange;
+  readonly #permit: Permit;
+  readonly #head: KnownHead;
+  readonly #upstream: Upstream;
+  readonly #taker: AnswerTaker;
+  readonly #remembered: Remembered;
+  #turn: Turn | undefined;
+  #connection: UpstreamSocket | undefined;
+  /** Octets of the request's body that came before the connection was open. */
+  #body: Buffer = NOTHING;
+  /** Octets of the request's body that have not come yet. */
+  #owed: number;
+  /** Tries that came to nothing. */
+  #failed: readonly Turn[] = NO_TURNS;
+  #answer: KnownAnswer | undefined;
+  /** Beginning of an answer head that is not whole. */
+  #partial: Buffer = NOTHING;
+  #left = 0;
+  #bytes = 0;
+  #chunks: ChunkScanner | undefined;
+  #parser: AnswerParser | undefined;
+
+  constructor(exchange: Exchange, permit: Permit, head: KnownHead, upstream: Upstream, taker: AnswerTaker, remembered: Remembered) {
+    this.#exchange = exchange;
+    this.#permit = permit;
+    this.#head = head;
+    this.#upstream = upstream;
+    this.#taker = taker;
+    this.#remembered = remembered;
+    this.#owed = head.bodyLength;
+  }
+
+  /** Milliseconds that octets are waited for. */
+  get deadline(): number {
+    const { timeouts } = this.#upstream.config;
+    return this.begun ? timeouts.idle : timeouts.response;
+  }
+
+  /** Sends the request with what has come of its body. */
+  ask(body: Buffer): void {
+    this.#body = body;
+    this.#owed -= body.length;
+    const turn = this.#upstream.choose(keyOf(this.#exchange));
+    if (turn.kind === 'failed') return this.#taker.failed(turn);
+    this.#askAt(turn);
+  }
+
+  #askAt(turn: Turn): void {
+    this.#turn = turn;
+    this.#exchange.endpoint = turn.endpoint.name;
+    const { sockets } = turn.endpoint;
+    const connection = this.#failed.length > 0 ? sockets.fresh(this) : sockets.take(this);
+    this.#connection = connection;
+    if (connection.open) this.opened(connection);
+  }
+
+  /** More of the request's body; false when the rest should wait for `wantsBody`. */
+  sendBody(octets: Buffer): boolean {
+    this.#owed -= octets.length;
+    if (this.#connection?.open === true) return this.#connection.socket.write(octets);
+    this.#body = Buffer.concat([this.#body, octets]);
+    return false;
+  }
+
+  /** The client takes more of the answer. */
+  resume(): void {
+    this.#connection?.resume();
+  }
+
+  /** Gives the answer to another parser; octets go there from now on. */
+  parseWith(parser: AnswerParser): void {
+    this.#parser = parser;
+  }
+
+  /** Ends it, answer or not; its taker hears nothing of it any more. */
+  end(result: TurnResult, reusable = false): void {
+    const connection = this.#connection;
+    const turn = this.#turn;
+    this.#connection = undefined;
+    this.#turn = undefined;
+    if (connection !== undefined && reusable && turn !== undefined) turn.endpoint.sockets.put(connection);
+    else connection?.destroy();
+    turn?.done(result);
+  }
+
+  /** Ends it because octets did not come in time. */
+  timedOut(): void {
+    this.#fail({ code: 'upstream_timeout', detail: this.begun ? 'the answer stood still for too long' : 'no answer in time' });
+  }
+
+  opened({ socket }: UpstreamSocket): void {
+    const remembered = this.#remembered;
+    const prefix = upstreamPrefix(remembered.prefix, this.#head, this.#exchange, this.#permit, this.#upstream);
+    remembered.prefix = prefix;
+    const body = this.#body;
+    const most = prefix.octets.length + UPSTREAM_HEAD_REST + body.length;
+    // Encrypted during the call, when nothing waits before it: then the next request may be put together in the same place.
+    const into = most <= remembered.scratch.length && socket.writableLength === 0 ? remembered.scratch : Buffer.allocUnsafe(most);
+    const end = writeUpstreamHead(into, prefix, this.#exchange.id);
+    if (body.length > 0) into.set(body, end);
+    socket.write(into.subarray(0, end + body.length));
+    this.#body = NOTHING;
+    this.#taker.wantsBody();
+  }
+
+  drained(): void {
+    this.#taker.wantsBody();
+  }
+
+  read(octets: Buffer): boolean {
+    this.#taker.alive();
+    try {
+      if (this.#parser !== undefined) return this.#parser.push(octets);
+      return this.begun ? this.#readBody(octets, false) : this.#readHead(octets);
+    } catch (error) {
+      this.#taker.fault(error);
+      return true;
+    }
+  }
+
+  lost(fault: SocketFault): void {
+    try {
+      // A pooled connection that was closed before anything came back: the upstream has most likely not seen the request.
+      const stale = this.#connection?.reused === true && this.#partial.length === 0;
+      this.#connection = undefined;
+      if (this.#parser !== undefined) return this.#parser.end(fault.ended);
+      if (this.begun) return this.#fail(fault);
+      if (!this.#again(stale ? 'stale' : fault.result, fault)) this.#taker.failed(fault);
+    } catch (error) {
+      this.#taker.fault(error);
+    }
+  }
+
+  /** Asks again, elsewhere if possible, after a try of which nothing has reached the client; false when that is not allowed. */
+  #again(result: TurnResult, { opened, detail }: SocketFault): boolean {
+    const turn = this.#turn as Turn;
+    this.end(result);
+    if (opened && !isRepeatable(this.#head)) return false;
+    const failed = [...this.#failed, turn];
+    const next = this.#upstream.again(keyOf(this.#exchange), failed);
+    if (next === undefined) return false;
+    this.#failed = failed;
+    this.#partial = NOTHING;
+    this.#exchange.attempts = [...this.#exchange.attempts, `${turn.endpoint.name}: ${detail}`];
+    this.#askAt(next);
+    return true;
+  }
+
+  #fail({ code, detail }: Omit<Failed, 'kind'>): void {
+    this.end(code === 'upstream_timeout' ? 'timeout' : 'failed');
+    if (this.begun) this.#taker.cut((this.#answer as KnownAnswer).head.status);
+    else this.#taker.failed({ code, detail });
+  }
+
+  #readHead(octets: Buffer): boolean {
+    const all = this.#partial.length === 0 ? octets : Buffer.concat([this.#partial, octets]);
+    const { service, asked } = this.#exchange;
+    const answer = readAnswer(all, this.#remembered.answer, { hsts: service.hsts, phi: this.#permit.route.config.phi }, asked.method === 'HEAD');
+    if (answer === 'unusual') {
+      this.#taker.unusual(all);
+      return true;
+    }
+    if (answer === 'more') {
+      this.#partial = all === octets ? Buffer.from(octets) : all;
+      return true;
+    }
+    this.#remembered.answer = answer;
+    this.#answer = answer;
+    this.begun = true;
+    this.#turn?.answering();
+    const { body, length } = answer.head;
+    this.#left = body.kind === 'length' ? body.octets : 0;
+    this.#chunks = body.kind === 'chunked' ? new ChunkScanner() : undefined;
+    return this.#readBody(all.subarray(length), true);
+  }
+
+  /** Passes octets of a body on, the `first` of them after the head; holds back what completes the answer. */
+  #readBody(octets: Buffer, first: boolean): boolean {
+    if (this.#chunks !== undefined) return this.#readChunks(this.#chunks, octets, first);
+    const own = octets.length <= this.#left ? octets : octets.subarray(0, this.#left);
+    this.#left -= own.length;
+    this.#bytes += own.length;
+    if (this.#left > 0) return first ? this.#taker.send(this.#withHead(own)) : this.#taker.copy(own);
+    this.#complete(first ? this.#withHead(own) : Buffer.from(own), octets.length > own.length);
+    return true;
+  }
+
+  #readChunks(chunks: ChunkScanner, octets: Buffer, first: boolean): boolean {
+    const ranges: Buffer[] = [];
+    let length = 0;
+    const end = chunks.scan(octets, 0, octets.length, (from, to) => {
+      ranges.push(octets.subarray(from, to));
+      length += to - from;
+    });
+    if (chunks.invalid) {
+      this.#fail({ code: 'upstream_unavailable', detail: 'the answer is not chunked as it says' });
+      return true;
+    }
+    this.#bytes += length;
+    const data = length === 0 ? NOTHING : Buffer.concat([Buffer.from(`${length.toString(16)}\r\n`), ...ranges, CRLF]);
+    if (!chunks.ended) {
+      if (first) return this.#taker.send(this.#withHead(data));
+      return length === 0 ? true : this.#taker.send(data);
+    }
+    const whole = Buffer.concat([data, Buffer.from(`0\r\n${clientTrailer(chunks.trailer)}\r\n`, 'latin1')]);
+    this.#complete(first ? this.#withHead(whole) : whole, end < octets.length);
+    return true;
+  }
+
+  #withHead(octets: Buffer): Buffer {
+    return clientOctets(this.#answer as KnownAnswer, this.#exchange.id, this.#taker.closing(), octets);
+  }
+
+  /** `extra`: octets came behind the answer, which are nobody's. */
+  #complete(held: Buffer, extra: boolean): void {
+    const { status, close } = (this.#answer as KnownAnswer).head;
+    // A connection that has not got the whole request cannot carry the next one.
+    this.end('answered', !extra && !close && this.#owed === 0);
+    this.#taker.answered(status, held, this.#bytes);
+  }
+}
