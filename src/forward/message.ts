@@ -47,8 +47,8 @@ export interface UpstreamAnswer {
   /** At the body's end: whether the upstream has sent all of it. */
   whole(): boolean;
   trailers(): readonly string[];
-  /** RST_STREAM code that cut the answer, where it came by HTTP/2. */
-  resetCode?(): number;
+  /** The code with which the upstream reset the stream that the answer came by; undefined where nothing was reset. */
+  resetCode?(): number | undefined;
 }
 
 export type Answered = UpstreamAnswer | Failed;

@@ -1,5 +1,5 @@
 import { constants, type ClientHttp2Stream } from 'node:http2';
-import type { Answered, Call, Question } from '../message.ts';
+import type { Answered, Call, Question, UpstreamAnswer } from '../message.ts';
 import { pumpBody } from '../pump.ts';
 import { resetStream } from '../http2/reset.ts';
 import { sessionsOf, type UpstreamSession } from './http2-sessions.ts';
@@ -88,7 +88,12 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
       }, question.idle);
       stream.on('data', () => void timer.refresh());
     }
-    resolve(answerOf(stream, status, raw, whole, () => trailers));
+    resolve(answerOf(stream, status, raw, {
+      whole,
+      trailers: () => trailers,
+      // Node gives streams of a connection that was lost a code that nobody sent.
+      resetCode: () => (line.session.destroyed ? undefined : stream.rstCode),
+    }));
   });
   stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
     trailers = raw;
@@ -116,7 +121,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
   return stream;
 }
 
-function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly string[], whole: () => boolean, trailers: () => readonly string[]): Answered {
+function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly string[], end: Pick<UpstreamAnswer, 'whole' | 'trailers' | 'resetCode'>): Answered {
   if (status < 200 || status > 599) {
     resetStream(stream, constants.NGHTTP2_CANCEL);
     return { kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` };
@@ -129,7 +134,7 @@ function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly strin
     if (name === 'content-length') length = Number(raw[index + 1]);
     fields.push(name, raw[index + 1] as string);
   }
-  return { kind: 'answer', status, fields, length, body: stream, whole, trailers, resetCode: () => stream.rstCode ?? 0 };
+  return { kind: 'answer', status, fields, length, body: stream, ...end };
 }
 
 /**
