@@ -183,10 +183,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
     const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
     const connections = new Map<Socket, Connection>();
-    const terminated = (socket: Socket, reason: Reason, detail: string): void => {
+    const terminated = (connection: Connection, reason: Reason, detail: string): void => {
       metrics.connectionsTerminated.inc({ reason });
-      const connection = connections.get(socket);
-      if (connection !== undefined) void recordConnection(connection, heldAdmission(connection), reason, detail);
+      void recordConnection(connection, heldAdmission(connection), reason, detail);
     };
     const shared = { connections, forwarder, audit, metrics, now, draining: () => draining || bound.get(name) !== open, terminated };
     const protocol = config.protocol === 'https'

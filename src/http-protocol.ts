@@ -29,7 +29,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
       socket.resume();
     },
   });
-  const http2 = createHttp2({ service, audit, now, observe, draining, terminated: options.terminated });
+  const http2 = createHttp2({ service, audit, now, observe, draining });
 
   /** Whether what a stream was let in on would no longer let it in. */
   function denialOf(facts: RequestFacts, admission: Admission): Denial | undefined {
@@ -42,7 +42,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     label: (connection) => (isHttp2(connection) ? 'h2' : 'http/1.1'),
     serve(connection) {
       const client = clientOf(connection, options.runtime);
-      if (isHttp2(connection)) return http2.serve(connection.socket, client);
+      if (isHttp2(connection)) return http2.serve(connection.socket, client, (reason, detail) => options.terminated(connection, reason, detail));
       clients.set(connection.socket, client);
       if (options.runtime().config.http1.fast_path) fast.serve(connection.socket, client);
       else http.serve(connection.socket);

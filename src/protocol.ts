@@ -54,7 +54,7 @@ export interface ProtocolOptions<Runtime extends ListenerRuntime> {
   readonly now: () => number;
   readonly draining: () => boolean;
   /** Tells of a connection that a protocol had to end for what it did. */
-  readonly terminated: (socket: Socket, reason: Reason, detail: string) => void;
+  readonly terminated: (connection: Connection, reason: Reason, detail: string) => void;
 }
 
 /** The fields of a record that a connection and its admission fill. */

@@ -22,15 +22,13 @@ export interface Http2Options {
   readonly audit: AuditWriter;
   readonly now: () => number;
   readonly observe: (outcome: Outcome) => void;
-  /** A connection that had to be ended for what it did. */
-  readonly terminated: (socket: TLSSocket, reason: Reason, detail: string) => void;
   /** True while the gateway drains. */
   readonly draining: () => boolean;
 }
 
 export interface Http2 {
-  /** Takes an admitted connection that has chosen `h2`. */
-  serve(socket: TLSSocket, client: Client): void;
+  /** Takes an admitted connection that has chosen `h2`; `terminated` is told when it had to be ended for what it did. */
+  serve(socket: TLSSocket, client: Client, terminated: Peer['terminated']): void;
   /** Asks every client to go elsewhere while draining; ends connections that have nothing to do. */
   closeIdle(): void;
   /** Puts the open streams of a connection to judgement, and ends those that would not be let in any more. */
@@ -60,6 +58,7 @@ interface StreamExchange extends Exchange {
 interface Peer {
   readonly socket: TLSSocket;
   readonly client: Client;
+  readonly terminated: (reason: Reason, detail: string) => void;
   readonly session: ServerHttp2Session;
   readonly allowance: Allowance;
   readonly streams: Set<StreamExchange>;
@@ -67,7 +66,7 @@ interface Peer {
   readonly config: HttpsListenerConfig;
   /** Set once the client's first SETTINGS have come. */
   greeted: boolean;
-  leaving: 'no' | 'warned' | 'told';
+  /** When it was asked to go elsewhere; 0 before. */
   leavingSince: number;
   idleSince: number;
   /** Control frames that Node tells of, until the account is settled next. */
@@ -80,8 +79,8 @@ const {
 
 /** How often connections are looked at: stalls, floods, idle ones. */
 const LOOK_MS = 1_000;
-/** How long a client may take to acknowledge that it must not open further streams. */
-const WARNING_MS = 1_000;
+/** How long a connection may stay that has been asked to leave and has nothing to do. */
+const LINGER_MS = 2_000;
 /** Frames that Node tells of before the account is settled out of turn. */
 const FRAMES = 256;
 /** Above the configured size of a header section we answer 431; above this much more nghttp2 resets the stream. */
@@ -98,7 +97,7 @@ export function createHttp2(options: Http2Options): Http2 {
   const running = new Set<Promise<void>>();
   let looking: NodeJS.Timeout | undefined;
 
-  function serve(socket: TLSSocket, client: Client): void {
+  function serve(socket: TLSSocket, client: Client, terminated: Peer['terminated']): void {
     const config = options.service().listener;
     const { limits, http2 } = config;
     const session = performServerHandshake(socket, {
@@ -112,12 +111,14 @@ export function createHttp2(options: Http2Options): Http2 {
       strictSingleValueFields: false,
     });
     // Whatever goes wrong on a session must end it and nothing else (CVE-2025-59465).
-    session.on('error', noop);
+    session.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code?.startsWith('ERR_HTTP2_') === true) terminated('bad_request', `${error.code}: ${error.message}`);
+    });
     session.setLocalWindowSize(Math.max(http2.window, CONNECTION_WINDOW));
     const now = performance.now();
     const peer: Peer = {
-      socket, client, session, config, allowance: createAllowance(http2, now), streams: new Set(),
-      greeted: false, leaving: 'no', leavingSince: 0, idleSince: now, frames: 0,
+      socket, client, session, config, terminated, allowance: createAllowance(http2, now), streams: new Set(),
+      greeted: false, leavingSince: 0, idleSince: now, frames: 0,
     };
     peers.set(socket, peer);
     session.on('stream', (stream, _headers, flags, raw) => take(peer, stream, flags, raw as unknown as string[]));
@@ -356,9 +357,10 @@ export function createHttp2(options: Http2Options): Http2 {
   function lookAfter(peer: Peer, now: number): void {
     const { limits, http2 } = peer.config;
     if (!peer.greeted && now - peer.idleSince > limits.header_time) return peer.session.destroy();
-    if (peer.streams.size === 0 && now - peer.idleSince > limits.idle_time) return leave(peer);
-    if (peer.leaving === 'warned' && now - peer.leavingSince > WARNING_MS) tell(peer);
-    if (peer.leaving !== 'no' && now - peer.leavingSince > limits.request_time) return peer.session.destroy();
+    if (peer.leavingSince !== 0) {
+      const grace = peer.streams.size === 0 ? LINGER_MS : limits.request_time;
+      if (now - peer.leavingSince > grace) return peer.session.destroy();
+    } else if (peer.streams.size === 0 && now - peer.idleSince > limits.idle_time) leave(peer);
     for (const exchange of peer.streams) {
       if (exchange.waitingSince !== 0 && now - exchange.waitingSince > http2.stall_time) cut(exchange, { reason: 'overloaded', detail: 'the client takes nothing of its answer' });
       else if (!exchange.grpc && !exchange.received && now - exchange.started > limits.request_time) cut(exchange, { reason: 'bad_request', detail: 'the request did not arrive in time' });
@@ -370,25 +372,18 @@ export function createHttp2(options: Http2Options): Http2 {
   function expel(peer: Peer, detail: string): void {
     if (peer.session.destroyed) return;
     for (const exchange of peer.streams) exchange.cut ??= { reason: 'rate_limited', detail };
-    options.terminated(peer.socket, 'rate_limited', detail);
-    peer.session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
+    peer.terminated('rate_limited', detail);
+    peer.session.destroy(new Error(detail), NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   /**
-   * Asks a client to go elsewhere, in two steps, so that no request is lost on the way (RFC 9113 section 6.8): first it may open no
-   * further streams; once it has acknowledged that, every stream that it has opened is known, and GOAWAY names the last. (nghttp2's
-   * own first step, GOAWAY with the highest number, is not within reach from Node: after any GOAWAY nghttp2 takes no stream.)
+   * Asks a client to go elsewhere (RFC 9113 section 6.8): what it has asked is answered, what is on its way to us is named as not taken,
+   * so that the client asks it again on another connection. (The notice that would come first, GOAWAY with the highest number, is not
+   * within reach from Node: after any GOAWAY nghttp2 takes no stream.)
    */
   function leave(peer: Peer): void {
-    if (peer.leaving !== 'no' || peer.session.destroyed) return;
-    peer.leaving = 'warned';
+    if (peer.leavingSince !== 0 || peer.session.destroyed) return;
     peer.leavingSince = performance.now();
-    peer.session.settings({ maxConcurrentStreams: 0 }, () => tell(peer));
-  }
-
-  function tell(peer: Peer): void {
-    if (peer.leaving === 'told' || peer.session.destroyed) return;
-    peer.leaving = 'told';
     peer.session.close();
   }
 
