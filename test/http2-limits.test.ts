@@ -197,7 +197,7 @@ describe('an HTTP/2 connection', () => {
 
 // Each of these waits for seconds, on a connection of its own.
 describe.concurrent('an HTTP/2 connection', () => {
-  it('that takes nothing of its answer has it cut, and keeps the others (CVE-2019-9517)', async () => {
+  it('that takes nothing of its answer has it cut, and keeps the others (CVE-2019-9517)', async ({ expect }) => {
     const raw = await openFrames(pki, gateway.port, undefined, settings([SETTING.headerTableSize, 0], [SETTING.initialWindowSize, 0]));
     raw.headers(1, request('/echo/large'));
     expect(await raw.status(1)).toBe(200);
@@ -239,7 +239,7 @@ describe.concurrent('an HTTP/2 connection', () => {
     await raw.ended;
   });
 
-  it('whose body does not arrive in time has the request ended', async () => {
+  it('whose body does not arrive in time has the request ended', async ({ expect }) => {
     const raw = await openFrames(pki, gateway.port);
     raw.headers(1, request('/echo/x', [], 'POST'), FLAG.endHeaders);
     raw.send(TYPE.data, 0, 1, Buffer.from('half'));
