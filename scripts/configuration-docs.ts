@@ -60,7 +60,7 @@ export function configurationDocs(): string {
   const top = (name: string): Schema => schema.properties?.[name] ?? {};
   const [https = {}, tcp = {}, redirect = {}] = top('listeners').items?.oneOf ?? [];
   const sections: readonly (readonly [title: string, rows: readonly Row[]])[] = [
-    ['The process', ['state', 'threads', 'audit', 'admin', 'metrics', 'store'].flatMap((name) => rowsOf(name, top(name), false))],
+    ['The process', ['state', 'threads', 'audit', 'admin', 'metrics', 'store', 'tracing'].flatMap((name) => rowsOf(name, top(name), false))],
     ['`listeners[]`, protocol `https`', members('listeners[]', https)],
     ['`listeners[]`, protocol `tcp`; `tls` and `client_auth` as for `https`', members('listeners[]', tcp).filter(({ key }) => !/`(tls|client_auth)\./.test(key))],
     ['`listeners[]`, protocol `redirect`', members('listeners[]', redirect)],
@@ -116,7 +116,8 @@ function valueOf(path: string, schema: Schema): string {
     case 'array': return schema.items?.properties === undefined ? `list of: ${valueOf(path, schema.items ?? {})}` : 'list';
     case 'object': return 'mapping';
     case 'string': return schema.pattern === undefined ? 'text' : WORDS.find(([start]) => schema.pattern?.startsWith(start))?.[1] ?? 'text';
-    case 'integer': return 'number';
+    case 'integer':
+    case 'number': return 'number';
     case 'boolean': return '`true` `false`';
     default: return '';
   }

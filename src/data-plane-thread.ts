@@ -23,6 +23,7 @@ import type { IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatu
 import { createAdmissionOffice, deniedCertificate } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 import { createContexts } from './tls/contexts.ts';
+import { openCollector, type Collector, type SpanResult } from './tracing/collector.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
 import { createTlsListener, type TlsListener } from './tls/listener.ts';
 import { createRedirectListener, type RedirectListener } from './tls/redirect.ts';
@@ -33,6 +34,8 @@ const WATCH_MS = 1_000;
 const SLICE_MS = 10;
 /** How long requests that were cut may take to be recorded. */
 const SETTLE_MS = 2_000;
+/** How long the last spans may take to be sent. */
+const SPANS_MS = 2_000;
 /** The main thread keeps its own, configured deadlines; this one is for a main thread that does not answer at all. */
 const ANSWER_MS = 120_000;
 /** How long the main thread is waited for; it waits for the host itself. */
@@ -46,6 +49,8 @@ interface Runtime {
   readonly snapshot: Snapshot;
   readonly listeners: ReadonlyMap<string, ListenerRuntime>;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  /** Where spans go; absent where tracing is not configured. */
+  readonly collector: Collector | undefined;
 }
 
 /** A bound listener with its connections; it outlives reloads that keep its address. */
@@ -118,10 +123,12 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   async function prepare(snapshot: Snapshot, ticketSecret: Uint8Array, ports: Readonly<Record<string, number>>, shares: UpstreamShares): Promise<PrepareAnswer> {
     await discard();
-    const next = buildRuntime(snapshot, ticketSecret, shares, runtime);
+    const collector = await keepOrOpenCollector(snapshot, runtime, (result, spans) => metrics.spans.inc({ result }, spans));
     const all = new Map<string, Bound>();
     const fresh: Bound[] = [];
+    let next: Runtime;
     try {
+      next = buildRuntime(snapshot, ticketSecret, shares, runtime, collector);
       for (const config of snapshot.config.listeners) {
         const address = `${config.address.host}:${config.address.port}`;
         const open = bound.get(config.name);
@@ -132,14 +139,16 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       }
     } catch (error) {
       for (const listener of fresh) close(listener);
+      if (collector !== runtime?.collector) void collector?.close(0);
       throw error;
     }
     prepared = { runtime: next, bound: all, fresh };
     return Object.fromEntries([...all].map(([name, listener]) => [name, listener.port]));
   }
 
-  function buildRuntime(snapshot: Snapshot, ticketSecret: Uint8Array, shares: UpstreamShares, before: Runtime | undefined): Runtime {
+  function buildRuntime(snapshot: Snapshot, ticketSecret: Uint8Array, shares: UpstreamShares, before: Runtime | undefined, collector: Collector | undefined): Runtime {
     const { config } = snapshot;
+    const tracer = collector?.tracer;
     const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
     const policy = { routes: compileRoutes(config.routes), unavailable: config.revocation.unavailable };
     const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
@@ -155,10 +164,10 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         }),
       };
       listeners.set(listener.name, listener.protocol === 'https'
-        ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams } }
+        ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams, ...(tracer === undefined ? {} : { tracer }) } }
         : { ...common, config: listener, policy: { allow: new Set(listener.allow), unavailable: policy.unavailable, ...(listener.senders === undefined ? {} : { senders: compileSenders(listener.senders) }) }, upstream: upstreams.get(listener.upstream) as Upstream });
     }
-    return { snapshot, listeners, upstreams };
+    return { snapshot, listeners, upstreams, collector };
 
     /** One that has not changed goes on: a reload must not cost its warm connections, nor what is known of its endpoints. */
     function keepOrCreateUpstream(name: string, upstream: UpstreamConfig): Upstream {
@@ -270,6 +279,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
     for (const [name, listener] of before.bound) if (all.get(name) !== listener) retire(listener);
     for (const [name, upstream] of before.runtime?.upstreams ?? []) if (next.upstreams.get(name) !== upstream) upstream.retire();
+    if (before.runtime?.collector !== next.collector) void before.runtime?.collector?.close(SPANS_MS);
   }
 
   /**
@@ -291,6 +301,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   function discard(): void {
     for (const listener of prepared?.fresh ?? []) close(listener);
+    if (prepared?.runtime.collector !== runtime?.collector) void prepared?.runtime.collector?.close(0);
     prepared = undefined;
   }
 
@@ -384,7 +395,17 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     clearInterval(watch);
     for (const upstream of runtime?.upstreams.values() ?? []) upstream.retire();
     audit.close();
+    await runtime?.collector?.close(SPANS_MS);
   }
+}
+
+/** The collector goes on while nothing about it has changed: what waits on its way must not be lost to a reload. */
+function keepOrOpenCollector(snapshot: Snapshot, before: Runtime | undefined, count: (result: SpanResult, spans: number) => void): Promise<Collector | undefined> {
+  const { config: { tracing }, tracing: material } = snapshot;
+  if (tracing === undefined || material === undefined) return Promise.resolve(undefined);
+  const old = before?.collector;
+  const same = before !== undefined && JSON.stringify([before.snapshot.config.tracing, before.snapshot.tracing]) === JSON.stringify([tracing, material]);
+  return old !== undefined && same ? Promise.resolve(old) : openCollector(tracing, material, count);
 }
 
 /** The admission that a connection is served under: any of them names its certificate. */

@@ -22,7 +22,8 @@ const SCRUBBED = [
 /** SIGUSR1 would open the inspector, and with it everything the process knows. */
 const FLAGS = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning'];
 
-const found = SCRUBBED.filter((name) => process.env[name] !== undefined);
+// Tracing is configured in the one configuration, or not at all.
+const found = Object.keys(process.env).filter((name) => (SCRUBBED as readonly string[]).includes(name) || name.startsWith('OTEL_'));
 const right = Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR && FLAGS.every((flag) => process.execArgv.includes(flag));
 
 if (found.length === 0 && right) {

@@ -15,6 +15,7 @@ export interface ThreadMetrics {
   /** Counts a connection that leaves the fast path. */
   readonly fastPathLeft: () => void;
   readonly witnessDisagreements: Counter<'verdict'>;
+  readonly spans: Counter<'result'>;
 }
 
 const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -34,6 +35,7 @@ export function createThreadMetrics(): ThreadMetrics {
     auditRecord: plainCounter(registry, { name: 'wardgate_audit_records_total', help: 'Audit records written' }),
     fastPathLeft: plainCounter(registry, { name: 'wardgate_fast_path_left_total', help: 'Connections that went on to the general HTTP/1.1 path' }),
     witnessDisagreements: new Counter({ name: 'wardgate_witness_disagreements_total', help: "Certificates on which our verdict and the TLS library's differ", labelNames: ['verdict'], registers }),
+    spans: new Counter({ name: 'wardgate_spans_total', help: 'Spans for the collector, by what became of them', labelNames: ['result'], registers }),
   };
 }
 

@@ -18,6 +18,8 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),
     ...named(value, ['store', 'password_file'], 'password'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),
+    ...named(value, ['tracing', 'authorization_file'], 'password'),
+    ...upstreamFiles(value, ['tracing']),
     ...keys(value, ['upstreams']).flatMap((upstream) => upstreamFiles(value, [...upstream, 'tls'])),
   ];
 }

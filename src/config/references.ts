@@ -16,6 +16,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...items(value, ['listeners']).flatMap((_, index) => listenerFaults(value, ['listeners', index])),
     ...items(value, ['routes']).flatMap((_, index) => routeFaults(value, ['routes', index])),
     ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
+    ...tracingFaults(value),
     ...nobodyToAsk(value),
   ];
 }
@@ -88,11 +89,22 @@ function upstreamReference(value: unknown, path: Path, protocol: 'https' | 'tls'
 function upstreamFaults(value: unknown, path: Path): Fault[] {
   const protocols = new Set(endpoints(value, path).map((endpoint) => endpoint.protocol));
   const mixed: Fault[] = protocols.size < 2 ? [] : [{ path: [...path, 'endpoints'], message: 'expected endpoints of one kind, all https:// or all tls://' }];
-  const certificate = lookUp(value, [...path, 'tls', 'certificate']);
-  const key = lookUp(value, [...path, 'tls', 'key']);
-  if (certificate !== undefined && key === undefined) mixed.push({ path: [...path, 'tls', 'certificate'], message: 'expected its private key beside it, in tls.key' });
-  if (certificate === undefined && key !== undefined) mixed.push({ path: [...path, 'tls', 'key'], message: 'expected its certificate beside it, in tls.certificate' });
-  return [...mixed, ...endpointsTaken(value, path), ...healthFaults(value, path, protocols), ...ejectionFaults(value, path)];
+  return [...mixed, ...halfPairs(value, [...path, 'tls'], 'tls.'), ...endpointsTaken(value, path), ...healthFaults(value, path, protocols), ...ejectionFaults(value, path)];
+}
+
+/** A certificate without its key, or a key without its certificate. */
+function halfPairs(value: unknown, path: Path, prefix = ''): Fault[] {
+  const certificate = lookUp(value, [...path, 'certificate']);
+  const key = lookUp(value, [...path, 'key']);
+  if (certificate !== undefined && key === undefined) return [{ path: [...path, 'certificate'], message: `expected its private key beside it, in ${prefix}key` }];
+  if (certificate === undefined && key !== undefined) return [{ path: [...path, 'key'], message: `expected its certificate beside it, in ${prefix}certificate` }];
+  return [];
+}
+
+function tracingFaults(value: unknown): Fault[] {
+  const endpoint = lookUp(value, ['tracing', 'endpoint']);
+  const blind = typeof endpoint === 'string' && endpoint.toLowerCase().startsWith('https:') && lookUp(value, ['tracing', 'trust']) === undefined;
+  return [...halfPairs(value, ['tracing']), ...(blind ? [{ path: ['tracing', 'endpoint'], message: 'expected the CA certificates that verify it, in tracing.trust' }] : [])];
 }
 
 function endpointsTaken(value: unknown, upstream: Path): Fault[] {

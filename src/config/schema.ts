@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import {
-  address, aeTitle, directoryPath, dnsServer, duration, endpoint, endpointExpectation, fieldHost, filePath, headerName, hl7Name, hostAndPort, hostName,
+  address, aeTitle, collectorUrl, directoryPath, dnsServer, duration, endpoint, endpointExpectation, fieldHost, filePath, headerName, hl7Name, hostAndPort, hostName,
   hostPattern, httpUrl, idTemplate, method, name, nameAttribute, network, oid, parameterName, pathPattern, pattern, percent, rate, redisUrl,
   requestPath, size, statuses, timeout,
 } from './values.ts';
@@ -389,6 +389,19 @@ const upstream = mapping({
   forward: forward.describe('Further headers to this upstream.').prefault({}),
 });
 
+const tracing = mapping({
+  endpoint: collectorUrl.describe('OTLP/HTTP endpoint of an OpenTelemetry collector, whole, as in https://collector.hospital.test:4318/v1/traces; http:// on this host only.'),
+  trust: trustFiles.describe('PEM files of the CA certificates the collector is verified by; needed for https://, the system\'s own are never used.').exactOptional(),
+  certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
+  key: filePath.describe('PEM file of its private key.').exactOptional(),
+  authorization_file: filePath.describe('File that holds the value of the Authorization header; others must not be able to read it.').exactOptional(),
+  sample: z.number({ error: 'expected a number from 0 to 1' }).min(0, { error: 'expected a number from 0 to 1' }).max(1, { error: 'expected a number from 0 to 1' })
+    .describe('Share of the traces that begin here and are told of; where the client has begun one, its own sampled flag decides.').default(1),
+  service_name: name.describe('The resource attribute service.name.').default('wardgate'),
+  include: z.array(oneOf(['client_subject', 'client_address', 'url_path']), { error: 'expected a list of client_subject, client_address and url_path' })
+    .describe('Attributes that name persons or patients, and are left out unless they stand here: tls.client.subject, client.address, url.path.').default([]),
+});
+
 /** The configuration as it is written; defaults that depend on other keys are filled in by `completeConfig`. */
 export const configSchema = mapping({
   state: directoryPath.describe('Directory of the deny list, caches and audit; created with mode 0700.').default('./state'),
@@ -411,6 +424,7 @@ export const configSchema = mapping({
   admin: mapping({
     socket: filePath.describe('Unix socket of the admin interface; absent: admin.sock in the state directory.').exactOptional(),
   }).describe('The interface that wardgate\'s own commands use.').prefault({}),
+  tracing: tracing.describe('Spans for an OpenTelemetry collector; absent: none, and trace contexts pass as they are.').exactOptional(),
   metrics: mapping({
     address: address.describe('HOST:PORT of /metrics, /healthz and /readyz, plain HTTP.'),
   }).describe('Metrics and health; absent: off.').exactOptional(),
@@ -451,6 +465,7 @@ export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;
 export type ForwardConfig = RouteConfig['forward'];
 export type StoreConfig = NonNullable<Config['store']>;
+export type TracingConfig = NonNullable<Config['tracing']>;
 export type UpstreamConfig = Config['upstreams'][string];
 export type EndpointConfig = UpstreamConfig['endpoints'][number];
 export type HealthConfig = NonNullable<UpstreamConfig['health']>;

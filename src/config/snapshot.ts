@@ -11,7 +11,7 @@ import {
   encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPassword, readPrivateKey, readTicketSecret, readTrust,
   type Chain, type Findings,
 } from './material.ts';
-import type { Config, ListenerConfig, StoreConfig, UpstreamConfig } from './schema.ts';
+import type { Config, ListenerConfig, StoreConfig, TracingConfig, UpstreamConfig } from './schema.ts';
 
 /** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
 export interface Snapshot {
@@ -27,6 +27,17 @@ export interface Snapshot {
   readonly crls: readonly { readonly file: string; readonly bytes: Uint8Array }[];
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
+  readonly tracing?: TracingMaterial;
+}
+
+/** How the collector of spans is reached and verified. */
+export interface TracingMaterial {
+  /** PEM of everything it is verified by. */
+  readonly trust?: string;
+  readonly certificate?: string;
+  readonly key?: string;
+  /** Value of the Authorization header. */
+  readonly authorization?: string;
 }
 
 export interface StoreMaterial {
@@ -278,6 +289,7 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     upstreams: Object.fromEntries(upstreams),
     crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
+    ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
   };
 }
 
@@ -287,6 +299,14 @@ function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, fil
     prefix,
     ...(password_file === undefined ? {} : { password: Buffer.from(files.bytes(password_file)).toString('utf8') }),
     ...(trust === undefined ? {} : { trust: trustPem(trust, files) }),
+  };
+}
+
+function tracingMaterial({ trust, certificate, key, authorization_file }: TracingConfig, files: CheckedFiles): TracingMaterial {
+  return {
+    ...(trust === undefined ? {} : { trust: trustPem(trust, files) }),
+    ...(certificate === undefined || key === undefined ? {} : { certificate: files.chain(certificate).pem, key: files.key(key) }),
+    ...(authorization_file === undefined ? {} : { authorization: Buffer.from(files.bytes(authorization_file)).toString('utf8') }),
   };
 }
 

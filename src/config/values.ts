@@ -295,6 +295,7 @@ export const hostPattern = scalar('expected a host name such as api.hospital.tes
 export const hostName = scalar('expected a host name such as devices.hospital.test, without wildcard, scheme, port or path', undefined, (text) => parseHost(text));
 export const hostAndPort = scalar('expected a host such as pki.hospital.test or pki.hospital.test:8080, without scheme or path', undefined, parseHostAndPort);
 export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/clients.crl', /^https?:\/\//, parseHttpUrl);
+export const collectorUrl = checked('expected a URL such as https://collector.hospital.test:4318/v1/traces', collectorUrlFault);
 export const redisUrl = checked('expected a URL such as rediss://redis.hospital.test:6379/0', redisUrlFault);
 export const oid = checked('expected an object identifier such as 1.3.6.1.4.1.99999.1', (text) => (isOid(text) ? undefined : 'expected an object identifier such as 1.3.6.1.4.1.99999.1'));
 export const pathPattern = checked('expected a path such as /a, /a/:id or /a/*', pathPatternFault);
@@ -324,6 +325,14 @@ function redisUrlFault(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^rediss?:$/.test(url.protocol) || url.hostname === '') return 'expected a URL such as rediss://redis.hospital.test:6379/0';
   return url.password === '' ? undefined : 'expected no password in the URL; name a file in password_file';
+}
+
+function collectorUrlFault(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) return 'expected a URL such as https://collector.hospital.test:4318/v1/traces';
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return 'expected a URL without credentials, query and fragment; name a file in authorization_file';
+  if (url.protocol === 'http:' && !/^(localhost|127\..*|\[::1\])$/.test(url.hostname)) return 'expected https://: spans leave this host encrypted';
+  return undefined;
 }
 
 function parseHttpUrl(text: string): string | undefined {

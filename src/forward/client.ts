@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { Admission, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
+import type { Tracer } from './exchange.ts';
 import type { Upstream } from './upstream/pool.ts';
 
 /** Who is on the other end of a connection, as a protocol sees it. */
@@ -25,6 +26,8 @@ export interface Service {
   readonly hsts: string | undefined;
   readonly policy: Policy;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  /** Absent where nobody watches requests from outside. */
+  readonly tracer?: Tracer;
 }
 
 /** Finds the client of a socket; undefined once it is gone. */

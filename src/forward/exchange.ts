@@ -16,6 +16,23 @@ export interface Outcome {
 export interface Asked extends Pick<RequestFacts, 'method' | 'target' | 'host' | 'preflight'> {
   /** The request target as it was written: for the record of one that cannot be read. */
   readonly written: string;
+  /** The header section as it was received: name, value, name, value… */
+  readonly fields: readonly string[];
+  readonly version: '1.0' | '1.1' | '2';
+}
+
+/** Follows requests for those who watch them from outside. */
+export interface Tracer {
+  open(asked: Asked): RequestSpan;
+}
+
+/** One request as they see it. */
+export interface RequestSpan {
+  /** What the upstream is told (W3C Trace Context): its own spans hang from this one. */
+  readonly traceparent: string;
+  /** What goes on record. */
+  note(fields: Pick<AuditRecord, 'result' | 'reason'>): void;
+  end(exchange: Exchange, status: number): void;
 }
 
 /** One request on its way through the gateway. */
@@ -28,6 +45,8 @@ export interface Exchange {
   readonly client: Client;
   /** Read once: a reload never splits a request. */
   readonly service: Service;
+  /** Absent where nobody watches. */
+  readonly span: RequestSpan | undefined;
   admission: Admission;
   facts: RequestFacts | undefined;
   decision: Permit | Denial | undefined;
@@ -42,7 +61,7 @@ const NONE: readonly string[] = [];
 
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
-    id: newRequestId(), started: performance.now(), asked, client, service,
+    id: newRequestId(), started: performance.now(), asked, client, service, span: service.tracer?.open(asked),
     admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0, endpoint: undefined, attempts: NONE,
   };
 }
@@ -77,6 +96,7 @@ function judge(exchange: Exchange, admission: Admission, now: number): Permit | 
 
 /** The record of an exchange as it stands; `now` in ms since the epoch. */
 export function exchangeRecord(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, now: number): AuditRecord {
+  exchange.span?.note(fields);
   return {
     time: new Date(now).toISOString(),
     event: 'request',
@@ -110,9 +130,10 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
   };
 }
 
-/** What an exchange came to, `ended` in ms on the monotonic clock. */
+/** What an exchange came to, `ended` in ms on the monotonic clock; its span ends here, after its last record. */
 export function outcomeOf(exchange: Exchange, status: number, ended = performance.now()): Outcome {
   const { admission, decision } = exchange;
+  exchange.span?.end(exchange, status);
   return {
     route: decision?.route?.name ?? 'none',
     role: admission.kind === 'known' ? admission.identity?.role ?? 'none' : 'none',

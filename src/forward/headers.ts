@@ -86,6 +86,8 @@ export interface Injected {
   readonly host: string;
   readonly permit: Permit;
   readonly upstream: UpstreamConfig;
+  /** Of the span that stands for the request, where there is one. */
+  readonly traceparent?: string | undefined;
 }
 
 /**
@@ -108,7 +110,7 @@ export function upstreamHeaders(raw: readonly string[], injected: Injected): Inc
   out['x-forwarded-for'] = injected.address;
   out['x-forwarded-proto'] = 'https';
   out['x-forwarded-host'] = injected.host;
-  out['traceparent'] = traceparent(out['traceparent']);
+  setTrace(out, injected.traceparent);
   if (permit.identity !== undefined) {
     out['x-client-role'] = headerText(permit.identity.role);
     out['x-client-id'] = headerText(permit.identity.id);
@@ -169,9 +171,23 @@ export function headerText(text: string): string {
 
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
-/** W3C Trace Context: passed on when valid, started otherwise. */
-function traceparent(value: string | string[] | undefined): string {
-  return typeof value === 'string' && TRACEPARENT.test(value) ? value : newTraceparent();
+/** W3C Trace Context: passed on when valid, with our span in it where there is one; started otherwise, and then without the other's state. */
+function setTrace(out: Record<string, string | string[]>, ours: string | undefined): void {
+  const given = out['traceparent'];
+  const continued = typeof given === 'string' && TRACEPARENT.test(given);
+  if (!continued) delete out['tracestate'];
+  out['traceparent'] = ours ?? (continued ? given : newTraceparent());
+}
+
+/** The `traceparent` that a client sent, once and valid; undefined when the trace begins here. */
+export function clientTraceparent(raw: readonly string[]): string | undefined {
+  let found: string | undefined;
+  for (let index = 0; index < raw.length; index += 2) {
+    if ((raw[index] as string).toLowerCase() !== 'traceparent') continue;
+    if (found !== undefined) return undefined;
+    found = raw[index + 1];
+  }
+  return found !== undefined && TRACEPARENT.test(found) ? found : undefined;
 }
 
 function envoyForm(certificate: Extract<Admission, { kind: 'known' }>): string {

@@ -217,7 +217,7 @@ export function createHttp1(options: Http1Options): Http1 {
     // Only on the answer whose turn it is: written ahead of another's body it would be read as part of that.
     if (expectsContinue(request) && response.socket !== null) response.writeContinue();
     request.headers = upstreamHeaders(raw, {
-      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
+      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
     countBody(exchange, limit);
     const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange });
@@ -310,7 +310,7 @@ export function createHttp1(options: Http1Options): Http1 {
     const upstream = service.upstreams.get(permit.route.config.upstream);
     if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
     const headers = upstreamHeaders(request.rawHeaders, {
-      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config,
+      requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
     const answer = await forwardUpgrade({ permit, request, headers, upstream, key: keyOf(exchange), trail: exchange });
     if (answer.kind === 'failed') return fail(exchange, answer.code, answer.code, answer.detail);
@@ -388,6 +388,8 @@ function askedOf(request: IncomingMessage, fault: string | undefined): Asked {
     host: requestHost(request),
     preflight: preflightMethod(request),
     written: request.url as string,
+    fields: request.rawHeaders,
+    version: request.httpVersion === '1.0' ? '1.0' : '1.1',
   };
 }
 

@@ -243,7 +243,7 @@ export function createHttp2(options: Http2Options): Http2 {
     const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
     if ((head.contentLength ?? 0) > limit) return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
     const fields = upstreamHeaders(head.fields, {
-      requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config,
+      requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
     if (head.expectsContinue && !exchange.received) stream.additionalHeaders({ ':status': 100 });
     const { response, idle } = upstream.config.timeouts;

@@ -28,7 +28,7 @@ export function readKnownHead(text: string): KnownHead | undefined {
   if (target.kind === 'malformed' || host.kind === 'malformed' || checkFields(head.fields).kind === 'malformed') return undefined;
   return {
     text, host: head.host, fields: head.fields, bodyLength: head.bodyLength, close: head.close,
-    asked: { method: head.method, target, host, preflight: preflightMethod(head.method, head.fields), written: head.target },
+    asked: { method: head.method, target, host, preflight: preflightMethod(head.method, head.fields), written: head.target, fields: head.fields, version: '1.1' },
   };
 }
 

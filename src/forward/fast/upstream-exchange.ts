@@ -151,7 +151,7 @@ export class UpstreamExchange implements SocketUser {
     const most = prefix.octets.length + UPSTREAM_HEAD_REST + body.length;
     // Encrypted during the call, when nothing waits before it: then the next request may be put together in the same place.
     const into = most <= remembered.scratch.length && socket.writableLength === 0 ? remembered.scratch : Buffer.allocUnsafe(most);
-    const end = writeUpstreamHead(into, prefix, this.#exchange.id);
+    const end = writeUpstreamHead(into, prefix, this.#exchange);
     if (body.length > 0) into.set(body, end);
     socket.write(into.subarray(0, end + body.length));
     this.#body = NOTHING;

@@ -79,6 +79,8 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
       host: named === '' ? { kind: 'malformed', detail: 'no :authority' } : parseHost(named),
       preflight: method === 'OPTIONS' && origin ? requestedMethod : undefined,
       written: path,
+      fields,
+      version: '2',
     },
     fields, protocol, size, contentType, contentLength, trailers, announced,
     expectsContinue: expect !== undefined,
