@@ -26,8 +26,8 @@ export interface IdleMeasurement {
 }
 
 /** Seconds for which nothing happens on them, once all are open and memory has settled. */
-export const IDLE_S = 5;
-const SETTLE_S = 3;
+export const IDLE_S = 3;
+const SETTLE_S = 2;
 const DEADLINE_S = 90;
 /** Requests and handshakes that a server fresh from its start does first: code, caches and its pool are no cost of connections. */
 const WARM = { requests: 4_000, handshakes: 200 } as const;

@@ -84,6 +84,7 @@ const haproxy: Peer = {
 global
   nbthread 1
   maxconn ${8192 + (connections ?? 0)}
+  no strict-limits # it wants two files a connection, and idle ones use one
   ssl-default-bind-options ssl-min-ver TLSv1.2
   ssl-default-bind-ciphers ${SUITES_12}
 defaults

@@ -38,7 +38,7 @@ export function markdown(report: Report): string {
     ...barTable(report),
   ];
   for (const scenario of report.scenarios) lines.push('', ...(scenario.kind === 'load' ? loadTable(report, scenario) : idleTable(report, scenario)));
-  lines.push('', '## Memory', '', 'Peak resident size after all of it, in MiB.', '', '| server | MiB |', '| --- | ---: |');
+  if (Object.keys(report.peakMiB).length > 0) lines.push('', '## Memory', '', 'Peak resident size after all of it, in MiB.', '', '| server | MiB |', '| --- | ---: |');
   for (const [name, peak] of Object.entries(report.peakMiB)) lines.push(`| ${name} | ${peak.toFixed(0)} |`);
   if (report.faults.length > 0) lines.push('', '## Not counted', '', ...report.faults.map((fault) => `- ${fault}`));
   return `${lines.join('\n')}\n`;
