@@ -30,7 +30,7 @@ type Size = 'quick' | 'full';
 const BUDGET_S = { quick: 165, full: 570 } as const;
 const ROUNDS = { quick: 3, full: 7 } as const;
 /** Before anything counts: a runtime that compiles as it runs needs some thousand requests to get there. */
-const WARM_UP = { requests: { quick: 4_000, full: 30_000 }, handshakes: { quick: 60, full: 500 }, bodies: { quick: 8, full: 16 }, routes: { quick: 3_000, full: 6_000 } } as const;
+const WARM_UP = { requests: { quick: 4_000, full: 30_000 }, handshakes: { quick: 60, full: 300 }, bodies: { quick: 8, full: 16 }, others: { quick: 3_000, full: 8_000 } } as const;
 /** Open files beside the idle connections. */
 const SPARE_FILES = 1_024;
 
@@ -112,11 +112,16 @@ async function prepare(directory: string): Promise<{ bench: Bench; backend: Runn
 
 async function warmUp(bench: Bench, server: { name: string; running: RunningPeer }, scenarios: readonly LoadScenario[], size: Size): Promise<void> {
   for (const scenario of scenarios) {
-    const kind = scenario.mode === 'handshakes' ? 'handshakes' : scenario.body !== undefined ? 'bodies' : scenario.servers === 'routes' ? 'routes' : 'requests';
-    const { fault } = await measure(bench, server, scenario, 0, WARM_UP[kind][size]);
+    const { fault } = await measure(bench, server, scenario, 0, WARM_UP[warming(scenario)][size]);
     if (fault !== undefined) say(`${server.name} ${scenario.name}: ${fault}`);
   }
   say(`${server.name} is warm`);
+}
+
+function warming({ name, mode, body }: LoadScenario): keyof typeof WARM_UP {
+  if (mode === 'handshakes') return 'handshakes';
+  if (body !== undefined) return 'bodies';
+  return name === 'kept-alive' ? 'requests' : 'others';
 }
 
 /** Round by round, scenario by scenario, server by server, the order of the servers turning: what drifts, drifts for all. */

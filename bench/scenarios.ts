@@ -34,7 +34,7 @@ export type Scenario = LoadScenario | IdleScenario;
 
 const load = { kind: 'load', servers: 'peers', tls: '1.3', serverKey: 'ec', resume: false, path: '/records', http: '1.1', streams: 1 } as const;
 const requests = { ...load, unit: 'request', mode: 'requests', prelude: 2, connections: 64 } as const;
-const handshakes = { ...load, unit: 'handshake', mode: 'handshakes', prelude: 0, connections: 16, full: 1_000, quick: 150 } as const;
+const handshakes = { ...load, unit: 'handshake', mode: 'handshakes', prelude: 0, connections: 16, full: 500, quick: 150 } as const;
 
 const handshake = (serverKey: 'ec' | 'rsa', tls: '1.2' | '1.3', resume: boolean): LoadScenario => ({
   ...handshakes, tls, serverKey, resume,

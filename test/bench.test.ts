@@ -46,7 +46,7 @@ describe.skipIf(program === undefined)('the load generator', () => {
   }
 
   async function load(wanted: Partial<Load>, between?: (result: LoadResult) => void): Promise<LoadResult> {
-    const { port } = server.current?.address() as { port: number };
+    const { port } = (server.current as Server).address() as { port: number };
     let result: LoadResult | undefined;
     await runLoad(program as string, {
       mode: 'requests', port, connections: 4, count: 20, tls: '1.3', serverKey: 'ec', resume: false, certificate: files.path('doctor.pem'), key: files.path('doctor.key'),
