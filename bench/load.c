@@ -284,7 +284,7 @@ static void read_head(connection_t *c, const char *data, size_t length) {
   char *field = strcasestr(c->head, "\r\ncontent-length:");
   if (field == NULL) return fail(c, "no Content-Length");
   c->body_left = strtol(field + 17, NULL, 10);
-  if (expected != NULL && c->body_left != expected_length) return fail(c, "another length than expected");
+  if (expected_length >= 0 && c->body_left != expected_length) return fail(c, "another length than expected");
   take_body(c, end + 4, (long)body);
 }
 

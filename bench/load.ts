@@ -19,8 +19,10 @@ export interface Load {
   readonly certificate: string;
   readonly key: string;
   readonly path: string;
-  /** File that every body must be, octet by octet; undefined: any body of the announced length. */
+  /** File that every body must be, octet by octet; undefined: any body of `length`. */
   readonly expect: string | undefined;
+  /** Octets that every body must have; undefined: as many as were announced. */
+  readonly length?: number;
   /** Requests on each connection, or stream of it, before the clock starts. */
   readonly prelude: number;
   readonly http: '1.1' | '2';
@@ -74,6 +76,7 @@ export async function runLoad(program: string, load: Load, around: (go: () => Pr
   const args = [
     `mode=${load.mode}`, `port=${load.port}`, `connections=${load.connections}`, `count=${load.count}`, `tls=${load.tls}`, `server_key=${load.serverKey}`,
     `resume=${load.resume ? 'yes' : 'no'}`, `certificate=${load.certificate}`, `key=${load.key}`, `path=${load.path}`, `deadline=${load.deadline}`,
+    ...(load.length === undefined ? [] : [`length=${load.length}`]),
     `prelude=${load.prelude}`, `http=${load.http}`, `streams=${load.streams}`, ...(load.expect === undefined ? [] : [`expect=${load.expect}`]),
   ];
   const [file, all] = load.core === undefined ? [program, args] : ['taskset', ['-c', String(load.core), program, ...args]];

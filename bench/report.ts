@@ -10,6 +10,7 @@ export interface Report {
   readonly at: string;
   readonly revision: string;
   readonly quick: boolean;
+  /** Whole ones; scenarios in the beginning may have been measured once more. */
   readonly rounds: number;
   readonly machine: string;
   readonly pinned: boolean;
@@ -29,7 +30,7 @@ export interface Report {
 export function markdown(report: Report): string {
   const lines = [
     `# Side by side, ${report.at}`, '',
-    `Revision ${report.revision}; ${report.rounds} interleaved rounds${report.quick ? ' (quick)' : ''}; ${report.machine}; `
+    `Revision ${report.revision}; ${report.rounds} whole interleaved rounds${report.quick ? ' (quick)' : ''}; ${report.machine}; `
       + `${report.pinned ? 'each server pinned to core 0, load generator and backend to core 1' : 'nothing pinned: too few cores, or no taskset'}.`,
     '', ...Object.entries(report.versions).map(([name, version]) => `- ${name}: ${version}`),
     ...report.missing.map((name) => `- ${name}: not installed, left out`), '',

@@ -11,7 +11,7 @@ interface Common {
 }
 
 /** So many requests or handshakes, as fast as they go. */
-export interface LoadScenario extends Common, Pick<Load, 'tls' | 'serverKey' | 'resume' | 'connections' | 'path' | 'prelude' | 'http' | 'streams'> {
+export interface LoadScenario extends Common, Pick<Load, 'tls' | 'serverKey' | 'resume' | 'connections' | 'path' | 'prelude' | 'http' | 'streams' | 'length'> {
   readonly kind: 'load';
   readonly mode: 'requests' | 'handshakes';
   readonly unit: 'request' | 'handshake';
@@ -53,7 +53,7 @@ export const SCENARIOS: readonly Scenario[] = [
   handshake('ec', '1.3', false), handshake('rsa', '1.3', false), handshake('ec', '1.2', false), handshake('rsa', '1.2', false),
   handshake('ec', '1.3', true), handshake('ec', '1.2', true),
   body('1m', 16, 300, 80), body('64m', 4, 8, 4),
-  { ...requests, name: 'http2', title: 'HTTP/2, 100 streams at a time, answers of 1 KiB, TLS 1.3', http: '2', connections: 1, streams: 100, full: 20_000, quick: 4_000,
+  { ...requests, name: 'http2', title: 'HTTP/2, 100 streams at a time, answers of 1 KiB, TLS 1.3', http: '2', connections: 1, streams: 100, length: 1024, full: 20_000, quick: 4_000,
     note: 'To the backend HAProxy speaks HTTP/2, the others HTTP/1.1: what costs each least, of what it can.' },
   { kind: 'idle', servers: 'peers', name: 'idle', title: 'Idle connections, TLS 1.3, after a full handshake and one request each', full: 10_000, quick: 1_000 },
   { ...requests, servers: 'routes', name: 'routes-kept-alive', title: 'The gateway alone, by routes and roles: requests on kept-alive connections', full: 6_000, quick: 2_000 },

@@ -104,6 +104,12 @@ describe.skipIf(program === undefined)('the load generator', () => {
     expect(await load({ http: '2', connections: 1, streams: 2, expect: expected })).toMatchObject({ finished: 0, error: 'another body than expected ' });
   });
 
+  it('counts no HTTP/2 answer that is cut short in good order', async () => {
+    const one = await listening(createSecureServer(credentials()));
+    one.on('stream', (stream: ServerHttp2Stream) => answer(stream, body.subarray(0, 1000)));
+    expect(await load({ http: '2', connections: 1, streams: 2, length: 1024 })).toMatchObject({ finished: 0, error: 'another length than expected ' });
+  });
+
   it('says when a server allows fewer HTTP/2 streams, or has no dynamic table', async () => {
     const one = await listening(createSecureServer({ ...credentials(), settings: { maxConcurrentStreams: 5, headerTableSize: 0 } }));
     one.on('stream', (stream: ServerHttp2Stream) => answer(stream, Buffer.from('ok')));
