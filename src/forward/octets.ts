@@ -16,3 +16,8 @@ export function writeOctets(into: Buffer, octets: Buffer, at: number): number {
 export function latin1(octets: Buffer, from: number, to: number): string {
   return (octets as Latin1Buffer).latin1Slice(from, to);
 }
+
+/** Whether a buffer begins with another. */
+export function startsWith(octets: Buffer, beginning: Buffer): boolean {
+  return octets.length >= beginning.length && beginning.compare(octets, 0, beginning.length) === 0;
+}

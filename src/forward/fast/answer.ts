@@ -1,13 +1,15 @@
 import { STATUS_CODES } from 'node:http';
 import { clientHeaders, type ResponseRules } from '../headers.ts';
-import { latin1, writeLatin1, writeOctets } from '../octets.ts';
+import { latin1, startsWith, writeLatin1, writeOctets } from '../octets.ts';
 import { readAnswerHead, type AnswerHead } from './answer-head.ts';
+import type { OutgoingMemory } from './memory.ts';
 
 type Rules = Omit<ResponseRules, 'requestId'>;
 
 /** An answer head that has been read, and what of it goes to the client. */
 export interface KnownAnswer {
-  readonly text: string;
+  /** The head as it came, its blank line included. */
+  readonly octets: Buffer;
   readonly head: AnswerHead;
   /** Status line and fields for the client, up to the name of the field with the request's id. */
   readonly prefix: Buffer;
@@ -20,20 +22,19 @@ export type AnswerReading = KnownAnswer | 'more' | 'unusual';
 
 const BLANK_LINE = '\r\n\r\n';
 /** A longer head is no answer any more. */
-export const MOST_ANSWER_HEAD = 65_536;
+const MOST_ANSWER_HEAD = 65_536;
 
 /**
  * Reads the head of an answer from the octets received so far. `last` is what the same connection read before: a server's
  * answers are mostly alike, and the octets of the same head need not be read twice.
  */
 export function readAnswer(octets: Buffer, last: KnownAnswer | undefined, rules: Rules, headRequest: boolean): AnswerReading {
+  if (last !== undefined && startsWith(octets, last.octets) && last.headRequest === headRequest && last.rules.hsts === rules.hsts && last.rules.phi === rules.phi) return last;
   const end = octets.indexOf(BLANK_LINE);
   if (end === -1) return octets.length > MOST_ANSWER_HEAD ? 'unusual' : 'more';
-  const text = latin1(octets, 0, end + BLANK_LINE.length);
-  if (last !== undefined && last.text === text && last.headRequest === headRequest && last.rules.hsts === rules.hsts && last.rules.phi === rules.phi) return last;
-  const head = readAnswerHead(text, { head: headRequest });
+  const head = readAnswerHead(latin1(octets, 0, end + BLANK_LINE.length), { head: headRequest });
   if (head.kind !== 'head') return 'unusual';
-  return { text, head, prefix: clientPrefix(head, rules), rules, headRequest };
+  return { octets: Buffer.from(octets.subarray(0, head.length)), head, prefix: clientPrefix(head, rules), rules, headRequest };
 }
 
 function clientPrefix({ status, fields, body }: AnswerHead, rules: Rules): Buffer {
@@ -47,11 +48,11 @@ function clientPrefix({ status, fields, body }: AnswerHead, rules: Rules): Buffe
 /** What a client's head has beyond its prefix. */
 const REST = '\r\nconnection: close\r\n\r\n';
 
-/** The whole head for the client and octets of body after it, as one. */
-export function clientOctets(answer: KnownAnswer, requestId: string, close: boolean, body: Buffer): Buffer {
+/** The whole head for the client and octets of body after it, as one, in room of `memory`. */
+export function clientOctets(memory: OutgoingMemory, answer: KnownAnswer, requestId: string, close: boolean, body: Buffer): Buffer {
   const { prefix } = answer;
   const rest = close ? REST : BLANK_LINE;
-  const all = Buffer.allocUnsafe(prefix.length + requestId.length + rest.length + body.length);
+  const all = memory.take(prefix.length + requestId.length + rest.length + body.length);
   const at = writeLatin1(all, rest, writeLatin1(all, requestId, writeOctets(all, prefix, 0)));
   all.set(body, at);
   return all;

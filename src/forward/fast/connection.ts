@@ -7,10 +7,9 @@ import type { Client, Service } from '../client.ts';
 import { decide, exchangeRecord, openExchange, outcomeOf, type Exchange, type Outcome } from '../exchange.ts';
 import type { Answer } from '../general.ts';
 import { clientHeaders } from '../headers.ts';
-import { latin1 } from '../octets.ts';
 import { problemStatus, rawProblem, type ProblemCode } from '../problem.ts';
 import type { Failed } from '../upstream/pool.ts';
-import type { CopyingWriter } from './copies.ts';
+import type { OutgoingMemory } from './memory.ts';
 import { relayThroughNode, replayAnswer, type NodeRelay } from './node-answer.ts';
 import { recordBeginning, recordRest, type RecordRest } from './record-line.ts';
 import { readKnownHead, type KnownHead } from './request.ts';
@@ -23,9 +22,7 @@ export interface FastPathOptions {
   readonly now: () => number;
   readonly observe: (outcome: Outcome) => void;
   readonly draining: () => boolean;
-  readonly copies: CopyingWriter;
-  /** Where requests for upstreams are put together. */
-  readonly scratch: Buffer;
+  readonly memory: OutgoingMemory;
   /** Takes a connection for the general path, with what it has not read of it. */
   readonly handOver: (socket: TLSSocket, octets: Buffer, connection: FastConnection) => void;
   /** Told of each request that is taken (1) and of each that has its record and its end (-1). */
@@ -56,7 +53,8 @@ export class FastConnection implements AnswerTaker {
   readonly #socket: TLSSocket;
   readonly #client: Client;
   readonly #options: FastPathOptions;
-  readonly #remembered: Remembered;
+  readonly memory: OutgoingMemory;
+  readonly #remembered: Remembered = { head: undefined, answer: undefined };
   #head: KnownHead | undefined;
   #rest: RecordRest | undefined;
   #state: State = 'idle';
@@ -76,6 +74,10 @@ export class FastConnection implements AnswerTaker {
   /** Whether the connection ends after this answer. */
   #close = false;
   #relay: NodeRelay | undefined;
+  /** What makes an answer whole for the client, while its record is written; its status, and when it was whole. */
+  #held: Buffer = NOTHING;
+  #status = 0;
+  #ended = 0;
 
   readonly #onData = (octets: Buffer): void => {
     try {
@@ -84,6 +86,7 @@ export class FastConnection implements AnswerTaker {
       this.fault(error);
     }
   };
+  readonly #onRecorded = (error?: Error): void => this.#complete(error);
   readonly #onDrain = (): void => this.#drained();
   readonly #onClose = (): void => this.#guard(() => this.#clientLeft());
 
@@ -91,7 +94,7 @@ export class FastConnection implements AnswerTaker {
     this.#socket = socket;
     this.#client = client;
     this.#options = options;
-    this.#remembered = { prefix: undefined, answer: undefined, scratch: options.scratch };
+    this.memory = options.memory;
     this.#since = options.clock.now;
     socket.on('data', this.#onData);
     socket.on('drain', this.#onDrain);
@@ -136,14 +139,11 @@ export class FastConnection implements AnswerTaker {
   /** Begins with what may be a request. */
   #take(octets: Buffer): void {
     const service = this.#options.service();
-    const end = octets.indexOf('\r\n\r\n') + 4;
-    if (end < 4 || end > service.listener.limits.header_size) return this.#handOver(octets);
-    const text = latin1(octets, 0, end);
-    const head = this.#head?.text === text ? this.#head : readKnownHead(text);
+    const head = readKnownHead(octets, this.#head, service.listener.limits.header_size);
     if (head === undefined) return this.#handOver(octets);
     this.#head = head;
     const exchange = openExchange(head.asked, this.#client, service);
-    this.#begin(exchange, head, end === octets.length ? NOTHING : octets.subarray(end));
+    this.#begin(exchange, head, octets.length === head.octets.length ? NOTHING : octets.subarray(head.octets.length));
     const decision = decide(exchange, this.#options.now);
     if (!(decision instanceof Promise)) return this.#decided(decision);
     decision.then((taken) => {
@@ -207,11 +207,11 @@ export class FastConnection implements AnswerTaker {
   }
 
   send(octets: Buffer): boolean {
-    return this.#socket.write(octets);
+    return this.memory.write(this.#socket, octets);
   }
 
   copy(octets: Buffer): boolean {
-    return this.#options.copies.write(this.#socket, octets);
+    return this.memory.writeCopy(this.#socket, octets);
   }
 
   wantsBody(): void {
@@ -230,15 +230,20 @@ export class FastConnection implements AnswerTaker {
     const ended = performance.now();
     this.#state = 'recording';
     this.#rest = recordRest(this.#rest, exchange, this.#permit as Permit);
-    this.#options.audit.write(recordBeginning(exchange, status, bytes, this.#options.now(), ended), this.#rest.octets, (error) => this.#complete(status, held, ended, error));
+    this.#held = held;
+    this.#status = status;
+    this.#ended = ended;
+    this.#options.audit.write(recordBeginning(exchange, status, bytes, this.#options.now(), ended), this.#rest.octets, this.#onRecorded);
   }
 
-  #complete(status: number, held: Buffer, ended: number, error: Error | undefined): void {
+  #complete(error: Error | undefined): void {
+    const status = this.#status;
     try {
       if (error !== undefined) return this.#gone('the record could not be written', status, 'audit_unavailable');
-      this.#options.observe(outcomeOf(this.#exchange as Exchange, status, ended));
+      this.#options.observe(outcomeOf(this.#exchange as Exchange, status, this.#ended));
       if (this.#state !== 'recording') return this.#done();
-      this.#socket.write(held);
+      this.memory.write(this.#socket, this.#held);
+      this.#held = NOTHING;
       this.#finish();
     } catch (fault) {
       this.fault(fault);
@@ -387,7 +392,7 @@ export class FastConnection implements AnswerTaker {
 
   /** Hands a request over after it has been decided, with everything that has been read of it. */
   #giveBack(): void {
-    const octets = Buffer.concat([Buffer.from((this.#head as KnownHead).text, 'latin1'), this.#body, this.#pending]);
+    const octets = Buffer.concat([(this.#head as KnownHead).octets, this.#body, this.#pending]);
     this.#done();
     this.#handOver(octets);
   }

@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { Client } from '../client.ts';
-import { CopyingWriter } from './copies.ts';
 import { FastConnection, type FastPathOptions } from './connection.ts';
+import { OutgoingMemory } from './memory.ts';
 
 export interface FastPath {
   /** Takes an admitted connection. */
@@ -11,8 +11,6 @@ export interface FastPath {
   settled(): Promise<void>;
 }
 
-/** Room for a request head and a small body. */
-const SCRATCH_OCTETS = 65_536;
 /** How late a deadline may be noticed. */
 const WATCH_MS = 250;
 
@@ -20,7 +18,7 @@ const WATCH_MS = 250;
  * The fast path of one listener on one thread: HTTP/1.1 framed by ourselves, for the common shape of messages only. One timer
  * watches the deadlines of all its connections: a timer for each would be set anew with each request.
  */
-export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'copies' | 'scratch' | 'clock'>): FastPath {
+export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'memory' | 'clock'>): FastPath {
   const connections = new Set<FastConnection>();
   const clock = { now: performance.now() };
   let busy = 0;
@@ -29,8 +27,7 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'copies' 
   const shared: FastPathOptions = {
     ...options,
     clock,
-    copies: new CopyingWriter(),
-    scratch: Buffer.allocUnsafeSlow(SCRATCH_OCTETS),
+    memory: new OutgoingMemory(),
     handOver(socket, octets, connection) {
       forget(connection);
       options.handOver(socket, octets, connection);

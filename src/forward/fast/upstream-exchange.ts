@@ -4,8 +4,9 @@ import type { Failed, Turn, TurnResult, Upstream } from '../upstream/pool.ts';
 import type { SocketFault, SocketUser, UpstreamSocket } from '../upstream/sockets.ts';
 import { clientOctets, clientTrailer, readAnswer, type KnownAnswer } from './answer.ts';
 import { ChunkScanner } from './chunks.ts';
+import type { OutgoingMemory } from './memory.ts';
 import { isRepeatable, type KnownHead } from './request.ts';
-import { UPSTREAM_HEAD_REST, upstreamPrefix, writeUpstreamHead, type UpstreamPrefix } from './upstream-request.ts';
+import { upstreamHead, type UpstreamHead } from './upstream-request.ts';
 
 /** The client's side of an exchange, as its upstream side sees it. */
 export interface AnswerTaker {
@@ -13,7 +14,9 @@ export interface AnswerTaker {
   alive(): void;
   /** Whether the client's connection ends after this answer. */
   closing(): boolean;
-  /** Octets for the client, in memory of their own; false when more should wait. */
+  /** Where octets for the client are put together. */
+  readonly memory: OutgoingMemory;
+  /** Octets for the client, in such memory; false when more should wait. */
   send(octets: Buffer): boolean;
   /** The same out of a buffer that is read into again at once. */
   copy(octets: Buffer): boolean;
@@ -33,10 +36,8 @@ export interface AnswerTaker {
 
 /** What an exchange leaves for the next one on the same client connection: clients repeat themselves, and so do upstreams. */
 export interface Remembered {
-  prefix: UpstreamPrefix | undefined;
+  head: UpstreamHead | undefined;
   answer: KnownAnswer | undefined;
-  /** Where requests are put together, the same place for everybody. */
-  readonly scratch: Buffer;
 }
 
 /** A parser of another kind that has taken the connection over. */
@@ -144,16 +145,11 @@ export class UpstreamExchange implements SocketUser {
   }
 
   opened({ socket }: UpstreamSocket): void {
-    const remembered = this.#remembered;
-    const prefix = upstreamPrefix(remembered.prefix, this.#head, this.#exchange, this.#permit, this.#upstream);
-    remembered.prefix = prefix;
-    const body = this.#body;
-    const most = prefix.octets.length + UPSTREAM_HEAD_REST + body.length;
-    // Encrypted during the call, when nothing waits before it: then the next request may be put together in the same place.
-    const into = most <= remembered.scratch.length && socket.writableLength === 0 ? remembered.scratch : Buffer.allocUnsafe(most);
-    const end = writeUpstreamHead(into, prefix, this.#exchange);
-    if (body.length > 0) into.set(body, end);
-    socket.write(into.subarray(0, end + body.length));
+    const head = upstreamHead(this.#remembered.head, this.#head, this.#exchange, this.#permit, this.#upstream);
+    this.#remembered.head = head;
+    // Encrypted during the call, when nothing waits before it: then the next request may be written into the same place.
+    if (this.#body.length === 0 && socket.writableLength === 0) socket.write(head.octets);
+    else socket.write(Buffer.concat([head.octets, this.#body]));
     this.#body = NOTHING;
     this.#taker.wantsBody();
   }
@@ -236,7 +232,7 @@ export class UpstreamExchange implements SocketUser {
     this.#left -= own.length;
     this.#bytes += own.length;
     if (this.#left > 0) return first ? this.#taker.send(this.#withHead(own)) : this.#taker.copy(own);
-    this.#complete(first ? this.#withHead(own) : Buffer.from(own), octets.length > own.length);
+    this.#complete(first ? this.#withHead(own) : this.#taker.memory.join([own]), octets.length > own.length);
     return true;
   }
 
@@ -252,18 +248,16 @@ export class UpstreamExchange implements SocketUser {
       return true;
     }
     this.#bytes += length;
-    const data = length === 0 ? NOTHING : Buffer.concat([Buffer.from(`${length.toString(16)}\r\n`), ...ranges, CRLF]);
-    if (!chunks.ended) {
-      if (first) return this.#taker.send(this.#withHead(data));
-      return length === 0 ? true : this.#taker.send(data);
-    }
-    const whole = Buffer.concat([data, Buffer.from(`0\r\n${clientTrailer(chunks.trailer)}\r\n`, 'latin1')]);
-    this.#complete(first ? this.#withHead(whole) : whole, end < octets.length);
+    const parts = length === 0 ? [] : [Buffer.from(`${length.toString(16)}\r\n`), ...ranges, CRLF];
+    if (chunks.ended) parts.push(Buffer.from(`0\r\n${clientTrailer(chunks.trailer)}\r\n`, 'latin1'));
+    const out = first ? this.#withHead(Buffer.concat(parts)) : this.#taker.memory.join(parts);
+    if (!chunks.ended) return out.length === 0 || this.#taker.send(out);
+    this.#complete(out, end < octets.length);
     return true;
   }
 
   #withHead(octets: Buffer): Buffer {
-    return clientOctets(this.#answer as KnownAnswer, this.#exchange.id, this.#taker.closing(), octets);
+    return clientOctets(this.#taker.memory, this.#answer as KnownAnswer, this.#exchange.id, this.#taker.closing(), octets);
   }
 
   /** `extra`: octets came behind the answer, which are nobody's. */
