@@ -287,11 +287,23 @@ describe('what the fast path does not recognise', () => {
     expect(await left()).toBe(before + 1);
     if (what.includes('chunked')) {
       const sent = upstream.received().find((text) => text.includes('POST /echo/general')) ?? '';
-      expect(sent.slice(sent.indexOf('POST /echo/general')).replace(/\r\n[0-9a-f]*\r\n/g, '').match(/(x1)+/)?.[0].length).toBe(body.length);
+      const from = sent.indexOf('\r\n\r\n', sent.indexOf('POST /echo/general')) + 4;
+      expect(unchunked(sent.slice(from)) === body).toBe(true);
     }
     client.destroy();
   });
 });
+
+function unchunked(octets: string): string {
+  let body = '';
+  for (let at = 0; ;) {
+    const line = octets.indexOf('\r\n', at);
+    const size = Number.parseInt(octets.slice(at, line), 16);
+    if (!(size > 0)) return body;
+    body += octets.slice(line + 2, line + 2 + size);
+    at = line + 2 + size + 2;
+  }
+}
 
 function slowly(octets: string): (socket: TLSSocket, then: () => void) => void {
   return (socket, then) => {
