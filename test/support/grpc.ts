@@ -46,11 +46,11 @@ export interface GrpcClient extends Client {
 const Constructor = makeGenericClientConstructor(RECORDS, 'Records');
 
 /** A real gRPC client with a client certificate, or none, that calls the gateway `localhost`. */
-export function openGrpc(pki: TestPki, port: number, client?: Issued, options: ChannelOptions = {}): GrpcClient {
+export function openGrpc(pki: TestPki, port: number, client?: Issued, options: ChannelOptions = {}, target = `127.0.0.1:${port}`): GrpcClient {
   const tls = client === undefined
     ? credentials.createSsl(Buffer.from(pki.root.certificate))
     : credentials.createSsl(Buffer.from(pki.root.certificate), Buffer.from(client.key), Buffer.from(client.chain));
-  return new Constructor(`127.0.0.1:${port}`, tls, {
+  return new Constructor(target, tls, {
     'grpc.ssl_target_name_override': 'localhost', 'grpc.default_authority': 'localhost', 'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1,
     // Each client has connections of its own.
     'grpc.use_local_subchannel_pool': 1, ...options,
