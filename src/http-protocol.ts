@@ -38,6 +38,13 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     return decision.kind === 'denial' ? decision : undefined;
   }
 
+  /** What a stream's own name was admitted under: without SNI a connection may serve names of several realms. */
+  function admissionFor(connection: Connection, { host }: RequestFacts): Admission | undefined {
+    const { office } = options.runtime();
+    const name = connection.serverName ?? (host.kind === 'host' ? host.name : '');
+    return connection.admissions.get(office.realmOf(name));
+  }
+
   return {
     label: (connection) => (isHttp2(connection) ? 'h2' : 'http/1.1'),
     serve(connection) {
@@ -57,7 +64,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     },
     reconfigure: () => http.limit(options.runtime().config.limits),
     objection(connection, admission) {
-      if (isHttp2(connection)) return void http2.judge(connection.socket, (facts) => denialOf(facts, admission));
+      if (isHttp2(connection)) return void http2.judge(connection.socket, (facts) => denialOf(facts, admissionFor(connection, facts) ?? admission));
       return connection.stream === undefined ? undefined : denialOf(connection.stream, admission);
     },
   };

@@ -51,7 +51,17 @@ interface StreamExchange extends Exchange {
   /** Whether the request has been received to its end. */
   received: boolean;
   /** Why we ended it before its time. */
-  cut: { readonly reason: Reason; readonly detail: string } | undefined;
+  cut: Cut | undefined;
+  /** Told when we end it before its answer has begun. */
+  interrupted: ((cut: Cut) => void) | undefined;
+}
+
+/** An end before its time: what the client is told where it still can be, and what goes on record. */
+interface Cut {
+  readonly kind: 'cut';
+  readonly code: ProblemCode;
+  readonly reason: Reason;
+  readonly detail: string;
 }
 
 /** One HTTP/2 connection. */
@@ -150,7 +160,7 @@ export function createHttp2(options: Http2Options): Http2 {
     peer.streams.add(exchange);
     stream.once('close', () => closed(exchange));
     const done = process(exchange).catch((error: unknown) => {
-      exchange.cut = { reason: 'overloaded', detail: String(error) };
+      exchange.cut = cutFor('overloaded', 'overloaded', String(error));
       resetStream(stream, NGHTTP2_INTERNAL_ERROR);
     }).then(() => {
       running.delete(done);
@@ -164,7 +174,7 @@ export function createHttp2(options: Http2Options): Http2 {
     const now = performance.now();
     return Object.assign(openExchange(head.asked, peer.client, options.service()), {
       stream, peer, head, grpc: isGrpc(head.contentType), call: undefined, waitingSince: 0, activeAt: now,
-      received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined,
+      received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined, interrupted: undefined,
     });
   }
 
@@ -253,22 +263,27 @@ export function createHttp2(options: Http2Options): Http2 {
       patience: exchange.grpc ? grpcTimeout(fields['grpc-timeout']) ?? response : response,
       idle: exchange.grpc ? Infinity : idle,
     };
-    const exceeded = exchange.received ? undefined : countBody(exchange, limit);
+    if (exchange.grpc && exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
+    const interrupted = new Promise<Cut>((resolve) => {
+      exchange.interrupted = resolve;
+    });
+    if (!exchange.received) watchBody(exchange, () => {
+      if (exchange.bytesIn > limit) interrupt(exchange, cutFor('body_too_large', 'body_too_large', `the body is larger than ${limit}`));
+    });
     const call = ask(exchange.received ? question : { ...question, body: bodyOf(exchange) });
     exchange.call = call;
-    const left = leaving(stream);
-    const answered = await Promise.race([call.answer, left, ...(exceeded === undefined ? [] : [exceeded])]);
+    const answered = await Promise.race([call.answer, leaving(stream), interrupted]);
+    exchange.interrupted = undefined;
     switch (answered.kind) {
-      case 'too_large':
+      case 'cut':
         call.cancel();
-        return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+        return fail(exchange, answered.code, answered.reason, answered.detail);
       case 'failed':
         return fail(exchange, answered.code, answered.code, answered.detail);
       case 'client_left':
         call.cancel();
         return gone(exchange, 'the client left before the answer', 499);
       case 'answer':
-        void exceeded?.then(() => cut(exchange, { reason: 'body_too_large', detail: 'the body is larger than allowed' }));
         return relay(exchange, permit, answered);
     }
   }
@@ -302,21 +317,27 @@ export function createHttp2(options: Http2Options): Http2 {
     const [reason, detail] = end.kind === 'record_lost'
       ? ['audit_unavailable', 'the record could not be written'] as const
       : ['upstream_unavailable', 'the upstream died within its answer'] as const;
+    const resetCode = answer.resetCode?.();
     await gone(exchange, detail, status, reason);
-    if (!stream.destroyed) breakOff(exchange, answer.resetCode?.());
+    breakOff(exchange, answer, exchange.cut === undefined ? resetCode : undefined);
   }
 
   /** Ends an answer that is not whole so that it cannot be taken for a whole one. */
-  function breakOff({ stream, grpc }: StreamExchange, resetCode: number | undefined): void {
-    if (!grpc || resetCode !== undefined || !stream.headersSent) return resetStream(stream, resetCode === undefined || resetCode === NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : resetCode);
-    // A status other than 0 is no success, and says what a reset cannot: that asking again may help.
-    stream.once('wantTrailers', () => stream.sendTrailers(grpcStatus('upstream_unavailable')));
+  function breakOff({ stream, grpc, cut }: StreamExchange, answer: UpstreamAnswer, resetCode: number | undefined): void {
+    if (stream.destroyed) return;
+    if (resetCode !== undefined && resetCode !== NGHTTP2_NO_ERROR) return resetStream(stream, resetCode);
+    if (!grpc || !stream.headersSent || answer.length !== undefined) return resetStream(stream, cut === undefined ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
+    // A status other than 0 is no success, and says what a reset cannot.
+    stream.once('wantTrailers', () => stream.sendTrailers(grpcStatus(cut?.code ?? 'upstream_unavailable')));
     stream.end();
+    // To a client that reads nothing, not even that arrives.
+    const timer = setTimeout(() => resetStream(stream, NGHTTP2_CANCEL), LINGER_MS);
+    stream.once('close', () => clearTimeout(timer));
   }
 
   /** Records a request that got no whole answer. */
   async function gone(exchange: StreamExchange, detail: string, status: number, reason?: Reason): Promise<void> {
-    const why = exchange.cut ?? { detail, ...(reason === undefined ? {} : { reason }) };
+    const why = exchange.cut === undefined ? { detail, ...(reason === undefined ? {} : { reason }) } : { detail: exchange.cut.detail, reason: exchange.cut.reason };
     await record(exchange, { result: 'failed', status, ...why }).catch(() => undefined);
     observe(exchange, status);
   }
@@ -329,8 +350,17 @@ export function createHttp2(options: Http2Options): Http2 {
     options.observe(outcomeOf(exchange, status));
   }
 
-  /** Ends a stream before its time; its record says why. */
-  function cut(exchange: StreamExchange, why: NonNullable<StreamExchange['cut']>): void {
+  /** Ends a stream before its time: with a problem where nothing of an answer has been sent. */
+  function interrupt(exchange: StreamExchange, why: Cut): void {
+    if (exchange.cut !== undefined) return;
+    exchange.cut = why;
+    if (exchange.interrupted !== undefined) return exchange.interrupted(why);
+    // Its answer ends, and the rest follows from that.
+    exchange.call?.cancel();
+  }
+
+  /** The same for a client that would not read what it was told. */
+  function reset(exchange: StreamExchange, why: Cut): void {
     exchange.cut ??= why;
     resetStream(exchange.stream, NGHTTP2_CANCEL);
   }
@@ -362,16 +392,19 @@ export function createHttp2(options: Http2Options): Http2 {
       if (now - peer.leavingSince > grace) return peer.session.destroy();
     } else if (peer.streams.size === 0 && now - peer.idleSince > limits.idle_time) leave(peer);
     for (const exchange of peer.streams) {
-      if (exchange.waitingSince !== 0 && now - exchange.waitingSince > http2.stall_time) cut(exchange, { reason: 'overloaded', detail: 'the client takes nothing of its answer' });
-      else if (!exchange.grpc && !exchange.received && now - exchange.started > limits.request_time) cut(exchange, { reason: 'bad_request', detail: 'the request did not arrive in time' });
-      else if (exchange.grpc && now - exchange.activeAt > http2.stream_idle_time) cut(exchange, { reason: 'overloaded', detail: 'the stream was silent for too long' });
+      if (exchange.waitingSince !== 0 && now - exchange.waitingSince > http2.stall_time) reset(exchange, cutFor('overloaded', 'overloaded', 'the client takes nothing of its answer'));
+      else if (exchange.grpc) {
+        if (now - exchange.activeAt > http2.stream_idle_time) interrupt(exchange, cutFor('request_timeout', 'overloaded', 'the stream was silent for too long'));
+      } else if (!exchange.received && now - exchange.started > limits.request_time) {
+        interrupt(exchange, cutFor('request_timeout', 'bad_request', 'the request did not arrive in time'));
+      }
     }
   }
 
   /** Ends a connection for what it did. */
   function expel(peer: Peer, detail: string): void {
     if (peer.session.destroyed) return;
-    for (const exchange of peer.streams) exchange.cut ??= { reason: 'rate_limited', detail };
+    for (const exchange of peer.streams) exchange.cut ??= cutFor('rate_limited', 'rate_limited', detail);
     peer.terminated('rate_limited', detail);
     peer.session.destroy(new Error(detail), NGHTTP2_ENHANCE_YOUR_CALM);
   }
@@ -396,7 +429,7 @@ export function createHttp2(options: Http2Options): Http2 {
       for (const exchange of peers.get(socket)?.streams ?? []) {
         if (!exchange.grpc || exchange.facts === undefined) continue;
         const denial = objection(exchange.facts);
-        if (denial !== undefined) cut(exchange, { reason: denial.reason, detail: denial.detail });
+        if (denial !== undefined) interrupt(exchange, cutFor(denial.code, denial.reason, denial.detail));
       }
     },
     async settled() {
@@ -427,22 +460,24 @@ function bodyOf(exchange: StreamExchange): RequestBody {
   return { stream, announced: exchange.head.announced, whole: () => !stream.aborted, trailers: () => trailerFields(fields) };
 }
 
-/** Counts a body as it passes; resolves when it grows over the limit. */
-function countBody(exchange: StreamExchange, limit: number): Promise<{ readonly kind: 'too_large' }> {
+/** Counts a body as it passes. */
+function watchBody(exchange: StreamExchange, passed: () => void): void {
   const { stream, peer } = exchange;
-  return new Promise((resolve) => {
-    stream.on('data', (chunk: Buffer) => {
-      exchange.bytesIn += chunk.length;
-      exchange.activeAt = performance.now();
-      peer.allowance.received(chunk.length);
-      if (exchange.bytesIn > limit) resolve({ kind: 'too_large' });
-    });
-    stream.on('end', () => {
-      exchange.received = !stream.aborted;
-    });
-    // Not before someone reads: a listener for data would otherwise start the flow.
-    stream.pause();
+  stream.on('data', (chunk: Buffer) => {
+    exchange.bytesIn += chunk.length;
+    exchange.activeAt = performance.now();
+    peer.allowance.received(chunk.length);
+    passed();
   });
+  stream.on('end', () => {
+    exchange.received = !stream.aborted;
+  });
+  // Not before someone reads: a listener for data would otherwise start the flow.
+  stream.pause();
+}
+
+function cutFor(code: ProblemCode, reason: Reason, detail: string): Cut {
+  return { kind: 'cut', code, reason, detail };
 }
 
 function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_left' }> {
