@@ -32,9 +32,9 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   const http2 = createHttp2({ service, audit, now, observe, draining });
 
   /** Whether what a stream was let in on would no longer let it in. */
-  function denialOf(facts: RequestFacts, admission: Admission): Denial | undefined {
-    const { service: current, config: listener } = options.runtime();
-    const decision = authorize(current.policy, { ...facts, clientAuth: listener.client_auth.mode, admission }, now());
+  function denialOf(facts: RequestFacts, admission: Admission, policy = service().policy): Denial | undefined {
+    const { config: listener } = options.runtime();
+    const decision = authorize(policy, { ...facts, clientAuth: listener.client_auth.mode, admission }, now());
     return decision.kind === 'denial' ? decision : undefined;
   }
 
@@ -64,7 +64,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     },
     reconfigure: () => http.limit(options.runtime().config.limits),
     objection(connection, admission) {
-      if (isHttp2(connection)) return void http2.judge(connection.socket, (facts) => denialOf(facts, admissionFor(connection, facts) ?? admission));
+      if (isHttp2(connection)) return void http2.judge(connection.socket, (facts, policy) => denialOf(facts, admissionFor(connection, facts) ?? admission, policy));
       return connection.stream === undefined ? undefined : denialOf(connection.stream, admission);
     },
   };

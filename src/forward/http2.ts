@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../audit/record.ts';
 import type { AuditWriter } from '../audit/writer.ts';
 import type { HttpsListenerConfig } from '../config/schema.ts';
-import type { Denial, Permit } from '../policy/authorize.ts';
+import type { Denial, Permit, Policy } from '../policy/authorize.ts';
 import type { Reason, RequestFacts } from '../policy/facts.ts';
 import type { Client, Service } from './client.ts';
 import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, type Outcome } from './exchange.ts';
@@ -32,7 +32,7 @@ export interface Http2 {
   /** Asks every client to go elsewhere while draining; ends connections that have nothing to do. */
   closeIdle(): void;
   /** Puts the open streams of a connection to judgement, and ends those that would not be let in any more. */
-  judge(socket: TLSSocket, objection: (facts: RequestFacts) => Denial | undefined): void;
+  judge(socket: TLSSocket, objection: (facts: RequestFacts, policy: Policy) => Denial | undefined): void;
   /** Resolves when every request taken so far has its record. */
   settled(): Promise<void>;
 }
@@ -428,7 +428,9 @@ export function createHttp2(options: Http2Options): Http2 {
     judge(socket, objection) {
       for (const exchange of peers.get(socket)?.streams ?? []) {
         if (!exchange.grpc || exchange.facts === undefined) continue;
-        const denial = objection(exchange.facts);
+        // Where nothing new is taken any more, what is under way finishes under what it began with.
+        const { policy } = options.draining() ? exchange.service : options.service();
+        const denial = objection(exchange.facts, policy);
         if (denial !== undefined) interrupt(exchange, cutFor(denial.code, denial.reason, denial.detail));
       }
     },
