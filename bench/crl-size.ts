@@ -45,7 +45,7 @@ async function writeMaterial(directory: string, count: number): Promise<void> {
   const ca = await createAuthority({ name: 'CRL bench CA' });
   const serials = randomBytes(count * 16);
   const der = await issueCrl(ca, { revoked: entries(count, serials) });
-  const base64 = der.toString('base64').replace(/.{64}/g, '$&\n');
+  const base64 = der.toString('base64').replace(/.{64}(?=.)/g, '$&\n');
   writeFileSync(join(directory, 'ca.der'), ca.der);
   writeFileSync(join(directory, 'serials'), serials);
   writeFileSync(join(directory, 'list.der'), der);

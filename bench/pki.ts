@@ -35,5 +35,5 @@ export async function writeBenchPki(directory: string): Promise<BenchPki> {
 }
 
 function pem(crl: Uint8Array): string {
-  return `-----BEGIN X509 CRL-----\n${Buffer.from(crl).toString('base64').replace(/.{64}/g, '$&\n')}\n-----END X509 CRL-----\n`;
+  return `-----BEGIN X509 CRL-----\n${Buffer.from(crl).toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END X509 CRL-----\n`;
 }

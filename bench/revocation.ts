@@ -117,7 +117,7 @@ function* entriesOf(count: number, serials: Buffer, leavers: readonly Issued[]):
 }
 
 function pem(der: Buffer): string {
-  return `-----BEGIN X509 CRL-----\n${der.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END X509 CRL-----\n`;
+  return `-----BEGIN X509 CRL-----\n${der.toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END X509 CRL-----\n`;
 }
 
 interface RunningGateway {

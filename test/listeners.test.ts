@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, startRawBackend, type Backend } from './support/backend.ts';
 import { ask, exchange, openTls, startGateway } from './support/gateway.ts';
 import { sClient } from './support/openssl.ts';
-import { testPki, type TestPki } from './support/pki.ts';
+import { createAuthority, testPki, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
 let backend: Backend;
@@ -40,6 +40,15 @@ function plain(port: number, path: string, host: string): Promise<{ status: numb
 }
 
 describe('a listener that requires certificates', () => {
+  it('asks for the certificates of a CA whose base64 fills its last line', async () => {
+    let root = pki.root;
+    for (let length = 1; root.der.toString('base64').length % 64 !== 0; length = length % 60 + 1) root = await createAuthority({ name: [['CN', `Full ${'x'.repeat(length)}`]] });
+    const gateway = await startGateway({ ...pki, root }, backend.port, { clientAuth: '{ mode: optional, trust: [root.pem] }' });
+    const run = await sClient(gateway.port, ['-servername', 'localhost'], 'GET /public/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
+    await gateway.stop();
+    expect(run.output).toMatch(/Acceptable client certificate CA names\nCN ?= ?Full x/);
+  });
+
   it('answers a client without one with certificate_required on every route, public ones too', async () => {
     const gateway = await startGateway(pki, backend.port, { clientAuth: '{ mode: required, trust: [root.pem], intermediates: [issuing.pem] }' });
     for (const path of ['/public/x', '/records', '/nowhere']) {

@@ -88,6 +88,7 @@ function sessionIdContext(listener: string): string {
 }
 
 function pem(der: Uint8Array): string {
-  const text = Buffer.from(der).toString('base64').replace(/.{64}/g, '$&\n');
+  // OpenSSL ends at an empty line, and takes what came before for all there is.
+  const text = Buffer.from(der).toString('base64').replace(/.{64}(?=.)/g, '$&\n');
   return `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`;
 }
