@@ -66,7 +66,7 @@ export function createGeneralForwarder(): GeneralForwarder {
       http1.cancel(request);
       http2.cancel(request);
     },
-    cut: (request) => http1.cut(request),
+    cut: (request) => http1.cut(request) ?? http2.cut(request),
   };
 }
 

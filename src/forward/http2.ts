@@ -316,7 +316,7 @@ export function createHttp2(options: Http2Options): Http2 {
     if (end.kind === 'client_left') return gone(exchange, 'the client left within the answer', status);
     const [reason, detail] = end.kind === 'record_lost'
       ? ['audit_unavailable', 'the record could not be written'] as const
-      : ['upstream_unavailable', 'the upstream died within its answer'] as const;
+      : answer.late() ? ['upstream_timeout', 'the upstream\'s answer stood still for too long'] as const : ['upstream_unavailable', 'the upstream died within its answer'] as const;
     const resetCode = answer.resetCode?.();
     await gone(exchange, detail, status, reason);
     breakOff(exchange, answer, exchange.cut === undefined ? resetCode : undefined);

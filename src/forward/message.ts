@@ -46,6 +46,8 @@ export interface UpstreamAnswer {
   readonly body: Readable;
   /** At the body's end: whether the upstream has sent all of it. */
   whole(): boolean;
+  /** Whether it was cut because it stood still for too long. */
+  late(): boolean;
   trailers(): readonly string[];
   /** The code with which the upstream reset the stream that the answer came by; undefined where nothing was reset. */
   resetCode?(): number | undefined;

@@ -13,7 +13,7 @@ import type { OutgoingMemory } from './memory.ts';
 import { relayThroughNode, replayAnswer, type NodeRelay } from './node-answer.ts';
 import { recordBeginning, recordRest, type RecordRest } from './record-line.ts';
 import { readKnownHead, type KnownHead } from './request.ts';
-import { UpstreamExchange, type AnswerTaker, type Remembered } from './upstream-exchange.ts';
+import { UpstreamExchange, type AnswerTaker, type Cut, type Remembered } from './upstream-exchange.ts';
 
 /** What every connection of a listener on one thread shares. */
 export interface FastPathOptions {
@@ -116,7 +116,7 @@ export class FastConnection implements AnswerTaker {
     } else if (this.#state === 'forwarding' && this.#upstream !== undefined && this.#exchange !== undefined) {
       // While the body is still coming, it is the client who is waited for, unless the upstream does not take it.
       const sending = this.#bodyLeft > 0 && !this.#upstream.begun && !this.#socket.isPaused();
-      if (!sending && waited > this.#upstream.deadline) this.#upstream.timedOut();
+      if (!sending && waited > this.#upstream.deadline) this.#upstream.timedOut(this.#socket.writableLength === 0);
       else if (sending && now - this.#exchange.started > this.#exchange.service.listener.limits.request_time) {
         this.#fail('request_timeout', 'bad_request', 'the body did not arrive in time');
       }
@@ -254,9 +254,9 @@ export class FastConnection implements AnswerTaker {
     this.#fail(code, code, detail);
   }
 
-  cut(status: number): void {
+  cut(status: number, { code, detail }: Cut): void {
     // Never a clean end: a cut answer must not look like a whole one.
-    this.#gone('the upstream died within its answer', status, 'upstream_unavailable');
+    this.#gone(detail, status, code);
   }
 
   #fail(code: ProblemCode, reason: Reason, detail: string): void {
@@ -354,6 +354,7 @@ export class FastConnection implements AnswerTaker {
   }
 
   async #relayAnswer(exchange: Exchange, upstream: UpstreamExchange, answer: Answer): Promise<void> {
+    if (answer.kind !== 'answer' && upstream.unreadable(answer.kind === 'failed' ? answer.detail : 'no answer')) return;
     if (answer.kind !== 'answer') return this.#fail('upstream_unavailable', 'upstream_unavailable', answer.kind === 'failed' ? answer.detail : 'no answer');
     const { message } = answer;
     const status = message.statusCode as number;
@@ -370,7 +371,9 @@ export class FastConnection implements AnswerTaker {
         this.#options.observe(outcomeOf(exchange, status));
         return this.#finish();
       case 'record_lost': return this.#gone('the record could not be written', status, 'audit_unavailable');
-      case 'upstream_died': return this.#gone('the upstream died within its answer', status, 'upstream_unavailable');
+      case 'upstream_died':
+        upstream.end('failed');
+        return this.#gone(upstream.why.detail, status, upstream.why.code);
       case 'client_left': return this.#gone('the client left within the answer', status);
     }
   }

@@ -25,13 +25,19 @@ export interface AnswerTaker {
   /** There will be no answer. */
   failed(failure: Omit<Failed, 'kind'>): void;
   /** The answer ended within itself. */
-  cut(status: number): void;
+  cut(status: number, why: Cut): void;
   /** The answer is of a shape for Node's parser, beginning with these octets. */
   unusual(octets: Buffer): void;
   /** The upstream takes more of the request's body. */
   wantsBody(): void;
   /** A fault of ours. */
   fault(error: unknown): void;
+}
+
+/** Why an answer was cut; without a code it was the client's doing. */
+export interface Cut {
+  readonly code?: Failed['code'];
+  readonly detail: string;
 }
 
 /** What an exchange leaves for the next one on the same client connection: clients repeat themselves, and so do upstreams. */
@@ -49,6 +55,7 @@ export interface AnswerParser {
 const NOTHING = Buffer.alloc(0);
 const NO_TURNS: readonly Turn[] = [];
 const CRLF = Buffer.from('\r\n');
+const DIED: Cut = { code: 'upstream_unavailable', detail: 'the upstream died within its answer' };
 
 /** One permitted request at its upstream: sent on a pooled connection, its answer framed and passed on as it comes. */
 export class UpstreamExchange implements SocketUser {
@@ -75,6 +82,7 @@ export class UpstreamExchange implements SocketUser {
   #bytes = 0;
   #chunks: ChunkScanner | undefined;
   #parser: AnswerParser | undefined;
+  #why: Cut = DIED;
 
   constructor(exchange: Exchange, permit: Permit, head: KnownHead, upstream: Upstream, taker: AnswerTaker, remembered: Remembered) {
     this.#exchange = exchange;
@@ -139,9 +147,22 @@ export class UpstreamExchange implements SocketUser {
     turn?.done(result);
   }
 
-  /** Ends it because octets did not come in time. */
-  timedOut(): void {
-    this.#fail({ code: 'upstream_timeout', detail: this.begun ? 'the answer stood still for too long' : 'no answer in time' });
+  /** Ends it because nothing has passed in time: the upstream said nothing, or the client did not listen. */
+  timedOut(listening: boolean): void {
+    if (!this.begun) this.#fail({ code: 'upstream_timeout', detail: 'no answer in time' });
+    else if (listening) this.#cut('timeout', { code: 'upstream_timeout', detail: 'the upstream\'s answer stood still for too long' });
+    else this.#cut('abandoned', { detail: 'the client stopped reading its answer' });
+  }
+
+  /** What another parser has read is no answer: the upstream is asked again, elsewhere if possible; false when that is not allowed. */
+  unreadable(detail: string): boolean {
+    this.#parser = undefined;
+    return this.#again('failed', { opened: true, detail });
+  }
+
+  /** Why the answer was cut that another parser was reading. */
+  get why(): Cut {
+    return this.#why;
   }
 
   opened({ socket }: UpstreamSocket): void {
@@ -175,7 +196,7 @@ export class UpstreamExchange implements SocketUser {
       const stale = this.#connection?.reused === true && this.#partial.length === 0;
       this.#connection = undefined;
       if (this.#parser !== undefined) return this.#parser.end(fault.ended);
-      if (this.begun) return this.#fail(fault);
+      if (this.begun) return this.#cut('failed', DIED);
       if (!this.#again(stale ? 'stale' : fault.result, fault)) this.#taker.failed(fault);
     } catch (error) {
       this.#taker.fault(error);
@@ -183,7 +204,7 @@ export class UpstreamExchange implements SocketUser {
   }
 
   /** Asks again, elsewhere if possible, after a try of which nothing has reached the client; false when that is not allowed. */
-  #again(result: TurnResult, { opened, detail }: SocketFault): boolean {
+  #again(result: TurnResult, { opened, detail }: Pick<SocketFault, 'opened' | 'detail'>): boolean {
     const turn = this.#turn as Turn;
     this.end(result);
     if (opened && !isRepeatable(this.#head)) return false;
@@ -199,8 +220,14 @@ export class UpstreamExchange implements SocketUser {
 
   #fail({ code, detail }: Omit<Failed, 'kind'>): void {
     this.end(code === 'upstream_timeout' ? 'timeout' : 'failed');
-    if (this.begun) this.#taker.cut((this.#answer as KnownAnswer).head.status);
-    else this.#taker.failed({ code, detail });
+    this.#taker.failed({ code, detail });
+  }
+
+  #cut(result: TurnResult, why: Cut): void {
+    this.#why = why;
+    this.end(result);
+    if (this.#parser !== undefined) this.#parser.end(false);
+    else this.#taker.cut((this.#answer as KnownAnswer).head.status, why);
   }
 
   #readHead(octets: Buffer): boolean {
@@ -244,7 +271,7 @@ export class UpstreamExchange implements SocketUser {
       length += to - from;
     });
     if (chunks.invalid) {
-      this.#fail({ code: 'upstream_unavailable', detail: 'the answer is not chunked as it says' });
+      this.#cut('failed', { code: 'upstream_unavailable', detail: 'the upstream\'s answer is not chunked as it says' });
       return true;
     }
     this.#bytes += length;

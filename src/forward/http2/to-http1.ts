@@ -38,8 +38,8 @@ interface Attempt {
   cancel(): void;
 }
 
-/** `settle` hears what came of it first, and whether it may be tried again. */
-function attempt(question: Question, turn: Turn, settle: (answered: Answered, again: boolean) => void): Attempt {
+/** `settled` hears what came of it first, and whether it may be tried again. */
+function attempt(question: Question, turn: Turn, settled: (answered: Answered, again: boolean) => void): Attempt {
   const { body } = question;
   const { endpoint } = turn;
   let timedOut = false;
@@ -47,6 +47,12 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, ag
   let message: IncomingMessage | undefined;
   let socket: Duplex | undefined;
   let opened = false;
+  let over = false;
+  const settle = (answered: Answered, again: boolean): void => {
+    if (over) return;
+    over = true;
+    settled(answered, again);
+  };
   const outgoing = httpsRequest({
     host: endpoint.url.hostname.replace(/^\[|\]$/g, ''),
     port: endpoint.url.port === '' ? 443 : endpoint.url.port,
@@ -79,7 +85,7 @@ function attempt(question: Question, turn: Turn, settle: (answered: Answered, ag
     turn.answering();
     incoming.on('error', () => undefined);
     outgoing.setTimeout(question.idle === Infinity ? 0 : question.idle);
-    settle(answerOf(incoming), false);
+    settle(answerOf(incoming, () => timedOut), false);
   });
   // Nobody asked to switch protocols.
   outgoing.on('upgrade', (_message, socket) => {
@@ -125,7 +131,7 @@ function pairs(fields: readonly string[]): [string, string][] {
   return Array.from({ length: fields.length / 2 }, (_, index) => [fields[index * 2] as string, fields[index * 2 + 1] as string]);
 }
 
-function answerOf(message: IncomingMessage): Answered {
+function answerOf(message: IncomingMessage, late: () => boolean): Answered {
   const final = finalAnswer(message);
   if (final.kind !== 'answer') return final.kind === 'failed' ? final : { kind: 'failed', code: 'upstream_unavailable', detail: 'no answer' };
   const length = message.headers['content-length'];
@@ -136,6 +142,7 @@ function answerOf(message: IncomingMessage): Answered {
     length: length === undefined ? undefined : Number(length),
     body: message,
     whole: () => message.complete,
+    late,
     trailers: () => message.rawTrailers,
   };
 }

@@ -1,6 +1,7 @@
 /**
  * The choice of one of several addresses. `shares` holds for each what it may have now: its weight, less while it comes
- * back, 0 when it may have nothing. Each function gives back a position, or -1 when all shares are 0.
+ * back, 0 when it may have nothing, and less than that when it may have nothing this time. Each function gives back a position,
+ * or -1 when there is none.
  */
 
 /**
@@ -13,9 +14,9 @@ export function inTurn(shares: Float64Array, credits: Float64Array): number {
   let most = -Infinity;
   for (let index = 0; index < shares.length; index++) {
     const share = shares[index] as number;
-    if (share === 0) {
+    if (share <= 0) {
       // Nothing is saved up while away: the return would begin with a flood.
-      credits[index] = 0;
+      if (share === 0) credits[index] = 0;
       continue;
     }
     const credit = (credits[index] as number) + share;
@@ -37,7 +38,7 @@ export function leastLoaded(shares: Float64Array, loads: Float64Array, start: nu
   for (let step = 0; step < shares.length; step++) {
     const index = (start + step) % shares.length;
     const share = shares[index] as number;
-    if (share === 0) continue;
+    if (share <= 0) continue;
     const load = ((loads[index] as number) + 1) / share;
     if (load < least) {
       least = load;
@@ -56,7 +57,7 @@ export function byKey(shares: Float64Array, seeds: Int32Array, key: number): num
   let least = Infinity;
   for (let index = 0; index < shares.length; index++) {
     const share = shares[index] as number;
-    if (share === 0) continue;
+    if (share <= 0) continue;
     const uniform = ((mix(key ^ (seeds[index] as number)) >>> 0) + 0.5) / 2 ** 32;
     const score = -Math.log(uniform) / share;
     if (score < least) {

@@ -90,6 +90,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
     }
     resolve(answerOf(stream, status, raw, {
       whole,
+      late: () => timedOut !== undefined,
       trailers: () => trailers,
       // Node gives streams of a connection that was lost a code that nobody sent.
       resetCode: () => (line.session.destroyed ? undefined : stream.rstCode),
@@ -121,7 +122,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
   return stream;
 }
 
-function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly string[], end: Pick<UpstreamAnswer, 'whole' | 'trailers' | 'resetCode'>): Answered {
+function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly string[], end: Pick<UpstreamAnswer, 'whole' | 'late' | 'trailers' | 'resetCode'>): Answered {
   if (status < 200 || status > 599) {
     resetStream(stream, constants.NGHTTP2_CANCEL);
     return { kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` };

@@ -7,6 +7,7 @@ import { askByHttp2 } from './http2-call.ts';
 /** The forwarder from Node's HTTP/1.1 server to upstreams that speak HTTP/2. */
 export function createHttp2Forwarder(): GeneralForwarder {
   const calls = new WeakMap<IncomingMessage, Call>();
+  const answers = new WeakMap<IncomingMessage, UpstreamAnswer>();
   return {
     async forward({ permit, request, response, upstream, key, trail }: Forwarding): Promise<Answer> {
       const { response: patience, idle } = upstream.config.timeouts;
@@ -21,10 +22,12 @@ export function createHttp2Forwarder(): GeneralForwarder {
         resolve({ kind: 'client_left' });
       }));
       const answered = await Promise.race([call.answer, left]);
-      return answered.kind === 'answer' ? { kind: 'answer', message: messageOf(answered) } : answered;
+      if (answered.kind !== 'answer') return answered;
+      answers.set(request, answered);
+      return { kind: 'answer', message: messageOf(answered) };
     },
     cancel: (request) => calls.get(request)?.cancel(),
-    cut: () => undefined,
+    cut: (request) => (answers.get(request)?.late() === true ? { by: 'upstream', detail: 'the upstream\'s answer stood still for too long' } : undefined),
   };
 }
 

@@ -7,7 +7,7 @@ import { createDialling } from './dial.ts';
 import { connectFault } from './connect-fault.ts';
 import { Endpoint, type EndpointOptions, type UpstreamEndpoint } from './endpoint.ts';
 import {
-  activeOn, beginOn, beginOnAll, compareFailure, count, countOnAll, endOn, endOnAll, endTrial, enter, noteFailure, noteSuccess, openTable, passTrial,
+  activeOn, beginOn, beginOnAll, compareFailure, count, countOnAll, endOn, endOnAll, endTrial, enter, isFailing, noteFailure, noteSuccess, openTable, passTrial,
   shareOf, type EjectionRules, type UpstreamTable,
 } from './table.ts';
 import { createTries } from './tries.ts';
@@ -287,7 +287,12 @@ class Pool implements Upstream {
 
   #takeShare(key: string, failed: readonly Turn[] | undefined): OpenTurn | Failed {
     const { table, thread, rules, clock } = this;
-    let full = this.#fillShares(failed);
+    let full = false;
+    switch (this.#fillShares(failed)) {
+      case 'full': full = true; break;
+      case 'failing': return this.#leastRecentlyFailed(failed);
+      default:
+    }
     for (let index = this.#pick(key); index !== -1; index = this.#pick(key)) {
       const endpoint = this.#endpoints[index] as Endpoint;
       const entry = enter(table, endpoint.slot, rules, clock);
@@ -296,18 +301,19 @@ class Pool implements Upstream {
         if (entry === 'trial') endTrial(table, endpoint.slot);
         full = true;
       }
-      this.#shares[index] = 0;
+      this.#shares[index] = -1;
     }
     if (full) return this.#full();
     return this.#leastRecentlyFailed(failed);
   }
 
-  /** What each endpoint may have now; true when one had to be passed over because it has as much as it may. */
-  #fillShares(failed: readonly Turn[] | undefined): boolean {
+  /** What each endpoint may have now. `full`: one had to be passed over because it has as much as it may. `failing`: none is known to work. */
+  #fillShares(failed: readonly Turn[] | undefined): 'some' | 'full' | 'failing' {
     const { table, rules, clock } = this;
     const limited = this.#mostOnEndpoint !== Infinity;
     const counted = limited || this.config.balance === 'least_connections';
     let full = false;
+    let sound = this.config.all_down === 'refuse';
     for (let index = 0; index < this.#endpoints.length; index++) {
       const endpoint = this.#endpoints[index] as Endpoint;
       let share = shareOf(table, endpoint.slot, rules, clock) * endpoint.weight;
@@ -315,13 +321,15 @@ class Pool implements Upstream {
         const load = activeOn(table, endpoint.slot);
         this.#loads[index] = load;
         if (limited && share > 0 && load >= this.#mostOnEndpoint) {
-          share = 0;
+          share = -1;
           full = true;
         }
       }
-      this.#shares[index] = failed !== undefined && wasTried(failed, endpoint) ? 0 : share;
+      this.#shares[index] = failed !== undefined && wasTried(failed, endpoint) ? -1 : share;
+      sound ||= share !== 0 && !isFailing(table, endpoint.slot);
     }
-    return full;
+    if (!sound) return 'failing';
+    return full ? 'full' : 'some';
   }
 
   #pick(key: string): number {

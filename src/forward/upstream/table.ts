@@ -40,6 +40,8 @@ const TRIAL = 2;
 const RAMP = 3;
 /** Set by the main thread while health checks fail. */
 const DOWN = 4;
+/** It would be out if others were not out already. */
+const FAILING = 8;
 
 const LINE = 16;
 const HEADER_WORDS = 2 * LINE;
@@ -93,6 +95,11 @@ export function shareOf({ words }: UpstreamTable, slot: number, rules: EjectionR
   }
 }
 
+/** Whether an address is only in use because too few others are left. */
+export function isFailing({ words }: UpstreamTable, slot: number): boolean {
+  return (Atomics.load(words, at(slot, STATE)) & FAILING) !== 0;
+}
+
 /** How an address was entered: `trial` while it is not known to work again. */
 export type Entry = 'sound' | 'trial' | 'refused';
 
@@ -119,10 +126,11 @@ export function enter({ words }: UpstreamTable, slot: number, rules: EjectionRul
 }
 
 /** A request that was let through although its address was out has shown that it works. */
-export function passTrial({ words }: UpstreamTable, slot: number, slowStart: number, now: number): void {
+export function passTrial(table: UpstreamTable, slot: number, slowStart: number, now: number): void {
+  const { words } = table;
   const state = Atomics.load(words, at(slot, STATE));
   const phase = state & PHASE;
-  Atomics.store(words, at(slot, FAILURES), 0);
+  noteSuccess(table, slot);
   if (phase !== TRIAL && phase !== OUT) return;
   Atomics.store(words, at(slot, TRIED), 0);
   Atomics.store(words, at(slot, MARK), now);
@@ -136,7 +144,9 @@ export function endTrial({ words }: UpstreamTable, slot: number): void {
 
 /** An answer came: failures do not add up over it. */
 export function noteSuccess({ words }: UpstreamTable, slot: number): void {
-  if (Atomics.load(words, at(slot, FAILURES)) !== 0) Atomics.store(words, at(slot, FAILURES), 0);
+  if (Atomics.load(words, at(slot, FAILURES)) === 0) return;
+  Atomics.store(words, at(slot, FAILURES), 0);
+  Atomics.and(words, at(slot, STATE), ~FAILING);
 }
 
 /**
@@ -154,7 +164,10 @@ export function noteFailure(table: UpstreamTable, slot: number, rules: EjectionR
   // What was under way when it was put out may still fail: that says nothing about the trial.
   if (phase === OUT || (phase === TRIAL && !failure.trial)) return false;
   if (phase !== TRIAL && !failure.conclusive && failures < rules.failures) return false;
-  if (phase !== TRIAL && countOut(table, failure.slots) >= failure.most) return false;
+  if (phase !== TRIAL && countOut(table, failure.slots) >= failure.most) {
+    Atomics.or(words, at(slot, STATE), FAILING);
+    return false;
+  }
   const doublings = Math.min(MOST_DOUBLINGS, Atomics.load(words, at(slot, EJECTIONS)));
   const time = Math.min(rules.longest, rules.time * 2 ** doublings) * (0.9 + 0.2 * failure.spread);
   if (Atomics.compareExchange(words, at(slot, STATE), state, (state & DOWN) | OUT) !== state) return false;
@@ -275,7 +288,7 @@ export interface Standing {
   readonly left?: number;
 }
 
-export function standing({ words }: UpstreamTable, slot: number, rules: EjectionRules, now: number): Standing {
+export function standing({ words }: UpstreamTable, slot: number, now: number): Standing {
   const state = Atomics.load(words, at(slot, STATE));
   const active = Atomics.load(words, at(slot, ACTIVE));
   if ((state & DOWN) !== 0) return { state: 'down', active };
@@ -283,7 +296,7 @@ export function standing({ words }: UpstreamTable, slot: number, rules: Ejection
     case OUT: return { state: 'out', active, left: Math.max(0, (Atomics.load(words, at(slot, MARK)) - now) | 0) };
     case TRIAL: return { state: 'trial', active };
     case RAMP: return { state: 'slow_start', active };
-    default: return { state: Atomics.load(words, at(slot, FAILURES)) < rules.failures ? 'sound' : 'failing', active };
+    default: return { state: (state & FAILING) === 0 ? 'sound' : 'failing', active };
   }
 }
 

@@ -237,7 +237,7 @@ class Watched {
     const now = this.#options.clock();
     for (const address of this.#addresses.values()) {
       settle(this.table, address.slot, this.#rules, now);
-      const { state } = standing(this.table, address.slot, this.#rules, now);
+      const { state } = standing(this.table, address.slot, now);
       if (isServing(state) !== isServing(address.told)) this.#tell(address, state);
       address.told = state;
     }
@@ -246,7 +246,7 @@ class Watched {
   report(): UpstreamReport {
     const now = this.#options.clock();
     const addresses = [...this.#addresses.values()].map(({ slot, endpoint, address, detail }) =>
-      ({ endpoint, report: { address, ...standing(this.table, slot, this.#rules, now), ...(detail === undefined ? {} : { detail }) } }));
+      ({ endpoint, report: { address, ...standing(this.table, slot, now), ...(detail === undefined ? {} : { detail }) } }));
     return {
       upstream: this.#name,
       active: activeOnAll(this.table),

@@ -1,0 +1,3 @@
+import { describeFailures, HTTP2 } from './support/upstream-failures.ts';
+
+describeFailures(HTTP2);
