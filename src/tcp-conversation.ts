@@ -4,8 +4,10 @@ import { associationReject, createDicomScanner } from './forward/senders/dicom.t
 import { createGate } from './forward/senders/gate.ts';
 import { createMllpScanner } from './forward/senders/mllp.ts';
 import { takeStream } from './forward/tcp.ts';
+import { proxyHeader } from './forward/upstream/proxy-header.ts';
 import { authorizeStream, type StreamDenial, type StreamPermit } from './policy/authorize.ts';
 import type { Admission } from './policy/facts.ts';
+import { unmapped } from './policy/routes.ts';
 import type { Announced } from './policy/senders.ts';
 import { connectionFields, type ProtocolOptions, type TcpRuntime } from './protocol.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
@@ -53,7 +55,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
   else void open(decision).catch(fail);
 
   async function open(decided: StreamPermit): Promise<boolean> {
-    const failed = await stream.connect(decided, upstream, decided.identity.id);
+    const failed = await stream.connect(decided, upstream, decided.identity.id, headerFor(decided));
     if (failed?.kind === 'failed') {
       end({ result: 'failed', reason: failed.code, detail: failed.detail }, announced?.kind === 'dicom' ? () => stream.dismiss(associationReject('congestion')) : undefined);
     }
@@ -61,6 +63,25 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
     joined = true;
     stream.join();
     return true;
+  }
+
+  /** The PROXY header for the upstream, where it is to have one. */
+  function headerFor({ certificate }: StreamPermit): Buffer | undefined {
+    const form = upstream.config.proxy_protocol;
+    if (form === undefined) return undefined;
+    const { subject } = certificate.leaf;
+    const commonName = form === 'v2-ssl-cn' ? subject.rdns.flat().findLast(({ type }) => type === 'CN')?.value : undefined;
+    return proxyHeader({
+      source: { address: connection.address, port: connection.port },
+      destination: { address: unmapped(socket.localAddress ?? ''), port: socket.localPort ?? 0 },
+      uniqueId: id,
+      ...(form === 'v2' ? {} : {
+        tls: {
+          version: connection.tls, cipher: socket.getCipher().name, serverName: connection.serverName,
+          alpn: typeof socket.alpnProtocol === 'string' ? socket.alpnProtocol : undefined, resumed: connection.resumed, commonName,
+        },
+      }),
+    });
   }
 
   /** Nothing passes that is not on record; false, and the end, when the audit cannot take it. */

@@ -89,7 +89,7 @@ function upstreamReference(value: unknown, path: Path, protocol: 'https' | 'tls'
 function upstreamFaults(value: unknown, path: Path): Fault[] {
   const protocols = new Set(endpoints(value, path).map((endpoint) => endpoint.protocol));
   const mixed: Fault[] = protocols.size < 2 ? [] : [{ path: [...path, 'endpoints'], message: 'expected endpoints of one kind, all https:// or all tls://' }];
-  return [...mixed, ...halfPairs(value, [...path, 'tls'], 'tls.'), ...endpointsTaken(value, path), ...healthFaults(value, path, protocols), ...ejectionFaults(value, path)];
+  return [...mixed, ...halfPairs(value, [...path, 'tls'], 'tls.'), ...sharedHeader(value, path, protocols), ...endpointsTaken(value, path), ...healthFaults(value, path, protocols), ...ejectionFaults(value, path)];
 }
 
 /** A certificate without its key, or a key without its certificate. */
@@ -105,6 +105,11 @@ function tracingFaults(value: unknown): Fault[] {
   const endpoint = lookUp(value, ['tracing', 'endpoint']);
   const blind = typeof endpoint === 'string' && endpoint.toLowerCase().startsWith('https:') && lookUp(value, ['tracing', 'trust']) === undefined;
   return [...halfPairs(value, ['tracing']), ...(blind ? [{ path: ['tracing', 'endpoint'], message: 'expected the CA certificates that verify it, in tracing.trust' }] : [])];
+}
+
+function sharedHeader(value: unknown, upstream: Path, protocols: ReadonlySet<string>): Fault[] {
+  if (lookUp(value, [...upstream, 'proxy_protocol']) === undefined || !protocols.has('https')) return [];
+  return [{ path: [...upstream, 'proxy_protocol'], at: 'key', message: 'a PROXY header names one client, and connections for routes carry requests of many: for tls:// endpoints only' }];
 }
 
 function endpointsTaken(value: unknown, upstream: Path): Fault[] {

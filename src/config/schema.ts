@@ -369,6 +369,8 @@ const upstream = mapping({
   slow_start: duration.describe('How long the share of an endpoint that returns grows to its full size.').prefault('10s'),
   all_down: oneOf(['try', 'refuse'])
     .describe('When no endpoint is known to work: try asks the one that failed longest ago, refuse answers 502 at once.').default('try'),
+  proxy_protocol: oneOf(['v2', 'v2-ssl', 'v2-ssl-cn'])
+    .describe('A PROXY header in front of each connection of a tcp listener, in the clear and before TLS, as HAProxy sends it: v2 tells the client\'s address and the stream\'s id, v2-ssl its TLS version, cipher and server name as well, v2-ssl-cn the common name of its certificate, too.').exactOptional(),
   health: health.describe('Each endpoint is looked at, whether it is used or not; absent: they are not.').exactOptional(),
   ejection: ejection.describe('Endpoints that fail requests are left out for a while.').prefault({}),
   retries: retries.describe('Requests that are tried again, elsewhere if there is another endpoint: any of which nothing was sent, and GET, HEAD, OPTIONS and TRACE without a body as long as nothing of an answer has come.').prefault({}),

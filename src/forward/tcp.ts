@@ -14,8 +14,8 @@ export interface StreamEnd {
 export interface TcpStream {
   /** Has what the client sends pass through a gate, and begins to read it. */
   gate(gate: Transform): void;
-  /** Opens the upstream side. `key` says whose stream it is; undefined once it is open. */
-  connect(permit: StreamPermit, upstream: Upstream, key: string): Promise<Failed | { readonly kind: 'client_left' } | undefined>;
+  /** Opens the upstream side. `key` says whose stream it is, `preface` goes in front of TLS; undefined once it is open. */
+  connect(permit: StreamPermit, upstream: Upstream, key: string, preface?: Buffer): Promise<Failed | { readonly kind: 'client_left' } | undefined>;
   /** Lets octets pass, both ways. */
   join(): void;
   /** Ends both sides at once: neither may take what it has for the whole. */
@@ -101,6 +101,8 @@ export function takeStream(socket: TLSSocket, idle: number): TcpStream {
   function attend(side: TLSSocket, turn: Turn): void {
     other = side;
     open.add(side);
+    // Acknowledgements are small, and waited for.
+    side.setNoDelay(true);
     let failed = false;
     side.once('error', () => {
       failed = true;
@@ -124,8 +126,8 @@ export function takeStream(socket: TLSSocket, idle: number): TcpStream {
       gate.on('error', () => cut('the gate failed'));
       read(gate);
     },
-    async connect(_permit, upstream, key) {
-      const opened = await upstream.connect(key);
+    async connect(_permit, upstream, key, preface) {
+      const opened = await upstream.connect(key, { preface });
       Object.assign(trail, opened.trail);
       if (opened.kind === 'failed') return opened;
       if (open.size > 0) {

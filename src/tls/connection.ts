@@ -9,6 +9,7 @@ export interface Connection {
   readonly socket: TLSSocket;
   readonly listener: string;
   readonly address: string;
+  readonly port: number;
   /** Lower-case server name of the handshake; undefined without SNI, and on a resumed TLS 1.2 session, which shows none. */
   readonly serverName: string | undefined;
   readonly tls: string;
@@ -22,14 +23,21 @@ export interface Connection {
   ending?: (cause: { readonly reason: Reason; readonly detail: string }) => void;
 }
 
-/** Wraps a socket whose handshake has ended; `address` is the client's where a balancer in front has said it. */
-export function openConnection(socket: TLSSocket, listener: string, address = socket.remoteAddress ?? ''): Connection {
+/** Where a client comes from. */
+export interface ClientAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Wraps a socket whose handshake has ended; `from` is the client's where a balancer in front has said it. */
+export function openConnection(socket: TLSSocket, listener: string, from: ClientAddress = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }): Connection {
   // No leaf, no identity: what the socket says of `authorized` is not looked at, it has been true without a certificate.
   const leaf = socket.getPeerX509Certificate();
   return {
     socket,
     listener,
-    address: unmapped(address),
+    address: unmapped(from.address),
+    port: from.port,
     serverName: typeof socket.servername === 'string' && socket.servername !== '' ? socket.servername.toLowerCase() : undefined,
     tls: socket.getProtocol() ?? 'unknown',
     resumed: socket.isSessionReused(),

@@ -4,7 +4,7 @@ import type { TlsListenerConfig } from '../config/schema.ts';
 import { inNetworks, parseNetwork, unmapped, type Network } from '../policy/routes.ts';
 import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
-import { openConnection, type Connection } from './connection.ts';
+import { openConnection, type ClientAddress, type Connection } from './connection.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
@@ -39,7 +39,7 @@ export interface TlsListener {
 export function createTlsListener(options: TlsListenerOptions): TlsListener {
   let { config } = options;
   /** Connections whose handshake is not over, by address and port: when they came, and from where a balancer says. */
-  const arrivals = new Map<string, { readonly at: number; address?: string }>();
+  const arrivals = new Map<string, { readonly at: number; from?: ClientAddress }>();
   let { contexts } = options;
   let servers = contexts.groups.map(createGroupServer);
 
@@ -88,7 +88,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     readFirst(socket, readProxyHeader, (header, octets) => {
       if (header.kind === 'malformed') return fail(socket, 'proxy_header');
       const arrival = arrivals.get(addressKey(socket));
-      if (arrival !== undefined && header.kind === 'header' && header.address !== undefined) arrival.address = header.address;
+      if (arrival !== undefined && header.kind === 'header' && header.address !== undefined) arrival.from = { address: header.address, port: header.port };
       if (header.kind === 'header' && octets.length > header.length) socket.unshift(octets.subarray(header.length));
       route(socket);
     });
@@ -143,7 +143,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     const arrival = arrivals.get(key);
     arrivals.delete(key);
     if (arrival !== undefined) options.durations((performance.now() - arrival.at) / 1000);
-    options.accept(openConnection(socket, config.name, arrival?.address));
+    options.accept(openConnection(socket, config.name, arrival?.from));
   }
 
   return {

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 
 /** What a PROXY header says (HAProxy's proxy-protocol.txt, versions 1 and 2); `length` is what to take off the connection. */
 export type ProxyHeader =
-  | { readonly kind: 'header'; readonly length: number; readonly address: string | undefined }
+  | { readonly kind: 'header'; readonly length: number; readonly address: string | undefined; readonly port: number }
   | { readonly kind: 'incomplete' }
   | { readonly kind: 'malformed' };
 
@@ -17,7 +17,7 @@ const LONGEST_1 = 107;
 const LONGEST_2 = 4096;
 
 /**
- * Reads the header that must begin a connection from a balancer. `address` is the client's; undefined when the balancer
+ * Reads the header that must begin a connection from a balancer. `address` and `port` are the client's; undefined and 0 when the balancer
  * speaks for itself (LOCAL, UNKNOWN): then the connection's own address counts.
  */
 export function readProxyHeader(octets: Buffer): ProxyHeader {
@@ -31,15 +31,16 @@ function startsAlike(octets: Buffer, signature: Buffer): boolean {
   return octets.subarray(0, length).equals(signature.subarray(0, length));
 }
 
-const LINE = /^PROXY (?:UNKNOWN(?: [^\r\n]*)?|TCP4 ([0-9.]{7,15}) [0-9.]{7,15} [0-9]{1,5} [0-9]{1,5}|TCP6 ([0-9A-Fa-f:.]{2,39}) [0-9A-Fa-f:.]{2,39} [0-9]{1,5} [0-9]{1,5})\r\n$/;
+const LINE = /^PROXY (?:UNKNOWN(?: [^\r\n]*)?|TCP4 ([0-9.]{7,15}) [0-9.]{7,15} ([0-9]{1,5}) [0-9]{1,5}|TCP6 ([0-9A-Fa-f:.]{2,39}) [0-9A-Fa-f:.]{2,39} ([0-9]{1,5}) [0-9]{1,5})\r\n$/;
 
 function readVersion1(octets: Buffer): ProxyHeader {
   const end = octets.subarray(0, LONGEST_1).indexOf('\n');
   if (end === -1) return octets.length >= LONGEST_1 ? MALFORMED : INCOMPLETE;
   const match = LINE.exec(octets.toString('latin1', 0, end + 1));
-  const address = match?.[1] ?? match?.[2];
-  if (match === null || (address !== undefined && isIP(address) === 0)) return MALFORMED;
-  return { kind: 'header', length: end + 1, address };
+  const address = match?.[1] ?? match?.[3];
+  const port = Number(match?.[2] ?? match?.[4] ?? 0);
+  if (match === null || (address !== undefined && isIP(address) === 0) || port > 65_535) return MALFORMED;
+  return { kind: 'header', length: end + 1, address, port };
 }
 
 const VERSION_2 = 0x20;
@@ -55,9 +56,9 @@ function readVersion2(octets: Buffer): ProxyHeader {
   if (command !== LOCAL && command !== PROXY) return MALFORMED;
   if (length > LONGEST_2) return MALFORMED;
   if (octets.length < length) return INCOMPLETE;
-  if (command === LOCAL) return { kind: 'header', length, address: undefined };
-  if (family === TCP_IPV4 && length >= 16 + 12) return { kind: 'header', length, address: octets.subarray(16, 20).join('.') };
-  if (family === TCP_IPV6 && length >= 16 + 36) return { kind: 'header', length, address: ipv6Text(octets.subarray(16, 32)) };
+  if (command === LOCAL) return { kind: 'header', length, address: undefined, port: 0 };
+  if (family === TCP_IPV4 && length >= 16 + 12) return { kind: 'header', length, address: octets.subarray(16, 20).join('.'), port: octets.readUInt16BE(24) };
+  if (family === TCP_IPV6 && length >= 16 + 36) return { kind: 'header', length, address: ipv6Text(octets.subarray(16, 32)), port: octets.readUInt16BE(48) };
   return MALFORMED;
 }
 

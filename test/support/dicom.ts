@@ -1,5 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { connect, createServer } from 'node:net';
+import { freePort, untilListening } from './programs.ts';
 
 /** Whether Debian's dcmtk is installed. */
 export const hasDcmtk = spawnSync('storescp', ['--version'], { stdio: 'ignore' }).error === undefined;
@@ -69,28 +69,6 @@ export async function startStoreProvider(key: string, certificate: string, trust
   const child = spawn('storescp', ['-v', '--fork', '+tls', key, certificate, '+cf', trust, '-aet', 'PACS', '-pm', '+B', '-dhl', '-od', directory, ...more, String(port)], { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => (output += chunk.toString('latin1')));
-  for (let attempt = 0; !await answers(port); attempt++) {
-    if (attempt === 200 || child.exitCode !== null) throw new Error(`storescp does not listen: ${output}`);
-    await new Promise((done) => setTimeout(done, 50));
-  }
+  await untilListening(port, child);
   return { port, child, output: () => output, stop: () => void child.kill('SIGTERM') };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => done(port));
-    });
-  });
-}
-
-function answers(port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = connect(port, '127.0.0.1', () => {
-      socket.destroy();
-      done(true);
-    });
-    socket.on('error', () => done(false));
-  });
 }

@@ -49,6 +49,7 @@ export async function startStreamBackend(pki: TestPki, serve: (socket: TLSSocket
 export interface StreamParts extends Omit<GatewayParts, 'listeners' | 'upstreams' | 'routes'> {
   /** Keys of the listener beside the usual ones, as YAML in a flow mapping. */
   readonly listener?: string;
+  /** Further keys of the upstream, as YAML in a block. */
   readonly upstream?: string;
 }
 

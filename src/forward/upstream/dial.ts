@@ -1,6 +1,6 @@
 import { constants } from 'node:crypto';
-import { isIP } from 'node:net';
-import { checkServerIdentity as checkNames, createSecureContext, type ConnectionOptions, type PeerCertificate, type SecureContext } from 'node:tls';
+import { connect as connectTcp, isIP } from 'node:net';
+import { checkServerIdentity as checkNames, connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type SecureContext, type TLSSocket } from 'node:tls';
 import type { UpstreamConfig } from '../../config/schema.ts';
 import type { UpstreamMaterial } from '../../config/snapshot.ts';
 
@@ -33,6 +33,18 @@ export function createDialling(config: UpstreamConfig, material: UpstreamMateria
       };
     },
   };
+}
+
+/** Opens a connection. `preface` goes in front of the TLS handshake, in the clear: a PROXY header. */
+export function dial(options: ConnectionOptions & { allowHalfOpen?: boolean }, preface?: Buffer): TLSSocket {
+  if (preface === undefined) return connect(options);
+  const below = connectTcp({ host: options.host as string, port: options.port as number, allowHalfOpen: options.allowHalfOpen === true });
+  // Queued before TLS queues anything: it is the first to leave.
+  below.write(preface);
+  const socket = connect({ ...options, socket: below });
+  below.on('error', (error) => socket.destroy(error));
+  below.on('close', () => socket.destroy());
+  return socket;
 }
 
 /** Node's check without its last resort: a common name is no host name (RFC 9525 section 2). */

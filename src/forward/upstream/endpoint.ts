@@ -1,7 +1,8 @@
 import { Agent } from 'node:https';
-import { connect, TLSSocket, type ConnectionOptions } from 'node:tls';
+import { TLSSocket, type ConnectionOptions } from 'node:tls';
 import { hashOf } from './balance.ts';
 import { isOpen, noTime, setStage, tooMany } from './connect-fault.ts';
+import { dial } from './dial.ts';
 import { SocketPool } from './sockets.ts';
 
 /** One address of an endpoint, with the connections that one thread has to it. */
@@ -21,9 +22,9 @@ export interface UpstreamEndpoint {
   /**
    * A connection of its own: verified before `secureConnect`, destroyed when that takes too long, its TLS session resumed from
    * one of this upstream only, and counted. Beyond the limit it is one that fails at once. It has an error handler; what the
-   * error means says `connectFault`.
+   * error means says `connectFault`. `preface` goes in front of TLS.
    */
-  open(extra?: ConnectionOptions): TLSSocket;
+  open(extra?: ConnectionOptions, preface?: Buffer): TLSSocket;
   /** Has `closeIdle` called whenever kept connections are not to be used any more: the address is out, or retired. */
   whenDropped(closeIdle: () => void): void;
 }
@@ -95,11 +96,11 @@ export class Endpoint implements UpstreamEndpoint {
     return this.#options.connectOptions();
   }
 
-  open(extra: ConnectionOptions = {}): TLSSocket {
-    return this.#dial(extra) ?? refusedSocket();
+  open(extra: ConnectionOptions = {}, preface?: Buffer): TLSSocket {
+    return this.#dial(extra, preface) ?? refusedSocket();
   }
 
-  #dial(extra: ConnectionOptions): TLSSocket | undefined {
+  #dial(extra: ConnectionOptions, preface?: Buffer): TLSSocket | undefined {
     if (!this.#hasRoom()) {
       this.#options.refused();
       return undefined;
@@ -107,7 +108,7 @@ export class Endpoint implements UpstreamEndpoint {
     const { connectTime } = this.#options;
     const kept = this.#session;
     const resumable = kept !== undefined && kept.until > Date.now() ? kept : undefined;
-    const socket = connect({ ...this.connectOptions(), ...(resumable === undefined ? {} : { session: resumable.session }), ...extra });
+    const socket = dial({ ...this.connectOptions(), ...(resumable === undefined ? {} : { session: resumable.session }), ...extra }, preface);
     let verifiedUntil = 0;
     // In TLS 1.2 it comes before the connection is verified.
     let early: Buffer | undefined;

@@ -1,6 +1,7 @@
 import { request } from 'node:https';
-import { connect, type ConnectionOptions } from 'node:tls';
+import type { ConnectionOptions } from 'node:tls';
 import type { HealthConfig } from '../../config/schema.ts';
+import { dial } from './dial.ts';
 
 /** What a look at an address found. */
 export type Look = { readonly kind: 'well' } | { readonly kind: 'ill'; readonly detail: string };
@@ -10,11 +11,12 @@ const MOST_OCTETS = 65_536;
 
 /**
  * Looks whether an address works, on a connection of its own whose certificate is verified anew: by a request where `health`
- * names a path, else by the connection alone. `host` is the Host field where the configuration names none.
+ * names a path, else by the connection alone. `host` is the Host field where the configuration names none, `preface` goes
+ * in front of TLS.
  */
-export function lookAt(connection: ConnectionOptions, health: HealthConfig, host: string): Promise<Look> {
+export function lookAt(connection: ConnectionOptions, health: HealthConfig, host: string, preface?: Buffer): Promise<Look> {
   return new Promise((resolve) => {
-    const socket = connect(connection);
+    const socket = dial(connection, preface);
     const done = (look: Look): void => {
       clearTimeout(timer);
       socket.destroy();

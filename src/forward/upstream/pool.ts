@@ -30,13 +30,18 @@ export interface Upstream {
   again(key: string, failed: readonly Turn[]): Turn | undefined;
   /**
    * A TLS connection of its own, verified, for a stream; endpoints that cannot be reached are passed over. Each half is to be
-   * closed by itself unless `allowHalfOpen` is false.
+   * closed by itself unless `allowHalfOpen` is false; `preface` goes in front of TLS.
    */
-  connect(key: string, options?: { readonly allowHalfOpen?: boolean }): Promise<UpstreamConnection>;
+  connect(key: string, options?: ConnectOptions): Promise<UpstreamConnection>;
   /** Takes what the endpoints' names have become addresses of. What is no longer there is retired. */
   retarget(targets: readonly Target[], problem?: string): void;
   /** Closes idle connections; busy ones close when their request is done. */
   retire(): void;
+}
+
+export interface ConnectOptions {
+  readonly allowHalfOpen?: boolean;
+  readonly preface?: Buffer | undefined;
 }
 
 /** One use of an endpoint, from its choice to its end. */
@@ -204,12 +209,12 @@ class Pool implements Upstream {
     return turn;
   }
 
-  async connect(key: string, { allowHalfOpen = true }: { readonly allowHalfOpen?: boolean } = {}): Promise<UpstreamConnection> {
+  async connect(key: string, { allowHalfOpen = true, preface }: ConnectOptions = {}): Promise<UpstreamConnection> {
     const trail: Trail = { endpoint: undefined, attempts: [] };
     const tries = createTries(this, key, trail);
     for (let turn = tries.begin(); ;) {
       if (turn.kind === 'failed') return { ...turn, trail };
-      const opened = await openSocket(turn.endpoint, allowHalfOpen);
+      const opened = await openSocket(turn.endpoint, allowHalfOpen, preface);
       if ('socket' in opened) return { kind: 'connected', socket: opened.socket, turn, trail };
       const { result, code, detail } = opened.fault;
       turn.done(result);
@@ -408,9 +413,9 @@ function unavailable(detail: string): Failed {
   return { kind: 'failed', code: 'upstream_unavailable', detail };
 }
 
-function openSocket(endpoint: UpstreamEndpoint, allowHalfOpen: boolean): Promise<{ readonly socket: TLSSocket } | { readonly fault: ReturnType<typeof connectFault> }> {
+function openSocket(endpoint: UpstreamEndpoint, allowHalfOpen: boolean, preface: Buffer | undefined): Promise<{ readonly socket: TLSSocket } | { readonly fault: ReturnType<typeof connectFault> }> {
   return new Promise((resolve) => {
-    const socket = endpoint.open({ allowHalfOpen } as object);
+    const socket = endpoint.open({ allowHalfOpen } as object, preface);
     const failed = (error: NodeJS.ErrnoException): void => resolve({ fault: connectFault(socket, error) });
     socket.once('error', failed);
     socket.once('close', () => failed(new Error('the connection was closed before it was open')));

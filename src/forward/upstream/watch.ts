@@ -4,6 +4,7 @@ import type { EndpointConfig, UpstreamConfig } from '../../config/schema.ts';
 import type { Snapshot, UpstreamMaterial } from '../../config/snapshot.ts';
 import { createDialling, type Dialling } from './dial.ts';
 import { lookAt } from './health.ts';
+import { LOCAL_HEADER } from './proxy-header.ts';
 import { ejectionRules, type Target, type UpstreamShare } from './pool.ts';
 import { createLookUp, type LookUp } from './resolve.ts';
 import {
@@ -366,7 +367,7 @@ class Watched {
     if (health === undefined || endpoint === undefined) return;
     const { host, port } = endpoint;
     const name = tls.server_name ?? (host.includes(':') ? `[${host}]` : host);
-    const look = await lookAt(this.#dialling.options(host, port, address.address), health, port === 443 ? name : `${name}:${port}`);
+    const look = await lookAt(this.#dialling.options(host, port, address.address), health, port === 443 ? name : `${name}:${port}`, this.#config.proxy_protocol === undefined ? undefined : LOCAL_HEADER);
     if (!this.#isInUse(address)) return;
     const now = this.#options.clock();
     address.detail = look.kind === 'ill' ? look.detail : undefined;
