@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Permit } from '../policy/authorize.ts';
+import { checkAnswer } from './headers.ts';
 import { createHttp2Forwarder } from './upstream/http2-forwarder.ts';
 import { connectFault, isOpen, repeatable, type Failed, type Trail, type Turn, type TurnResult, type Upstream } from './upstream/pool.ts';
 import { createTries, type Tries } from './upstream/tries.ts';
@@ -254,10 +255,14 @@ function exactPath(path: string): object {
   };
 }
 
-/** What an upstream's head is worth: its connection is ended when the status is none that ends an exchange (RFC 9110 section 15). */
+/**
+ * What an upstream's head is worth: its connection is ended when the status is none that ends an exchange (RFC 9110 section
+ * 15), or when it is not sure where the answer ends.
+ */
 export function finalAnswer(message: IncomingMessage): Answer {
   const status = message.statusCode ?? 0;
-  if (status >= 200 && status <= 599) return { kind: 'answer', message };
+  const check = checkAnswer(message.rawHeaders, message.httpVersion);
+  if (status >= 200 && status <= 599 && check.kind === 'ok') return { kind: 'answer', message };
   message.destroy();
-  return { kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` };
+  return { kind: 'failed', code: 'upstream_unavailable', detail: check.kind === 'ok' ? `the upstream answered with status ${status}` : check.detail };
 }

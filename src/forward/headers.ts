@@ -39,6 +39,8 @@ export type FieldCheck = { readonly kind: 'ok' } | { readonly kind: 'malformed';
 
 const SINGLE = ['host', 'content-length', 'transfer-encoding', 'expect'];
 const OK: FieldCheck = { kind: 'ok' };
+/** More digits would not be exact in a double. */
+const LENGTH = /^[0-9]{1,15}$/;
 
 /**
  * Judges the header section of a request as it was received (name, value, name, value…): whatever two parsers could read
@@ -58,7 +60,7 @@ export function checkFields(raw: readonly string[]): FieldCheck {
       seen.add(name);
     }
     if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') return { kind: 'malformed', detail: 'a transfer coding other than chunked' };
-    if (name === 'content-length' && !/^[0-9]{1,15}$/.test(value)) return { kind: 'malformed', detail: 'Content-Length is not a number' };
+    if (name === 'content-length' && !LENGTH.test(value)) return { kind: 'malformed', detail: 'Content-Length is not a number' };
     // What looks like it to some ("y 100-continue") makes one side wait for what the other sends.
     if (name === 'expect' && value.toLowerCase() !== '100-continue') return { kind: 'malformed', detail: 'an expectation other than 100-continue' };
     // Folded lines and stray control characters.
@@ -72,6 +74,25 @@ export function checkFields(raw: readonly string[]): FieldCheck {
   }
   if (!seen.has('host')) return { kind: 'malformed', detail: 'no Host field' };
   if (seen.has('transfer-encoding') && seen.has('content-length')) return { kind: 'malformed', detail: 'both Transfer-Encoding and Content-Length' };
+  return OK;
+}
+
+/**
+ * Judges the head of an answer as it was received: Node's parser lets through framings that two readers take differently,
+ * and takes codings that it does not know for a body that lasts until the connection ends (RFC 9112 section 6.1).
+ */
+export function checkAnswer(raw: readonly string[], version: string): FieldCheck {
+  if (version !== '1.1' && version !== '1.0') return { kind: 'malformed', detail: `an answer in HTTP version ${version}` };
+  let framed = 0;
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = (raw[index] as string).toLowerCase();
+    const value = raw[index + 1] as string;
+    if (name !== 'content-length' && name !== 'transfer-encoding') continue;
+    if (++framed > 1) return { kind: 'malformed', detail: 'an answer that is framed twice' };
+    if (name === 'content-length' && !LENGTH.test(value)) return { kind: 'malformed', detail: 'an answer whose Content-Length is not a number' };
+    if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') return { kind: 'malformed', detail: 'an answer in a transfer coding other than chunked' };
+    if (name === 'transfer-encoding' && version === '1.0') return { kind: 'malformed', detail: 'an answer with Transfer-Encoding in HTTP/1.0' };
+  }
   return OK;
 }
 
@@ -236,13 +257,15 @@ export interface ResponseRules {
   readonly phi: boolean;
 }
 
-/** The header section for the client as a flat list: the upstream's end-to-end fields, then ours. */
-export function clientHeaders(raw: readonly string[], rules: ResponseRules): string[] {
+/** The header section of an answer with this status for the client as a flat list: the upstream's end-to-end fields, then ours. */
+export function clientHeaders(status: number, raw: readonly string[], rules: ResponseRules): string[] {
   const named = connectionNamed(raw);
   const out: string[] = [];
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as string).toLowerCase();
     if (NOT_FOR_CLIENT.has(name) || (named.has(name) && name !== 'content-length')) continue;
+    // RFC 9110 section 8.6: a client that believed it would take the next answer for the body.
+    if (name === 'content-length' && (status === 204 || status < 200)) continue;
     if (rules.phi && (name === 'cache-control' || name === 'expires' || name === 'pragma' || name === 'age')) continue;
     out.push(raw[index] as string, raw[index + 1] as string);
   }

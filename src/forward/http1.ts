@@ -257,7 +257,7 @@ export function createHttp1(options: Http1Options): Http1 {
       response.destroy();
     });
     const status = message.statusCode as number;
-    const head = clientHeaders(message.rawHeaders, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    const head = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
     // An upstream that answers before it has read the body leaves octets behind that must not be read as a request.
     exchange.last ||= options.draining() || !exchange.request.complete;
     if (exchange.last) head.push('connection', 'close');

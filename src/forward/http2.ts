@@ -7,7 +7,7 @@ import type { Denial, Permit, Policy } from '../policy/authorize.ts';
 import type { Reason, RequestFacts } from '../policy/facts.ts';
 import type { Client, Service } from './client.ts';
 import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, type Outcome } from './exchange.ts';
-import { clientHeaders, trailerFields, upstreamHeaders } from './headers.ts';
+import { clientHeaders, trailerFields, upstreamHeaders, type ResponseRules } from './headers.ts';
 import { createAllowance, type Allowance } from './http2/allowance.ts';
 import { isGrpc, readRequestHead, type RequestHead } from './http2/fields.ts';
 import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
@@ -490,8 +490,8 @@ function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_le
 }
 
 /** The header section of an answer for the client; undefined when it is larger than HTTP/2 peers take. */
-function answerHead(answer: UpstreamAnswer, rules: Parameters<typeof clientHeaders>[1]): string[] | undefined {
-  const fields = clientHeaders(answer.fields, rules);
+function answerHead(answer: UpstreamAnswer, rules: ResponseRules): string[] | undefined {
+  const fields = clientHeaders(answer.status, answer.fields, rules);
   const head = [':status', String(answer.status)];
   let size = 0;
   for (let index = 0; index < fields.length; index += 2) {

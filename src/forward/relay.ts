@@ -1,4 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { trailerFields } from './headers.ts';
 
 export type RelayEnd =
   | { readonly kind: 'complete'; readonly bytes: number }
@@ -38,9 +40,9 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
       if (!answer.complete) finish({ kind: 'upstream_died', bytes });
     });
     answer.on('end', () => {
-      if (!answer.complete || ended) return finish({ kind: 'upstream_died', bytes });
+      if (!isWhole(answer) || ended) return finish({ kind: 'upstream_died', bytes });
       commit(bytes).then(() => {
-        if (Object.keys(answer.trailers).length > 0) response.addTrailers(answer.trailers as Record<string, string>);
+        if (answer.rawTrailers.length > 0) response.addTrailers(fieldPairs(trailerFields(answer.rawTrailers)));
         if (held === undefined) response.end();
         else response.end(held);
         finish({ kind: 'complete', bytes });
@@ -51,4 +53,20 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
       if (bytes === 0 && !ended && !answer.readableEnded) response.flushHeaders();
     });
   });
+}
+
+/**
+ * Whether the upstream has sent all of an answer that has ended. Node's client takes one that lasts until its connection ends
+ * for complete also when that connection was reset, or ended by ourselves for want of octets.
+ */
+export function isWhole(answer: IncomingMessage): boolean {
+  const { headers, complete } = answer;
+  const lasting = headers['content-length'] === undefined && headers['transfer-encoding'] === undefined;
+  // An answer that came over HTTP/2 has no socket, and says by itself whether it is whole.
+  const fault = (answer.socket as Socket | undefined)?.errored ?? undefined;
+  return complete && !(lasting && fault !== undefined);
+}
+
+function fieldPairs(fields: readonly string[]): [string, string][] {
+  return Array.from({ length: fields.length / 2 }, (_, index) => [fields[index * 2] as string, fields[index * 2 + 1] as string]);
 }

@@ -137,7 +137,7 @@ function join(socket: Duplex, head: Buffer, upstreamSocket: Duplex, upstreamHead
       return ended();
     }
     if ('setTimeout' in socket) (socket as { setTimeout(ms: number): void }).setTimeout(0);
-    const fields = clientHeaders(message.rawHeaders, rules);
+    const fields = clientHeaders(101, message.rawHeaders, rules);
     let text = 'HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n';
     for (let index = 0; index < fields.length; index += 2) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
     socket.write(`${text}\r\n`, 'latin1');

@@ -130,7 +130,7 @@ function readChunks(octets: string, start: number): Body {
     const line = octets.slice(at, end);
     at = end + 2;
     if (line === '') return { kind: 'whole', body, end: at };
-    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+:/.test(line)) return { kind: 'malformed', detail: `trailer ${JSON.stringify(line.slice(0, 80))}` };
+    if (!/^(?!(?:content-length|transfer-encoding|host|connection|set-cookie):)[!#$%&'*+.^_`|~0-9A-Za-z-]+:/i.test(line)) return { kind: 'malformed', detail: `trailer ${JSON.stringify(line.slice(0, 80))}` };
   }
 }
 

@@ -157,7 +157,7 @@ export interface Conversation {
   /** Everything received so far. */
   text(): string;
   closed(): boolean;
-  /** Resolves once that many final answers have come, or the connection is closed. */
+  /** Resolves once that many final answers have come, or something that is none, or the connection is closed. */
   until(answers: number): Promise<void>;
   /** Resolves once anything has come, or the connection is closed. */
   anything(): Promise<void>;
@@ -189,7 +189,10 @@ export function converse(socket: TLSSocket, method = 'GET'): Conversation {
   return {
     text: () => text,
     closed: () => closed,
-    until: (answers) => wait(() => readAnswers(text, () => method, closed).messages.filter((message) => statusOf(message) >= 200).length >= answers),
+    until: (answers) => wait(() => {
+      const { messages, rest } = readAnswers(text, () => method, closed);
+      return rest === 'malformed' || messages.filter((message) => statusOf(message) >= 200).length >= answers;
+    }),
     anything: () => wait(() => text !== ''),
     stop() {
       socket.off('data', onData);

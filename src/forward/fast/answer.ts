@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http';
-import { clientHeaders, type ResponseRules } from '../headers.ts';
+import { clientHeaders, trailerFields, type ResponseRules } from '../headers.ts';
 import { latin1, startsWith, writeLatin1, writeOctets } from '../octets.ts';
 import { readAnswerHead, type AnswerHead } from './answer-head.ts';
 import type { OutgoingMemory } from './memory.ts';
@@ -39,7 +39,7 @@ export function readAnswer(octets: Buffer, last: KnownAnswer | undefined, rules:
 
 function clientPrefix({ status, fields, body }: AnswerHead, rules: Rules): Buffer {
   let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
-  const out = clientHeaders(fields, { ...rules, requestId: '' });
+  const out = clientHeaders(status, fields, { ...rules, requestId: '' });
   for (let index = 0; index < out.length; index += 2) if (out[index] !== 'x-request-id') text += `${out[index]}: ${out[index + 1]}\r\n`;
   if (body.kind === 'chunked') text += 'transfer-encoding: chunked\r\n';
   return Buffer.from(`${text}x-request-id: `, 'latin1');
@@ -65,8 +65,8 @@ export function clientTrailer(text: string): string {
     const colon = line.indexOf(':');
     if (colon > 0) fields.push(line.slice(0, colon), line.slice(colon + 1).trim());
   }
-  const out = clientHeaders(fields, { requestId: '', hsts: undefined, phi: false });
+  const out = trailerFields(fields);
   let trailer = '';
-  for (let index = 0; index < out.length; index += 2) if (out[index] !== 'x-request-id') trailer += `${out[index]}: ${out[index + 1]}\r\n`;
+  for (let index = 0; index < out.length; index += 2) trailer += `${out[index]}: ${out[index + 1]}\r\n`;
   return trailer;
 }

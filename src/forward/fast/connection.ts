@@ -358,7 +358,7 @@ export class FastConnection implements AnswerTaker {
     if (answer.kind !== 'answer') return this.#fail('upstream_unavailable', 'upstream_unavailable', answer.kind === 'failed' ? answer.detail : 'no answer');
     const { message } = answer;
     const status = message.statusCode as number;
-    const fields = clientHeaders(message.rawHeaders, { requestId: exchange.id, hsts: exchange.service.hsts, phi: (this.#permit as Permit).route.config.phi });
+    const fields = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, hsts: exchange.service.hsts, phi: (this.#permit as Permit).route.config.phi });
     if (this.closing()) fields.push('connection', 'close');
     upstream.begun = true;
     this.#relay = relayThroughNode(message, exchange.asked.method, this.#socket, fields, (bytes) =>

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { Answered, Call, Question } from '../message.ts';
 import { finalAnswer } from '../general.ts';
 import { pumpBody } from '../pump.ts';
+import { isWhole } from '../relay.ts';
 import { connectFault, isOpen, repeatable, type Failed, type Turn, type TurnResult } from '../upstream/pool.ts';
 import { createTries } from '../upstream/tries.ts';
 
@@ -141,7 +142,7 @@ function answerOf(message: IncomingMessage, late: () => boolean): Answered {
     fields: message.rawHeaders,
     length: length === undefined ? undefined : Number(length),
     body: message,
-    whole: () => message.complete,
+    whole: () => isWhole(message),
     late,
     trailers: () => message.rawTrailers,
   };

@@ -42,15 +42,6 @@ function messageOf({ status, fields, length, body, whole, trailers }: UpstreamAn
     rawHeaders: { value: fields },
     headers: { value: length === undefined ? {} : { 'content-length': String(length) } },
     complete: { get: whole },
-    trailers: { get: () => groupFields(trailerFields(trailers())) },
+    rawTrailers: { get: trailers },
   }) as unknown as IncomingMessage;
-}
-
-function groupFields(fields: readonly string[]): Record<string, string> {
-  const grouped: Record<string, string> = {};
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = fields[index] as string;
-    grouped[name] = name in grouped ? `${grouped[name]}, ${fields[index + 1]}` : fields[index + 1] as string;
-  }
-  return grouped;
 }
