@@ -6,6 +6,7 @@ const results = process.env['TEST_RESULTS'];
 const HTTP1 = [
   'test/forwarding.test.ts', 'test/upgrade.test.ts', 'test/attacks-messages.test.ts', 'test/attacks-upgrades.test.ts', 'test/sessions.test.ts',
   'test/upstream-failures.test.ts', 'test/upstream-requests.test.ts',
+  'test/limits-requests.test.ts', 'test/responses.test.ts',
 ];
 
 export default defineConfig({

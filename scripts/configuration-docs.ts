@@ -35,13 +35,13 @@ the file and every file it names and prints each issue with line and column. Pat
 \`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`. **Bold** keys must be given where their section is; \`[]\` stands for each
 item of a list, \`*\` for a name of your choice.
 
-\`state\`, \`threads\`, \`audit\`, \`admin\`, \`metrics\` and \`store\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
+\`state\`, \`threads\`, \`limits.connections\`, \`audit\`, \`admin\`, \`metrics\` and \`store\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
 A file that cannot be taken leaves the old configuration serving.
 `;
 
 /** What a pattern of the schema means to a reader. */
 const WORDS: readonly (readonly [start: string, word: string])[] = [
-  ['^(\\d{1,9})(ms', 'duration'], ['^(\\d{1,12})(B', 'size'], ['^([1-9]\\d{0,8})\\/', 'rate'], ['^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):', 'HOST:PORT'],
+  ['^(\\d{1,9})(ms', 'duration'], ['^(\\d{1,12})(B', 'size'], ['^(?:\\d{1,3}%', 'share or size'], ['^([1-9]\\d{0,8})\\/', 'rate'], ['^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):', 'HOST:PORT'],
   ['^(100|', 'percentage'], ['^([1-5]', 'status'],
   ['^(https|tls)', 'URL'], ['^https?', 'URL'], ['^[A-Z][A-Z-]', 'method'], ['^[A-Za-z][A-Za-z0-9-]', 'header name'], ['^[A-Za-z0-9]', 'name'],
   ['^[^\\0]', 'path'], ['^[\\s\\S]', 'pattern'],
@@ -60,7 +60,7 @@ export function configurationDocs(): string {
   const top = (name: string): Schema => schema.properties?.[name] ?? {};
   const [https = {}, tcp = {}, redirect = {}] = top('listeners').items?.oneOf ?? [];
   const sections: readonly (readonly [title: string, rows: readonly Row[]])[] = [
-    ['The process', ['state', 'threads', 'audit', 'admin', 'metrics', 'store', 'tracing'].flatMap((name) => rowsOf(name, top(name), false))],
+    ['The process', ['state', 'threads', 'limits', 'audit', 'admin', 'metrics', 'store', 'tracing'].flatMap((name) => rowsOf(name, top(name), false))],
     ['`listeners[]`, protocol `https`', members('listeners[]', https)],
     ['`listeners[]`, protocol `tcp`; `tls` and `client_auth` as for `https`', members('listeners[]', tcp).filter(({ key }) => !/`(tls|client_auth)\./.test(key))],
     ['`listeners[]`, protocol `redirect`', members('listeners[]', redirect)],

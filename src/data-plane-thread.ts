@@ -18,15 +18,18 @@ import { alpnOf, connectionFields, endsTls, type HttpsRuntime, type ListenerRunt
 import { ISSUER_FETCH_MS } from './revocation/issuer-fetch.ts';
 import { createRevocationView, type RevocationDesk } from './revocation/view.ts';
 import { openLine, type Line } from './store/call.ts';
+import { openConnectionCounts } from './store/connection-counts.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import type { IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
 import { createAdmissionOffice, deniedCertificate } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 import { createContexts } from './tls/contexts.ts';
+import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
 import { openCollector, type Collector, type SpanResult } from './tracing/collector.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
 import { createTlsListener, type TlsListener } from './tls/listener.ts';
 import { createRedirectListener, type RedirectListener } from './tls/redirect.ts';
+import { createTurnedAway } from './turned-away.ts';
 
 /** How long a connection that no longer stands may stay unnoticed. */
 const WATCH_MS = 1_000;
@@ -85,8 +88,10 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const now = (): number => Date.now();
   const clock = sharedClock();
   const deny: DenyTable = openDenyTable(birth.deny);
+  const counts = openConnectionCounts(birth.counts);
   const metrics = createThreadMetrics();
   const audit = countingWriter(openAuditWriter(birth.auditDirectory, `t${birth.index}`, now()), metrics);
+  const turnedAway = createTurnedAway(audit, metrics, now);
   const forwarder = createGeneralForwarder();
   const line: Line<ToMain> = openLine<ToMain, ToThread>(port, answer);
   const desk: RevocationDesk = createRevocationView({
@@ -187,7 +192,12 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   async function bind(config: ListenerConfig, address: string, wanted: number, next: Runtime): Promise<Bound> {
     const { name } = config;
     if (!endsTls(config)) {
-      const redirect = createRedirectListener(config);
+      const redirect = createRedirectListener({
+        config,
+        door: doorOf(name, () => config.limits),
+        turnedAway: (limit, from) => turnedAway.note(name, limit, from),
+        answered: (status) => metrics.redirects.inc({ listener: name, status }),
+      });
       return { name, address, port: await redirect.listen(config.address.host, wanted), redirect, config };
     }
     const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
@@ -203,14 +213,19 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const tls = createTlsListener({
       config,
       contexts: listenerRuntime.contexts,
+      door: doorOf(name, () => open.runtime.config.limits),
+      turnedAway: (limit, from) => turnedAway.note(name, limit, from),
       alpn: alpnOf,
-      threads: next.snapshot.config.threads,
       accept: (connection) => void accept(connection, open),
       failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
       durations: (seconds) => metrics.handshakeDuration.observe(seconds),
     });
     const open: OpenListener = { name, address, port: 0, tls, protocol, connections, runtime: listenerRuntime };
     return Object.assign(open, { port: await tls.listen(config.address.host, wanted) });
+  }
+
+  function doorOf(listener: string, limits: () => DoorLimits): Door {
+    return createDoor({ counts, thread: birth.place, listener, limits });
   }
 
   async function accept(connection: Connection, open: OpenListener): Promise<void> {
@@ -231,6 +246,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       return void socket.destroy();
     }
     if (socket.destroyed) return;
+    if (admission.kind === 'known' && !connection.places.certificate(admission.leaf.sha256)) return turnAwayCertificate(connection, admission);
     const missing = admission.kind === 'anonymous' && config.client_auth.mode === 'required';
     const reason = admission.kind === 'refused' ? admission.reason : missing ? 'no_certificate' : undefined;
     const result = reason === undefined ? 'accepted' : 'refused';
@@ -241,6 +257,16 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       return void socket.destroy();
     }
     open.protocol.serve(connection, admission);
+  }
+
+  /** A certificate that has all its connections already: one more is closed, and on record, since it names somebody. */
+  async function turnAwayCertificate(connection: Connection, admission: Admission): Promise<void> {
+    const { listener } = connection;
+    metrics.connectionsRefused.inc({ listener, limit: 'certificate' });
+    metrics.handshakes.inc({ listener, result: 'refused', reason: 'connection_limit', tls: connection.tls, resumed: String(connection.resumed) });
+    // Gone from the counts before its record is written: its client may come again at once.
+    connection.socket.destroy();
+    await recordConnection(connection, admission, 'connection_limit', 'the certificate has as many connections as it may have');
   }
 
   /** Holds our verdict about a path against OpenSSL's, which knows nothing of revocation and of intermediates that the client did not bring. */
@@ -316,6 +342,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
    * at before this returns, everything else in slices that leave the thread to its requests.
    */
   function sweep(): void {
+    turnedAway.flush();
     for (const [listener, connection, held] of stale()) {
       if (held.kind === 'refused') connection.socket.destroy();
       else if (held.kind === 'known') {

@@ -11,13 +11,16 @@ import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch, type UpstreamReport } from './forward/upstream/watch.ts';
 import { SILENT, type Log } from './log.ts';
 import { parseCertificate, type Certificate } from './pki/certificate.ts';
+import { watchPressure } from './pressure.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher, type RevocationReport } from './revocation/refresher.ts';
 import type { Statement } from './revocation/status.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { openDenyList, subjectText, type DenyChange, type DenyEntry, type DenySubject } from './store/deny-list.ts';
 import { openReplicas, type ReplicaState } from './store/replicas.ts';
+import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
+import { descriptorLimit } from './store/descriptors.ts';
 import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
@@ -62,6 +65,8 @@ export interface GatewayStatus {
   readonly threads: number;
   readonly epoch: number;
   readonly connections: number;
+  /** What the process runs short of; empty when nothing. */
+  readonly pressure: readonly string[];
   readonly listeners: readonly BoundListener[];
   readonly crls: Pick<RevocationReport, 'report' | 'problems' | 'sources'>;
   readonly ocsp: { readonly cached: number; readonly responders: RevocationReport['responders'] };
@@ -133,6 +138,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const denyList = openDenyList(state, table);
   const audit = openAuditWriter(auditDirectory, 'main', now());
   const metrics = createProcessMetrics();
+  const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
   const ticketSecret = randomTicketSecret();
   const portLocks = createPortLocks();
   const refresher = await createRefresher({
@@ -151,9 +157,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const threads = startThreads({
     count: config.threads,
-    birth: { deny: table.buffer, auditDirectory },
+    birth: { deny: table.buffer, counts: counts.buffer, auditDirectory },
     answer: answerThread,
-    gone: (place) => upstreams.forgetThread(place),
+    gone: (place) => {
+      clearThread(counts, place);
+      upstreams.forgetThread(place);
+    },
     bringUp: async (call) => {
       await call({ kind: 'crls', handles: refresher.handles() });
       await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports, upstreams: upstreams.shares() });
@@ -166,7 +175,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     epochMoved: () => void serially(reloadCrls),
     warn: (message) => log.warn({}, message),
   });
-  const closers: (() => Promise<void> | void)[] = [];
+  const pressure = watchPressure(config.limits, counts, metrics, log);
+  const closers: (() => Promise<void> | void)[] = [() => pressure.close()];
   try {
     await threads.all({ kind: 'crls', handles: refresher.handles() });
     refresher.start();
@@ -266,6 +276,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     // From here on there is no way back: a thread that does not follow is replaced by one that starts with the new.
     await threads.insist({ kind: 'crls', handles: revocation.handles }, PUBLISH_MS);
     current = { snapshot, loadedAt: now() };
+    pressure.adopt(snapshot.config.limits);
     refresher.adopt(revocation);
     upstreams.adopt();
     await threads.insist({ kind: 'commit' }, PUBLISH_MS);
@@ -382,6 +393,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       threads: threads.count,
       epoch: currentEpoch(table),
       connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),
+      pressure: pressure.faults(),
       listeners: listeners(),
       crls: { report, problems, sources },
       ocsp: { cached: ocspAnswers, responders },
@@ -396,12 +408,13 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function ready(): Promise<readonly string[]> {
     if (stopped !== undefined) return ['draining'];
     const { audit: evidence } = await status();
-    return evidence.failing.map((failure) => `audit: ${failure}`);
+    return [...evidence.failing.map((failure) => `audit: ${failure}`), ...pressure.faults()];
   }
 
   async function scrape(): Promise<string> {
     metrics.threadsUp.set(threads.count);
     metrics.denyListEntries.set(denyList.entries().length);
+    pressure.report();
     const revocation = refresher.report();
     reportCrls(revocation);
     metrics.ocspCacheEntries.set(revocation.ocspAnswers);
@@ -452,9 +465,18 @@ function forThreads(snapshot: Snapshot): Snapshot {
   return { ...snapshot, crls: [] };
 }
 
+/** Each connection may need one more to an upstream: as many file descriptors must be left for those as clients may take. */
+function affordableConnections(wanted: number, log: Log): number {
+  const descriptors = descriptorLimit();
+  const affordable = Math.min(wanted, Math.floor(descriptors / 2));
+  if (affordable < wanted) log.warn({ wanted, descriptors, connections: affordable }, 'limits.connections is more than half of the file descriptors that the process may have; the half counts');
+  return affordable;
+}
+
 /** What only a restart can change, by the name of its key. */
 function unchangeable(before: Snapshot, after: Snapshot): string | undefined {
   const fixed = { store: 'store', state: 'state', audit: 'audit.directory', admin: 'admin.socket', threads: 'threads', metrics: 'metrics.address' } as const;
+  if (before.config.limits.connections !== after.config.limits.connections) return 'limits.connections';
   for (const [key, name] of Object.entries(fixed)) {
     const same = JSON.stringify(before.config[key as keyof typeof fixed]) === JSON.stringify(after.config[key as keyof typeof fixed]);
     if (!same) return name;

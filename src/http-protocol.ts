@@ -5,6 +5,8 @@ import type { Outcome } from './forward/exchange.ts';
 import { createFastPath } from './forward/fast/fast-path.ts';
 import { createHttp1 } from './forward/http1.ts';
 import { createHttp2 } from './forward/http2.ts';
+import type { RequestLimit } from './forward/limits.ts';
+import { createPaceWatch } from './forward/pace.ts';
 import { authorize, type Denial } from './policy/authorize.ts';
 import type { Admission, RequestFacts } from './policy/facts.ts';
 import type { HttpsRuntime, Protocol, ProtocolOptions } from './protocol.ts';
@@ -16,12 +18,14 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   const clients = new WeakMap<Socket, Client>();
   const observe = (outcome: Outcome): void => metrics.requests.count(outcome);
   const service = (): Service => options.runtime().service;
+  const pace = createPaceWatch(() => service().listener.limits.min_rate);
+  const cut = (limit: RequestLimit): void => metrics.requestsCut.inc({ listener: config.name, limit });
   const http = createHttp1({
-    limits: config.limits, service, forwarder: options.forwarder, audit, now, observe, draining,
+    limits: config.limits, service, forwarder: options.forwarder, audit, now, observe, draining, pace, cut,
     clientOf: (socket) => (connections.has(socket) ? clients.get(socket) : undefined),
   });
   const fast = createFastPath({
-    service, audit, now, observe, draining,
+    service, audit, now, observe, draining, pace, cut,
     handOver(socket, octets) {
       metrics.fastPathLeft();
       socket.unshift(octets);
@@ -85,6 +89,8 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
       ? runtime().contexts.knows(host) || host === connection.socket.localAddress?.replace(/^::ffff:/, '')
       : connection.serverName === host),
     admission: (host) => currentAdmission(connection, runtime().office, connection.serverName ?? host),
+    countRequest: () => ++connection.requests,
+    reset: () => connection.reset(),
     becomeStream(facts) {
       connection.stream = facts;
     },

@@ -12,6 +12,8 @@ export interface ThreadBirth {
   readonly index: number;
   /** Its place among the threads: a replacement takes the place of the one that is gone. */
   readonly place: number;
+  /** The shared counts of connections. */
+  readonly counts: SharedArrayBuffer;
   /** The shared deny table and epoch. */
   readonly deny: SharedArrayBuffer;
   readonly auditDirectory: string;

@@ -33,6 +33,7 @@ describe('what is not written', () => {
     expect(parsed(minimal)).toEqual({
       state: './state',
       threads: 1,
+      limits: { connections: 100_000, memory: { shed_above: { kind: 'share', share: 0.9 } } },
       listeners: [{
         name: 'clinical',
         address: { text: '127.0.0.1:8443', host: '127.0.0.1', port: 8443 },
@@ -42,7 +43,10 @@ describe('what is not written', () => {
         reject: 'respond',
         http1: { fast_path: true },
         hsts: { max_age: 31_536_000_000, include_subdomains: true, preload: true },
-        limits: { connections: 10_000, handshake_time: 10_000, header_time: 10_000, request_time: 300_000, idle_time: 60_000, header_size: 16_384 },
+        limits: {
+          connections: 10_000, handshake_time: 10_000, header_time: 10_000, request_time: 300_000, idle_time: 60_000, header_size: 16_384, header_fields: 100,
+          min_rate: { per_second: 256, grace: 60_000 },
+        },
         http2: {
           enabled: true, streams: 100, resets: { text: '600/minute', requests: 600, window: 60_000 }, control: 16_384, window: 262_144, memory: 10_485_760,
           stall_time: 60_000, stream_idle_time: 3_600_000,

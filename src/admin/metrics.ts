@@ -8,6 +8,9 @@ export interface ThreadMetrics {
   readonly handshakeDuration: Histogram;
   readonly connectionsOpen: Gauge<'listener' | 'protocol'>;
   readonly connectionsTerminated: Counter<'reason'>;
+  readonly connectionsRefused: Counter<'listener' | 'limit'>;
+  readonly requestsCut: Counter<'listener' | 'limit'>;
+  readonly redirects: Counter<'listener' | 'status'>;
   readonly requests: RequestTally;
   readonly revocationChecks: Counter<'source' | 'result'>;
   /** Counts a record. */
@@ -30,6 +33,9 @@ export function createThreadMetrics(): ThreadMetrics {
     handshakeDuration: new Histogram({ name: 'wardgate_handshake_duration_seconds', help: 'From accepted connection to finished handshake', buckets: SECONDS, registers }),
     connectionsOpen: new Gauge({ name: 'wardgate_connections_open', help: 'Open client connections', labelNames: ['listener', 'protocol'], registers }),
     connectionsTerminated: new Counter({ name: 'wardgate_connections_terminated_total', help: 'Client connections ended by the gateway', labelNames: ['reason'], registers }),
+    connectionsRefused: new Counter({ name: 'wardgate_connections_refused_total', help: 'Client connections closed because a limit was reached', labelNames: ['listener', 'limit'], registers }),
+    requestsCut: new Counter({ name: 'wardgate_requests_cut_total', help: 'Requests refused or cut off because of a limit', labelNames: ['listener', 'limit'], registers }),
+    redirects: new Counter({ name: 'wardgate_redirects_total', help: 'Plain HTTP requests answered', labelNames: ['listener', 'status'], registers }),
     requests: createRequestTally(registry, SECONDS),
     revocationChecks: new Counter({ name: 'wardgate_revocation_checks_total', help: 'Revocation statements used, by source', labelNames: ['source', 'result'], registers }),
     auditRecord: plainCounter(registry, { name: 'wardgate_audit_records_total', help: 'Audit records written' }),
@@ -64,6 +70,10 @@ export interface ProcessMetrics {
   readonly reloadSuccess: Gauge;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
+  readonly connectionsCeiling: Gauge;
+  readonly memoryResident: Gauge;
+  readonly memoryMark: Gauge;
+  readonly descriptorShortages: Counter;
   readonly upstreamUp: Gauge<'upstream' | 'endpoint'>;
   readonly upstreamActive: Gauge<'upstream'>;
   readonly upstreamRequests: Counter<'upstream' | 'endpoint' | 'result'>;
@@ -84,6 +94,10 @@ export function createProcessMetrics(): ProcessMetrics {
     certificateNotAfter: new Gauge({ name: 'wardgate_certificate_not_after_timestamp_seconds', help: 'When a certificate the gateway uses ends', labelNames: ['use', 'name'], registers }),
     reloadSuccess: new Gauge({ name: 'wardgate_config_last_reload_success_timestamp_seconds', help: 'When a configuration was last loaded with success', registers }),
     threadsUp: new Gauge({ name: 'wardgate_threads_up', help: 'Data-plane threads that serve', registers }),
+    connectionsCeiling: new Gauge({ name: 'wardgate_connections_ceiling', help: 'Client connections that the gateway may have at the moment', registers }),
+    memoryResident: new Gauge({ name: 'wardgate_memory_resident_bytes', help: 'Resident memory of the process', registers }),
+    memoryMark: new Gauge({ name: 'wardgate_memory_mark_bytes', help: 'Resident memory above which new connections are shed', registers }),
+    descriptorShortages: new Counter({ name: 'wardgate_descriptor_shortages_total', help: 'Times that the process was found without a free file descriptor', registers }),
     denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
     upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
     upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import {
-  address, aeTitle, collectorUrl, directoryPath, dnsServer, duration, endpoint, endpointExpectation, fieldHost, filePath, headerName, hl7Name, hostAndPort, hostName,
+  address, aeTitle, amount, collectorUrl, directoryPath, dnsServer, duration, endpoint, endpointExpectation, fieldHost, filePath, headerName, hl7Name, hostAndPort, hostName,
   hostPattern, httpUrl, idTemplate, method, name, nameAttribute, network, oid, parameterName, pathPattern, pattern, percent, rate, redisUrl,
-  requestPath, size, statuses, timeout,
+  requestPath, size, statuses, timeout, watermark,
 } from './values.ts';
 
-export type { Address, Endpoint, Rate, StatusRange } from './values.ts';
+export type { Address, Endpoint, Rate, StatusRange, Watermark } from './values.ts';
 
 /**
  * A mapping that refuses unknown keys. The message of that refusal is the list of the known keys: the loader words
@@ -120,15 +120,46 @@ const clientAuth = mapping({
   }).describe('A front that ends TLS for us and names its client\'s certificate in a header.').exactOptional(),
 });
 
-const httpLimits = mapping({
-  connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
-    .describe('Open connections at a time, shared equally among the threads; further ones are closed.').default(10_000),
+function count(description: string) {
+  return z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' }).describe(description);
+}
+
+const connectionLimits = {
+  connections: count('Open connections at a time, on all threads together; further ones are closed as they come.').default(10_000),
+  connections_per_address: count('Those of them that one address may have (IPv6: one /64); the address is the client\'s where a balancer tells it. Absent: no limit.').exactOptional(),
+};
+
+const tlsConnectionLimits = {
+  ...connectionLimits,
+  connections_per_certificate: count('Those of them that one certificate may have; further ones are closed after their handshake. Absent: no limit.').exactOptional(),
   handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
+};
+
+const headerLimits = {
   header_time: timeout.describe('How long a client may take to send the header of a request.').prefault('10s'),
+  header_size: size.describe('Size of a request header, start line included.').prefault('16KiB'),
+  header_fields: count('Fields of a request header.').default(100),
+};
+
+const minRate = z.union(
+  [
+    z.literal(false),
+    mapping({
+      per_second: amount.describe('Octets a second that a client must send of a body, or take of an answer that waits for it, on average.').prefault('256B'),
+      grace: timeout.describe('How long it may stay behind that: to pause, or because its network does. What the system has taken for it counts as taken, which shows in steps of up to megabytes.').prefault('60s'),
+    }),
+  ],
+  { error: 'expected false or { per_second, grace }' },
+);
+
+const httpLimits = mapping({
+  ...tlsConnectionLimits,
+  ...headerLimits,
   request_time: timeout.describe('How long a client may take to send a whole request, body included.').prefault('5m'),
   idle_time: timeout.describe('How long a connection without a request stays open.').prefault('60s'),
-  header_size: size.describe('Size of a request header, start line included.').prefault('16KiB'),
   body: size.describe('Size of a request body on routes that set no limit of their own; absent: no limit, bodies are streamed.').exactOptional(),
+  min_rate: minRate.describe('How slow a client may be; idle connections and WebSockets are none of it. false: as slow as it likes.').prefault({}),
+  requests_per_connection: count('Requests that one connection may bring; the last answer says that it is. Absent: no limit.').exactOptional(),
 }).describe('Limits of each connection; slow or greedy clients are cut off.').prefault({});
 
 const http2 = mapping({
@@ -145,12 +176,12 @@ const http2 = mapping({
 }).describe('HTTP/2 and its limits, beside those under limits.').prefault({});
 
 const tcpLimits = mapping({
-  connections: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' })
-    .describe('Open connections at a time, shared equally among the threads; further ones are closed.').default(10_000),
-  handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
+  ...tlsConnectionLimits,
   first_octets_time: timeout.describe('Where senders are listed, how long a client may take to say who it is: in DICOM from the connection on, in MLLP from the first octet of its first message on.').prefault('10s'),
   idle_time: timeout.describe('How long a connection may be silent in both directions.').prefault('1h'),
 }).describe('Limits of each connection.').prefault({});
+
+const redirectLimits = mapping({ ...connectionLimits, ...headerLimits }).describe('Limits of each connection.').prefault({});
 
 const proxyProtocol = mapping({
   from: some(network, 'expected a list of networks such as 10.0.0.0/8')
@@ -233,7 +264,7 @@ const redirectListener = mapping({
   protocol: z.literal('redirect').describe('Answers every request with 308 to https; nothing is ever forwarded.'),
   redirect_port: z.int({ error: 'expected a port number' }).min(1, { error: 'expected a port from 1 to 65535' }).max(65535, { error: 'expected a port from 1 to 65535' })
     .describe('Port of the https address that clients are sent to.').default(443),
-  limits: httpLimits,
+  limits: redirectLimits,
 });
 
 const listener = z.discriminatedUnion('protocol', [httpsListener, tcpListener, redirectListener], {
@@ -308,6 +339,9 @@ const route = mapping({
   }).describe('What is required beyond the role.').prefault({}),
   patient: patient.describe('Where a request names the patient it concerns.').exactOptional(),
   phi: z.boolean().describe('Whether answers carry health data: they are no-store, and audited durably or not sent.').default(false),
+  responses: mapping({
+    upgrade_insecure_requests: z.boolean().describe('Whether answers tell browsers to fetch over https what the page names over http (Content-Security-Policy, beside the upstream\'s own).').default(false),
+  }).describe('What is added to answers.').prefault({}),
   preflight: oneOf(['deny', 'allow']).describe('allow: CORS preflights, which never carry a certificate, pass to the upstream.').default('deny'),
   forward: forward.describe('Further headers to the upstream; overrides the upstream\'s own setting.').prefault({}),
 });
@@ -389,6 +423,8 @@ const upstream = mapping({
     tunnel: timeout.describe('How long a WebSocket may be silent in both directions.').prefault('1h'),
   }).describe('Deadlines towards the upstream.').prefault({}),
   forward: forward.describe('Further headers to this upstream.').prefault({}),
+  unframed: oneOf(['pass', 'refuse'])
+    .describe('Answers whose end is the end of their connection, which looks the same when the upstream dies within them. pass: they are whole when it ends. refuse: 502.').default('pass'),
 });
 
 const tracing = mapping({
@@ -409,6 +445,12 @@ export const configSchema = mapping({
   state: directoryPath.describe('Directory of the deny list, caches and audit; created with mode 0700.').default('./state'),
   threads: z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(256, { error: 'expected at most 256' })
     .describe('Threads that serve connections; absent: one for each core of the machine.').exactOptional(),
+  limits: mapping({
+    connections: count('Open connections of all listeners at a time; never more than half of the file descriptors that the process may have, since each may need one to an upstream.').default(100_000),
+    memory: mapping({
+      shed_above: watermark.describe('Memory of the process above which new connections are closed as they come, and open ones go on: a share of what there is (of the container, or the machine), or a size.').prefault('90%'),
+    }).describe('What happens before memory runs out.').prefault({}),
+  }).describe('Limits of the gateway as a whole.').prefault({}),
   listeners: some(listener, 'expected a list of at least one listener').describe('Addresses that the gateway listens on.'),
   revocation,
   roles: z.array(role).describe('From certificate to role; the first match wins, no match is no role.').default([]),
@@ -459,6 +501,7 @@ export type TlsProfile = TlsConfig['profile'];
 export type ClientAuthConfig = HttpsListenerConfig['client_auth'];
 export type HstsConfig = HttpsListenerConfig['hsts'];
 export type ListenerLimits = HttpsListenerConfig['limits'];
+export type MinRate = Exclude<ListenerLimits['min_rate'], false>;
 export type RevocationConfig = Config['revocation'];
 export type UnavailableConfig = RevocationConfig['unavailable'];
 export type RoleConfig = Config['roles'][number];

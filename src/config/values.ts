@@ -30,6 +30,9 @@ export interface Rate {
   readonly window: number;
 }
 
+/** A share of the memory that there is (above 0, at most 1), or bytes. */
+export type Watermark = { readonly kind: 'share'; readonly share: number } | { readonly kind: 'size'; readonly bytes: number };
+
 /** The attribute types that a name is matched by; any other is written as its OID (RFC 4519, RFC 4514 §3). */
 export const NAME_ATTRIBUTES = [
   'CN', 'OU', 'O', 'C', 'L', 'ST', 'street', 'DC', 'UID', 'SN', 'GN', 'initials', 'generationQualifier', 'name', 'title', 'pseudonym',
@@ -40,6 +43,7 @@ const SAN_KINDS = ['dns', 'email', 'uri', 'ip', 'upn'] as const;
 
 const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/;
 const SIZE = /^(\d{1,12})(B|KiB|MiB|GiB)$/;
+const WATERMARK = /^(?:\d{1,3}%|\d{1,12}(?:B|KiB|MiB|GiB))$/;
 const RATE = /^([1-9]\d{0,8})\/(second|minute|hour|day)$/;
 const OID = /^[0-2](\.(0|[1-9]\d{0,38})){1,30}$/;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
@@ -87,6 +91,16 @@ export function parsePercent(text: string): number | undefined {
 export function parseStatuses(text: string): StatusRange | undefined {
   const [, first, last = first] = STATUSES.exec(text) ?? [];
   return first === undefined || Number(last) < Number(first) ? undefined : { first: Number(first), last: Number(last) };
+}
+
+/** `90%` or `2GiB`; `undefined` when it is neither, or nothing, or more than all. */
+export function parseWatermark(text: string): Watermark | undefined {
+  if (!text.endsWith('%')) {
+    const bytes = parseSize(text);
+    return bytes === undefined || bytes === 0 ? undefined : { kind: 'size', bytes };
+  }
+  const percent = Number(text.slice(0, -1));
+  return percent >= 1 && percent <= 100 ? { kind: 'share', share: percent / 100 } : undefined;
 }
 
 /** `127.0.0.1:8443`, `[::]:8443` or `localhost:0`; `undefined` without a host or with a port above 65535. */
@@ -276,6 +290,9 @@ export const duration = scalar('expected a duration such as 30s, 10m, 12h or 7d'
 /** A duration that a timer waits for: zero would mean never or at once, and neither is meant. */
 export const timeout = scalar('expected a duration above zero such as 30s, 10m or 12h', DURATION, (text) => parseDuration(text) || undefined);
 export const size = scalar('expected a size such as 64KiB or 1MiB', SIZE, parseSize);
+/** A size above nothing. */
+export const amount = scalar('expected a size above zero such as 256B or 64KiB', SIZE, (text) => parseSize(text) || undefined);
+export const watermark = scalar('expected a share of the memory such as 90%, or a size such as 2GiB', WATERMARK, parseWatermark);
 export const rate = scalar('expected a rate such as 10/minute, 50/hour or 200/day', RATE, parseRate);
 export const percent = scalar('expected a percentage such as 20%', PERCENT, parsePercent);
 const STATUSES_EXPECTED = 'expected a status such as 200, or a range of them such as 200-299';

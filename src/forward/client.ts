@@ -15,6 +15,10 @@ export interface Client {
   directed(host: string): boolean;
   /** The standing admission under a host's trust; a promise only when a responder must be asked. */
   admission(host: string): Admission | Promise<Admission>;
+  /** Counts one more request of this connection: how many they are with it. */
+  countRequest(): number;
+  /** Ends the connection so that nothing sent so far can be taken for a whole answer. */
+  reset(): void;
   /** From now on the connection is a stream that was let in on these facts: it ends when they no longer let it in. */
   becomeStream(facts: RequestFacts): void;
 }

@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
+import type { UpstreamConfig } from '../config/schema.ts';
 import type { Permit } from '../policy/authorize.ts';
 import { checkAnswer } from './headers.ts';
 import { createHttp2Forwarder } from './upstream/http2-forwarder.ts';
@@ -141,7 +142,7 @@ function createHttp1Forwarder(): GeneralForwarder {
   function answered(one: Attempt, message: IncomingMessage): void {
     if (one.phase === 'over') return void message.destroy();
     clearTimeout(one.timer);
-    const answer = finalAnswer(message);
+    const answer = finalAnswer(message, one.forwarding.upstream.config.unframed);
     if (answer.kind !== 'answer') return fail(one, new Error(answer.kind === 'failed' ? answer.detail : 'no answer'));
     one.phase = 'answering';
     one.message = message;
@@ -257,12 +258,19 @@ function exactPath(path: string): object {
 
 /**
  * What an upstream's head is worth: its connection is ended when the status is none that ends an exchange (RFC 9110 section
- * 15), or when it is not sure where the answer ends.
+ * 15), when it is not sure where the answer ends, or when nobody could tell its end from its being cut, and that is not wanted.
  */
-export function finalAnswer(message: IncomingMessage): Answer {
+export function finalAnswer(message: IncomingMessage, unframed: UpstreamConfig['unframed']): Answer {
   const status = message.statusCode ?? 0;
   const check = checkAnswer(message.rawHeaders, message.httpVersion);
-  if (status >= 200 && status <= 599 && check.kind === 'ok') return { kind: 'answer', message };
+  const fault = check.kind !== 'ok' ? check.detail : status < 200 || status > 599 ? `the upstream answered with status ${status}`
+    : unframed === 'refuse' && endsWithConnection(message, status) ? 'only the end of its connection would have ended the upstream\'s answer' : undefined;
+  if (fault === undefined) return { kind: 'answer', message };
   message.destroy();
-  return { kind: 'failed', code: 'upstream_unavailable', detail: check.kind === 'ok' ? `the upstream answered with status ${status}` : check.detail };
+  return { kind: 'failed', code: 'upstream_unavailable', detail: fault };
+}
+
+/** RFC 9112 section 6.3. The TLS library does not say whether the upstream has closed its side or was cut off (section 9.8). */
+function endsWithConnection({ headers, req }: IncomingMessage & { readonly req?: ClientRequest }, status: number): boolean {
+  return headers['content-length'] === undefined && headers['transfer-encoding'] === undefined && req?.method !== 'HEAD' && status !== 204 && status !== 304;
 }

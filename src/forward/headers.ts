@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { UpstreamConfig } from '../config/schema.ts';
+import type { RouteConfig, UpstreamConfig } from '../config/schema.ts';
 import type { Admission } from '../policy/facts.ts';
 import { formatName } from '../pki/name.ts';
 import type { Permit } from '../policy/authorize.ts';
@@ -20,9 +20,9 @@ const RESERVED = new Set([
 ]);
 const RESERVED_PREFIXES = ['x-forwarded-', 'x-client-', 'ssl-client-', 'x-ssl-client-'];
 
-// RFC 9110 section 7.6.1, and what older proxies treat alike. Transfer-Encoding is set again from the framing we parsed.
+// RFC 9110 sections 7.6.1 and 11.7, and what older proxies treat alike. Transfer-Encoding is set again from the framing we parsed.
 const HOP_BY_HOP = new Set([
-  'connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer',
+  'connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'proxy-authentication-info', 'te', 'trailer',
   'transfer-encoding', 'upgrade', 'http2-settings', 'expect',
 ]);
 
@@ -248,13 +248,35 @@ export function trailerFields(raw: readonly string[]): string[] {
   return out;
 }
 
-/** Response fields that end at the gateway, or that it sets itself. Alt-Svc would send clients around it. */
-const NOT_FOR_CLIENT = new Set([...HOP_BY_HOP, 'strict-transport-security', 'x-request-id', 'alt-svc']);
+/**
+ * Response fields that end at the gateway, or that it sets itself. Alt-Svc would send clients around it; Proxy-Status (RFC 9209)
+ * tells them who stands behind it, and why one of those failed.
+ */
+const NOT_FOR_CLIENT = new Set([...HOP_BY_HOP, 'strict-transport-security', 'x-request-id', 'alt-svc', 'proxy-status']);
 
-export interface ResponseRules {
-  readonly requestId: string;
+/** What is said about storing an answer; the targeted fields (RFC 9213) would overrule ours in the caches that they are for. */
+function isAboutStorage(name: string): boolean {
+  return name === 'expires' || name === 'pragma' || name === 'age' || name === 'surrogate-control' || name.endsWith('cache-control');
+}
+
+/** What a listener and a route have added to answers. */
+export interface AnswerRules {
   readonly hsts: string | undefined;
   readonly phi: boolean;
+  readonly upgradeInsecureRequests: boolean;
+}
+
+export interface ResponseRules extends AnswerRules {
+  readonly requestId: string;
+}
+
+/** The rules for the answers of a route. */
+export function answerRules(hsts: string | undefined, { phi, responses }: RouteConfig): AnswerRules {
+  return { hsts, phi, upgradeInsecureRequests: responses.upgrade_insecure_requests };
+}
+
+export function sameRules(one: AnswerRules, other: AnswerRules): boolean {
+  return one.hsts === other.hsts && one.phi === other.phi && one.upgradeInsecureRequests === other.upgradeInsecureRequests;
 }
 
 /** The header section of an answer with this status for the client as a flat list: the upstream's end-to-end fields, then ours. */
@@ -266,11 +288,13 @@ export function clientHeaders(status: number, raw: readonly string[], rules: Res
     if (NOT_FOR_CLIENT.has(name) || (named.has(name) && name !== 'content-length')) continue;
     // RFC 9110 section 8.6: a client that believed it would take the next answer for the body.
     if (name === 'content-length' && (status === 204 || status < 200)) continue;
-    if (rules.phi && (name === 'cache-control' || name === 'expires' || name === 'pragma' || name === 'age')) continue;
+    if (rules.phi && isAboutStorage(name)) continue;
     out.push(raw[index] as string, raw[index + 1] as string);
   }
   out.push('x-request-id', rules.requestId);
   if (rules.phi) out.push('cache-control', 'no-store');
   if (rules.hsts !== undefined) out.push('strict-transport-security', rules.hsts);
+  // A field of its own: policies add up, each holds by itself (CSP Level 3 section 8.1), so the upstream's stays as it is.
+  if (rules.upgradeInsecureRequests) out.push('content-security-policy', 'upgrade-insecure-requests');
   return out;
 }

@@ -11,8 +11,10 @@ import type { ListenerLimits } from '../config/schema.ts';
 import type { ClientOf, Service } from './client.ts';
 import { decide, exchangeRecord, openExchange, keyOf, outcomeOf, type Asked, type Exchange, type Outcome } from './exchange.ts';
 import type { GeneralForwarder } from './general.ts';
-import { checkFields, clientHeaders, upstreamHeaders } from './headers.ts';
+import { answerRules, checkFields, clientHeaders, upstreamHeaders } from './headers.ts';
 import { newRequestId } from './ids.ts';
+import { isLastRequest, type RequestLimit } from './limits.ts';
+import type { PaceWatch } from './pace.ts';
 import { problemStatus, rawProblem, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
@@ -25,12 +27,25 @@ export interface Http1Options {
   readonly audit: AuditWriter;
   readonly now: () => number;
   readonly observe: (outcome: Outcome) => void;
+  readonly pace: PaceWatch;
+  /** Counts a request that ran into a limit. */
+  readonly cut: (limit: RequestLimit) => void;
   /** True while the gateway drains: connections end with their current answer. */
   readonly draining: () => boolean;
 }
 
-/** What was wrong with a request's body when more of it came; `cut`: no more came. */
-type BodyFault = { readonly kind: 'too_large' | 'cut' } | { readonly kind: 'malformed'; readonly code: ProblemCode; readonly detail: string };
+/** What spoils a request that has begun: it is refused for what came of it, or for how; `cut`: no more came. */
+type Spoiling = { readonly kind: 'cut' } | Refusal;
+
+interface Refusal {
+  readonly kind: 'refusal';
+  readonly code: ProblemCode;
+  readonly verdict: Verdict;
+  /** The limit that it ran into. */
+  readonly limit?: RequestLimit;
+}
+
+type Verdict = Pick<AuditRecord, 'result' | 'reason' | 'detail'>;
 
 /** An exchange with Node's two halves of it. */
 interface Http1Exchange extends Exchange {
@@ -38,9 +53,12 @@ interface Http1Exchange extends Exchange {
   readonly response: ServerResponse;
   /** Nothing behind it is served: it ends the connection, or where it ends itself is not sure. */
   last: boolean;
-  /** Resolves when its body turns out to be none. */
-  readonly bodyFault: Promise<BodyFault>;
-  readonly spoil: (fault: BodyFault) => void;
+  /** Set once it is spoilt; `whenSpoilt` resolves then. */
+  spoilt: Spoiling | undefined;
+  readonly whenSpoilt: Promise<Spoiling>;
+  readonly spoil: (spoiling: Spoiling) => void;
+  /** From now on its client may take their time. */
+  readonly stopPace: () => void;
 }
 
 export interface Http1 {
@@ -71,6 +89,8 @@ export function createHttp1(options: Http1Options): Http1 {
     // An upgrade to anything but a WebSocket is not taken: h2c would carry requests past the policy.
     shouldUpgradeCallback: (request) => isWebSocket(request),
   });
+  // Node's own limit of a thousand fields looks like one of size, and other versions drop what is beyond it; ours says what it is.
+  server.maxHeadersCount = 0;
   server.on('request', (request, response) => track(request.socket, response, serve(request, response)));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => track(request.socket, response, serve(request, response)));
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
@@ -98,7 +118,9 @@ export function createHttp1(options: Http1Options): Http1 {
     if (exchange?.last === true && exchange.request.complete) return;
     if (exchange === undefined || exchange.request.complete) return refuseRaw(transport, socket, code, detail);
     // Within a request that has its record or will get one: no second one.
-    exchange.spoil(error.code === 'HPE_INVALID_EOF_STATE' ? { kind: 'cut' } : { kind: 'malformed', code, detail });
+    exchange.spoil(error.code === 'HPE_INVALID_EOF_STATE' ? { kind: 'cut' } : {
+      kind: 'refusal', code, verdict: { result: 'denied', reason: reasonOf(code), detail }, ...(code === 'request_timeout' ? { limit: 'request_time' } : {}),
+    });
   });
   const running = new Set<Promise<void>>();
   /** The answers of a connection that are not whole yet, or have not left it yet. */
@@ -136,6 +158,8 @@ export function createHttp1(options: Http1Options): Http1 {
     const exchange = open(request, response, fault);
     if (exchange === undefined) return void request.socket.destroy();
     try {
+      const excess = fieldsBeyond(exchange);
+      if (excess !== undefined) return await refuse(exchange, 'headers_too_large', excess);
       const decision = await decide(exchange, options.now);
       if (decision.kind === 'permit') await forward(exchange, decision);
       else await deny(exchange, decision);
@@ -149,12 +173,40 @@ export function createHttp1(options: Http1Options): Http1 {
     const client = options.clientOf(request.socket);
     if (client === undefined) return undefined;
     const fault = expectation ?? messageFault(request);
-    const { promise: bodyFault, resolve: spoil } = Promise.withResolvers<BodyFault>();
-    const exchange = Object.assign(openExchange(askedOf(request, fault), client, options.service()), {
-      request, response, bodyFault, spoil, last: fault !== undefined || !response.shouldKeepAlive || offersUpgrade(request),
+    const service = options.service();
+    const { promise: whenSpoilt, resolve } = Promise.withResolvers<Spoiling>();
+    const exchange: Http1Exchange = Object.assign(openExchange(askedOf(request, fault), client, service), {
+      request, response, last: fault !== undefined || !response.shouldKeepAlive || offersUpgrade(request), spoilt: undefined, whenSpoilt,
+      spoil(spoiling: Spoiling) {
+        if (exchange.spoilt !== undefined) return;
+        exchange.spoilt = spoiling;
+        if (spoiling.kind === 'refusal' && spoiling.limit !== undefined) options.cut(spoiling.limit);
+        resolve(spoiling);
+      },
+      stopPace: options.pace.watch(request.socket, {
+        // A body that the upstream does not take at the moment is not waited for.
+        awaitsBody: () => !request.complete && request.readableFlowing === true && request.readableLength === 0,
+        tooSlow(side) {
+          const detail = side === 'request' ? 'the body came too slowly' : 'the client took the answer too slowly';
+          exchange.spoil({ kind: 'refusal', code: 'request_timeout', verdict: { result: 'failed', reason: 'too_slow', detail }, limit: 'min_rate' });
+          if (side === 'answer') request.socket.destroy();
+        },
+      }),
     });
+    response.once('close', exchange.stopPace);
+    if (isLastRequest(client.countRequest(), service.listener.limits)) {
+      options.cut('requests_per_connection');
+      exchange.last = true;
+    }
     newest.set(request.socket, exchange);
     return exchange;
+  }
+
+  function fieldsBeyond({ request, service }: Http1Exchange): Verdict | undefined {
+    const fields = request.rawHeaders.length / 2;
+    if (fields <= service.listener.limits.header_fields) return undefined;
+    options.cut('header_fields');
+    return { result: 'denied', reason: 'headers_too_large', detail: `${fields} header fields` };
   }
 
   async function deny(exchange: Http1Exchange, denial: Denial): Promise<void> {
@@ -164,8 +216,6 @@ export function createHttp1(options: Http1Options): Http1 {
   function fail(exchange: Http1Exchange, code: ProblemCode, reason: Reason, detail: string): Promise<void> {
     return refuse(exchange, code, { result: 'failed', reason, detail });
   }
-
-  type Verdict = Pick<AuditRecord, 'result' | 'reason' | 'detail'>;
 
   /** Answers with a problem after its record; when even the record fails, the answer still tells nothing and grants nothing. */
   async function refuse(exchange: Http1Exchange, code: ProblemCode, verdict: Verdict): Promise<void> {
@@ -184,7 +234,7 @@ export function createHttp1(options: Http1Options): Http1 {
    * Answers a request whose body is still coming: the whole answer first, then reading on for a moment, then the end. Closing
    * at once would reset the connection under the answer.
    */
-  function linger({ request, response, id, service, bodyFault }: Http1Exchange, code: ProblemCode): void {
+  function linger({ request, response, id, service, whenSpoilt }: Http1Exchange, code: ProblemCode): void {
     const end = response.end.bind(response);
     const timer = setTimeout(() => void end(), LINGER_MS);
     response.end = ((body?: string) => {
@@ -202,7 +252,7 @@ export function createHttp1(options: Http1Options): Http1 {
       void end();
     };
     request.on('close', done);
-    void bodyFault.then(done);
+    void whenSpoilt.then(done);
     request.resume();
   }
 
@@ -212,7 +262,10 @@ export function createHttp1(options: Http1Options): Http1 {
     if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
     if (options.audit.failure() !== undefined) return fail(exchange, 'overloaded', 'audit_unavailable', 'the audit directory cannot be written');
     const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
-    if (Number(request.headers['content-length'] ?? 0) > limit) return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    if (Number(request.headers['content-length'] ?? 0) > limit) {
+      options.cut('body');
+      return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    }
     const raw = request.rawHeaders;
     // Only on the answer whose turn it is: written ahead of another's body it would be read as part of that.
     if (expectsContinue(request) && response.socket !== null) response.writeContinue();
@@ -221,21 +274,19 @@ export function createHttp1(options: Http1Options): Http1 {
     });
     countBody(exchange, limit);
     const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange });
-    const answer = await Promise.race([asked, exchange.bodyFault]);
+    const answer = await Promise.race([asked, exchange.whenSpoilt]);
     switch (answer.kind) {
-      case 'too_large':
-        abandonUpstream(exchange);
-        return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
       case 'cut':
         abandonUpstream(exchange);
         request.socket.destroy();
         return gone(exchange, 'the client left within its request', 499);
-      case 'malformed':
+      case 'refusal':
         abandonUpstream(exchange);
-        return refuse(exchange, answer.code, { result: 'denied', reason: 'bad_request', detail: answer.detail });
+        return refuse(exchange, answer.code, answer.verdict);
       case 'failed':
         return fail(exchange, answer.code, answer.code, answer.detail);
       case 'client_left':
+        abandonUpstream(exchange);
         return gone(exchange, 'the client left before the answer', 499);
       case 'answer':
         return relay(exchange, permit, answer.message);
@@ -249,20 +300,18 @@ export function createHttp1(options: Http1Options): Http1 {
 
   async function relay(exchange: Http1Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
     const { response, service } = exchange;
-    let fault: BodyFault | undefined;
     // The upstream may answer before it has read the body, which must be one all the same.
-    void exchange.bodyFault.then((found) => {
-      fault = found;
+    void exchange.whenSpoilt.then(() => {
       abandonUpstream(exchange);
       response.destroy();
     });
     const status = message.statusCode as number;
-    const head = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    const head = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) });
     // An upstream that answers before it has read the body leaves octets behind that must not be read as a request.
     exchange.last ||= options.draining() || !exchange.request.complete;
     if (exchange.last) head.push('connection', 'close');
     response.writeHead(status, head);
-    const end = await relayAnswer(message, response, (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }));
+    const end = await relayAnswer(message, response, (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }), exchange.client.reset);
     if (end.kind === 'complete') {
       // The client's connection ends, so the rest of its body never comes: the upstream would wait for it.
       if (!exchange.request.complete) abandonUpstream(exchange);
@@ -271,10 +320,6 @@ export function createHttp1(options: Http1Options): Http1 {
     if (end.kind === 'record_lost') return gone(exchange, 'the record could not be written', status, 'audit_unavailable');
     const cut = options.forwarder.cut(exchange.request);
     options.forwarder.cancel(exchange.request);
-    // why: assigned in a callback, which the compiler does not follow.
-    const found = fault as BodyFault | undefined;
-    if (found?.kind === 'too_large') return gone(exchange, 'the body is larger than allowed', status, 'body_too_large');
-    if (found?.kind === 'malformed') return gone(exchange, found.detail, status, 'bad_request');
     if (cut !== undefined) return gone(exchange, cut.detail, status, cut.by === 'upstream' ? 'upstream_timeout' : undefined);
     if (end.kind === 'upstream_died') return gone(exchange, 'the upstream died within its answer', status, 'upstream_unavailable');
     return gone(exchange, 'the client left within the answer', status);
@@ -282,7 +327,9 @@ export function createHttp1(options: Http1Options): Http1 {
 
   /** Records a request that got no whole answer. */
   async function gone(exchange: Http1Exchange, detail: string, status: number, reason?: Reason): Promise<void> {
-    await record(exchange, { result: 'failed', status, detail, ...(reason === undefined ? {} : { reason }) }).catch(() => undefined);
+    const { spoilt } = exchange;
+    const why = spoilt?.kind === 'refusal' ? spoilt.verdict : { detail, ...(reason === undefined ? {} : { reason }) };
+    await record(exchange, { ...why, result: 'failed', status }).catch(() => undefined);
     observe(exchange, status);
   }
 
@@ -297,6 +344,8 @@ export function createHttp1(options: Http1Options): Http1 {
     const exchange = open(request, response, framed ? 'an upgrade with a body' : undefined);
     if (exchange === undefined) return void socket.destroy();
     try {
+      const excess = fieldsBeyond(exchange);
+      if (excess !== undefined) return await refuse(exchange, 'headers_too_large', excess);
       const decision = await decide(exchange, options.now);
       if (decision.kind !== 'permit') return await deny(exchange, decision);
       await upgrade(exchange, decision, socket, head);
@@ -324,8 +373,9 @@ export function createHttp1(options: Http1Options): Http1 {
     }
     observe(exchange, 101);
     if (exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
+    exchange.stopPace();
     response.detachSocket(socket);
-    const end = await answer.join(socket, head, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    const end = await answer.join(socket, head, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) });
     exchange.bytesIn = end.bytesIn;
     await record(exchange, { event: 'connection', result: end.fault === undefined ? 'done' : 'failed', ...(end.fault === undefined ? {} : { detail: end.fault }), bytes_out: end.bytesOut }).catch(() => undefined);
   }
@@ -342,9 +392,11 @@ export function createHttp1(options: Http1Options): Http1 {
   function refuseRaw(transport: Socket, socket: Duplex, code: ProblemCode, detail: string, request?: IncomingMessage): void {
     const client = options.clientOf(transport);
     const id = newRequestId();
+    if (code === 'headers_too_large') options.cut('header_size');
+    if (code === 'request_timeout') options.cut('header_time');
     const { hsts } = options.service();
     const written = options.audit.append({
-      time: new Date(options.now()).toISOString(), event: 'request', result: 'denied', reason: 'bad_request', detail,
+      time: new Date(options.now()).toISOString(), event: 'request', result: 'denied', reason: reasonOf(code), detail,
       request_id: id, status: problemStatus(code),
       ...(client === undefined ? {} : { listener: client.listener, address: client.address, tls: client.tls, resumed: client.resumed }),
       ...(request === undefined ? {} : { method: request.method as string }),
@@ -432,10 +484,16 @@ function isWebSocket(request: IncomingMessage): boolean {
 function countBody(exchange: Http1Exchange, limit: number): void {
   exchange.request.on('data', (chunk: Buffer) => {
     exchange.bytesIn += chunk.length;
-    if (exchange.bytesIn > limit) exchange.spoil({ kind: 'too_large' });
+    if (exchange.bytesIn <= limit) return;
+    exchange.spoil({ kind: 'refusal', code: 'body_too_large', verdict: { result: 'failed', reason: 'body_too_large', detail: `the body is larger than ${limit}` }, limit: 'body' });
   });
   // Not before someone reads: a listener for data would otherwise start the flow.
   exchange.request.pause();
+}
+
+/** What goes on record for a message that the parser has refused. */
+function reasonOf(code: ProblemCode): Reason {
+  return code === 'request_timeout' || code === 'headers_too_large' ? code : 'bad_request';
 }
 
 function clientErrorCode(error: NodeJS.ErrnoException): ProblemCode {

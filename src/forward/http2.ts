@@ -7,7 +7,7 @@ import type { Denial, Permit, Policy } from '../policy/authorize.ts';
 import type { Reason, RequestFacts } from '../policy/facts.ts';
 import type { Client, Service } from './client.ts';
 import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, type Outcome } from './exchange.ts';
-import { clientHeaders, trailerFields, upstreamHeaders, type ResponseRules } from './headers.ts';
+import { answerRules, clientHeaders, trailerFields, upstreamHeaders, type ResponseRules } from './headers.ts';
 import { createAllowance, type Allowance } from './http2/allowance.ts';
 import { isGrpc, readRequestHead, type RequestHead } from './http2/fields.ts';
 import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
@@ -291,7 +291,7 @@ export function createHttp2(options: Http2Options): Http2 {
   async function relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer): Promise<void> {
     const { stream, service, peer } = exchange;
     const { status } = answer;
-    const head = answerHead(answer, { requestId: exchange.id, hsts: service.hsts, phi: permit.route.config.phi });
+    const head = answerHead(answer, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) });
     if (head === undefined) {
       exchange.call?.cancel();
       return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'the header section of the answer is too large');

@@ -9,9 +9,10 @@ export type RelayEnd =
 /**
  * Passes an upstream's answer on under back-pressure and holds its end back until `commit` has put the record on file: of
  * a body of known length the last octets, of any other the end mark, of an answer without body everything. A client that
- * holds a complete answer therefore knows that its record exists. The head must have been set, not written.
+ * holds a complete answer therefore knows that its record exists. The head must have been set, not written. `reset` ends the
+ * client's connection with an error, for answers to which its mere end would be a whole one's.
  */
-export function relayAnswer(answer: IncomingMessage, response: ServerResponse, commit: (bytes: number) => Promise<void>): Promise<RelayEnd> {
+export function relayAnswer(answer: IncomingMessage, response: ServerResponse, commit: (bytes: number) => Promise<void>, reset?: () => void): Promise<RelayEnd> {
   return new Promise((resolve) => {
     const length = answer.headers['content-length'];
     const expected = length === undefined ? Infinity : Number(length);
@@ -24,6 +25,7 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
       ended = true;
       if (end.kind === 'complete') return resolve(end);
       // Never a clean end: a cut answer must not look like a whole one.
+      if (expected === Infinity && !response.chunkedEncoding) reset?.();
       response.destroy();
       answer.destroy();
       resolve(end);

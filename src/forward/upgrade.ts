@@ -77,7 +77,7 @@ export async function forwardUpgrade({ request, headers, upstream, key, trail }:
       message.once('end', () => {
         if (message.complete) result = 'answered';
       });
-      resolve(finalAnswer(message));
+      resolve(finalAnswer(message, upstream.config.unframed));
     });
     request.socket.once('close', () => {
       turn.done('abandoned');

@@ -10,7 +10,7 @@ export type Reason =
   | 'eku_invalid' | 'policy_missing' | 'revoked_denylist' | 'revoked_crl' | 'revoked_ocsp' | 'crl_expired' | 'crl_missing'
   | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
   | 'bad_request' | 'network_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
-  | 'overloaded' | 'audit_unavailable';
+  | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow';
 
 /**
  * What admission found out about a connection, once for its leaf; `validUntil` (ms since the epoch) and `epoch` say how long

@@ -20,7 +20,11 @@ export function parseHost(value: string): Host {
 
 /** Whether `pattern` (a name, or `*.` and a name: exactly one label more, RFC 9525 section 6.3) covers the lower-case `name`. */
 export function coversHost(pattern: string, name: string): boolean {
-  if (!pattern.startsWith('*.')) return pattern === name;
+  return pattern.startsWith('*.') ? pattern === wildcardFor(name) : pattern === name;
+}
+
+/** The one wildcard pattern that covers a lower-case name; undefined for a name of one label. */
+export function wildcardFor(name: string): string | undefined {
   const dot = name.indexOf('.');
-  return dot > 0 && name.slice(dot) === pattern.slice(1);
+  return dot > 0 ? `*${name.slice(dot)}` : undefined;
 }

@@ -1,8 +1,10 @@
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { X509Certificate } from 'node:crypto';
 import { unmapped } from '../policy/routes.ts';
 import type { Admission, Reason, RequestFacts } from '../policy/facts.ts';
 import type { AdmissionOffice, Peer } from './admission.ts';
+import type { Places } from './door.ts';
 
 /** One TLS connection of a client, from the end of its handshake to its close. */
 export interface Connection {
@@ -15,12 +17,17 @@ export interface Connection {
   readonly tls: string;
   readonly resumed: boolean;
   readonly peer: Peer;
+  readonly places: Places;
   /** Admissions by realm: a connection without SNI may serve names of several. */
   readonly admissions: Map<string, Admission>;
   /** Set while the connection is a stream (WebSocket): what it was let in for, judged again whenever something changed. */
   stream?: RequestFacts;
   /** Ends the connection for a cause: set by a protocol that puts the end on its own record. */
   ending?: (cause: { readonly reason: Reason; readonly detail: string }) => void;
+  /** Requests that it has brought, as far as they count against a limit. */
+  requests: number;
+  /** Ends it so that its client sees an error and no end of anything (a TCP reset). */
+  reset(): void;
 }
 
 /** Where a client comes from. */
@@ -29,8 +36,18 @@ export interface ClientAddress {
   readonly port: number;
 }
 
-/** Wraps a socket whose handshake has ended; `from` is the client's where a balancer in front has said it. */
-export function openConnection(socket: TLSSocket, listener: string, from: ClientAddress = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }): Connection {
+/** What is known of a connection before its handshake. */
+export interface Arrived {
+  readonly listener: string;
+  readonly places: Places;
+  /** The TCP connection below. */
+  readonly transport: Socket;
+  /** The client's, where a balancer in front has said it. */
+  readonly from?: ClientAddress;
+}
+
+/** Wraps a socket whose handshake has ended. */
+export function openConnection(socket: TLSSocket, { listener, places, transport, from = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 } }: Arrived): Connection {
   // No leaf, no identity: what the socket says of `authorized` is not looked at, it has been true without a certificate.
   const leaf = socket.getPeerX509Certificate();
   return {
@@ -42,7 +59,14 @@ export function openConnection(socket: TLSSocket, listener: string, from: Client
     tls: socket.getProtocol() ?? 'unknown',
     resumed: socket.isSessionReused(),
     peer: { leaf: leaf?.raw, fault: faultOf(socket), intermediates: () => chainAbove(leaf) },
+    places,
     admissions: new Map(),
+    requests: 0,
+    reset() {
+      // In this order: the reset is the last thing that happens to the connection, and both know that it is over.
+      transport.resetAndDestroy();
+      socket.destroy();
+    },
   };
 }
 

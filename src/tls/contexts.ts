@@ -2,7 +2,7 @@ import { constants, createHash } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { TlsListenerConfig } from '../config/schema.ts';
 import type { ListenerMaterial, Realm, ServerCertificate } from '../config/snapshot.ts';
-import { coversHost } from '../policy/host.ts';
+import { coversHost, wildcardFor } from '../policy/host.ts';
 import { profileOptions } from './profiles.ts';
 import { deriveTicketKey } from './tickets.ts';
 
@@ -51,8 +51,7 @@ export function createContexts(config: TlsListenerConfig, material: ListenerMate
   }
 
   const byPattern = new Map([...new Set(['', ...patterns])].map((pattern) => [pattern, groupOf(pattern.replace('*', 'wildcard'))]));
-  const wildcards = [...byPattern.keys()].filter((pattern) => pattern.startsWith('*.'));
-  const patternOf = (name: string): string | undefined => (byPattern.has(name) ? name : wildcards.find((pattern) => coversHost(pattern, name)));
+  const patternOf = (name: string): string | undefined => [name, wildcardFor(name)].find((pattern) => pattern !== undefined && byPattern.has(pattern));
   return {
     groups,
     select: (name) => byPattern.get(patternOf(name) ?? 'unknown'),

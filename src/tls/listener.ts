@@ -5,18 +5,20 @@ import { inNetworks, parseNetwork, unmapped, type Network } from '../policy/rout
 import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type ClientAddress, type Connection } from './connection.ts';
+import type { ConnectionLimit, Door, Places } from './door.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
-export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdirected' | 'timeout' | 'reset' | 'alert' | 'overloaded' | 'proxy_header' | 'other';
+export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdirected' | 'timeout' | 'reset' | 'alert' | 'proxy_header' | 'other';
 
 export interface TlsListenerOptions {
   readonly config: TlsListenerConfig;
   readonly contexts: ListenerContexts;
+  readonly door: Door;
+  /** A connection was closed as it came: there was no place for it, or no file descriptor. */
+  readonly turnedAway: (limit: ConnectionLimit, address: string) => void;
   /** Protocols offered under a configuration; none for streams of any protocol. */
   readonly alpn: (config: TlsListenerConfig) => readonly string[];
-  /** Threads that share the listener's connection limit equally. */
-  readonly threads: number;
   /** Takes a connection after its handshake, before any of its bytes are read. */
   readonly accept: (connection: Connection) => void;
   readonly failed: (failure: HandshakeFailure, address: string) => void;
@@ -38,8 +40,8 @@ export interface TlsListener {
  */
 export function createTlsListener(options: TlsListenerOptions): TlsListener {
   let { config } = options;
-  /** Connections whose handshake is not over, by address and port: when they came, and from where a balancer says. */
-  const arrivals = new Map<string, { readonly at: number; from?: ClientAddress }>();
+  /** Connections whose handshake is not over, by their addresses and port. */
+  const arrivals = new Map<string, Arrival>();
   let { contexts } = options;
   let servers = contexts.groups.map(createGroupServer);
 
@@ -73,22 +75,36 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
 
   let balancers = balancersOf(config);
   const listener = createNetServer({ noDelay: true, allowHalfOpen: config.protocol === 'tcp' }, (socket) => {
-    const key = addressKey(socket);
-    arrivals.set(key, { at: performance.now() });
     socket.on('error', noop);
-    socket.on('close', () => arrivals.delete(key));
-    if (balancers !== undefined && inNetworks(unmapped(socket.remoteAddress ?? ''), balancers)) readProxy(socket);
-    else route(socket);
+    const entered = options.door.enter();
+    if (entered.kind === 'full') return turnAway(socket, entered.limit);
+    const { places } = entered;
+    const key = addressKey(socket);
+    arrivals.set(key, { at: performance.now(), socket, places });
+    socket.on('close', () => {
+      arrivals.delete(key);
+      places.leave();
+    });
+    const address = unmapped(socket.remoteAddress ?? '');
+    if (balancers !== undefined && inNetworks(address, balancers)) return readProxy(socket);
+    if (!places.address(address)) return turnAway(socket, 'address', address);
+    route(socket);
   });
-  listener.maxConnections = Math.ceil(config.limits.connections / options.threads);
-  listener.on('drop', (dropped) => options.failed('overloaded', dropped?.remoteAddress ?? ''));
 
-  /** From a balancer: its header comes first, and says whom it speaks for. */
+  function turnAway(socket: Socket, limit: ConnectionLimit, address = unmapped(socket.remoteAddress ?? '')): void {
+    options.turnedAway(limit, address);
+    socket.destroy();
+  }
+
+  /** From a balancer: its header comes first, and says whom it speaks for. The balancer itself is not counted by its address. */
   function readProxy(socket: Socket): void {
     readFirst(socket, readProxyHeader, (header, octets) => {
       if (header.kind === 'malformed') return fail(socket, 'proxy_header');
       const arrival = arrivals.get(addressKey(socket));
-      if (arrival !== undefined && header.kind === 'header' && header.address !== undefined) arrival.from = { address: header.address, port: header.port };
+      if (arrival !== undefined && header.kind === 'header' && header.address !== undefined) {
+        arrival.from = { address: header.address, port: header.port };
+        if (!arrival.places.address(header.address)) return turnAway(socket, 'address', unmapped(header.address));
+      }
       if (header.kind === 'header' && octets.length > header.length) socket.unshift(octets.subarray(header.length));
       route(socket);
     });
@@ -141,9 +157,11 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     socket.on('error', noop);
     const key = addressKey(socket);
     const arrival = arrivals.get(key);
+    // Its connection has closed already.
+    if (arrival === undefined) return void socket.destroy();
     arrivals.delete(key);
-    if (arrival !== undefined) options.durations((performance.now() - arrival.at) / 1000);
-    options.accept(openConnection(socket, config.name, arrival?.from));
+    options.durations((performance.now() - arrival.at) / 1000);
+    options.accept(openConnection(socket, { listener: config.name, places: arrival.places, transport: arrival.socket, ...(arrival.from === undefined ? {} : { from: arrival.from }) }));
   }
 
   return {
@@ -151,7 +169,9 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       listener.once('error', reject);
       listener.listen({ host, port, reusePort: true, backlog: 4096 }, () => {
         listener.off('error', reject);
-        listener.on('error', noop);
+        listener.on('error', (error: NodeJS.ErrnoException) => {
+          if (error.code === 'EMFILE' || error.code === 'ENFILE') options.turnedAway('descriptors', '');
+        });
         resolve((listener.address() as { port: number }).port);
       });
     }),
@@ -159,13 +179,20 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       config = changed;
       contexts = next;
       balancers = balancersOf(config);
-      listener.maxConnections = Math.ceil(config.limits.connections / options.threads);
       servers = next.groups.map(createGroupServer);
     },
     close: () => {
       listener.close();
     },
   };
+}
+
+/** A connection before its handshake is over: `from` is where a balancer says it comes from. */
+interface Arrival {
+  readonly at: number;
+  readonly socket: Socket;
+  readonly places: Places;
+  from?: ClientAddress;
 }
 
 /** How long a failed handshake's alert may take to leave. */
@@ -182,7 +209,7 @@ function noop(): void {
 }
 
 function addressKey(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`;
+  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress}`;
 }
 
 function classify(error: NodeJS.ErrnoException): HandshakeFailure {

@@ -1,50 +1,103 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createNetServer, type Socket } from 'node:net';
 import type { RedirectListenerConfig } from '../config/schema.ts';
+import { checkFields } from '../forward/headers.ts';
 import { parseHost } from '../policy/host.ts';
+import { unmapped } from '../policy/routes.ts';
+import { parseTarget } from '../policy/target.ts';
+import type { ConnectionLimit, Door } from './door.ts';
 
 export interface RedirectListener {
   listen(host: string, port: number): Promise<number>;
   close(): void;
 }
 
-/** The plain-HTTP port: 308 to https for requests that name a host, 400 for the rest; it knows no upstream. */
-export function createRedirectListener(config: RedirectListenerConfig): RedirectListener {
+export interface RedirectOptions {
+  readonly config: RedirectListenerConfig;
+  readonly door: Door;
+  readonly turnedAway: (limit: ConnectionLimit, address: string) => void;
+  readonly answered: (status: number) => void;
+}
+
+/** The plain-HTTP port: 308 to https for requests that https would take, 400 or nothing for the rest; it knows no upstream. */
+export function createRedirectListener({ config, door, turnedAway, answered }: RedirectOptions): RedirectListener {
   const { limits } = config;
-  const server = createServer({
+  const served = new WeakSet<Socket>();
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    // The connection ends with its first answer: what is pipelined behind it gets none.
+    if (served.has(request.socket)) return;
+    served.add(request.socket);
+    answered(redirect(request, response, config));
+  };
+  const http = createServer({
     maxHeaderSize: limits.header_size,
     headersTimeout: limits.header_time,
     requestTimeout: limits.header_time,
-    keepAliveTimeout: 1_000,
     connectionsCheckingInterval: 1_000,
     requireHostHeader: false,
-  }, (request, response) => redirect(request, response, config.redirect_port));
-  server.maxConnections = limits.connections;
-  server.on('clientError', (_error, socket) => socket.destroy());
-  server.on('connect', (_request, socket) => socket.destroy());
+    insecureHTTPParser: false,
+    // Nothing is upgraded here: such a request is one like any other.
+    shouldUpgradeCallback: () => false,
+  }, answer);
+  // Ours counts: see forward/http1.ts.
+  http.maxHeadersCount = 0;
+  // Nobody's body is asked for.
+  http.on('checkContinue', answer);
+  http.on('checkExpectation', answer);
+  http.on('connect', (_request, socket) => socket.destroy());
+  http.on('clientError', (_error, socket) => socket.destroy());
+  // A server that never listens itself starts its header clock at this event.
+  http.emit('listening');
+
+  const server = createNetServer({ noDelay: true }, (socket) => {
+    socket.on('error', noop);
+    const address = unmapped(socket.remoteAddress ?? '');
+    const entered = door.enter();
+    if (entered.kind === 'full') return turnAway(socket, entered.limit, address);
+    socket.on('close', () => entered.places.leave());
+    if (!entered.places.address(address)) return turnAway(socket, 'address', address);
+    http.emit('connection', socket);
+  });
+
+  function turnAway(socket: Socket, limit: ConnectionLimit, address: string): void {
+    turnedAway(limit, address);
+    socket.destroy();
+  }
+
   return {
     listen: (host, port) => new Promise((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ host, port, reusePort: true }, () => {
+      server.listen({ host, port, reusePort: true, backlog: 4096 }, () => {
         server.off('error', reject);
-        server.on('error', () => undefined);
+        server.on('error', noop);
         resolve((server.address() as { port: number }).port);
       });
     }),
     close() {
       server.close();
-      server.closeIdleConnections();
+      http.close();
+      http.closeIdleConnections();
     },
   };
 }
 
-function redirect(request: IncomingMessage, response: ServerResponse, port: number): void {
+function noop(): void {
+  // A socket without an error handler ends the process.
+}
+
+/** Answers, and says with which status; the connection ends with it. */
+function redirect(request: IncomingMessage, response: ServerResponse, { redirect_port, limits }: RedirectListenerConfig): number {
   const host = parseHost(request.headers.host ?? '');
-  const path = request.url ?? '';
-  response.setHeader('connection', 'close');
-  if (host.kind === 'malformed' || !path.startsWith('/') || path.startsWith('//')) {
-    response.writeHead(400).end();
-    return;
-  }
-  const name = host.name.includes(':') ? `[${host.name}]` : host.name;
-  response.writeHead(308, { location: `https://${name}${port === 443 ? '' : `:${port}`}${path}`, 'content-length': 0 }).end();
+  const fields = request.rawHeaders.length / 2;
+  const readable = checkFields(request.rawHeaders).kind === 'ok' && parseTarget(request.url ?? '').kind === 'target';
+  const status = fields > limits.header_fields ? 431 : host.kind === 'malformed' || !readable ? 400 : 308;
+  const head = { connection: 'close', 'content-length': 0 };
+  if (status !== 308 || host.kind === 'malformed') response.writeHead(status, head).end();
+  else response.writeHead(308, { ...head, location: `https://${authority(host.name, redirect_port)}${request.url}` }).end();
+  return status;
+}
+
+function authority(host: string, port: number): string {
+  const name = host.includes(':') ? `[${host}]` : host;
+  return port === 443 ? name : `${name}:${port}`;
 }

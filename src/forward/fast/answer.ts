@@ -1,10 +1,8 @@
 import { STATUS_CODES } from 'node:http';
-import { clientHeaders, trailerFields, type ResponseRules } from '../headers.ts';
+import { clientHeaders, sameRules, trailerFields, type AnswerRules } from '../headers.ts';
 import { latin1, startsWith, writeLatin1, writeOctets } from '../octets.ts';
 import { readAnswerHead, type AnswerHead } from './answer-head.ts';
 import type { OutgoingMemory } from './memory.ts';
-
-type Rules = Omit<ResponseRules, 'requestId'>;
 
 /** An answer head that has been read, and what of it goes to the client. */
 export interface KnownAnswer {
@@ -13,7 +11,7 @@ export interface KnownAnswer {
   readonly head: AnswerHead;
   /** Status line and fields for the client, up to the name of the field with the request's id. */
   readonly prefix: Buffer;
-  readonly rules: Rules;
+  readonly rules: AnswerRules;
   readonly headRequest: boolean;
 }
 
@@ -28,8 +26,8 @@ const MOST_ANSWER_HEAD = 65_536;
  * Reads the head of an answer from the octets received so far. `last` is what the same connection read before: a server's
  * answers are mostly alike, and the octets of the same head need not be read twice.
  */
-export function readAnswer(octets: Buffer, last: KnownAnswer | undefined, rules: Rules, headRequest: boolean): AnswerReading {
-  if (last !== undefined && startsWith(octets, last.octets) && last.headRequest === headRequest && last.rules.hsts === rules.hsts && last.rules.phi === rules.phi) return last;
+export function readAnswer(octets: Buffer, last: KnownAnswer | undefined, rules: AnswerRules, headRequest: boolean): AnswerReading {
+  if (last !== undefined && startsWith(octets, last.octets) && last.headRequest === headRequest && sameRules(last.rules, rules)) return last;
   const end = octets.indexOf(BLANK_LINE);
   if (end === -1) return octets.length > MOST_ANSWER_HEAD ? 'unusual' : 'more';
   const head = readAnswerHead(latin1(octets, 0, end + BLANK_LINE.length), { head: headRequest });
@@ -37,7 +35,7 @@ export function readAnswer(octets: Buffer, last: KnownAnswer | undefined, rules:
   return { octets: Buffer.from(octets.subarray(0, head.length)), head, prefix: clientPrefix(head, rules), rules, headRequest };
 }
 
-function clientPrefix({ status, fields, body }: AnswerHead, rules: Rules): Buffer {
+function clientPrefix({ status, fields, body }: AnswerHead, rules: AnswerRules): Buffer {
   let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
   const out = clientHeaders(status, fields, { ...rules, requestId: '' });
   for (let index = 0; index < out.length; index += 2) if (out[index] !== 'x-request-id') text += `${out[index]}: ${out[index + 1]}\r\n`;

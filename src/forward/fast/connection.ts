@@ -6,7 +6,9 @@ import type { Reason } from '../../policy/facts.ts';
 import type { Client, Service } from '../client.ts';
 import { decide, exchangeRecord, openExchange, outcomeOf, type Exchange, type Outcome } from '../exchange.ts';
 import type { Answer } from '../general.ts';
-import { clientHeaders } from '../headers.ts';
+import { answerRules, clientHeaders } from '../headers.ts';
+import { isLastRequest, type RequestLimit } from '../limits.ts';
+import type { PaceSide, PaceWatch } from '../pace.ts';
 import { problemStatus, rawProblem, type ProblemCode } from '../problem.ts';
 import type { Failed } from '../upstream/pool.ts';
 import type { OutgoingMemory } from './memory.ts';
@@ -21,6 +23,9 @@ export interface FastPathOptions {
   readonly audit: AuditWriter;
   readonly now: () => number;
   readonly observe: (outcome: Outcome) => void;
+  readonly pace: PaceWatch;
+  /** Counts a request that ran into a limit. */
+  readonly cut: (limit: RequestLimit) => void;
   readonly draining: () => boolean;
   readonly memory: OutgoingMemory;
   /** Takes a connection for the general path, with what it has not read of it. */
@@ -33,10 +38,10 @@ export interface FastPathOptions {
 
 /**
  * `idle`: between requests. `deciding`: a responder is asked. `forwarding`: the upstream has the request or is getting it,
- * and its answer is passed on. `recording`: nothing is left but the record, and what the client gets after it. `closing`: nothing
- * is read any more. `gone`: closed, or another's.
+ * and its answer is passed on. `recording`: nothing is left but the record, and what the client gets after it. `full`: the client
+ * has not taken its answers yet. `closing`: nothing is read any more. `gone`: closed, or another's.
  */
-type State = 'idle' | 'deciding' | 'forwarding' | 'recording' | 'closing' | 'gone';
+type State = 'idle' | 'deciding' | 'forwarding' | 'recording' | 'full' | 'closing' | 'gone';
 
 /** Octets of further requests that are kept while one is answered. */
 const MOST_PENDING = 65_536;
@@ -78,6 +83,8 @@ export class FastConnection implements AnswerTaker {
   #held: Buffer = NOTHING;
   #status = 0;
   #ended = 0;
+  /** Set while the client's pace is watched: nothing is spent on that as long as everything is there at once. */
+  #stopPace: (() => void) | undefined;
 
   readonly #onData = (octets: Buffer): void => {
     try {
@@ -110,7 +117,10 @@ export class FastConnection implements AnswerTaker {
   /** Ends what takes too long; `now` in ms, monotonic. */
   checkDeadlines(now: number): void {
     const waited = now - this.#since;
-    if (this.#state === 'idle') {
+    if (this.#state === 'closing') {
+      // Its last answer has left, and it neither takes that nor closes.
+      if (waited > this.#options.service().listener.limits.idle_time) this.#socket.destroy();
+    } else if (this.#state === 'idle') {
       const { header_time, idle_time } = this.#options.service().listener.limits;
       if (waited > (this.#served === 0 ? header_time : idle_time)) this.#socket.destroy();
     } else if (this.#state === 'forwarding' && this.#upstream !== undefined && this.#exchange !== undefined) {
@@ -118,9 +128,30 @@ export class FastConnection implements AnswerTaker {
       const sending = this.#bodyLeft > 0 && !this.#upstream.begun && !this.#socket.isPaused();
       if (!sending && waited > this.#upstream.deadline) this.#upstream.timedOut(this.#socket.writableLength === 0);
       else if (sending && now - this.#exchange.started > this.#exchange.service.listener.limits.request_time) {
-        this.#fail('request_timeout', 'bad_request', 'the body did not arrive in time');
+        this.#options.cut('request_time');
+        this.#fail('request_timeout', 'request_timeout', 'the body did not arrive in time');
       }
     }
+  }
+
+  #watchPace(): void {
+    this.#stopPace ??= this.#options.pace.watch(this.#socket, {
+      awaitsBody: () => this.#bodyLeft > 0 && !this.#socket.isPaused(),
+      tooSlow: (side) => this.#guard(() => this.#tooSlow(side)),
+    });
+  }
+
+  #takeTime(): void {
+    this.#stopPace?.();
+    this.#stopPace = undefined;
+  }
+
+  #tooSlow(side: PaceSide): void {
+    this.#options.cut('min_rate');
+    const detail = side === 'request' ? 'the body came too slowly' : 'the client took the answer too slowly';
+    if (this.#state !== 'forwarding') return void this.#socket.destroy();
+    if (this.#upstream?.begun !== true) return this.#fail('request_timeout', 'too_slow', detail);
+    this.#gone(detail, this.#relay?.status ?? this.#remembered.answer?.head.status ?? 499, 'too_slow');
   }
 
   #received(octets: Buffer): void {
@@ -140,7 +171,7 @@ export class FastConnection implements AnswerTaker {
   #take(octets: Buffer): void {
     const service = this.#options.service();
     const head = readKnownHead(octets, this.#head, service.listener.limits.header_size);
-    if (head === undefined) return this.#handOver(octets);
+    if (head === undefined || head.fields.length / 2 > service.listener.limits.header_fields) return this.#handOver(octets);
     this.#head = head;
     const exchange = openExchange(head.asked, this.#client, service);
     this.#begin(exchange, head, octets.length === head.octets.length ? NOTHING : octets.subarray(head.octets.length));
@@ -161,12 +192,14 @@ export class FastConnection implements AnswerTaker {
     this.#served++;
     this.#close = head.close;
     this.#bodyLeft = head.bodyLength;
-    if (rest.length === 0) return;
-    const body = rest.length <= head.bodyLength ? rest : rest.subarray(0, head.bodyLength);
-    this.#bodyLeft -= body.length;
-    exchange.bytesIn = body.length;
-    this.#body = body;
-    this.#pending = rest.subarray(body.length);
+    if (rest.length > 0) {
+      const body = rest.length <= head.bodyLength ? rest : rest.subarray(0, head.bodyLength);
+      this.#bodyLeft -= body.length;
+      exchange.bytesIn = body.length;
+      this.#body = body;
+      this.#pending = rest.subarray(body.length);
+    }
+    if (this.#bodyLeft > 0) this.#watchPace();
   }
 
   #bodyReceived(octets: Buffer): void {
@@ -181,13 +214,20 @@ export class FastConnection implements AnswerTaker {
   #decided(decision: Permit | Denial): void {
     const { service } = this.#exchange as Exchange;
     const head = this.#head as KnownHead;
+    const upstream = decision.kind === 'permit' ? service.upstreams.get(decision.route.config.upstream) : undefined;
+    if (upstream?.config.protocol === 'h2') return this.#giveBack();
+    if (isLastRequest(this.#client.countRequest(), service.listener.limits)) {
+      this.#options.cut('requests_per_connection');
+      this.#close = true;
+    }
     if (decision.kind === 'denial') return this.#refuse(decision.code, { result: 'denied', reason: decision.reason, detail: decision.detail }, decision.code === 'certificate_rejected');
-    const upstream = service.upstreams.get(decision.route.config.upstream);
     if (upstream === undefined) return this.#fail('upstream_unavailable', 'upstream_unavailable', 'no such upstream');
-    if (upstream.config.protocol === 'h2') return this.#giveBack();
     if (this.#options.audit.failure() !== undefined) return this.#fail('overloaded', 'audit_unavailable', 'the audit directory cannot be written');
     const limit = decision.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
-    if (head.bodyLength > limit) return this.#fail('body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    if (head.bodyLength > limit) {
+      this.#options.cut('body');
+      return this.#fail('body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    }
     this.#permit = decision;
     this.#state = 'forwarding';
     this.#upstream = new UpstreamExchange(this.#exchange as Exchange, decision, head, upstream, this, this.#remembered);
@@ -207,11 +247,16 @@ export class FastConnection implements AnswerTaker {
   }
 
   send(octets: Buffer): boolean {
-    return this.memory.write(this.#socket, octets);
+    return this.memory.write(this.#socket, octets) || this.#waitForClient();
   }
 
   copy(octets: Buffer): boolean {
-    return this.memory.writeCopy(this.#socket, octets);
+    return this.memory.writeCopy(this.#socket, octets) || this.#waitForClient();
+  }
+
+  #waitForClient(): false {
+    this.#watchPace();
+    return false;
   }
 
   wantsBody(): void {
@@ -222,6 +267,9 @@ export class FastConnection implements AnswerTaker {
     this.#since = this.#options.clock.now;
     this.#relay?.drained();
     this.#upstream?.resume();
+    if (this.#state !== 'full') return;
+    this.#takeTime();
+    this.#guard(() => this.#next());
   }
 
   /** The record first, then the octets that make the answer whole for the client. */
@@ -304,14 +352,23 @@ export class FastConnection implements AnswerTaker {
 
   /** The answer has left: the next request, or the end. */
   #finish(): void {
+    this.#takeTime();
     this.#done();
     this.#permit = undefined;
     this.#upstream = undefined;
     this.#relay = undefined;
     this.#body = NOTHING;
     if (this.#close) return this.#end();
-    this.#state = 'idle';
     this.#since = this.#options.clock.now;
+    // A client that sends requests and takes no answers would have us keep all of them.
+    if (this.#socket.writableLength < this.#socket.writableHighWaterMark) return this.#next();
+    this.#state = 'full';
+    this.#watchPace();
+  }
+
+  /** Goes on with what came meanwhile. */
+  #next(): void {
+    this.#state = 'idle';
     const next = this.#pending;
     this.#pending = NOTHING;
     this.#socket.resume();
@@ -321,6 +378,7 @@ export class FastConnection implements AnswerTaker {
   /** Ends the connection after its last answer. A client that is still sending gets a moment: closing under it would reset the answer. */
   #end(): void {
     this.#state = 'closing';
+    this.#since = this.#options.clock.now;
     if (this.#bodyLeft === 0) return void this.#socket.end();
     const socket = this.#socket;
     let left = LINGER_OCTETS;
@@ -345,7 +403,7 @@ export class FastConnection implements AnswerTaker {
   unusual(octets: Buffer): void {
     const exchange = this.#exchange as Exchange;
     const upstream = this.#upstream as UpstreamExchange;
-    const replay = replayAnswer(exchange.asked.method, () => upstream.resume());
+    const replay = replayAnswer(exchange.asked.method, upstream.config.unframed, () => upstream.resume());
     upstream.parseWith(replay);
     replay.answer.then((answer) => {
       if (this.#exchange === exchange && this.#state === 'forwarding') return this.#relayAnswer(exchange, upstream, answer);
@@ -358,9 +416,10 @@ export class FastConnection implements AnswerTaker {
     if (answer.kind !== 'answer') return this.#fail('upstream_unavailable', 'upstream_unavailable', answer.kind === 'failed' ? answer.detail : 'no answer');
     const { message } = answer;
     const status = message.statusCode as number;
-    const fields = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, hsts: exchange.service.hsts, phi: (this.#permit as Permit).route.config.phi });
+    const fields = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, ...answerRules(exchange.service.hsts, (this.#permit as Permit).route.config) });
     if (this.closing()) fields.push('connection', 'close');
     upstream.begun = true;
+    this.#watchPace();
     this.#relay = relayThroughNode(message, exchange.asked.method, this.#socket, fields, (bytes) =>
       this.#options.audit.append(exchangeRecord(exchange, { result: 'permitted', status, bytes_out: bytes }, this.#options.now())));
     const end = await this.#relay.end;
@@ -396,6 +455,7 @@ export class FastConnection implements AnswerTaker {
   /** Hands a request over after it has been decided, with everything that has been read of it. */
   #giveBack(): void {
     const octets = Buffer.concat([(this.#head as KnownHead).octets, this.#body, this.#pending]);
+    this.#takeTime();
     this.#done();
     this.#handOver(octets);
   }

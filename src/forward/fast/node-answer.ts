@@ -1,6 +1,7 @@
 import { IncomingMessage, request as httpRequest, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
+import type { UpstreamConfig } from '../../config/schema.ts';
 import { finalAnswer, type Answer } from '../general.ts';
 import { relayAnswer, type RelayEnd } from '../relay.ts';
 import type { AnswerParser } from './upstream-exchange.ts';
@@ -15,7 +16,7 @@ export interface Replay extends AnswerParser {
  * Reads an answer of an unusual shape by Node's own parser: interim answers, answers that end with their connection, fields
  * that the fast path does not take. The request has been sent already; `resume` asks for more octets.
  */
-export function replayAnswer(method: string, resume: () => void): Replay {
+export function replayAnswer(method: string, unframed: UpstreamConfig['unframed'], resume: () => void): Replay {
   const connection = new Duplex({
     read: resume,
     // The request that Node writes: the upstream has it.
@@ -24,7 +25,7 @@ export function replayAnswer(method: string, resume: () => void): Replay {
   connection.on('error', () => undefined);
   const answer = new Promise<Answer>((resolve) => {
     const asked = httpRequest({ method, createConnection: () => connection, setHost: false });
-    asked.on('response', (message) => resolve(finalAnswer(message)));
+    asked.on('response', (message) => resolve(finalAnswer(message, unframed)));
     asked.on('upgrade', () => {
       connection.destroy();
       resolve({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched protocols uninvited' });
@@ -49,6 +50,7 @@ export function replayAnswer(method: string, resume: () => void): Replay {
 export interface NodeRelay {
   /** Resolves when the answer has left the connection, or never will. */
   readonly end: Promise<RelayEnd>;
+  readonly status: number;
   /** The connection has drained. */
   drained(): void;
 }
@@ -62,6 +64,7 @@ export function relayThroughNode(message: IncomingMessage, method: string, socke
   response.assignSocket(socket);
   response.writeHead(message.statusCode as number, fields);
   return {
+    status: message.statusCode as number,
     end: relayAnswer(message, response, commit).then(async (end) => {
       if (end.kind !== 'complete') return end;
       if (!response.writableFinished) await new Promise((resolve) => response.once('finish', resolve).once('close', resolve));

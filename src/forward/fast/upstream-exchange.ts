@@ -1,5 +1,7 @@
+import type { UpstreamConfig } from '../../config/schema.ts';
 import type { Permit } from '../../policy/authorize.ts';
 import { keyOf, type Exchange } from '../exchange.ts';
+import { answerRules } from '../headers.ts';
 import type { Failed, Turn, TurnResult, Upstream } from '../upstream/pool.ts';
 import type { SocketFault, SocketUser, UpstreamSocket } from '../upstream/sockets.ts';
 import { clientOctets, clientTrailer, readAnswer, type KnownAnswer } from './answer.ts';
@@ -92,6 +94,10 @@ export class UpstreamExchange implements SocketUser {
     this.#taker = taker;
     this.#remembered = remembered;
     this.#owed = head.bodyLength;
+  }
+
+  get config(): UpstreamConfig {
+    return this.#upstream.config;
   }
 
   /** Milliseconds that octets are waited for. */
@@ -233,7 +239,7 @@ export class UpstreamExchange implements SocketUser {
   #readHead(octets: Buffer): boolean {
     const all = this.#partial.length === 0 ? octets : Buffer.concat([this.#partial, octets]);
     const { service, asked } = this.#exchange;
-    const answer = readAnswer(all, this.#remembered.answer, { hsts: service.hsts, phi: this.#permit.route.config.phi }, asked.method === 'HEAD');
+    const answer = readAnswer(all, this.#remembered.answer, answerRules(service.hsts, this.#permit.route.config), asked.method === 'HEAD');
     if (answer === 'unusual') {
       this.#taker.unusual(all);
       return true;

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
+import type { UpstreamConfig } from '../../config/schema.ts';
 import type { Answered, Call, Question } from '../message.ts';
 import { finalAnswer } from '../general.ts';
 import { pumpBody } from '../pump.ts';
@@ -86,7 +87,7 @@ function attempt(question: Question, turn: Turn, settled: (answered: Answered, a
     turn.answering();
     incoming.on('error', () => undefined);
     outgoing.setTimeout(question.idle === Infinity ? 0 : question.idle);
-    settle(answerOf(incoming, () => timedOut), false);
+    settle(answerOf(incoming, () => timedOut, question.upstream.config.unframed), false);
   });
   // Nobody asked to switch protocols.
   outgoing.on('upgrade', (_message, socket) => {
@@ -132,8 +133,8 @@ function pairs(fields: readonly string[]): [string, string][] {
   return Array.from({ length: fields.length / 2 }, (_, index) => [fields[index * 2] as string, fields[index * 2 + 1] as string]);
 }
 
-function answerOf(message: IncomingMessage, late: () => boolean): Answered {
-  const final = finalAnswer(message);
+function answerOf(message: IncomingMessage, late: () => boolean, unframed: UpstreamConfig['unframed']): Answered {
+  const final = finalAnswer(message, unframed);
   if (final.kind !== 'answer') return final.kind === 'failed' ? final : { kind: 'failed', code: 'upstream_unavailable', detail: 'no answer' };
   const length = message.headers['content-length'];
   return {

@@ -1,0 +1,85 @@
+import { totalmem } from 'node:os';
+import type { ProcessMetrics } from './admin/metrics.ts';
+import type { Config } from './config/schema.ts';
+import type { Log } from './log.ts';
+import { nextShedding, NOT_SHEDDING, type Shedding } from './store/ceiling.ts';
+import { connectionCeiling, countKey, mostConnections, placesTaken, setConnectionCeiling, type ConnectionCounts } from './store/connection-counts.ts';
+import { hasDescriptor } from './store/descriptors.ts';
+
+const READ_MS = 250;
+
+/** What the process runs short of. */
+export interface Pressure {
+  /** A line for each shortage; empty when there is none. */
+  faults(): readonly string[];
+  /** Takes what a new configuration says. */
+  adopt(limits: Config['limits']): void;
+  report(): void;
+  close(): void;
+}
+
+/** Watches memory and file descriptors, and lowers the ceiling of connections, for all threads, while memory is short. */
+export function watchPressure(first: Config['limits'], counts: ConnectionCounts, metrics: ProcessMetrics, log: Log): Pressure {
+  const gateway = countKey(counts, 'gateway', '');
+  const most = mostConnections(counts);
+  let mark = markOf(first);
+  let shedding: Shedding = NOT_SHEDDING;
+  let resident = process.memoryUsage.rss();
+  let descriptorsOut = false;
+
+  function look(): void {
+    resident = process.memoryUsage.rss();
+    const open = placesTaken(counts, gateway);
+    const before = shedding;
+    shedding = nextShedding(before, { resident, mark, open, most });
+    setConnectionCeiling(counts, shedding.ceiling ?? most);
+    if ((before.ceiling === undefined) !== (shedding.ceiling === undefined)) {
+      const text = shedding.ceiling === undefined ? 'memory is no longer short' : 'memory is short: new connections are closed as they come';
+      log.warn({ resident, mark, open }, text);
+    }
+    lookForDescriptors();
+  }
+
+  function lookForDescriptors(): void {
+    const out = !hasDescriptor();
+    if (out) metrics.descriptorShortages.inc();
+    if (out !== descriptorsOut) log.warn({}, out ? 'no file descriptor is left: new connections and new files fail' : 'file descriptors are to be had again');
+    descriptorsOut = out;
+  }
+
+  const timer = setInterval(look, READ_MS);
+  timer.unref();
+  return {
+    faults: () => [
+      ...(shedding.ceiling === undefined ? [] : [`memory: ${mebibytes(resident)} of ${mebibytes(mark)}, at most ${shedding.ceiling} connections`]),
+      ...(descriptorsOut ? ['descriptors: none left'] : []),
+    ],
+    adopt(limits) {
+      mark = markOf(limits);
+      // What was above the old mark may be below the new one, or the other way round.
+      shedding = NOT_SHEDDING;
+      look();
+    },
+    report() {
+      metrics.connectionsCeiling.set(connectionCeiling(counts));
+      metrics.memoryResident.set(resident);
+      metrics.memoryMark.set(mark);
+    },
+    close: () => clearInterval(timer),
+  };
+}
+
+/** Octets above which connections are shed. */
+function markOf({ memory: { shed_above } }: Config['limits']): number {
+  return shed_above.kind === 'size' ? shed_above.bytes : Math.floor(availableMemory() * shed_above.share);
+}
+
+/** What the container allows, else what the machine has; without a limit the former is 0 or larger than any memory. */
+function availableMemory(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+}
+
+function mebibytes(octets: number): string {
+  return `${Math.round(octets / 2 ** 20)} MiB`;
+}

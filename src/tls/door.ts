@@ -1,0 +1,76 @@
+import { addressOctets } from '../policy/routes.ts';
+import {
+  connectionCeiling, countKey, leavePlace, mostConnections, takePlace, type ConnectionCounts, type CountKey,
+} from '../store/connection-counts.ts';
+
+/** Which limit a connection ran into. `memory` lowers the gateway's for a time. */
+export type ConnectionLimit = 'gateway' | 'memory' | 'listener' | 'address' | 'certificate' | 'descriptors';
+
+export interface DoorLimits {
+  readonly connections: number;
+  readonly connections_per_address?: number;
+  readonly connections_per_certificate?: number;
+}
+
+/** A connection's places in the counts of the gateway, from its arrival to its close. */
+export interface Places {
+  /** Takes one for the address it comes from; false when that has no more. */
+  address(text: string): boolean;
+  /** Takes one for its client's certificate (SHA-256); false when that has no more. */
+  certificate(fingerprint: string): boolean;
+  /** Gives all of them back. */
+  leave(): void;
+}
+
+export interface Door {
+  /** Takes places for a connection that has just come. */
+  enter(): { readonly kind: 'entered'; readonly places: Places } | { readonly kind: 'full'; readonly limit: ConnectionLimit };
+}
+
+export interface DoorOptions {
+  readonly counts: ConnectionCounts;
+  /** The number of this thread among the threads. */
+  readonly thread: number;
+  readonly listener: string;
+  /** Read for each connection: a reload changes them. */
+  readonly limits: () => DoorLimits;
+}
+
+/** Where connections of one listener come in on one thread, counted together with all others of the gateway. */
+export function createDoor({ counts, thread, listener, limits }: DoorOptions): Door {
+  const gateway = countKey(counts, 'gateway', '');
+  const own = countKey(counts, 'listener', listener);
+
+  function placesFor(held: CountKey[]): Places {
+    const take = (kind: 'address' | 'certificate', text: string, most: number | undefined): boolean => {
+      if (most === undefined) return true;
+      const key = countKey(counts, kind, `${listener}\0${text}`);
+      if (!takePlace(counts, thread, key, most)) return false;
+      held.push(key);
+      return true;
+    };
+    return {
+      address: (text) => take('address', addressGroup(text), limits().connections_per_address),
+      certificate: (fingerprint) => take('certificate', fingerprint, limits().connections_per_certificate),
+      leave() {
+        for (const key of held.splice(0)) leavePlace(counts, thread, key);
+      },
+    };
+  }
+
+  return {
+    enter() {
+      const ceiling = connectionCeiling(counts);
+      if (!takePlace(counts, thread, gateway, ceiling)) return { kind: 'full', limit: ceiling < mostConnections(counts) ? 'memory' : 'gateway' };
+      if (takePlace(counts, thread, own, limits().connections)) return { kind: 'entered', places: placesFor([gateway, own]) };
+      leavePlace(counts, thread, gateway);
+      return { kind: 'full', limit: 'listener' };
+    },
+  };
+}
+
+/** Who is counted as one address: whoever has one IPv6 address has its /64. */
+function addressGroup(text: string): string {
+  const octets = addressOctets(text);
+  return octets?.length === 16 ? Buffer.from(octets.subarray(0, 8)).toString('hex') : text;
+}
