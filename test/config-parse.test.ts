@@ -44,7 +44,7 @@ describe('what is not written', () => {
         http1: { fast_path: true },
         hsts: { max_age: 31_536_000_000, include_subdomains: true, preload: true },
         limits: {
-          connections: 10_000, handshake_time: 10_000, header_time: 10_000, request_time: 300_000, idle_time: 60_000, header_size: 16_384, header_fields: 100,
+          connections: 10_000, handshake_time: 10_000, header_time: 10_000, request_time: 300_000, idle_time: 60_000, header_size: 16_384, header_fields: 100, pipelined_requests: 64,
           min_rate: { per_second: 256, grace: 60_000 },
         },
         http2: {

@@ -159,6 +159,7 @@ const httpLimits = mapping({
   idle_time: timeout.describe('How long a connection without a request stays open.').prefault('60s'),
   body: size.describe('Size of a request body on routes that set no limit of their own; absent: no limit, bodies are streamed.').exactOptional(),
   min_rate: minRate.describe('How slow a client may be; idle connections and WebSockets are none of it. false: as slow as it likes.').prefault({}),
+  pipelined_requests: count('HTTP/1.1 requests that a client may send before their answers; further ones end the connection.').default(64),
   requests_per_connection: count('Requests that one connection may bring; the last answer says that it is. Absent: no limit.').exactOptional(),
 }).describe('Limits of each connection; slow or greedy clients are cut off.').prefault({});
 

@@ -91,11 +91,9 @@ export function createHttp1(options: Http1Options): Http1 {
   });
   // Node's own limit of a thousand fields looks like one of size, and other versions drop what is beyond it; ours says what it is.
   server.maxHeadersCount = 0;
-  server.on('request', (request, response) => track(request.socket, response, serve(request, response)));
-  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => track(request.socket, response, serve(request, response)));
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    track(request.socket, response, serve(request, response, 'an expectation other than 100-continue'));
-  });
+  server.on('request', (request, response) => take(request, response));
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => take(request, response));
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => take(request, response, 'an expectation other than 100-continue'));
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     refuseRaw(request.socket, socket, 'bad_request', 'CONNECT is not served', request);
   });
@@ -127,6 +125,8 @@ export function createHttp1(options: Http1Options): Http1 {
   const unsent = new WeakMap<Socket, Set<ServerResponse>>();
   /** The request of a connection that was begun last. */
   const newest = new WeakMap<Socket, Http1Exchange>();
+  /** Resolves when the answer of a connection that was begun last has left it. */
+  const answered = new WeakMap<Socket, Promise<void>>();
   /** Connections on which octets came that are no HTTP. */
   const faulty = new WeakSet<Socket>();
 
@@ -140,6 +140,30 @@ export function createHttp1(options: Http1Options): Http1 {
       running.delete(done);
     });
     running.add(done);
+    answered.set(socket, done.then(() => leaving(response, socket)));
+  }
+
+  /**
+   * One after the other, however many a client sends without waiting: it would otherwise have upstreams asked for as many at
+   * a time, and us keep all the answers that it does not take.
+   */
+  function take(request: IncomingMessage, response: ServerResponse, fault?: string): void {
+    const { socket } = request;
+    const ahead = unsent.get(socket)?.size ?? 0;
+    if (ahead >= options.service().listener.limits.pipelined_requests) return refuseFlood(socket);
+    track(socket, response, serve(request, response, ahead === 0 ? undefined : answered.get(socket), fault));
+  }
+
+  /** What is parsed already of a chunk that holds a thousand requests takes a thousand times its room. */
+  function refuseFlood(socket: Socket): void {
+    if (socket.destroyed) return;
+    const client = options.clientOf(socket);
+    options.cut('pipelined_requests');
+    options.audit.append({
+      time: new Date(options.now()).toISOString(), event: 'connection', result: 'denied', reason: 'connection_limit', detail: 'too many requests without waiting for an answer',
+      ...(client === undefined ? {} : { listener: client.listener, address: client.address, tls: client.tls, resumed: client.resumed }),
+    }).catch(() => undefined);
+    socket.destroy();
   }
 
   /** Whether a fault in what a connection sends can be answered: its answer must not land in or before another request's. */
@@ -152,12 +176,14 @@ export function createHttp1(options: Http1Options): Http1 {
   // A server that never listens itself starts its header and request clocks at this event.
   server.emit('listening');
 
-  async function serve(request: IncomingMessage, response: ServerResponse, fault?: string): Promise<void> {
+  async function serve(request: IncomingMessage, response: ServerResponse, turn: Promise<void> | undefined, fault?: string): Promise<void> {
     // The connection ends with the answer before: this one's would never arrive (RFC 9112 section 9.6).
     if (newest.get(request.socket)?.last === true) return;
     const exchange = open(request, response, fault);
     if (exchange === undefined) return void request.socket.destroy();
     try {
+      if (turn !== undefined) await turn;
+      if (request.socket.destroyed) return await gone(exchange, 'the client left before the answer', 499);
       const excess = fieldsBeyond(exchange);
       if (excess !== undefined) return await refuse(exchange, 'headers_too_large', excess);
       const decision = await decide(exchange, options.now);
@@ -426,8 +452,17 @@ export function createHttp1(options: Http1Options): Http1 {
 }
 
 /** Resolves once an answer that is whole has left its connection, or never will. */
-function leaving(response: ServerResponse, socket: Socket): Promise<unknown> {
-  return Promise.race([new Promise((resolve) => response.once('close', resolve)), new Promise((resolve) => socket.once('close', resolve))]);
+function leaving(response: ServerResponse, socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (response.closed || socket.destroyed) return resolve();
+    const done = (): void => {
+      response.off('close', done);
+      socket.off('close', done);
+      resolve();
+    };
+    response.on('close', done);
+    socket.on('close', done);
+  });
 }
 
 const LINGER_MS = 2_000;
