@@ -53,6 +53,8 @@ interface Http1Exchange extends Exchange {
   readonly response: ServerResponse;
   /** Nothing behind it is served: it ends the connection, or where it ends itself is not sure. */
   last: boolean;
+  /** Set once it is refused: what goes wrong with it from then on is nobody's concern. */
+  refused: boolean;
   /** Set once it is spoilt; `whenSpoilt` resolves then. */
   spoilt: Spoiling | undefined;
   readonly whenSpoilt: Promise<Spoiling>;
@@ -202,11 +204,11 @@ export function createHttp1(options: Http1Options): Http1 {
     const service = options.service();
     const { promise: whenSpoilt, resolve } = Promise.withResolvers<Spoiling>();
     const exchange: Http1Exchange = Object.assign(openExchange(askedOf(request, fault), client, service), {
-      request, response, last: fault !== undefined || !response.shouldKeepAlive || offersUpgrade(request), spoilt: undefined, whenSpoilt,
+      request, response, last: fault !== undefined || !response.shouldKeepAlive || offersUpgrade(request), refused: false, spoilt: undefined, whenSpoilt,
       spoil(spoiling: Spoiling) {
         if (exchange.spoilt !== undefined) return;
         exchange.spoilt = spoiling;
-        if (spoiling.kind === 'refusal' && spoiling.limit !== undefined) options.cut(spoiling.limit);
+        if (spoiling.kind === 'refusal' && spoiling.limit !== undefined && !exchange.refused) options.cut(spoiling.limit);
         resolve(spoiling);
       },
       stopPace: options.pace.watch(request.socket, {
@@ -247,6 +249,7 @@ export function createHttp1(options: Http1Options): Http1 {
   async function refuse(exchange: Http1Exchange, code: ProblemCode, verdict: Verdict): Promise<void> {
     const { request, response } = exchange;
     const status = problemStatus(code);
+    exchange.refused = true;
     await record(exchange, { ...verdict, status }).catch(() => undefined);
     observe(exchange, status);
     if (response.headersSent || response.destroyed) return void response.destroy();
