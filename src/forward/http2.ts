@@ -1,4 +1,4 @@
-import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../audit/record.ts';
 import type { AuditWriter } from '../audit/writer.ts';
@@ -12,6 +12,7 @@ import { createAllowance, type Allowance } from './http2/allowance.ts';
 import { isGrpc, readRequestHead, type RequestHead } from './http2/fields.ts';
 import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
 import { relayToStream } from './http2/relay.ts';
+import { nameCodes } from './http2/codes.ts';
 import { resetStream } from './http2/reset.ts';
 import { ask } from './ask.ts';
 import type { Call, Question, RequestBody, UpstreamAnswer } from './message.ts';
@@ -119,11 +120,14 @@ export function createHttp2(options: Http2Options): Http2 {
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
       strictSingleValueFields: false,
-    });
+      // nghttp2 would drop such fields without a word; we refuse the request.
+      strictFieldWhitespaceValidation: false,
+    } as ServerOptions);
     // Whatever goes wrong on a session must end it and nothing else (CVE-2025-59465).
     session.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code?.startsWith('ERR_HTTP2_') === true) terminated('bad_request', `${error.code}: ${error.message}`);
     });
+    nameCodes(session);
     session.setLocalWindowSize(Math.max(http2.window, CONNECTION_WINDOW));
     const now = performance.now();
     const peer: Peer = {

@@ -24,6 +24,9 @@ export interface RequestHead {
 
 const FIELD_OVERHEAD = 32;
 
+/** RFC 9113 section 8.2.1. */
+const BLANK_ENDS = /^[ \t]|[ \t]$/;
+
 const METHODS_KNOWN = new Set(METHODS);
 
 /** Reads a header list as it was received; nghttp2 has refused connection-specific fields, capitals and misplaced pseudo-header fields before. */
@@ -66,6 +69,7 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
       case 'access-control-request-method': requestedMethod = value; break;
       case 'expect': expect = value.toLowerCase(); break;
     }
+    if (BLANK_ENDS.test(value)) fault = `blanks around the value of ${name}`;
     fields.push(name, value);
   }
   const named = authority ?? host ?? '';
