@@ -124,7 +124,9 @@ for (const name of [...METHODS, 'PRI', 'DESCRIBE', 'ANNOUNCE', 'SETUP', 'PLAY', 
     methods.set(method, name);
     return OTHER_PROTOCOL;
   };
-  serverParser.execute(Buffer.from(`${name} / ${METHODS.includes(name) ? 'HTTP/1.1' : 'RTSP/1.0'}\r\n\r\n`));
+  // PRI is read in HTTP/2's preface and, like all, in HTTP/0.9.
+  const version = METHODS.includes(name) ? ' HTTP/1.1' : name === 'PRI' ? '' : ' RTSP/1.0';
+  serverParser.execute(Buffer.from(`${name} /${version}\r\n\r\n`));
 }
 
 class Pipe extends Duplex {
