@@ -362,12 +362,18 @@ class Watched {
   }
 
   async #look(address: Address): Promise<void> {
-    const { health, endpoints, tls } = this.#config;
+    const { health, endpoints, tls, protocol } = this.#config;
     const endpoint = endpoints[address.endpoint];
     if (health === undefined || endpoint === undefined) return;
-    const { host, port } = endpoint;
+    const { host, port, protocol: scheme } = endpoint;
     const name = tls.server_name ?? (host.includes(':') ? `[${host}]` : host);
-    const look = await lookAt(this.#dialling.options(host, port, address.address), health, port === 443 ? name : `${name}:${port}`, this.#config.proxy_protocol === undefined ? undefined : LOCAL_HEADER);
+    const look = await lookAt({
+      connection: this.#dialling.options(host, port, address.address),
+      protocol: scheme === 'tls' ? undefined : protocol,
+      preface: this.#config.proxy_protocol === undefined ? undefined : LOCAL_HEADER,
+      health,
+      host: port === 443 ? name : `${name}:${port}`,
+    });
     if (!this.#isInUse(address)) return;
     const now = this.#options.clock();
     address.detail = look.kind === 'ill' ? look.detail : undefined;
