@@ -5,7 +5,7 @@ const results = process.env['TEST_RESULTS'];
 /** What speaks HTTP/1.1 to the gateway: run once more with the fast path switched off. */
 const HTTP1 = [
   'test/forwarding.test.ts', 'test/upgrade.test.ts', 'test/attacks-messages.test.ts', 'test/attacks-upgrades.test.ts', 'test/sessions.test.ts',
-  'test/upstream-failures.test.ts', 'test/upstream-requests.test.ts',
+  'test/upstream-failures.test.ts', 'test/upstream-requests.test.ts', 'test/upstream-streams.test.ts',
   'test/limits-requests.test.ts', 'test/responses.test.ts',
 ];
 

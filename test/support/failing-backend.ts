@@ -27,12 +27,14 @@ export interface FailingOptions {
   /** Shown once it is swapped. */
   readonly swapped?: Issued;
   readonly certificate?: Issued;
-  /** Tried before a port of the system's choice. */
+  /** Absent: 127.0.0.1. */
+  readonly address?: string;
+  /** Absent: one of the system's choice. */
   readonly port?: number;
 }
 
 /** A backend that can fall ill in every way that matters. It speaks HTTP/1.1, and takes a request to end with its head and the length that it names. */
-export async function startFailingBackend(pki: TestPki, name: string, { swapped = pki.backendServer, certificate = pki.backendServer, port: wanted = 0 }: FailingOptions = {}): Promise<FailingBackend> {
+export async function startFailingBackend(pki: TestPki, name: string, { swapped = pki.backendServer, certificate = pki.backendServer, address = '127.0.0.1', port: wanted = 0 }: FailingOptions = {}): Promise<FailingBackend> {
   let ailment: Ailment = 'well';
   let handshakes = 0;
   let resumed = 0;
@@ -78,7 +80,7 @@ export async function startFailingBackend(pki: TestPki, name: string, { swapped 
   function listen(port: number): Promise<number> {
     return new Promise((done, failed) => {
       server.once('error', failed);
-      server.listen(port, '127.0.0.1', () => {
+      server.listen(port, address, () => {
         server.off('error', failed);
         done((server.address() as { port: number }).port);
       });
