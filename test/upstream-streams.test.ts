@@ -19,18 +19,14 @@ beforeAll(async () => {
   pki = await testPki();
   dead = await startFailingBackend(pki, 'dead');
   await dead.become('killed');
-  const taken = new WeakSet<TLSSocket>();
-  raw = await startRawBackend(pki, (socket, text) => {
-    if (taken.has(socket)) return;
+  const read = new WeakMap<TLSSocket, number>();
+  raw = await startRawBackend(pki, (socket, all) => {
+    const text = all.slice(read.get(socket) ?? 0);
+    if (!text.includes('\r\n\r\n')) return;
+    read.set(socket, all.length);
     const [, path = ''] = /^\S+ (\S+) HTTP/.exec(text) ?? [];
-    if (path.startsWith('/tunnel/') && text.includes('\r\n\r\n')) {
-      taken.add(socket);
-      return acceptWebSocket(socket, text);
-    }
-    const answer = answers.get(path);
-    if (answer === undefined || !text.includes('\r\n\r\n')) return;
-    taken.add(socket);
-    answer(socket);
+    if (path.startsWith('/tunnel/')) acceptWebSocket(socket, text);
+    else answers.get(path)?.(socket);
   });
   echo = await startEcho(pki);
   const server = '{ certificates: [{ certificate: server-ec.pem, key: server-ec.key }] }';

@@ -6,6 +6,7 @@ import type { Permit } from '../policy/authorize.ts';
 import { checkAnswer } from './headers.ts';
 import { createHttp2Forwarder } from './upstream/http2-forwarder.ts';
 import { connectFault, isOpen, repeatable, type Failed, type Trail, type Turn, type TurnResult, type Upstream } from './upstream/pool.ts';
+import { watchStillness } from './upstream/stillness.ts';
 import { createTries, type Tries } from './upstream/tries.ts';
 
 /** What came of asking the upstream. */
@@ -113,11 +114,11 @@ function createHttp1Forwarder(): GeneralForwarder {
       one.turn.done(resultOf(one));
       if (one.message === undefined) fail(one, new Error('the upstream\'s connection ended without an answer'));
     });
-    outgoing.setTimeout(upstream.config.timeouts.idle);
-    outgoing.on('timeout', () => stoodStill(one));
     outgoing.once('finish', () => wait(one));
     outgoing.once('socket', (socket: Duplex) => {
       one.socket = socket;
+      const stillness = watchStillness(socket, upstream.config.timeouts.idle, () => stoodStill(one));
+      outgoing.once('close', () => stillness.stop());
       if (isOpen(socket)) send(one);
       else socket.once('secureConnect', () => send(one));
     });
@@ -152,18 +153,16 @@ function createHttp1Forwarder(): GeneralForwarder {
 
   /** Nothing has passed on the upstream's connection for as long as a body may stand still. */
   function stoodStill(one: Attempt): void {
-    const { upstream, response } = one.forwarding;
     if (one.phase === 'sending') {
-      if (one.outgoing?.writableNeedDrain === true) return cutOff(one, { by: 'upstream', detail: 'the upstream stopped reading the request' });
-      // The client is slow, and the listener's limits are for that.
-      return void one.outgoing?.setTimeout(upstream.config.timeouts.idle);
+      // Otherwise it is the client who is slow, and the listener's limits are for that.
+      if (one.outgoing?.writableNeedDrain === true) cutOff(one, { by: 'upstream', detail: 'the upstream stopped reading the request' });
+      return;
     }
     if (one.phase !== 'answering') return;
     if (one.message?.isPaused() !== true) return cutOff(one, { by: 'upstream', detail: 'the upstream\'s answer stood still for too long' });
-    const passed = response.socket?.bytesWritten ?? 0;
-    if (passed === one.passed) return cutOff(one, { by: 'client', detail: 'the client stopped reading its answer' });
+    const passed = one.forwarding.response.socket?.bytesWritten ?? 0;
+    if (passed === one.passed) cutOff(one, { by: 'client', detail: 'the client stopped reading its answer' });
     one.passed = passed;
-    one.outgoing?.setTimeout(upstream.config.timeouts.idle);
   }
 
   function cutOff(one: Attempt, cut: Cut): void {

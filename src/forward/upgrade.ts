@@ -6,6 +6,7 @@ import type { Permit } from '../policy/authorize.ts';
 import { clientHeaders, type ResponseRules } from './headers.ts';
 import { finalAnswer, type Answer } from './general.ts';
 import type { StreamEnd } from './tcp.ts';
+import { watchStillness } from './upstream/stillness.ts';
 import type { Trail, TurnResult, Upstream } from './upstream/pool.ts';
 
 /** An upgrade that the upstream has accepted, not yet told to the client. */
@@ -56,14 +57,15 @@ export async function forwardUpgrade({ request, headers, upstream, key, trail }:
       result = 'timeout';
       outgoing.destroy(new Error('no answer in time'));
     }, upstream.config.timeouts.response);
-    // Nothing is said on it between its answer and its end that this would be for, but a body that stands still.
-    outgoing.setTimeout(upstream.config.timeouts.idle, () => {
+    // For the body of an answer that is no upgrade.
+    const stillness = watchStillness(socket, upstream.config.timeouts.idle, () => {
       if (!taken) return;
       result = 'timeout';
       outgoing.destroy(new Error('the answer stood still for too long'));
     });
     outgoing.on('close', () => {
       clearTimeout(deadline);
+      stillness.stop();
       if (!upgraded) turn.done(result);
     });
     outgoing.on('error', (error: NodeJS.ErrnoException) => resolve({
@@ -93,6 +95,7 @@ export async function forwardUpgrade({ request, headers, upstream, key, trail }:
       }
       upgraded = true;
       turn.answering();
+      stillness.stop();
       upstreamSocket.setTimeout(0);
       upstreamSocket.on('error', () => undefined);
       // However it ends: what was said on it is not ours to judge.

@@ -7,6 +7,7 @@ import { finalAnswer } from '../general.ts';
 import { pumpBody } from '../pump.ts';
 import { isWhole } from '../relay.ts';
 import { connectFault, isOpen, repeatable, type Failed, type Turn, type TurnResult } from '../upstream/pool.ts';
+import { watchStillness, type Stillness } from '../upstream/stillness.ts';
 import { createTries } from '../upstream/tries.ts';
 
 /** Asks an upstream by HTTP/1.1, over its pooled connections. */
@@ -48,6 +49,7 @@ function attempt(question: Question, turn: Turn, settled: (answered: Answered, a
   let cancelled = false;
   let message: IncomingMessage | undefined;
   let socket: Duplex | undefined;
+  let stillness: Stillness | undefined;
   let opened = false;
   let over = false;
   const settle = (answered: Answered, again: boolean): void => {
@@ -66,15 +68,10 @@ function attempt(question: Question, turn: Turn, settled: (answered: Answered, a
   });
   outgoing.once('socket', (given) => {
     socket = given;
+    stillness = watchStillness(given, question.patience, stoodStill);
+    outgoing.once('close', () => stillness?.stop());
     if (isOpen(given)) send();
     else given.once('secureConnect', send);
-  });
-  outgoing.setTimeout(question.patience);
-  outgoing.on('timeout', () => {
-    // Standing still because the client takes nothing is not the upstream's doing.
-    if (message?.isPaused() === true) return;
-    timedOut = true;
-    outgoing.destroy(new Error(message === undefined ? 'no answer in time' : 'the answer stands still'));
   });
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
     const late = { result: 'timeout', code: 'upstream_timeout', detail: `${error.code ?? error.name}: ${error.message}` } as const;
@@ -86,7 +83,7 @@ function attempt(question: Question, turn: Turn, settled: (answered: Answered, a
     message = incoming;
     turn.answering();
     incoming.on('error', () => undefined);
-    outgoing.setTimeout(question.idle === Infinity ? 0 : question.idle);
+    stillness?.after(question.idle);
     settle(answerOf(incoming, () => timedOut, question.upstream.config.unframed), false);
   });
   // Nobody asked to switch protocols.
@@ -107,6 +104,14 @@ function attempt(question: Question, turn: Turn, settled: (answered: Answered, a
       const fields = body.trailers();
       if (fields.length > 0 && !outgoing.hasHeader('content-length')) outgoing.addTrailers(pairs(fields));
     });
+  }
+
+  /** Nothing has passed for as long as anything is waited for. That a client takes nothing, or sends nothing, is not the upstream's doing. */
+  function stoodStill(): void {
+    if (!opened || message?.isPaused() === true) return;
+    if (message === undefined && !outgoing.writableFinished && !outgoing.writableNeedDrain) return;
+    timedOut = true;
+    outgoing.destroy(new Error(message === undefined ? 'no answer in time' : 'the answer stands still'));
   }
 
   function resultOf(): TurnResult {

@@ -238,9 +238,7 @@ class Watched {
     const now = this.#options.clock();
     for (const address of this.#addresses.values()) {
       settle(this.table, address.slot, this.#rules, now);
-      const { state } = standing(this.table, address.slot, now);
-      if (isServing(state) !== isServing(address.told)) this.#tell(address, state);
-      address.told = state;
+      this.#tellChange(address, now);
     }
   }
 
@@ -263,6 +261,12 @@ class Watched {
         };
       }),
     };
+  }
+
+  #tellChange(address: Address, now: number): void {
+    const { state } = standing(this.table, address.slot, now);
+    if (isServing(state) !== isServing(address.told)) this.#tell(address, state);
+    address.told = state;
   }
 
   #tell({ endpoint, address, detail }: Address, state: Standing['state']): void {
@@ -386,6 +390,7 @@ class Watched {
     address.run = 0;
     address.down = look.kind === 'ill';
     setDown(this.table, address.slot, address.down, this.#config.slow_start, now);
+    this.#tellChange(address, now);
   }
 
   #isInUse(address: Address): boolean {
