@@ -89,7 +89,9 @@ function noop(): void {
 function redirect(request: IncomingMessage, response: ServerResponse, { redirect_port, limits }: RedirectListenerConfig): number {
   const host = parseHost(request.headers.host ?? '');
   const fields = request.rawHeaders.length / 2;
-  const readable = checkFields(request.rawHeaders).kind === 'ok' && parseTarget(request.url ?? '').kind === 'target';
+  // Node's parser takes a line without a version for HTTP/0.9.
+  const version = request.httpVersion === '1.1' || request.httpVersion === '1.0';
+  const readable = version && checkFields(request.rawHeaders).kind === 'ok' && parseTarget(request.url ?? '').kind === 'target';
   const status = fields > limits.header_fields ? 431 : host.kind === 'malformed' || !readable ? 400 : 308;
   const head = { connection: 'close', 'content-length': 0 };
   if (status !== 308 || host.kind === 'malformed') response.writeHead(status, head).end();
