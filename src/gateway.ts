@@ -21,6 +21,7 @@ import { openReplicas, type ReplicaState } from './store/replicas.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
 import { descriptorLimit } from './store/descriptors.ts';
+import { openProcFile } from './store/proc-file.ts';
 import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
@@ -467,7 +468,9 @@ function forThreads(snapshot: Snapshot): Snapshot {
 
 /** Each connection may need one more to an upstream: as many file descriptors must be left for those as clients may take. */
 function affordableConnections(wanted: number, log: Log): number {
-  const descriptors = descriptorLimit();
+  const file = openProcFile('/proc/self/limits');
+  const descriptors = descriptorLimit(file.read());
+  file.close();
   const affordable = Math.min(wanted, Math.floor(descriptors / 2));
   if (affordable < wanted) log.warn({ wanted, descriptors, connections: affordable }, 'limits.connections is more than half of the file descriptors that the process may have; the half counts');
   return affordable;

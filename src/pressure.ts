@@ -3,8 +3,9 @@ import type { ProcessMetrics } from './admin/metrics.ts';
 import type { Config } from './config/schema.ts';
 import type { Log } from './log.ts';
 import { nextShedding, NOT_SHEDDING, type Shedding } from './store/ceiling.ts';
-import { connectionCeiling, countKey, mostConnections, placesTaken, setConnectionCeiling, type ConnectionCounts } from './store/connection-counts.ts';
-import { hasDescriptor } from './store/descriptors.ts';
+import { connectionCeiling, countKey, mostConnections, placesTaken, setConnectionCeiling, setDescriptorMark, type ConnectionCounts } from './store/connection-counts.ts';
+import { descriptorLimit, descriptorMark, hasDescriptor } from './store/descriptors.ts';
+import { openProcFile } from './store/proc-file.ts';
 
 const READ_MS = 250;
 
@@ -24,11 +25,13 @@ export function watchPressure(first: Config['limits'], counts: ConnectionCounts,
   const most = mostConnections(counts);
   let mark = markOf(first);
   let shedding: Shedding = NOT_SHEDDING;
-  let resident = process.memoryUsage.rss();
+  const status = openProcFile('/proc/self/status');
+  const limits = openProcFile('/proc/self/limits');
+  let resident = readResident();
   let descriptorsOut = false;
 
   function look(): void {
-    resident = process.memoryUsage.rss();
+    resident = readResident();
     const open = placesTaken(counts, gateway);
     const before = shedding;
     shedding = nextShedding(before, { resident, mark, open, most });
@@ -40,13 +43,21 @@ export function watchPressure(first: Config['limits'], counts: ConnectionCounts,
     lookForDescriptors();
   }
 
+  /** Node's own way would need a file descriptor. proc(5): `VmRSS` is in kibibytes. */
+  function readResident(): number {
+    const kibibytes = /^VmRSS:\s+(\d+) kB$/m.exec(status.read() ?? '')?.[1];
+    return kibibytes === undefined ? process.memoryUsage.rss() : Number(kibibytes) * 1024;
+  }
+
   function lookForDescriptors(): void {
+    setDescriptorMark(counts, descriptorMark(descriptorLimit(limits.read())));
     const out = !hasDescriptor();
     if (out) metrics.descriptorShortages.inc();
     if (out !== descriptorsOut) log.warn({}, out ? 'no file descriptor is left: new connections and new files fail' : 'file descriptors are to be had again');
     descriptorsOut = out;
   }
 
+  look();
   const timer = setInterval(look, READ_MS);
   timer.unref();
   return {
@@ -65,7 +76,11 @@ export function watchPressure(first: Config['limits'], counts: ConnectionCounts,
       metrics.memoryResident.set(resident);
       metrics.memoryMark.set(mark);
     },
-    close: () => clearInterval(timer),
+    close() {
+      clearInterval(timer);
+      status.close();
+      limits.close();
+    },
   };
 }
 

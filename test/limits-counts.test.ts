@@ -3,8 +3,9 @@ import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  clearThread, connectionCeiling, countKey, createConnectionCounts, leavePlace, openConnectionCounts, placesTaken, setConnectionCeiling, takePlace,
+  clearThread, connectionCeiling, countKey, createConnectionCounts, leavePlace, openConnectionCounts, placesTaken, setConnectionCeiling, setDescriptorMark, takePlace,
 } from '../src/store/connection-counts.ts';
+import { descriptorLimit, descriptorMark } from '../src/store/descriptors.ts';
 import { nextShedding, NOT_SHEDDING, type Shedding } from '../src/store/ceiling.ts';
 import { createDoor } from '../src/tls/door.ts';
 
@@ -83,7 +84,7 @@ describe('a door', () => {
     return { counts, doors: [0, 1].map((thread) => createDoor({ counts: openConnectionCounts(counts.buffer), thread, listener: 'a', limits: () => limits })) };
   };
   const enter = (door: ReturnType<typeof createDoor> | undefined) => {
-    const entered = door?.enter();
+    const entered = door?.enter(0);
     if (entered?.kind !== 'entered') throw new Error('no place');
     return entered.places;
   };
@@ -104,7 +105,7 @@ describe('a door', () => {
   it('gives back what it took when one limit of several is reached', () => {
     const { counts, doors } = doorFor({ connections: 2 });
     const places = [enter(doors[0]), enter(doors[1])];
-    for (let round = 0; round < 10; round++) expect(doors[0]?.enter()).toEqual({ kind: 'full', limit: 'listener' });
+    for (let round = 0; round < 10; round++) expect(doors[0]?.enter(0)).toEqual({ kind: 'full', limit: 'listener' });
     expect(placesTaken(counts, countKey(counts, 'gateway', ''))).toBe(2);
     for (const one of places) one.leave();
     for (const one of places) one.leave();
@@ -115,12 +116,32 @@ describe('a door', () => {
     const { counts, doors } = doorFor({ connections: 100 }, 3);
     setConnectionCeiling(counts, 1);
     enter(doors[0]);
-    expect(doors[1]?.enter()).toEqual({ kind: 'full', limit: 'memory' });
+    expect(doors[1]?.enter(0)).toEqual({ kind: 'full', limit: 'memory' });
     setConnectionCeiling(counts, 3);
     expect(connectionCeiling(counts)).toBe(3);
     enter(doors[0]);
     enter(doors[1]);
-    expect(doors[1]?.enter()).toEqual({ kind: 'full', limit: 'gateway' });
+    expect(doors[1]?.enter(0)).toEqual({ kind: 'full', limit: 'gateway' });
+  });
+});
+
+describe('file descriptors', () => {
+  it('are kept back for what is not a client: the system gives out the lowest, so its number tells', () => {
+    const counts = createConnectionCounts(1, 100);
+    const door = createDoor({ counts, thread: 0, listener: 'a', limits: () => ({ connections: 100 }) });
+    setDescriptorMark(counts, descriptorMark(1_000));
+    expect(door.enter(899)).toMatchObject({ kind: 'entered' });
+    expect(door.enter(900)).toEqual({ kind: 'full', limit: 'descriptors' });
+  });
+
+  it.each([[100, 68], [1_024, 921], [65_536, 64_512], [20, 0], [Infinity, Infinity]])('of %d, from %d on', (limit, mark) => {
+    expect(descriptorMark(limit)).toBe(mark);
+  });
+
+  it('are as many as proc(5) says', () => {
+    expect(descriptorLimit('Limit                     Soft Limit           Hard Limit           Units     \nMax open files            1024                 4096                 files     \n')).toBe(1_024);
+    expect(descriptorLimit('Max open files            unlimited            unlimited            files     \n')).toBe(Infinity);
+    expect(descriptorLimit(undefined)).toBe(Infinity);
   });
 });
 

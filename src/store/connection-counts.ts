@@ -28,10 +28,12 @@ const HEADER_WORDS = 16;
 const THREADS = 0;
 const CEILING = 1;
 const MOST = 2;
+const DESCRIPTORS = 3;
 const SEED = 4;
 const SEED_WORDS = 4;
 /** Slots of a bucket: with two buckets to choose from and at most half of all slots in use, none ever fills up. */
 const WAYS = 8;
+const LARGEST = 2 ** 31 - 1;
 /** The most keys that one connection is counted under and that are its own: its address and its certificate. */
 const KEYS = 2;
 
@@ -43,6 +45,7 @@ export function createConnectionCounts(threads: number, most: number): Connectio
   header[THREADS] = threads;
   header[CEILING] = most;
   header[MOST] = most;
+  header[DESCRIPTORS] = LARGEST;
   // Secret: nobody can choose addresses that crowd one bucket.
   header.set(randomFillSync(new Int32Array(SEED_WORDS)), SEED);
   return openConnectionCounts(buffer);
@@ -119,6 +122,16 @@ export function mostConnections(table: ConnectionCounts): number {
 /** Sets how many the gateway may have at the moment. Main thread only. */
 export function setConnectionCeiling(table: ConnectionCounts, ceiling: number): void {
   Atomics.store(table.header, CEILING, ceiling);
+}
+
+/** The first file descriptor that no client's connection may have. */
+export function firstReservedDescriptor(table: ConnectionCounts): number {
+  return Atomics.load(table.header, DESCRIPTORS);
+}
+
+/** Sets that. Main thread only. */
+export function setDescriptorMark(table: ConnectionCounts, mark: number): void {
+  Atomics.store(table.header, DESCRIPTORS, Math.min(mark, LARGEST));
 }
 
 /** The slot that counts a key on a thread; -1 when its count is 0. */

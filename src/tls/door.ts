@@ -1,6 +1,7 @@
+import type { Socket } from 'node:net';
 import { addressOctets } from '../policy/routes.ts';
 import {
-  connectionCeiling, countKey, leavePlace, mostConnections, takePlace, type ConnectionCounts, type CountKey,
+  connectionCeiling, countKey, firstReservedDescriptor, leavePlace, mostConnections, takePlace, type ConnectionCounts, type CountKey,
 } from '../store/connection-counts.ts';
 
 /** Which limit a connection ran into. `memory` lowers the gateway's for a time. */
@@ -23,8 +24,8 @@ export interface Places {
 }
 
 export interface Door {
-  /** Takes places for a connection that has just come. */
-  enter(): { readonly kind: 'entered'; readonly places: Places } | { readonly kind: 'full'; readonly limit: ConnectionLimit };
+  /** Takes places for a connection that has just come; `descriptor` is its file descriptor. */
+  enter(descriptor: number): { readonly kind: 'entered'; readonly places: Places } | { readonly kind: 'full'; readonly limit: ConnectionLimit };
 }
 
 export interface DoorOptions {
@@ -59,7 +60,8 @@ export function createDoor({ counts, thread, listener, limits }: DoorOptions): D
   }
 
   return {
-    enter() {
+    enter(descriptor) {
+      if (descriptor >= firstReservedDescriptor(counts)) return { kind: 'full', limit: 'descriptors' };
       const ceiling = connectionCeiling(counts);
       if (!takePlace(counts, thread, gateway, ceiling)) return { kind: 'full', limit: ceiling < mostConnections(counts) ? 'memory' : 'gateway' };
       if (takePlace(counts, thread, own, limits().connections)) return { kind: 'entered', places: placesFor([gateway, own]) };
@@ -67,6 +69,11 @@ export function createDoor({ counts, thread, listener, limits }: DoorOptions): D
       return { kind: 'full', limit: 'listener' };
     },
   };
+}
+
+/** The file descriptor of a connection; -1 when it has none any more. Node has no public name for it. */
+export function descriptorOf(socket: Socket): number {
+  return (socket as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
 }
 
 /** Who is counted as one address: whoever has one IPv6 address has its /64. */

@@ -5,7 +5,7 @@ import { inNetworks, parseNetwork, unmapped, type Network } from '../policy/rout
 import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type ClientAddress, type Connection } from './connection.ts';
-import type { ConnectionLimit, Door, Places } from './door.ts';
+import { descriptorOf, type ConnectionLimit, type Door, type Places } from './door.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
@@ -15,7 +15,7 @@ export interface TlsListenerOptions {
   readonly config: TlsListenerConfig;
   readonly contexts: ListenerContexts;
   readonly door: Door;
-  /** A connection was closed as it came: there was no place for it, or no file descriptor. */
+  /** A connection was closed as it came: there was no place for it. */
   readonly turnedAway: (limit: ConnectionLimit, address: string) => void;
   /** Protocols offered under a configuration; none for streams of any protocol. */
   readonly alpn: (config: TlsListenerConfig) => readonly string[];
@@ -76,7 +76,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
   let balancers = balancersOf(config);
   const listener = createNetServer({ noDelay: true, allowHalfOpen: config.protocol === 'tcp' }, (socket) => {
     socket.on('error', noop);
-    const entered = options.door.enter();
+    const entered = options.door.enter(descriptorOf(socket));
     if (entered.kind === 'full') return turnAway(socket, entered.limit);
     const { places } = entered;
     const key = addressKey(socket);
@@ -169,9 +169,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       listener.once('error', reject);
       listener.listen({ host, port, reusePort: true, backlog: 4096 }, () => {
         listener.off('error', reject);
-        listener.on('error', (error: NodeJS.ErrnoException) => {
-          if (error.code === 'EMFILE' || error.code === 'ENFILE') options.turnedAway('descriptors', '');
-        });
+        listener.on('error', noop);
         resolve((listener.address() as { port: number }).port);
       });
     }),

@@ -5,7 +5,7 @@ import { checkFields } from '../forward/headers.ts';
 import { parseHost } from '../policy/host.ts';
 import { unmapped } from '../policy/routes.ts';
 import { parseTarget } from '../policy/target.ts';
-import type { ConnectionLimit, Door } from './door.ts';
+import { descriptorOf, type ConnectionLimit, type Door } from './door.ts';
 
 export interface RedirectListener {
   listen(host: string, port: number): Promise<number>;
@@ -52,7 +52,7 @@ export function createRedirectListener({ config, door, turnedAway, answered }: R
   const server = createNetServer({ noDelay: true }, (socket) => {
     socket.on('error', noop);
     const address = unmapped(socket.remoteAddress ?? '');
-    const entered = door.enter();
+    const entered = door.enter(descriptorOf(socket));
     if (entered.kind === 'full') return turnAway(socket, entered.limit, address);
     socket.on('close', () => entered.places.leave());
     if (!entered.places.address(address)) return turnAway(socket, 'address', address);

@@ -35,10 +35,11 @@ export interface RunningCommand {
   stop(): Promise<number | null>;
 }
 
-/** Starts `wardgate run` and waits until it listens. */
-export function wardgateRun(config: string, env: Readonly<Record<string, string>> = {}): Promise<RunningCommand> {
+/** Starts `wardgate run`, by way of another command if one is given, and waits until it listens. */
+export function wardgateRun(config: string, env: Readonly<Record<string, string>> = {}, through: readonly string[] = []): Promise<RunningCommand> {
   return new Promise((done, failed) => {
-    const child = spawn(process.execPath, [MAIN, 'run', '-c', config], { env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program = process.execPath, ...args] = [...through, process.execPath, MAIN, 'run', '-c', config];
+    const child = spawn(program, args, { env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';
     const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
