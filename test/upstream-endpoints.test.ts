@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { status } from '../src/cli/operate.ts';
 import type { Backend } from './support/backend.ts';
 import { askMany, metric, startEndpoints, startUpstreams, tally, upstreamStatus, upstreamYaml, type UpstreamGateway } from './support/endpoints.ts';
 import { ask } from './support/gateway.ts';
@@ -89,6 +90,16 @@ describe('the endpoints of an upstream', () => {
     await expect.poll(async () => (await upstreamStatus(gateway, 'turns')).active).toBe(0);
     expect((await upstreamStatus(gateway, 'turns')).endpoints.flatMap(({ addresses }) => addresses.map(({ state, active }) => ({ state, active })))).toEqual(Array.from({ length: 3 }, () => ({ state: 'sound', active: 0 })));
     expect(await metric(gateway, 'wardgate_upstream_up', { upstream: 'turns', endpoint: `https://127.0.0.1:${backends[0]?.port}` })).toBe(1);
+  });
+});
+
+describe('wardgate status', () => {
+  it('shows each endpoint with its addresses', async () => {
+    let text = '';
+    expect(await status({ config: gateway.path('wardgate.yaml') }, (part) => (text += part))).toBe(0);
+    const lines = text.split('\n');
+    const at = lines.indexOf('upstream      weights: 0 under way');
+    expect(lines.slice(at + 1, at + 3)).toEqual([`  endpoint    https://127.0.0.1:${backends[0]?.port}: up`, '    address   127.0.0.1: sound, 0 under way']);
   });
 });
 

@@ -378,7 +378,7 @@ const ejection = mapping({
 
 const retries = mapping({
   attempts: whole(1, 10).describe('How often a request is tried at most, the first time included.').default(2),
-  budget: percent.describe('How many retries there may be, as a share of the requests; ten more are always at hand.').prefault('20%'),
+  budget: percent.describe('How many retries there may be, as a share of the requests; ten more are always at hand on each thread.').prefault('20%'),
 });
 
 const upstreamLimits = mapping({

@@ -13,7 +13,7 @@ const NO_SUCH = new Set(['ENODATA', 'ENOTFOUND', 'ENONAME']);
 
 /** How names are looked up: by the system, or by the DNS servers that the configuration names. Answers are in a fixed order. */
 export function createLookUp({ servers, timeout, prefer }: UpstreamConfig['resolve']): LookUp {
-  const ask = servers.length === 0 ? systemLookUp : serverLookUp(servers, timeout);
+  const ask = servers.length === 0 ? systemLookUp() : serverLookUp(servers, timeout);
   return async (host) => {
     const found = await inTime(ask(host, prefer), timeout, host);
     const used = preferred([...new Set(found)], prefer);
@@ -28,9 +28,18 @@ function preferred(addresses: string[], prefer: UpstreamConfig['resolve']['prefe
   return first.length > 0 ? first : addresses;
 }
 
-async function systemLookUp(host: string): Promise<readonly string[]> {
-  const found = await lookup(host, { all: true });
-  return found.map(({ address }) => address);
+/** One question at a time for a host: a system that does not answer keeps a thread of few from reading files. */
+function systemLookUp() {
+  const asked = new Map<string, Promise<readonly string[]>>();
+  return (host: string): Promise<readonly string[]> => {
+    const known = asked.get(host);
+    if (known !== undefined) return known;
+    const answer = lookup(host, { all: true }).then((found) => found.map(({ address }) => address));
+    asked.set(host, answer);
+    const forget = (): void => void asked.delete(host);
+    answer.then(forget, forget);
+    return answer;
+  };
 }
 
 function serverLookUp(servers: readonly string[], timeout: number) {
