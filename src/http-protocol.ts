@@ -33,7 +33,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
       socket.resume();
     },
   });
-  const http2 = createHttp2({ service, audit, now, observe, draining });
+  const http2 = createHttp2({ service, audit, now, observe, draining, pace, cut });
 
   /** Whether what a stream was let in on would no longer let it in. */
   function denialOf(facts: RequestFacts, admission: Admission, policy = service().policy): Denial | undefined {

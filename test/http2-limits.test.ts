@@ -250,6 +250,44 @@ describe.concurrent('an HTTP/2 connection', () => {
   });
 });
 
+describe('requests of an HTTP/2 connection', () => {
+  it('may have so many fields and are refused with 431 beyond', async () => {
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    const fields = (count: number): Record<string, string> => Object.fromEntries(Array.from({ length: count }, (_, index) => [`x-${index}`, 'y']));
+    expect((await askHttp2(session, '/echo/x', { headers: fields(99) })).status).toBe(200);
+    expect((await askHttp2(session, '/echo/x', { headers: fields(100) })).json()).toMatchObject({ status: 431, code: 'headers_too_large' });
+    session.destroy();
+  });
+
+  it('may be so many, and the client is asked to leave with the last', async () => {
+    const other = await startGateway(pki, backend.port, { listenerExtra: '    limits: { requests_per_connection: 3 }' });
+    const raw = await openFrames(pki, other.port);
+    for (const id of [1, 3, 5]) {
+      raw.headers(id, request('/echo/x'));
+      expect(await raw.status(id)).toBe(200);
+    }
+    expect(await raw.goaway()).toEqual({ code: ERROR.none, last: 5 });
+    await raw.ended;
+    await other.stop();
+  });
+
+  it('whose clients are slower than the least rate are cut, each by itself', async () => {
+    const other = await startGateway(pki, backend.port, { listenerExtra: '    limits: { min_rate: { per_second: 10KiB, grace: 1s } }' });
+    const raw = await openFrames(pki, other.port, undefined, settings([SETTING.headerTableSize, 0], [SETTING.initialWindowSize, 1_000]));
+    raw.headers(1, request('/echo/large'));
+    raw.headers(3, request('/echo/x', [], 'POST'), FLAG.endHeaders);
+    raw.send(TYPE.data, 0, 3, Buffer.from('slow'));
+    raw.headers(5, request('/echo/x'));
+    expect(await raw.status(5)).toBe(200);
+    expect(await raw.reset(1, 8_000)).toBe(ERROR.cancel);
+    expect(await raw.status(3, 8_000)).toBe(408);
+    const records = (await other.records()).filter((record) => record['reason'] === 'too_slow');
+    expect(records.map((record) => record['detail']).toSorted()).toEqual(['the body came too slowly', 'the client took the answer too slowly']);
+    raw.destroy();
+    await other.stop();
+  });
+});
+
 describe('a connection that says', () => {
   it.each([
     ['no HTTP/2 at all', Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')],

@@ -15,7 +15,9 @@ import { relayToStream } from './http2/relay.ts';
 import { nameCodes } from './http2/codes.ts';
 import { resetStream } from './http2/reset.ts';
 import { ask } from './ask.ts';
+import { isLastRequest, type RequestLimit } from './limits.ts';
 import type { Call, Question, RequestBody, UpstreamAnswer } from './message.ts';
+import type { PaceWatch } from './pace.ts';
 import { problemBody, problemStatus, type ProblemCode } from './problem.ts';
 
 export interface Http2Options {
@@ -23,6 +25,9 @@ export interface Http2Options {
   readonly audit: AuditWriter;
   readonly now: () => number;
   readonly observe: (outcome: Outcome) => void;
+  readonly pace: PaceWatch;
+  /** Counts a request that ran into a limit. */
+  readonly cut: (limit: RequestLimit) => void;
   /** True while the gateway drains. */
   readonly draining: () => boolean;
 }
@@ -45,6 +50,10 @@ interface StreamExchange extends Exchange {
   readonly head: RequestHead;
   readonly grpc: boolean;
   call: Call | undefined;
+  /** Octets of body that were given to the stream. */
+  bytesOut: number;
+  /** Whether the client's pace is watched. */
+  paced: boolean;
   /** When the client stopped taking what waits for it; 0 while it takes. */
   waitingSince: number;
   /** When an octet passed last, either way. */
@@ -63,6 +72,8 @@ interface Cut {
   readonly code: ProblemCode;
   readonly reason: Reason;
   readonly detail: string;
+  /** The limit that it ran into. */
+  readonly limit: RequestLimit | undefined;
 }
 
 /** One HTTP/2 connection. */
@@ -96,6 +107,8 @@ const LINGER_MS = 2_000;
 const FRAMES = 256;
 /** Above the configured size of a header section we answer 431; above this much more nghttp2 resets the stream. */
 const HEADER_SLACK = 16 * 1024;
+/** The same for their number, pseudo-header fields included. */
+const FIELDS_SLACK = 64;
 /** Octets of an answer's header section, beyond which we do not try. */
 const LARGEST_ANSWER_HEAD = 60 * 1024;
 
@@ -116,7 +129,7 @@ export function createHttp2(options: Http2Options): Http2 {
         maxConcurrentStreams: http2.streams, initialWindowSize: http2.window, maxHeaderListSize: limits.header_size + HEADER_SLACK, enablePush: false,
       },
       maxSessionMemory: Math.max(1, Math.round(http2.memory / 1e6)),
-      maxHeaderListPairs: 256,
+      maxHeaderListPairs: limits.header_fields + FIELDS_SLACK,
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
       strictSingleValueFields: false,
@@ -176,8 +189,12 @@ export function createHttp2(options: Http2Options): Http2 {
     const head = readRequestHead(raw);
     peer.allowance.asked(head.size);
     const now = performance.now();
+    if (isLastRequest(peer.client.countRequest(), options.service().listener.limits)) {
+      options.cut('requests_per_connection');
+      leave(peer);
+    }
     return Object.assign(openExchange(head.asked, peer.client, options.service()), {
-      stream, peer, head, grpc: isGrpc(head.contentType), call: undefined, waitingSince: 0, activeAt: now,
+      stream, peer, head, grpc: isGrpc(head.contentType), call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
       received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined, interrupted: undefined,
     });
   }
@@ -195,9 +212,8 @@ export function createHttp2(options: Http2Options): Http2 {
 
   async function process(exchange: StreamExchange): Promise<void> {
     try {
-      const { size } = exchange.head;
-      const { header_size: limit } = exchange.peer.config.limits;
-      if (size > limit) return await fail(exchange, 'headers_too_large', 'bad_request', `a header section of ${size} octets`);
+      const excess = excessOf(exchange);
+      if (excess !== undefined) return await refuse(exchange, 'headers_too_large', excess);
       const decision = await decide(exchange, options.now);
       if (exchange.stream.destroyed) return await gone(exchange, 'the client left before the answer', 499);
       if (decision.kind === 'permit') await forward(exchange, decision);
@@ -209,6 +225,15 @@ export function createHttp2(options: Http2Options): Http2 {
   }
 
   type Verdict = Pick<AuditRecord, 'result' | 'reason' | 'detail'>;
+
+  function excessOf({ head, service }: StreamExchange): Verdict | undefined {
+    const { header_size, header_fields } = service.listener.limits;
+    const fields = head.fields.length / 2;
+    if (head.size <= header_size && fields <= header_fields) return undefined;
+    const large = head.size > header_size;
+    options.cut(large ? 'header_size' : 'header_fields');
+    return { result: 'denied', reason: 'headers_too_large', detail: large ? `a header section of ${head.size} octets` : `${fields} header fields` };
+  }
 
   async function deny(exchange: StreamExchange, denial: Denial): Promise<void> {
     await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
@@ -255,7 +280,10 @@ export function createHttp2(options: Http2Options): Http2 {
     if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
     if (options.audit.failure() !== undefined) return fail(exchange, 'overloaded', 'audit_unavailable', 'the audit directory cannot be written');
     const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
-    if ((head.contentLength ?? 0) > limit) return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    if ((head.contentLength ?? 0) > limit) {
+      options.cut('body');
+      return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    }
     const fields = upstreamHeaders(head.fields, {
       requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
@@ -271,8 +299,9 @@ export function createHttp2(options: Http2Options): Http2 {
     const interrupted = new Promise<Cut>((resolve) => {
       exchange.interrupted = resolve;
     });
+    if (!exchange.received) watchPace(exchange);
     if (!exchange.received) watchBody(exchange, () => {
-      if (exchange.bytesIn > limit) interrupt(exchange, cutFor('body_too_large', 'body_too_large', `the body is larger than ${limit}`));
+      if (exchange.bytesIn > limit) interrupt(exchange, cutFor('body_too_large', 'body_too_large', `the body is larger than ${limit}`, 'body'));
     });
     const call = ask(exchange.received ? question : { ...question, body: bodyOf(exchange) });
     exchange.call = call;
@@ -306,9 +335,13 @@ export function createHttp2(options: Http2Options): Http2 {
       watch: {
         wrote(octets) {
           peer.allowance.sent(octets);
+          exchange.bytesOut += octets;
           exchange.activeAt = performance.now();
         },
-        waiting: () => void (exchange.waitingSince ||= performance.now()),
+        waiting() {
+          exchange.waitingSince ||= performance.now();
+          watchPace(exchange);
+        },
         moving: () => void (exchange.waitingSince = 0),
       },
     });
@@ -358,13 +391,36 @@ export function createHttp2(options: Http2Options): Http2 {
   function interrupt(exchange: StreamExchange, why: Cut): void {
     if (exchange.cut !== undefined) return;
     exchange.cut = why;
+    if (why.limit !== undefined) options.cut(why.limit);
     if (exchange.interrupted !== undefined) return exchange.interrupted(why);
     // Its answer ends, and the rest follows from that.
     exchange.call?.cancel();
   }
 
+  /** Watches that the client keeps up, once there is something to wait for. gRPC streams may be as slow as their messages. */
+  function watchPace(exchange: StreamExchange): void {
+    const { stream } = exchange;
+    if (exchange.grpc || exchange.paced) return;
+    exchange.paced = true;
+    const stop = options.pace.watch({
+      get bytesRead() { return exchange.bytesIn; },
+      get bytesWritten() { return exchange.bytesOut; },
+      get writableLength() { return stream.writableLength; },
+      get destroyed() { return stream.destroyed; },
+    }, {
+      // A body that the upstream does not take at the moment is not waited for.
+      awaitsBody: () => !exchange.received && stream.readableFlowing === true && stream.readableLength === 0,
+      tooSlow(side) {
+        if (side === 'request') interrupt(exchange, cutFor('request_timeout', 'too_slow', 'the body came too slowly', 'min_rate'));
+        else reset(exchange, cutFor('request_timeout', 'too_slow', 'the client took the answer too slowly', 'min_rate'));
+      },
+    });
+    stream.once('close', stop);
+  }
+
   /** The same for a client that would not read what it was told. */
   function reset(exchange: StreamExchange, why: Cut): void {
+    if (exchange.cut === undefined && why.limit !== undefined) options.cut(why.limit);
     exchange.cut ??= why;
     resetStream(exchange.stream, NGHTTP2_CANCEL);
   }
@@ -400,7 +456,7 @@ export function createHttp2(options: Http2Options): Http2 {
       else if (exchange.grpc) {
         if (now - exchange.activeAt > http2.stream_idle_time) interrupt(exchange, cutFor('request_timeout', 'overloaded', 'the stream was silent for too long'));
       } else if (!exchange.received && now - exchange.started > limits.request_time) {
-        interrupt(exchange, cutFor('request_timeout', 'bad_request', 'the request did not arrive in time'));
+        interrupt(exchange, cutFor('request_timeout', 'request_timeout', 'the request did not arrive in time', 'request_time'));
       }
     }
   }
@@ -482,8 +538,8 @@ function watchBody(exchange: StreamExchange, passed: () => void): void {
   stream.pause();
 }
 
-function cutFor(code: ProblemCode, reason: Reason, detail: string): Cut {
-  return { kind: 'cut', code, reason, detail };
+function cutFor(code: ProblemCode, reason: Reason, detail: string, limit?: RequestLimit): Cut {
+  return { kind: 'cut', code, reason, detail, limit };
 }
 
 function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_left' }> {
