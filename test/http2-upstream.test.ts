@@ -31,6 +31,11 @@ beforeAll(async () => {
       stream.write('half', () => resetStream(stream, constants.NGHTTP2_NO_ERROR));
       return;
     }
+    if (headers[':path'] === '/echo/reset-sized') {
+      stream.respond({ ':status': 200, 'content-length': '8' });
+      stream.write('half', () => resetStream(stream, constants.NGHTTP2_NO_ERROR));
+      return;
+    }
     if (headers[':path'] === '/echo/reset-error') {
       stream.respond({ ':status': 200 });
       stream.write('half', () => resetStream(stream, constants.NGHTTP2_ENHANCE_YOUR_CALM));
@@ -102,14 +107,25 @@ describe('an upstream that speaks HTTP/2', () => {
     session.destroy();
   });
 
-  it('that resets an answer without an error never makes half of it look whole', async () => {
+  it('that resets an answer in the middle never makes half of it look whole', async () => {
+    const strict = await startGateway(pki, 0, { upstreams: http2Upstream(backend.port, '\n    unframed: refuse') });
+    for (const [through, path, code] of [
+      [gateway, '/echo/reset-sized', constants.NGHTTP2_INTERNAL_ERROR], [strict, '/echo/reset', constants.NGHTTP2_INTERNAL_ERROR], [gateway, '/echo/reset-error', constants.NGHTTP2_ENHANCE_YOUR_CALM],
+    ] as const) {
+      const session = await openHttp2(pki, through.port, { client: pki.patient });
+      expect((await askHttp2(session, path)).code).toBe(code);
+      await expect(ask(pki, through.port, path, { client: pki.patient })).rejects.toThrow();
+      const failed = (await through.records()).filter((record) => record['path'] === path);
+      expect(failed).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }, { result: 'failed', reason: 'upstream_unavailable' }]);
+      session.destroy();
+    }
+    await strict.stop();
+  });
+
+  it('that ends an answer by a reset without an error, as Node\'s servers do, has sent all of it', async () => {
     const session = await openHttp2(pki, gateway.port, { client: pki.patient });
-    const reply = await askHttp2(session, '/echo/reset');
-    expect(reply.code).toBe(constants.NGHTTP2_INTERNAL_ERROR);
-    await expect(ask(pki, gateway.port, '/echo/reset', { client: pki.patient })).rejects.toThrow();
-    const failed = (await gateway.records()).filter((record) => record['path'] === '/echo/reset');
-    expect(failed).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }, { result: 'failed', reason: 'upstream_unavailable' }]);
-    expect((await askHttp2(session, '/echo/reset-error')).code).toBe(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    expect(await askHttp2(session, '/echo/reset')).toMatchObject({ status: 200, code: 0, body: Buffer.from('half') });
+    expect((await ask(pki, gateway.port, '/echo/reset', { client: pki.patient })).body.toString()).toBe('half');
     session.destroy();
   });
 

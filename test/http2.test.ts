@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resetStream } from '../src/forward/http2/reset.ts';
 import { startBackend, startRawBackend, type Backend } from './support/backend.ts';
 import { startGateway, type TestGateway } from './support/gateway.ts';
+import { FLAG, openFrames, request, SETTING, settings, TYPE, uint32 } from './support/h2.ts';
 import { askHttp2, openHttp2, replyOf } from './support/http2.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
@@ -15,20 +16,21 @@ let session: ClientHttp2Session;
 
 beforeAll(async () => {
   pki = await testPki();
-  backend = await startBackend(pki, (request, response, body) => {
-    if (request.url === '/echo/headers') {
+  backend = await startBackend(pki, (asked, response, body) => {
+    if (asked.url === '/echo/headers') {
       response.setHeader('connection', 'x-hop');
       response.setHeader('x-hop', 'internal');
       response.setHeader('X-Mixed-Case', 'kept');
       response.setHeader('strict-transport-security', 'max-age=1');
       response.setHeader('set-cookie', ['a=1', 'b=2']);
     }
-    if (request.url === '/echo/trailers') {
+    if (asked.url === '/echo/trailers') {
       response.writeHead(200, { trailer: 'x-sum' });
       response.addTrailers({ 'x-sum': 'abc', 'x-client-role': 'doctor', 'content-type': 'text/evil' });
     }
-    if (request.url === '/echo/nothing') return void response.writeHead(204).end();
-    if (request.url === '/echo/unchanged') return void response.writeHead(304, { 'content-length': '5' }).end();
+    if (asked.url === '/echo/sized') return void response.end(Buffer.alloc(5_000, 1));
+    if (asked.url === '/echo/nothing') return void response.writeHead(204).end();
+    if (asked.url === '/echo/unchanged') return void response.writeHead(304, { 'content-length': '5' }).end();
     response.end(body.length > 0 ? body : 'hello');
   });
   gateway = await startGateway(pki, backend.port);
@@ -84,6 +86,19 @@ describe('a request by HTTP/2', () => {
     expect(headers).toMatchObject({ 'x-mixed-case': 'kept', 'set-cookie': ['a=1', 'b=2'], 'strict-transport-security': 'max-age=31536000; includeSubDomains; preload' });
     expect(headers).not.toHaveProperty('x-hop');
     expect(headers).not.toHaveProperty('connection');
+  });
+
+  it('has its answer ended by END_STREAM, however slowly it is read', async () => {
+    const raw = await openFrames(pki, gateway.port, undefined, settings([SETTING.headerTableSize, 0], [SETTING.initialWindowSize, 100]));
+    raw.headers(1, request('/echo/sized'));
+    const received = (): number => raw.frames.reduce((sum, { type, payload }) => sum + (type === TYPE.data ? payload.length : 0), 0);
+    for (let octets = 100; octets <= 5_000; octets += 100) {
+      await raw.wait(() => received() >= octets);
+      raw.send(TYPE.windowUpdate, 0, 1, uint32(100));
+    }
+    const last = await raw.wait(({ flags, type }) => type === TYPE.rstStream || (type === TYPE.data && (flags & FLAG.endStream) !== 0));
+    expect([last?.type, received()]).toEqual([TYPE.data, 5_000]);
+    raw.destroy();
   });
 
   it('gets trailers, but none that could pass for a field of ours', async () => {

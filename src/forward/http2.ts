@@ -103,6 +103,9 @@ const {
 const LOOK_MS = 1_000;
 /** How long a connection may stay that has been asked to leave and has nothing to do. */
 const LINGER_MS = 2_000;
+/** How long an answer may take to leave whose request is not wanted any more, and how often that is looked at. */
+const UNREAD_MS = 5_000;
+const UNREAD_LOOK_MS = 20;
 /** Frames that Node tells of before the account is settled out of turn. */
 const FRAMES = 256;
 /** Above the configured size of a header section we answer 431; above this much more nghttp2 resets the stream. */
@@ -174,6 +177,8 @@ export function createHttp2(options: Http2Options): Http2 {
   function take(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     stream.on('error', noop);
     const exchange = open(peer, stream, flags, raw);
+    // Read to its end although there is none: of a request that nobody has read Node resets the answer when it has to wait for the window.
+    if (exchange.received) stream.resume();
     peer.streams.add(exchange);
     stream.once('close', () => closed(exchange));
     const done = process(exchange).catch((error: unknown) => {
@@ -290,7 +295,7 @@ export function createHttp2(options: Http2Options): Http2 {
     if (head.expectsContinue && !exchange.received) stream.additionalHeaders({ ':status': 100 });
     const { response, idle } = upstream.config.timeouts;
     const question: Question = {
-      permit, method: exchange.asked.method, path: exchange.asked.written, fields, trailers: head.trailers, upstream, key: keyOf(exchange), trail: exchange,
+      permit, method: exchange.asked.method, path: exchange.asked.written, fields, grpc: exchange.grpc, trailers: head.trailers, upstream, key: keyOf(exchange), trail: exchange,
       // Whoever calls by gRPC says how long they wait; a stream of messages may begin late.
       patience: exchange.grpc ? grpcTimeout(fields['grpc-timeout']) ?? response : response,
       idle: exchange.grpc ? Infinity : idle,
@@ -507,10 +512,19 @@ function noop(): void {
   // A session or stream without an error handler ends the process; what matters shows when it closes.
 }
 
-/** The client's whole answer is sent, its request is not: RST_STREAM(NO_ERROR) once the answer has left (RFC 9113 section 8.1). */
+/**
+ * The client's whole answer is given to its stream, its request has not come to its end: RST_STREAM(NO_ERROR) once the answer has left
+ * (RFC 9113 section 8.1), and not before: where the window holds the answer up, Node would send the reset in place of its end.
+ */
 function endUnread(stream: ServerHttp2Stream): void {
-  if (stream.destroyed || stream.closed) return;
-  stream.close(NGHTTP2_NO_ERROR);
+  const started = performance.now();
+  const look = (): void => {
+    if (stream.destroyed || stream.closed) return;
+    const left = stream.state.state === constants.NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL;
+    if (left || performance.now() - started > UNREAD_MS) stream.close(NGHTTP2_NO_ERROR);
+    else setTimeout(look, UNREAD_LOOK_MS);
+  };
+  setImmediate(look);
 }
 
 function bodyOf(exchange: StreamExchange): RequestBody {

@@ -13,6 +13,8 @@ export interface Question {
   readonly fields: IncomingHttpHeaders;
   /** Absent when the request has no body. */
   readonly body?: RequestBody;
+  /** Whether it is a gRPC call: its answer is not whole without its trailers. */
+  readonly grpc: boolean;
   /** Whether the client reads trailers (`TE: trailers`). */
   readonly trailers: boolean;
   readonly upstream: Upstream;

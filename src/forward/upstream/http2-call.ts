@@ -63,7 +63,17 @@ function attempt(question: Question, turn: Turn, resolve: (answered: Answered) =
 function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (answered: Answered) => void, fail: (failure: Failure) => void): ClientHttp2Stream {
   const { body } = question;
   const stream = line.session.request(requestHead(question), { endStream: body === undefined, waitForTrailers: body?.announced === true });
-  const whole = watchEnd(stream);
+  const end = watchEnd(stream);
+  /**
+   * Node's own HTTP/2 servers reset streams without an error in place of END_STREAM when the end has to wait for the window (RFC 9113
+   * section 8.1 has that reset come after it). An announced length says whether that was all; without one it is an answer without framing.
+   */
+  const whole = (): boolean => {
+    const { kind, octets } = end();
+    if (kind !== 'reset') return kind === 'ended';
+    return !question.grpc && (length === undefined ? question.upstream.config.unframed === 'pass' : octets === length);
+  };
+  let length: number | undefined;
   let timedOut: string | undefined;
   let trailers: readonly string[] = [];
   let status = 0;
@@ -88,13 +98,15 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
       }, question.idle);
       stream.on('data', () => void timer.refresh());
     }
-    resolve(answerOf(stream, status, raw, {
+    const answered = answerOf(stream, status, raw, {
       whole,
       late: () => timedOut !== undefined,
       trailers: () => trailers,
       // Node gives streams of a connection that was lost a code that nobody sent.
       resetCode: () => (line.session.destroyed ? undefined : stream.rstCode),
-    }));
+    });
+    length = answered.kind === 'answer' ? answered.length : undefined;
+    resolve(answered);
   });
   stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
     trailers = raw;
@@ -139,17 +151,18 @@ function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly strin
 }
 
 /**
- * Whether a stream ended by END_STREAM. Node pushes the same end of data for a reset without an error, and only the order tells them
- * apart: at a reset the stream is closed before.
+ * How the octets of a stream came to their end. Node pushes the same end of data for END_STREAM and for a reset without an error, and
+ * only the order tells them apart: at a reset the stream is closed before.
  */
-function watchEnd(stream: ClientHttp2Stream): () => boolean {
-  let ended = false;
+function watchEnd(stream: ClientHttp2Stream): () => { readonly kind: 'open' | 'ended' | 'reset'; readonly octets: number } {
+  const end: { kind: 'open' | 'ended' | 'reset'; octets: number } = { kind: 'open', octets: 0 };
   const push = stream.push.bind(stream);
-  stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
-    if (chunk === null && !stream.closed && !stream.destroyed) ended = true;
+  stream.push = (chunk: Buffer | null, encoding?: BufferEncoding) => {
+    if (chunk !== null) end.octets += chunk.length;
+    else if (end.kind === 'open' && !stream.destroyed) end.kind = !stream.closed ? 'ended' : stream.rstCode === constants.NGHTTP2_NO_ERROR ? 'reset' : 'open';
     return push(chunk, encoding);
   };
-  return () => ended;
+  return () => end;
 }
 
 function requestHead({ method, path, fields, trailers }: Question): string[] {
