@@ -177,8 +177,6 @@ export function createHttp2(options: Http2Options): Http2 {
   function take(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     stream.on('error', noop);
     const exchange = open(peer, stream, flags, raw);
-    // Read to its end although there is none: of a request that nobody has read Node resets the answer when it has to wait for the window.
-    if (exchange.received) stream.resume();
     peer.streams.add(exchange);
     stream.once('close', () => closed(exchange));
     const done = process(exchange).catch((error: unknown) => {
