@@ -115,8 +115,7 @@ describe('an upstream that speaks HTTP/2', () => {
       const session = await openHttp2(pki, through.port, { client: pki.patient });
       expect((await askHttp2(session, path)).code).toBe(code);
       await expect(ask(pki, through.port, path, { client: pki.patient })).rejects.toThrow();
-      const failed = (await through.records()).filter((record) => record['path'] === path);
-      expect(failed).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }, { result: 'failed', reason: 'upstream_unavailable' }]);
+      await expect.poll(async () => (await through.records()).filter((record) => record['path'] === path)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }, { result: 'failed', reason: 'upstream_unavailable' }]);
       session.destroy();
     }
     await strict.stop();
