@@ -84,7 +84,7 @@ function attempt(question: Question, turn: Turn, settled: (answered: Answered, a
     turn.answering();
     incoming.on('error', () => undefined);
     stillness?.after(question.idle);
-    settle(answerOf(incoming, () => timedOut, question.upstream.config.unframed), false);
+    settle(messageAnswer(incoming, () => timedOut, question.upstream.config.unframed), false);
   });
   // Nobody asked to switch protocols.
   outgoing.on('upgrade', (_message, socket) => {
@@ -138,7 +138,8 @@ function pairs(fields: readonly string[]): [string, string][] {
   return Array.from({ length: fields.length / 2 }, (_, index) => [fields[index * 2] as string, fields[index * 2 + 1] as string]);
 }
 
-function answerOf(message: IncomingMessage, late: () => boolean, unframed: UpstreamConfig['unframed']): Answered {
+/** What Node's client has read, as an answer; `late` says whether it was cut because it stood still. */
+export function messageAnswer(message: IncomingMessage, late: () => boolean, unframed: UpstreamConfig['unframed']): Answered {
   const final = finalAnswer(message, unframed);
   if (final.kind !== 'answer') return final.kind === 'failed' ? final : { kind: 'failed', code: 'upstream_unavailable', detail: 'no answer' };
   const length = message.headers['content-length'];
