@@ -56,6 +56,14 @@ describe('a request by HTTP/2', () => {
     expect(records.find((record) => record['request_id'] === reply.headers['x-request-id'])).toMatchObject({ result: 'permitted', route: 'echo', role: 'patient', status: 200, bytes_out: 5, host: 'localhost' });
   });
 
+  it('with an empty body is forwarded although its body ends before the upstream\'s connection is open', async () => {
+    const fresh = await startGateway(pki, backend.port, { threads: 1 });
+    const first = await openHttp2(pki, fresh.port, { client: pki.patient });
+    expect((await askHttp2(first, '/echo/x', { method: 'POST', body: '' })).status).toBe(200);
+    first.destroy();
+    await fresh.stop();
+  });
+
   it('has its record on file before its answer ends', async () => {
     for (let round = 0; round < 20; round++) {
       const reply = await askHttp2(session, '/echo/x', { method: 'POST', body: 'x'.repeat(round) });
