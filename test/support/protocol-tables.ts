@@ -1,3 +1,6 @@
+/** What a case shows that has no choice. */
+export const AS_EXPECTED = 'as expected';
+
 /** One case of a suite as the document shows it. */
 export interface PlayedCase {
   readonly name: string;
