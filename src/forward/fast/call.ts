@@ -202,7 +202,10 @@ class PlainCall implements Call, SocketUser {
     const replay = replayAnswer(this.#question.method, unframed, () => this.#connection?.resume());
     this.#replay = replay;
     void replay.answer.then((answer) => {
-      if (answer.kind !== 'answer') return this.#failed('failed', answer.kind === 'failed' ? answer : { code: 'upstream_unavailable', detail: 'no answer' }, false);
+      if (answer.kind !== 'answer') {
+        this.#replay = undefined;
+        return this.#failed('failed', answer.kind === 'failed' ? answer : { code: 'upstream_unavailable', detail: 'no answer' }, repeatable(this.#question.method, false));
+      }
       this.#turn?.answering();
       this.#body = answer.message;
       this.#wait(this.#question.idle);
