@@ -168,6 +168,8 @@ class Watched {
   #publishing: Promise<void> = Promise.resolve();
   /** Whether addresses have changed since the threads were told. */
   #untold = false;
+  /** Whether it was said that there are too many addresses. */
+  #crowded = false;
   #started = false;
   #closed = false;
 
@@ -291,7 +293,8 @@ class Watched {
       if (this.#addresses.has(key)) continue;
       const slot = this.#freeSlot();
       if (slot === undefined) {
-        this.#options.log.warn({ upstream: this.#name, address }, `an upstream has more than ${SLOTS} addresses; this one is not used`);
+        if (!this.#crowded) this.#options.log.warn({ upstream: this.#name, address }, `an upstream has more than ${SLOTS} addresses; this one and others are not used`);
+        this.#crowded = true;
         continue;
       }
       const known = before?.addressAt(named.config.host, named.config.port, address);
