@@ -8,9 +8,12 @@ import type { Reason, RequestFacts } from '../policy/facts.ts';
 import type { Client, Service } from './client.ts';
 import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, type Outcome } from './exchange.ts';
 import { answerRules, clientHeaders, trailerFields, upstreamHeaders, type ResponseRules } from './headers.ts';
+import { recordBeginning, recordRest, type RecordRest } from './fast/record-line.ts';
+import type { KnownHead } from './fast/request.ts';
 import { createAllowance, type Allowance } from './http2/allowance.ts';
 import { isGrpc, readRequestHead, type RequestHead } from './http2/fields.ts';
 import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
+import { isPlain, RawCall, type RawMemory } from './http2/raw-call.ts';
 import { relayToStream } from './http2/relay.ts';
 import { nameCodes } from './http2/codes.ts';
 import { resetStream } from './http2/reset.ts';
@@ -48,6 +51,8 @@ interface StreamExchange extends Exchange {
   readonly stream: ServerHttp2Stream;
   readonly peer: Peer;
   readonly head: RequestHead;
+  /** The same in the form that bare connections to upstreams are written from. */
+  readonly known: KnownHead;
   readonly grpc: boolean;
   call: Call | undefined;
   /** Octets of body that were given to the stream. */
@@ -91,6 +96,10 @@ interface Peer {
   /** When it was asked to go elsewhere; 0 before. */
   leavingSince: number;
   idleSince: number;
+  /** What was asked last: clients repeat themselves. */
+  last: { readonly raw: readonly string[]; readonly head: RequestHead; readonly known: KnownHead } | undefined;
+  readonly memory: RawMemory;
+  rest: RecordRest | undefined;
   /** Control frames that Node tells of, until the account is settled next. */
   frames: number;
 }
@@ -148,7 +157,7 @@ export function createHttp2(options: Http2Options): Http2 {
     const now = performance.now();
     const peer: Peer = {
       socket, client, session, config, terminated, allowance: createAllowance(http2, now), streams: new Set(),
-      greeted: false, leavingSince: 0, idleSince: now, frames: 0,
+      greeted: false, leavingSince: 0, idleSince: now, last: undefined, memory: { upstream: undefined, answer: undefined }, rest: undefined, frames: 0,
     };
     peers.set(socket, peer);
     session.on('stream', (stream, _headers, flags, raw) => take(peer, stream, flags, raw as unknown as string[]));
@@ -189,7 +198,7 @@ export function createHttp2(options: Http2Options): Http2 {
   }
 
   function open(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[]): StreamExchange {
-    const head = readRequestHead(raw);
+    const { head, known } = readAgain(peer, raw);
     peer.allowance.asked(head.size);
     const now = performance.now();
     if (isLastRequest(peer.client.countRequest(), options.service().listener.limits)) {
@@ -197,7 +206,7 @@ export function createHttp2(options: Http2Options): Http2 {
       leave(peer);
     }
     return Object.assign(openExchange(head.asked, peer.client, options.service()), {
-      stream, peer, head, grpc: isGrpc(head.contentType), call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
+      stream, peer, head, known, grpc: isGrpc(head.contentType), call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
       received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined, interrupted: undefined,
     });
   }
@@ -287,6 +296,9 @@ export function createHttp2(options: Http2Options): Http2 {
       options.cut('body');
       return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
     }
+    if (exchange.received && !exchange.grpc && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
+      return forwarded(exchange, permit, new RawCall(exchange, permit, exchange.known, upstream, exchange.peer.memory));
+    }
     const fields = upstreamHeaders(head.fields, {
       requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
@@ -299,15 +311,20 @@ export function createHttp2(options: Http2Options): Http2 {
       idle: exchange.grpc ? Infinity : idle,
     };
     if (exchange.grpc && exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
-    const interrupted = new Promise<Cut>((resolve) => {
-      exchange.interrupted = resolve;
-    });
     if (!exchange.received) watchPace(exchange);
     if (!exchange.received) watchBody(exchange, () => {
       if (exchange.bytesIn > limit) interrupt(exchange, cutFor('body_too_large', 'body_too_large', `the body is larger than ${limit}`, 'body'));
     });
-    const call = ask(exchange.received ? question : { ...question, body: bodyOf(exchange) });
+    return forwarded(exchange, permit, ask(exchange.received ? question : { ...question, body: bodyOf(exchange) }));
+  }
+
+  /** What comes of a request that is on its way. */
+  async function forwarded(exchange: StreamExchange, permit: Permit, call: Call): Promise<void> {
+    const { stream } = exchange;
     exchange.call = call;
+    const interrupted = new Promise<Cut>((resolve) => {
+      exchange.interrupted = resolve;
+    });
     const answered = await Promise.race([call.answer, leaving(stream), interrupted]);
     exchange.interrupted = undefined;
     switch (answered.kind) {
@@ -332,8 +349,10 @@ export function createHttp2(options: Http2Options): Http2 {
       exchange.call?.cancel();
       return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'the header section of the answer is too large');
     }
+    const { body } = answer;
+    if (Buffer.isBuffer(body)) return sendWhole(exchange, permit, head, status, body);
     const end = await relayToStream({
-      answer, stream, head, trailers: trailersOf, headOnly: exchange.asked.method === 'HEAD',
+      answer: { ...answer, body }, stream, head, trailers: trailersOf, headOnly: exchange.asked.method === 'HEAD',
       commit: (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }),
       watch: {
         wrote(octets) {
@@ -360,6 +379,29 @@ export function createHttp2(options: Http2Options): Http2 {
     const resetCode = answer.resetCode?.();
     await gone(exchange, detail, status, reason);
     breakOff(exchange, answer, exchange.cut === undefined ? resetCode : undefined);
+  }
+
+  /** The record first, then an answer that is all there. */
+  function sendWhole(exchange: StreamExchange, permit: Permit, head: string[], status: number, body: Buffer): Promise<void> {
+    const { stream, peer } = exchange;
+    const ended = performance.now();
+    peer.rest = recordRest(peer.rest, exchange, permit);
+    return new Promise((resolve) => options.audit.write(recordBeginning(exchange, status, body.length, options.now(), ended), peer.rest?.octets, (error) => {
+      if (error !== undefined) {
+        observe(exchange, status);
+        resetStream(stream, NGHTTP2_INTERNAL_ERROR);
+        return resolve();
+      }
+      options.observe(outcomeOf(exchange, status, ended));
+      if (!stream.destroyed && !stream.closed) {
+        peer.allowance.sent(body.length);
+        exchange.bytesOut = body.length;
+        exchange.waitingSince = ended;
+        stream.respond(head, { endStream: body.length === 0 });
+        if (body.length > 0) stream.end(body);
+      }
+      resolve();
+    }));
   }
 
   /** Ends an answer that is not whole so that it cannot be taken for a whole one. */
@@ -455,6 +497,7 @@ export function createHttp2(options: Http2Options): Http2 {
       if (now - peer.leavingSince > grace) return peer.session.destroy();
     } else if (peer.streams.size === 0 && now - peer.idleSince > limits.idle_time) leave(peer);
     for (const exchange of peer.streams) {
+      exchange.call?.look?.(now);
       if (exchange.waitingSince !== 0 && now - exchange.waitingSince > http2.stall_time) reset(exchange, cutFor('overloaded', 'overloaded', 'the client takes nothing of its answer'));
       else if (exchange.grpc) {
         if (now - exchange.activeAt > http2.stream_idle_time) interrupt(exchange, cutFor('request_timeout', 'overloaded', 'the stream was silent for too long'));
@@ -502,6 +545,18 @@ export function createHttp2(options: Http2Options): Http2 {
     },
   };
 }
+
+/** A request's header section: read once as long as a client repeats it, which is most of what clients do. */
+function readAgain(peer: Peer, raw: readonly string[]): NonNullable<Peer['last']> {
+  const { last } = peer;
+  if (last !== undefined && last.raw.length === raw.length && last.raw.every((text, index) => text === raw[index])) return last;
+  const head = readRequestHead(raw);
+  const known: KnownHead = { octets: NO_OCTETS, asked: head.asked, host: head.fields[1] as string, fields: head.fields, bodyLength: 0, close: false };
+  peer.last = { raw, head, known };
+  return peer.last;
+}
+
+const NO_OCTETS = Buffer.alloc(0);
 
 /** Octets that all streams of a connection together may have under way to us. */
 const CONNECTION_WINDOW = 1024 * 1024;

@@ -45,7 +45,8 @@ export interface UpstreamAnswer {
   readonly fields: readonly string[];
   /** Octets of body that were announced; undefined when they were not. */
   readonly length: number | undefined;
-  readonly body: Readable;
+  /** Octets where all of it came at once. */
+  readonly body: Readable | Buffer;
   /** At the body's end: whether the upstream has sent all of it. */
   whole(): boolean;
   /** Whether it was cut because it stood still for too long. */
@@ -62,4 +63,6 @@ export interface Call {
   readonly answer: Promise<Answered>;
   /** Ends the upstream side: the client is gone, or a limit of ours ended the request. */
   cancel(): void;
+  /** Where it keeps no clock of its own: to be called every now and then, `now` in ms on the monotonic clock. */
+  look?(now: number): void;
 }

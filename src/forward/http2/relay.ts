@@ -1,10 +1,11 @@
 import type { ServerHttp2Stream } from 'node:http2';
+import type { Readable } from 'node:stream';
 import type { UpstreamAnswer } from '../message.ts';
 
 export type RelayEnd = { readonly kind: 'complete' | 'upstream_died' | 'client_left' | 'record_lost'; readonly bytes: number };
 
 export interface Relay {
-  readonly answer: UpstreamAnswer;
+  readonly answer: UpstreamAnswer & { readonly body: Readable };
   readonly stream: ServerHttp2Stream;
   /** The header section for the client, `:status` first. */
   readonly head: string[];
