@@ -20,7 +20,7 @@ export type AnswerReading = KnownAnswer | 'more' | 'unusual';
 
 const BLANK_LINE = '\r\n\r\n';
 /** A longer head is no answer any more. */
-export const MOST_ANSWER_HEAD = 65_536;
+const MOST_ANSWER_HEAD = 65_536;
 
 /**
  * Reads the head of an answer from the octets received so far. `last` is what the same connection read before: a server's

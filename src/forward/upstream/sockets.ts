@@ -107,9 +107,9 @@ export class UpstreamSocket {
     this.socket.setNoDelay(true);
     this.socket.once('secureConnect', () => {
       this.open = true;
-      this.#user?.opened(this);
+      this.#guard(() => this.#user?.opened(this));
     });
-    this.socket.on('drain', () => this.#user?.drained());
+    this.socket.on('drain', () => this.#guard(() => this.#user?.drained()));
     this.socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#fault = connectFault(this.socket, error);
     });
@@ -120,7 +120,7 @@ export class UpstreamSocket {
     this.socket.on('close', () => {
       const user = this.#user;
       this.#user = undefined;
-      user?.lost({ ...this.#fault, ended: this.#ended, opened: this.open });
+      this.#guard(() => user?.lost({ ...this.#fault, ended: this.#ended, opened: this.open }));
     });
   }
 
@@ -160,7 +160,25 @@ export class UpstreamSocket {
       this.socket.destroy();
       return true;
     }
-    this.#paused = !this.#user.read(octets) || this.#paused;
+    try {
+      this.#paused = !this.#user.read(octets) || this.#paused;
+    } catch (error) {
+      this.#failed(error);
+    }
     return !this.#paused;
+  }
+
+  /** A fault in what a user does costs that one connection: thrown any further, it would take the thread. */
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#fault = { result: 'failed', code: 'upstream_unavailable', detail: `internal error: ${error instanceof Error ? error.stack ?? error.message : String(error)}` };
+    this.socket.destroy();
   }
 }
