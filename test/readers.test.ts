@@ -4,7 +4,7 @@ import type { ClientHttp2Session } from 'node:http2';
 import { createServer } from 'node:https';
 import { createServer as createTlsServer } from 'node:tls';
 import type { AddressInfo } from 'node:net';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { request as httpsRequest } from 'node:https';
 import type { SecureContextOptions } from 'node:tls';
 import type { ServerWritableStream } from '@grpc/grpc-js';
@@ -16,6 +16,7 @@ import { openGrpc, startGrpcBackend, type GrpcBackend } from './support/grpc.ts'
 import { openHttp2 } from './support/http2.ts';
 import { startHttp2Backend, type Http2Backend } from './support/http2-backend.ts';
 import { testPki, type TestPki } from './support/pki.ts';
+import { readFrame } from './support/websocket-cases.ts';
 
 // Reused buffers, shared windows, one thread: whatever a proxy mixes up shows as one reader's octets in another's answer.
 
@@ -119,6 +120,7 @@ beforeAll(async () => {
   peer: { endpoints: ["tls://127.0.0.1:${portOf(tcp)}"], ${trust} }`,
   });
   session = await openHttp2(pki, gateway.port, { client: pki.patient });
+  if (session.remoteSettings?.enableConnectProtocol !== true) await once(session, 'remoteSettings');
 });
 
 afterAll(async () => {
@@ -156,6 +158,22 @@ async function byWebSocket(seed: number): Promise<Readable> {
   return stream;
 }
 
+/** The payloads of a WebSocket's frames, which is a stream of the connection that everything else of HTTP/2 is on (RFC 8441). */
+async function byWebSocketOverHttp2(seed: number): Promise<Readable> {
+  const stream = session.request({ ':method': 'CONNECT', ':protocol': 'websocket', ':scheme': 'https', ':authority': 'localhost', ':path': `/websocket/${seed}`, 'sec-websocket-version': '13' }, { endStream: false });
+  await once(stream, 'response');
+  return Readable.from((async function* payloads() {
+    let rest: Buffer = Buffer.alloc(0);
+    for await (const chunk of stream) {
+      rest = Buffer.concat([rest, chunk as Buffer]);
+      for (let found = readFrame(rest); found !== undefined; found = readFrame(rest)) {
+        rest = rest.subarray(found.length);
+        yield found.frame.payload;
+      }
+    }
+  })());
+}
+
 async function byTcp(seed: number): Promise<Readable> {
   const socket = await openTls(pki, port('stream'), { client: pki.patient, ALPNProtocols: undefined } as never);
   socket.write(String(seed));
@@ -175,13 +193,14 @@ const PROTOCOLS: readonly (readonly [name: string, open: (seed: number) => Promi
     return Promise.resolve(call);
   }],
   ['websocket', byWebSocket],
+  ['websocket-over-http2', byWebSocketOverHttp2],
   ['tcp', byTcp],
 ];
 
 async function readAll(protocol: string, open: (seed: number) => Promise<Readable>): Promise<number[]> {
   return Promise.all(READERS.map(async ({ seed, slow }) => {
     const stream = await open(seed);
-    const compared = await compare(stream, contentOf(protocol, seed), slow);
+    const compared = await compare(stream, contentOf(protocol === 'websocket-over-http2' ? 'websocket' : protocol, seed), slow);
     stream.destroy();
     return compared;
   }));

@@ -390,7 +390,9 @@ export function createHttp1(options: Http1Options): Http1 {
     const headers = upstreamHeaders(request.rawHeaders, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
-    const answer = await forwardUpgrade({ permit, request, headers, upstream, key: keyOf(exchange), trail: exchange });
+    const answer = await forwardUpgrade({
+      permit, path: request.url as string, webSocketKey: request.headers['sec-websocket-key'] ?? '', client: request.socket, headers, upstream, key: keyOf(exchange), trail: exchange,
+    });
     if (answer.kind === 'failed') return fail(exchange, answer.code, answer.code, answer.detail);
     if (answer.kind === 'client_left') return gone(exchange, 'the client left before the answer', 499);
     if (answer.kind === 'answer') return relay(exchange, permit, answer.message);

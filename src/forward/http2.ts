@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../audit/record.ts';
@@ -16,7 +17,11 @@ import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
 import { isPlain, RawCall, type RawMemory } from './http2/raw-call.ts';
 import { relayToStream } from './http2/relay.ts';
 import { nameCodes } from './http2/codes.ts';
-import { resetStream } from './http2/reset.ts';
+import { endUnread, resetStream } from './http2/reset.ts';
+import { joinStream } from './http2/tunnel.ts';
+import { messageAnswer } from './http2/to-http1.ts';
+import { forwardUpgrade } from './upgrade.ts';
+import type { Upstream } from './upstream/pool.ts';
 import { ask } from './ask.ts';
 import { isLastRequest, type RequestLimit } from './limits.ts';
 import type { Call, Question, RequestBody, UpstreamAnswer } from './message.ts';
@@ -54,6 +59,8 @@ interface StreamExchange extends Exchange {
   /** The same in the form that bare connections to upstreams are written from. */
   readonly known: KnownHead;
   readonly grpc: boolean;
+  /** Whether it is a WebSocket by now. */
+  tunnel: boolean;
   call: Call | undefined;
   /** Octets of body that were given to the stream. */
   bytesOut: number;
@@ -112,9 +119,6 @@ const {
 const LOOK_MS = 1_000;
 /** How long a connection may stay that has been asked to leave and has nothing to do. */
 const LINGER_MS = 2_000;
-/** How long an answer may take to leave whose request is not wanted any more, and how often that is looked at. */
-const UNREAD_MS = 5_000;
-const UNREAD_LOOK_MS = 20;
 /** Frames that Node tells of before the account is settled out of turn. */
 const FRAMES = 256;
 /** Above the configured size of a header section we answer 431; above this much more nghttp2 resets the stream. */
@@ -139,6 +143,7 @@ export function createHttp2(options: Http2Options): Http2 {
     const session = performServerHandshake(socket, {
       settings: {
         maxConcurrentStreams: http2.streams, initialWindowSize: http2.window, maxHeaderListSize: limits.header_size + HEADER_SLACK, enablePush: false,
+        enableConnectProtocol: true,
       },
       maxSessionMemory: Math.max(1, Math.round(http2.memory / 1e6)),
       maxHeaderListPairs: limits.header_fields + FIELDS_SLACK,
@@ -206,7 +211,7 @@ export function createHttp2(options: Http2Options): Http2 {
       leave(peer);
     }
     return Object.assign(openExchange(head.asked, peer.client, options.service()), {
-      stream, peer, head, known, grpc: isGrpc(head.contentType), call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
+      stream, peer, head, known, grpc: isGrpc(head.contentType), tunnel: false, call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
       received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined, interrupted: undefined,
     });
   }
@@ -296,6 +301,7 @@ export function createHttp2(options: Http2Options): Http2 {
       options.cut('body');
       return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
     }
+    if (head.protocol !== undefined) return openTunnel(exchange, permit, upstream);
     if (exchange.received && !exchange.grpc && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
       return forwarded(exchange, permit, new RawCall(exchange, permit, exchange.known, upstream, exchange.peer.memory));
     }
@@ -316,6 +322,50 @@ export function createHttp2(options: Http2Options): Http2 {
       if (exchange.bytesIn > limit) interrupt(exchange, cutFor('body_too_large', 'body_too_large', `the body is larger than ${limit}`, 'body'));
     });
     return forwarded(exchange, permit, ask(exchange.received ? question : { ...question, body: bodyOf(exchange) }));
+  }
+
+  /** A WebSocket (RFC 8441), to an upstream that knows it as an upgrade of HTTP/1.1. */
+  async function openTunnel(exchange: StreamExchange, permit: Permit, upstream: Upstream): Promise<void> {
+    const { stream, service, head, peer } = exchange;
+    const webSocketKey = randomBytes(16).toString('base64');
+    // Judged as one from now on: what takes the right away may come while the upstream is asked.
+    exchange.tunnel = true;
+    if (exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
+    const headers = upstreamHeaders([...head.fields, 'sec-websocket-key', webSocketKey], {
+      requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
+    });
+    const answer = await forwardUpgrade({ permit, path: exchange.asked.written, webSocketKey, client: stream, headers, upstream, key: keyOf(exchange), trail: exchange });
+    switch (answer.kind) {
+      case 'failed': return fail(exchange, answer.code, answer.code, answer.detail);
+      case 'client_left': return gone(exchange, 'the client left before the answer', 499);
+      case 'answer': {
+        exchange.tunnel = false;
+        const declined = messageAnswer(answer.message, () => false, upstream.config.unframed);
+        return declined.kind === 'failed' ? fail(exchange, declined.code, declined.code, declined.detail) : relay(exchange, permit, declined);
+      }
+    }
+    try {
+      await record(exchange, { result: 'permitted', status: 200 });
+    } catch {
+      answer.abandon();
+      return resetStream(stream, NGHTTP2_INTERNAL_ERROR);
+    }
+    observe(exchange, 200);
+    if (stream.destroyed || stream.closed) return answer.abandon();
+    stream.respond(answerHead({ status: 200, fields: withoutAccept(answer.message.rawHeaders) }, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) }) ?? { ':status': 200 });
+    const end = await joinStream({
+      stream, socket: answer.socket, head: answer.head, silence: upstream.config.timeouts.tunnel,
+      watch: {
+        sent: (octets) => peer.allowance.sent(octets),
+        received: (octets) => peer.allowance.received(octets),
+        waiting: () => void (exchange.waitingSince ||= performance.now()),
+        moving: () => void (exchange.waitingSince = 0),
+      },
+    });
+    exchange.bytesIn = end.bytesIn;
+    const { cut } = exchange;
+    const ending = cut !== undefined ? { result: 'denied', reason: cut.reason, detail: cut.detail } as const : end.fault !== undefined ? { result: 'failed', detail: end.fault } as const : { result: 'done' } as const;
+    await record(exchange, { event: 'connection', ...ending, bytes_out: end.bytesOut }).catch(() => undefined);
   }
 
   /** What comes of a request that is on its way. */
@@ -501,7 +551,7 @@ export function createHttp2(options: Http2Options): Http2 {
       if (exchange.waitingSince !== 0 && now - exchange.waitingSince > http2.stall_time) reset(exchange, cutFor('overloaded', 'overloaded', 'the client takes nothing of its answer'));
       else if (exchange.grpc) {
         if (now - exchange.activeAt > http2.stream_idle_time) interrupt(exchange, cutFor('request_timeout', 'overloaded', 'the stream was silent for too long'));
-      } else if (!exchange.received && now - exchange.started > limits.request_time) {
+      } else if (!exchange.received && !exchange.tunnel && now - exchange.started > limits.request_time) {
         interrupt(exchange, cutFor('request_timeout', 'request_timeout', 'the request did not arrive in time', 'request_time'));
       }
     }
@@ -533,11 +583,14 @@ export function createHttp2(options: Http2Options): Http2 {
     },
     judge(socket, objection) {
       for (const exchange of peers.get(socket)?.streams ?? []) {
-        if (!exchange.grpc || exchange.facts === undefined) continue;
+        if ((!exchange.grpc && !exchange.tunnel) || exchange.facts === undefined) continue;
         // Where nothing new is taken any more, what is under way finishes under what it began with.
         const { policy } = options.draining() ? exchange.service : options.service();
         const denial = objection(exchange.facts, policy);
-        if (denial !== undefined) interrupt(exchange, cutFor(denial.code, denial.reason, denial.detail));
+        if (denial === undefined) continue;
+        const why = cutFor(denial.code, denial.reason, denial.detail);
+        if (exchange.tunnel) reset(exchange, why);
+        else interrupt(exchange, why);
       }
     },
     async settled() {
@@ -563,21 +616,6 @@ const CONNECTION_WINDOW = 1024 * 1024;
 
 function noop(): void {
   // A session or stream without an error handler ends the process; what matters shows when it closes.
-}
-
-/**
- * The client's whole answer is given to its stream, its request has not come to its end: RST_STREAM(NO_ERROR) once the answer has left
- * (RFC 9113 section 8.1), and not before: where the window holds the answer up, Node would send the reset in place of its end.
- */
-function endUnread(stream: ServerHttp2Stream): void {
-  const started = performance.now();
-  const look = (): void => {
-    if (stream.destroyed || stream.closed) return;
-    const left = stream.state.state === constants.NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL;
-    if (left || performance.now() - started > UNREAD_MS) stream.close(NGHTTP2_NO_ERROR);
-    else setTimeout(look, UNREAD_LOOK_MS);
-  };
-  setImmediate(look);
 }
 
 function bodyOf(exchange: StreamExchange): RequestBody {
@@ -617,7 +655,7 @@ function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_le
 }
 
 /** The header section of an answer for the client; undefined when it is larger than HTTP/2 peers take. */
-function answerHead(answer: UpstreamAnswer, rules: ResponseRules): string[] | undefined {
+function answerHead(answer: Pick<UpstreamAnswer, 'status' | 'fields'>, rules: ResponseRules): string[] | undefined {
   const fields = clientHeaders(answer.status, answer.fields, rules);
   const head = [':status', String(answer.status)];
   let size = 0;
@@ -628,6 +666,11 @@ function answerHead(answer: UpstreamAnswer, rules: ResponseRules): string[] | un
     head.push(name, value);
   }
   return size > LARGEST_ANSWER_HEAD ? undefined : head;
+}
+
+/** RFC 8441 section 5: the key and what answers it are not used. */
+function withoutAccept(raw: readonly string[]): string[] {
+  return raw.flatMap((name, index) => (index % 2 === 0 && name.toLowerCase() !== 'sec-websocket-accept' ? [name, raw[index + 1] as string] : []));
 }
 
 function trailersOf(raw: readonly string[]): Record<string, string | string[]> | undefined {

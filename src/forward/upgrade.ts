@@ -15,11 +15,19 @@ export interface Upgraded {
   /** Tells the client and joins the two connections; resolves when they have ended. */
   join(socket: Duplex, head: Buffer, rules: ResponseRules): Promise<StreamEnd>;
   abandon(): void;
+  /** For those who tell and join by themselves: the upstream's connection, what it has said on it already, and its answer. */
+  readonly socket: Duplex;
+  readonly head: Buffer;
+  readonly message: IncomingMessage;
 }
 
 export interface UpgradeForwarding {
   readonly permit: Permit;
-  readonly request: IncomingMessage;
+  readonly path: string;
+  /** The `Sec-WebSocket-Key` that the upstream has to answer. */
+  readonly webSocketKey: string;
+  /** What the client's end is seen by. */
+  readonly client: Pick<Duplex, 'destroyed'> & { once(event: 'close', listener: () => void): unknown };
   readonly headers: IncomingHttpHeaders;
   readonly upstream: Upstream;
   /** Whose stream it is, for the choice of an endpoint. */
@@ -31,13 +39,13 @@ export interface UpgradeForwarding {
  * Asks the upstream for a WebSocket (RFC 6455). Ours and not http-proxy's, which tells the client 101 by itself: here the
  * record comes first. An upstream that declines gives an ordinary answer.
  */
-export async function forwardUpgrade({ request, headers, upstream, key, trail }: UpgradeForwarding): Promise<Upgraded | Answer> {
+export async function forwardUpgrade({ path, webSocketKey, client, headers, upstream, key, trail }: UpgradeForwarding): Promise<Upgraded | Answer> {
   // A connection of its own: whatever an upstream makes of an upgrade, no other request travels behind it.
   const opened = await upstream.connect(key, { allowHalfOpen: false });
   Object.assign(trail, opened.trail);
   if (opened.kind === 'failed') return { kind: 'failed', code: opened.code, detail: opened.detail };
   const { socket, turn } = opened;
-  if (request.socket.destroyed) {
+  if (client.destroyed) {
     turn.done('abandoned');
     socket.destroy();
     return { kind: 'client_left' };
@@ -46,7 +54,7 @@ export async function forwardUpgrade({ request, headers, upstream, key, trail }:
   return new Promise((resolve) => {
     const outgoing = httpsRequest({
       method: 'GET',
-      path: request.url,
+      path,
       headers: { ...fields, connection: 'Upgrade', upgrade: 'websocket' },
       createConnection: () => socket,
     });
@@ -81,14 +89,14 @@ export async function forwardUpgrade({ request, headers, upstream, key, trail }:
       });
       resolve(finalAnswer(message, upstream.config.unframed));
     });
-    request.socket.once('close', () => {
+    client.once('close', () => {
       turn.done('abandoned');
       resolve({ kind: 'client_left' });
       outgoing.destroy();
     });
     outgoing.on('upgrade', (message, upstreamSocket, upstreamHead) => {
       clearTimeout(deadline);
-      if (!accepted(request, message)) {
+      if (!accepted(webSocketKey, message)) {
         upstreamSocket.destroy();
         turn.done('failed');
         return resolve({ kind: 'failed', code: 'upstream_unavailable', detail: 'the upstream switched to something that was not asked for' });
@@ -101,9 +109,9 @@ export async function forwardUpgrade({ request, headers, upstream, key, trail }:
       // However it ends: what was said on it is not ours to judge.
       upstreamSocket.on('close', () => turn.done('answered'));
       resolve({
-        kind: 'upgraded',
+        kind: 'upgraded', socket: upstreamSocket, head: upstreamHead, message,
         abandon: () => void upstreamSocket.destroy(),
-        join: (client, head, rules) => join(client, head, upstreamSocket, upstreamHead, message, rules, upstream.config.timeouts.tunnel),
+        join: (clientSocket, head, rules) => join(clientSocket, head, upstreamSocket, upstreamHead, message, rules, upstream.config.timeouts.tunnel),
       });
     });
     outgoing.end();
@@ -111,8 +119,7 @@ export async function forwardUpgrade({ request, headers, upstream, key, trail }:
 }
 
 /** Whether a 101 answers this WebSocket request (RFC 6455 section 4.1). */
-function accepted(request: IncomingMessage, message: IncomingMessage): boolean {
-  const key = request.headers['sec-websocket-key'] ?? '';
+function accepted(key: string, message: IncomingMessage): boolean {
   const proof = hash('sha1', `${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`, 'base64');
   return message.headers.upgrade?.toLowerCase() === 'websocket' && message.headers['sec-websocket-accept'] === proof;
 }

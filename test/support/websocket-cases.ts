@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
-import type { TLSSocket } from 'node:tls';
+import type { Duplex } from 'node:stream';
 
 /** One frame of RFC 6455 section 5.2. */
 export interface WsFrame {
@@ -34,14 +34,14 @@ export function closePayload(code: number, reason = ''): Buffer {
 /** A WebSocket whose frames are sent and read one by one. */
 export class RawWebSocket {
   readonly frames: WsFrame[] = [];
-  readonly socket: TLSSocket;
+  readonly socket: Duplex;
   /** Every octet that came behind the handshake. */
   octets: Buffer;
   #rest: Buffer;
   #wake: (() => void)[] = [];
   closed = false;
 
-  constructor(socket: TLSSocket, first: Buffer) {
+  constructor(socket: Duplex, first: Buffer) {
     this.socket = socket;
     this.octets = first;
     this.#rest = first;
@@ -94,7 +94,8 @@ export class RawWebSocket {
   }
 }
 
-function readFrame(octets: Buffer): { readonly frame: WsFrame; readonly length: number } | undefined {
+/** The first frame of some octets, if all of it is there. */
+export function readFrame(octets: Buffer): { readonly frame: WsFrame; readonly length: number } | undefined {
   if (octets.length < 2) return undefined;
   const [first = 0, second = 0] = octets;
   const short = second & 0x7f;

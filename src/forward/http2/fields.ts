@@ -62,6 +62,9 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
         host = value;
         continue;
       case 'trailer': announced = true; break;
+      // RFC 8441 section 5: these are not used.
+      case 'sec-websocket-key':
+      case 'sec-websocket-accept': continue;
       case 'te': trailers = value.toLowerCase() === 'trailers'; continue;
       case 'content-type': contentType = value; break;
       case 'content-length': contentLength = Number(value); break;
@@ -74,11 +77,12 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
   }
   const named = authority ?? host ?? '';
   fields[1] = named;
-  fault ??= faultOf(method, scheme, protocol, authority, host) ?? (expect !== undefined && expect !== '100-continue' ? 'an expectation other than 100-continue' : undefined);
+  fault ??= faultOf(method, scheme, protocol, authority, host, contentLength !== undefined) ?? (expect !== undefined && expect !== '100-continue' ? 'an expectation other than 100-continue' : undefined);
   const check = fault === undefined ? checkFields(fields) : { kind: 'malformed' as const, detail: fault };
   return {
     asked: {
-      method,
+      // What RFC 8441 calls CONNECT is what HTTP/1.1 calls GET: the same routes are for both.
+      method: protocol === undefined ? method : 'GET',
       target: check.kind === 'malformed' ? check : parseTarget(path),
       host: named === '' ? { kind: 'malformed', detail: 'no :authority' } : parseHost(named),
       preflight: method === 'OPTIONS' && origin ? requestedMethod : undefined,
@@ -91,10 +95,11 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
   };
 }
 
-function faultOf(method: string, scheme: string, protocol: string | undefined, authority: string | undefined, host: string | undefined): string | undefined {
+function faultOf(method: string, scheme: string, protocol: string | undefined, authority: string | undefined, host: string | undefined, framed: boolean): string | undefined {
   if (method === 'CONNECT') {
     if (protocol === undefined) return 'CONNECT is not served';
     if (protocol !== 'websocket') return `the protocol ${protocol} is not served`;
+    if (framed) return 'a WebSocket with a content-length';
   } else if (!METHODS_KNOWN.has(method)) return 'an unknown method';
   // The connection is TLS: a request for another scheme would reach the upstream as something that it was not.
   if (scheme !== 'https') return `the scheme ${scheme}`;
