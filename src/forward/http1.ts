@@ -84,7 +84,8 @@ export function createHttp1(options: Http1Options): Http1 {
     insecureHTTPParser: false,
     // We answer these ourselves, with a record.
     requireHostHeader: false,
-    headersTimeout: limits.header_time,
+    // Node refuses to start with a shorter time for the whole than for its beginning.
+    headersTimeout: Math.min(limits.header_time, limits.request_time),
     requestTimeout: limits.request_time,
     keepAliveTimeout: limits.idle_time,
     connectionsCheckingInterval: 1_000,
@@ -446,7 +447,7 @@ export function createHttp1(options: Http1Options): Http1 {
     closeIdle: () => server.closeIdleConnections(),
     limit(changed) {
       (server as { maxHeaderSize?: number }).maxHeaderSize = changed.header_size;
-      server.headersTimeout = changed.header_time;
+      server.headersTimeout = Math.min(changed.header_time, changed.request_time);
       server.requestTimeout = changed.request_time;
       server.keepAliveTimeout = changed.idle_time;
     },

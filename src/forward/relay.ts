@@ -19,6 +19,8 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
     let bytes = 0;
     let held: Buffer | undefined;
     let ended = false;
+    // From then on it is the record that says what became of it: a client that leaves meanwhile must not get a second one.
+    let committing = false;
 
     const finish = (end: RelayEnd): void => {
       if (ended) return;
@@ -36,13 +38,16 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
       else if (!response.write(chunk)) answer.pause();
     });
     response.on('drain', () => answer.resume());
-    response.on('close', () => finish({ kind: 'client_left', bytes }));
+    response.on('close', () => {
+      if (!committing) finish({ kind: 'client_left', bytes });
+    });
     answer.on('error', () => finish({ kind: 'upstream_died', bytes }));
     answer.on('close', () => {
       if (!answer.complete) finish({ kind: 'upstream_died', bytes });
     });
     answer.on('end', () => {
       if (!isWhole(answer) || ended) return finish({ kind: 'upstream_died', bytes });
+      committing = true;
       commit(bytes).then(() => {
         if (answer.rawTrailers.length > 0) response.addTrailers(fieldPairs(trailerFields(answer.rawTrailers)));
         if (held === undefined) response.end();

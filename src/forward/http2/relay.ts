@@ -30,6 +30,8 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
     let bytes = 0;
     let held: Buffer | undefined;
     let ended = false;
+    // From then on it is the record that says what became of it: a client that leaves meanwhile must not get a second one.
+    let committing = false;
 
     const finish = (kind: RelayEnd['kind']): void => {
       if (ended) return;
@@ -67,7 +69,9 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
       watch.moving();
       body.resume();
     });
-    stream.on('close', () => finish('client_left'));
+    stream.on('close', () => {
+      if (!committing) finish('client_left');
+    });
     body.on('error', () => finish('upstream_died'));
     body.on('close', () => {
       if (!answer.whole()) finish('upstream_died');
@@ -75,9 +79,10 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
     body.on('end', () => {
       if (ended) return;
       if (!answer.whole() || (length !== undefined && bytes !== length && !headOnly && carriesBody(answer.status))) return finish('upstream_died');
+      committing = true;
       commit(bytes).then(() => {
         if (ended) return;
-        end();
+        if (!stream.destroyed) end();
         finish('complete');
       }, () => finish('record_lost'));
     });
