@@ -144,3 +144,24 @@ describe('what an upstream could read otherwise than we', () => {
     expect(ids).toEqual(['Dr Wang', '%20Dr Wang', 'Dr Wang%20', '%20%20Dr Wang%20%20']);
   });
 });
+
+describe('a request with a body behind a large answer that its client takes slowly', () => {
+  it('is served on the general path, too, and not taken for a fault of the client', async () => {
+    const backend = await startBackend(pki, (request, response) => void response.end(request.url === '/echo/big' ? Buffer.alloc(12_000_000, 'x') : 'second'));
+    const gateway = await startGateway(pki, backend.port, { threads: 1 });
+    const socket = await openTls(pki, gateway.port, { client: pki.patient });
+    socket.pause();
+    socket.write(`POST /echo/big HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n`);
+    await expect.poll(() => backend.seen.length).toBe(1);
+    const second = exchange(socket, `POST /echo/second HTTP/1.1\r\n${HOST}Content-Length: 60000\r\n\r\n${'b'.repeat(60_000)}`, (text) => /second$|HTTP\/1\.1 400/.test(text.slice(-700)));
+    socket.pause();
+    // Longer than the sockets between us hold, so that Node is waiting for us when the body comes.
+    await expect.poll(() => socket.readableLength).toBeGreaterThan(0);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    socket.resume();
+    expect((await second).slice(-700)).toMatch(/second$/);
+    socket.destroy();
+    await gateway.stop();
+    await backend.close();
+  });
+});

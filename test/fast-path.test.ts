@@ -210,6 +210,21 @@ describe('on the fast path', () => {
   });
 
   it.each([
+    ['interim answers', () => 'HTTP/1.1 103 Early Hints\r\n\r\n'],
+    ['single octets of one', (count: number) => 'HTTP/1.1 200 OK\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaa'.charAt(count)],
+  ])('an upstream that only ever sends %s is a 504 in time', async (what, next) => {
+    const path = `/echo/dribble-${what.replaceAll(' ', '-')}`;
+    answers.set(path, (socket) => {
+      let count = 0;
+      const timer = setInterval(() => socket.write(next(count++)), 200);
+      socket.on('close', () => clearInterval(timer));
+    });
+    const started = performance.now();
+    expect(statuses(await send(get(path), (text) => text.includes('upstream_timeout')))).toEqual(['504']);
+    expect(performance.now() - started).toBeLessThan(4_000);
+  });
+
+  it.each([
     ['of known length', 'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello'],
     ['in chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n'],
   ])('an answer %s that is cut never looks whole', async (what, octets) => {

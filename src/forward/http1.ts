@@ -443,7 +443,13 @@ export function createHttp1(options: Http1Options): Http1 {
   }
 
   return {
-    serve: (socket) => void server.emit('connection', socket),
+    serve(socket) {
+      server.emit('connection', socket);
+      // Node reads TLS sockets past their stream, and takes what was decrypted already when it told them to pause for a fault of
+      // the client (HPE_PAUSED). A listener, once there was one, has it read the stream.
+      socket.on('data', noop);
+      socket.off('data', noop);
+    },
     closeIdle: () => server.closeIdleConnections(),
     limit(changed) {
       (server as { maxHeaderSize?: number }).maxHeaderSize = changed.header_size;
@@ -541,4 +547,8 @@ function clientErrorCode(error: NodeJS.ErrnoException): ProblemCode {
   if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers_too_large';
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'request_timeout';
   return 'bad_request';
+}
+
+function noop(): void {
+  // Its being there is what counts.
 }

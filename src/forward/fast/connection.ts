@@ -419,9 +419,13 @@ export class FastConnection implements AnswerTaker {
     const fields = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, ...answerRules(exchange.service.hsts, (this.#permit as Permit).route.config) });
     if (this.closing()) fields.push('connection', 'close');
     upstream.begun = true;
+    this.alive();
     this.#watchPace();
-    this.#relay = relayThroughNode(message, exchange.asked.method, this.#socket, fields, (bytes) =>
-      this.#options.audit.append(exchangeRecord(exchange, { result: 'permitted', status, bytes_out: bytes }, this.#options.now())));
+    this.#relay = relayThroughNode(message, exchange.asked.method, this.#socket, fields, (bytes) => {
+      // Whatever becomes of its last octets: there is one record.
+      this.#state = 'recording';
+      return this.#options.audit.append(exchangeRecord(exchange, { result: 'permitted', status, bytes_out: bytes }, this.#options.now()));
+    });
     const end = await this.#relay.end;
     if (this.#exchange !== exchange) return;
     switch (end.kind) {

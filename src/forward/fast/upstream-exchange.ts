@@ -186,7 +186,8 @@ export class UpstreamExchange implements SocketUser {
   }
 
   read(octets: Buffer): boolean {
-    this.#taker.alive();
+    // Until its head is whole an answer has so long, however little of it comes however often.
+    if (this.begun) this.#taker.alive();
     try {
       if (this.#parser !== undefined) return this.#parser.push(octets);
       return this.begun ? this.#readBody(octets, false) : this.#readHead(octets);
@@ -251,6 +252,7 @@ export class UpstreamExchange implements SocketUser {
     this.#remembered.answer = answer;
     this.#answer = answer;
     this.begun = true;
+    this.#taker.alive();
     this.#turn?.answering();
     const { body, length } = answer.head;
     this.#left = body.kind === 'length' ? body.octets : 0;
