@@ -302,6 +302,28 @@ describe('a connection that says', () => {
     expect(await serves()).toBe(true);
   });
 
+  it('what no client would say, in 300 ways, ends at worst itself', async () => {
+    // A generator of its own, so that a failure can be played again.
+    let state = 20_261_122;
+    const below = (most: number): number => {
+      state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+      return (state >>> 8) % most;
+    };
+    const octets = (length: number): Buffer => Buffer.from(Array.from({ length }, () => below(256)));
+    for (let round = 0; round < 300; round++) {
+      const raw = await openFrames(pki, gateway.port);
+      for (let count = 1 + below(12); count > 0; count--) {
+        const id = below(4) === 0 ? below(2 ** 31) : below(8);
+        const payload = below(3) === 0 ? block(request('/echo/x', [], below(2) === 0 ? 'GET' : 'POST')) : octets(below(60));
+        raw.write(frame(below(12), below(256), id, payload, below(10) === 0 ? below(20_000) : payload.length));
+      }
+      if (round % 3 === 0) await raw.alive();
+      if (round % 2 === 0) raw.abort();
+      else raw.destroy();
+    }
+    expect(await serves()).toBe(true);
+  });
+
   it('anything may be reset at any moment', async () => {
     for (let round = 0; round < 20; round++) {
       const raw = await openFrames(pki, gateway.port);

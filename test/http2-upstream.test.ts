@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import { constants, sensitiveHeaders, type ServerHttp2Stream } from 'node:http2';
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resetStream } from '../src/forward/http2/reset.ts';
+import { sensitiveOf } from '../src/forward/http2/sensitive.ts';
 import { startBackend } from './support/backend.ts';
 import { ask, startGateway, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2, replyOf } from './support/http2.ts';
@@ -95,6 +96,21 @@ describe('an upstream that speaks HTTP/2', () => {
       expect(headers['strict-transport-security']).toBe('max-age=31536000; includeSubDomains; preload');
     }
     session.destroy();
+  });
+
+  it('and its clients have fields that neither wants in a compression table passed on like that (RFC 7541 section 7.1.3)', async () => {
+    const other = await startHttp2Backend(pki, (stream) => {
+      stream.respond({ ':status': 200, 'x-secret': 'answer', [sensitiveHeaders]: ['x-secret'] } as never);
+      stream.end();
+    });
+    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    const { headers } = await askHttp2(session, '/echo/x', { headers: { authorization: 'Bearer x', [sensitiveHeaders]: ['authorization'] } as never });
+    expect(sensitiveOf(other.seen[0]?.headers ?? {})).toEqual(['authorization']);
+    expect(sensitiveOf(headers)).toEqual(['x-secret']);
+    session.destroy();
+    await through.stop();
+    await other.close();
   });
 
   it('streams 8 MiB both ways on eight streams at once, unchanged', async () => {

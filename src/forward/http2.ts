@@ -1,32 +1,33 @@
 import { randomBytes } from 'node:crypto';
-import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
+import { constants, performServerHandshake, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../audit/record.ts';
 import type { AuditWriter } from '../audit/writer.ts';
-import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { Denial, Permit, Policy } from '../policy/authorize.ts';
 import type { Reason, RequestFacts } from '../policy/facts.ts';
+import { ask } from './ask.ts';
 import type { Client, Service } from './client.ts';
 import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, type Outcome } from './exchange.ts';
-import { answerRules, clientHeaders, trailerFields, upstreamHeaders, type ResponseRules } from './headers.ts';
-import { recordBeginning, recordRest, type RecordRest } from './fast/record-line.ts';
-import type { KnownHead } from './fast/request.ts';
-import { createAllowance, type Allowance } from './http2/allowance.ts';
-import { isGrpc, readRequestHead, type RequestHead } from './http2/fields.ts';
-import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
-import { isPlain, RawCall, type RawMemory } from './http2/raw-call.ts';
-import { relayToStream } from './http2/relay.ts';
+import { recordBeginning, recordRest } from './fast/record-line.ts';
+import { answerRules, upstreamHeaders } from './headers.ts';
+import { createAllowance } from './http2/allowance.ts';
+import { answerHead, sendProblem, trailersOf, withoutAccept } from './http2/answers.ts';
 import { nameCodes } from './http2/codes.ts';
+import { isGrpc } from './http2/fields.ts';
+import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
+import { bodyOf, cutFor, readAgain, watchBody, type Cut, type Peer, type StreamExchange } from './http2/peer.ts';
+import { isPlain, RawCall } from './http2/raw-call.ts';
+import { relayToStream } from './http2/relay.ts';
 import { endUnread, resetStream } from './http2/reset.ts';
-import { joinStream } from './http2/tunnel.ts';
+import { sensitiveOf } from './http2/sensitive.ts';
 import { messageAnswer } from './http2/to-http1.ts';
+import { joinStream } from './http2/tunnel.ts';
+import { isLastRequest, type RequestLimit } from './limits.ts';
+import type { Call, Question, UpstreamAnswer } from './message.ts';
+import type { PaceWatch } from './pace.ts';
+import { problemStatus, type ProblemCode } from './problem.ts';
 import { forwardUpgrade } from './upgrade.ts';
 import type { Upstream } from './upstream/pool.ts';
-import { ask } from './ask.ts';
-import { isLastRequest, type RequestLimit } from './limits.ts';
-import type { Call, Question, RequestBody, UpstreamAnswer } from './message.ts';
-import type { PaceWatch } from './pace.ts';
-import { problemBody, problemStatus, type ProblemCode } from './problem.ts';
 
 export interface Http2Options {
   readonly service: () => Service;
@@ -51,66 +52,6 @@ export interface Http2 {
   settled(): Promise<void>;
 }
 
-/** One stream on its way through the gateway. */
-interface StreamExchange extends Exchange {
-  readonly stream: ServerHttp2Stream;
-  readonly peer: Peer;
-  readonly head: RequestHead;
-  /** The same in the form that bare connections to upstreams are written from. */
-  readonly known: KnownHead;
-  readonly grpc: boolean;
-  /** Whether it is a WebSocket by now. */
-  tunnel: boolean;
-  call: Call | undefined;
-  /** Octets of body that were given to the stream. */
-  bytesOut: number;
-  /** Whether the client's pace is watched. */
-  paced: boolean;
-  /** When the client stopped taking what waits for it; 0 while it takes. */
-  waitingSince: number;
-  /** When an octet passed last, either way. */
-  activeAt: number;
-  /** Whether the request has been received to its end. */
-  received: boolean;
-  /** Why we ended it before its time. */
-  cut: Cut | undefined;
-  /** Told when we end it before its answer has begun. */
-  interrupted: ((cut: Cut) => void) | undefined;
-}
-
-/** An end before its time: what the client is told where it still can be, and what goes on record. */
-interface Cut {
-  readonly kind: 'cut';
-  readonly code: ProblemCode;
-  readonly reason: Reason;
-  readonly detail: string;
-  /** The limit that it ran into. */
-  readonly limit: RequestLimit | undefined;
-}
-
-/** One HTTP/2 connection. */
-interface Peer {
-  readonly socket: TLSSocket;
-  readonly client: Client;
-  readonly terminated: (reason: Reason, detail: string) => void;
-  readonly session: ServerHttp2Session;
-  readonly allowance: Allowance;
-  readonly streams: Set<StreamExchange>;
-  /** What the limits are for this connection: those of the configuration under which it came. */
-  readonly config: HttpsListenerConfig;
-  /** Set once the client's first SETTINGS have come. */
-  greeted: boolean;
-  /** When it was asked to go elsewhere; 0 before. */
-  leavingSince: number;
-  idleSince: number;
-  /** What was asked last: clients repeat themselves. */
-  last: { readonly raw: readonly string[]; readonly head: RequestHead; readonly known: KnownHead } | undefined;
-  readonly memory: RawMemory;
-  rest: RecordRest | undefined;
-  /** Control frames that Node tells of, until the account is settled next. */
-  frames: number;
-}
-
 const {
   NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_FLAG_END_STREAM,
 } = constants;
@@ -125,9 +66,6 @@ const FRAMES = 256;
 const HEADER_SLACK = 16 * 1024;
 /** The same for their number, pseudo-header fields included. */
 const FIELDS_SLACK = 64;
-/** Octets of an answer's header section, beyond which we do not try. */
-const LARGEST_ANSWER_HEAD = 60 * 1024;
-
 /**
  * The HTTP/2 protocol of one listener on one thread, on Node's core stream API. Each stream is decided by `authorize`, forwarded,
  * and answered together with its record.
@@ -165,7 +103,7 @@ export function createHttp2(options: Http2Options): Http2 {
       greeted: false, leavingSince: 0, idleSince: now, last: undefined, memory: { upstream: undefined, answer: undefined }, rest: undefined, frames: 0,
     };
     peers.set(socket, peer);
-    session.on('stream', (stream, _headers, flags, raw) => take(peer, stream, flags, raw as unknown as string[]));
+    session.on('stream', (stream, headers, flags, raw) => take(peer, stream, flags, raw as unknown as string[], sensitiveOf(headers)));
     session.on('remoteSettings', () => {
       if (!peer.greeted && options.draining()) leave(peer);
       peer.greeted = true;
@@ -188,9 +126,9 @@ export function createHttp2(options: Http2Options): Http2 {
   }
 
   /** One stream: nothing that it does may fail unseen, it would take the thread. */
-  function take(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+  function take(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[], sensitive: readonly string[]): void {
     stream.on('error', noop);
-    const exchange = open(peer, stream, flags, raw);
+    const exchange = open(peer, stream, flags, raw, sensitive);
     peer.streams.add(exchange);
     stream.once('close', () => closed(exchange));
     const done = process(exchange).catch((error: unknown) => {
@@ -202,7 +140,7 @@ export function createHttp2(options: Http2Options): Http2 {
     running.add(done);
   }
 
-  function open(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[]): StreamExchange {
+  function open(peer: Peer, stream: ServerHttp2Stream, flags: number, raw: readonly string[], sensitive: readonly string[]): StreamExchange {
     const { head, known } = readAgain(peer, raw);
     peer.allowance.asked(head.size);
     const now = performance.now();
@@ -211,7 +149,7 @@ export function createHttp2(options: Http2Options): Http2 {
       leave(peer);
     }
     return Object.assign(openExchange(head.asked, peer.client, options.service()), {
-      stream, peer, head, known, grpc: isGrpc(head.contentType), tunnel: false, call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
+      stream, peer, head, known, sensitive, grpc: isGrpc(head.contentType), tunnel: false, call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
       received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined, interrupted: undefined,
     });
   }
@@ -274,23 +212,6 @@ export function createHttp2(options: Http2Options): Http2 {
     if (!exchange.received) endUnread(stream);
   }
 
-  function sendProblem({ id, stream, service, grpc, asked }: StreamExchange, code: ProblemCode): void {
-    const head: Record<string, string | number> = {
-      ':status': problemStatus(code),
-      'content-type': 'application/problem+json',
-      'cache-control': 'no-store',
-      'x-request-id': id,
-      ...(service.hsts === undefined ? {} : { 'strict-transport-security': service.hsts }),
-    };
-    // A gRPC client would read a body as messages: it is told by the fields that it understands, in one piece (Trailers-Only).
-    if (grpc) return stream.respond({ ...head, ...grpcStatus(code) }, { endStream: true });
-    const body = problemBody(code, id);
-    head['content-length'] = Buffer.byteLength(body);
-    if (asked.method === 'HEAD') return stream.respond(head, { endStream: true });
-    stream.respond(head);
-    stream.end(body);
-  }
-
   async function forward(exchange: StreamExchange, permit: Permit): Promise<void> {
     const { stream, service, head } = exchange;
     const upstream = service.upstreams.get(permit.route.config.upstream);
@@ -311,7 +232,7 @@ export function createHttp2(options: Http2Options): Http2 {
     if (head.expectsContinue && !exchange.received) stream.additionalHeaders({ ':status': 100 });
     const { response, idle } = upstream.config.timeouts;
     const question: Question = {
-      permit, method: exchange.asked.method, path: exchange.asked.written, fields, grpc: exchange.grpc, trailers: head.trailers, upstream, key: keyOf(exchange), trail: exchange,
+      permit, method: exchange.asked.method, path: exchange.asked.written, fields, sensitive: exchange.sensitive, grpc: exchange.grpc, trailers: head.trailers, upstream, key: keyOf(exchange), trail: exchange,
       // Whoever calls by gRPC says how long they wait; a stream of messages may begin late.
       patience: exchange.grpc ? grpcTimeout(fields['grpc-timeout']) ?? response : response,
       idle: exchange.grpc ? Infinity : idle,
@@ -443,12 +364,17 @@ export function createHttp2(options: Http2Options): Http2 {
         return resolve();
       }
       options.observe(outcomeOf(exchange, status, ended));
-      if (!stream.destroyed && !stream.closed) {
-        peer.allowance.sent(body.length);
-        exchange.bytesOut = body.length;
-        exchange.waitingSince = ended;
-        stream.respond(head, { endStream: body.length === 0 });
-        if (body.length > 0) stream.end(body);
+      peer.allowance.sent(body.length);
+      exchange.bytesOut = body.length;
+      exchange.waitingSince = ended;
+      // Others' records wait behind this call: what Node does not take must not keep them.
+      try {
+        if (!stream.destroyed && !stream.closed) {
+          stream.respond(head, { endStream: body.length === 0 });
+          if (body.length > 0) stream.end(body);
+        }
+      } catch {
+        resetStream(stream, NGHTTP2_INTERNAL_ERROR);
       }
       resolve();
     }));
@@ -599,52 +525,11 @@ export function createHttp2(options: Http2Options): Http2 {
   };
 }
 
-/** A request's header section: read once as long as a client repeats it, which is most of what clients do. */
-function readAgain(peer: Peer, raw: readonly string[]): NonNullable<Peer['last']> {
-  const { last } = peer;
-  if (last !== undefined && last.raw.length === raw.length && last.raw.every((text, index) => text === raw[index])) return last;
-  const head = readRequestHead(raw);
-  const known: KnownHead = { octets: NO_OCTETS, asked: head.asked, host: head.fields[1] as string, fields: head.fields, bodyLength: 0, close: false };
-  peer.last = { raw, head, known };
-  return peer.last;
-}
-
-const NO_OCTETS = Buffer.alloc(0);
-
 /** Octets that all streams of a connection together may have under way to us. */
 const CONNECTION_WINDOW = 1024 * 1024;
 
 function noop(): void {
   // A session or stream without an error handler ends the process; what matters shows when it closes.
-}
-
-function bodyOf(exchange: StreamExchange): RequestBody {
-  const { stream } = exchange;
-  let fields: readonly string[] = [];
-  stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
-    fields = raw;
-  });
-  return { stream, announced: exchange.head.announced, whole: () => !stream.aborted, trailers: () => trailerFields(fields) };
-}
-
-/** Counts a body as it passes. */
-function watchBody(exchange: StreamExchange, passed: () => void): void {
-  const { stream, peer } = exchange;
-  stream.on('data', (chunk: Buffer) => {
-    exchange.bytesIn += chunk.length;
-    exchange.activeAt = performance.now();
-    peer.allowance.received(chunk.length);
-    passed();
-  });
-  stream.on('end', () => {
-    exchange.received = !stream.aborted;
-  });
-  // Not before someone reads: a listener for data would otherwise start the flow.
-  stream.pause();
-}
-
-function cutFor(code: ProblemCode, reason: Reason, detail: string, limit?: RequestLimit): Cut {
-  return { kind: 'cut', code, reason, detail, limit };
 }
 
 function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_left' }> {
@@ -654,34 +539,3 @@ function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_le
   });
 }
 
-/** The header section of an answer for the client; undefined when it is larger than HTTP/2 peers take. */
-function answerHead(answer: Pick<UpstreamAnswer, 'status' | 'fields'>, rules: ResponseRules): string[] | undefined {
-  const fields = clientHeaders(answer.status, answer.fields, rules);
-  const head = [':status', String(answer.status)];
-  let size = 0;
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = (fields[index] as string).toLowerCase();
-    const value = fields[index + 1] as string;
-    size += name.length + value.length + 32;
-    head.push(name, value);
-  }
-  return size > LARGEST_ANSWER_HEAD ? undefined : head;
-}
-
-/** RFC 8441 section 5: the key and what answers it are not used. */
-function withoutAccept(raw: readonly string[]): string[] {
-  return raw.flatMap((name, index) => (index % 2 === 0 && name.toLowerCase() !== 'sec-websocket-accept' ? [name, raw[index + 1] as string] : []));
-}
-
-function trailersOf(raw: readonly string[]): Record<string, string | string[]> | undefined {
-  const fields = trailerFields(raw);
-  if (fields.length === 0) return undefined;
-  const trailers: Record<string, string | string[]> = {};
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = fields[index] as string;
-    const value = fields[index + 1] as string;
-    const before = trailers[name];
-    trailers[name] = before === undefined ? value : [before, value].flat();
-  }
-  return trailers;
-}

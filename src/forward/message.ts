@@ -11,6 +11,8 @@ export interface Question {
   readonly path: string;
   /** The header section for the upstream, `host` included. */
   readonly fields: IncomingHttpHeaders;
+  /** Fields that the client wants in no compression table (RFC 7541 section 7.1.3). */
+  readonly sensitive: readonly string[];
   /** Absent when the request has no body. */
   readonly body?: RequestBody;
   /** Whether it is a gRPC call: its answer is not whole without its trailers. */
@@ -43,6 +45,8 @@ export interface UpstreamAnswer {
   readonly status: number;
   /** Name, value, name, value…: as received, without pseudo-header fields. */
   readonly fields: readonly string[];
+  /** Those of them that the upstream wants in no compression table. */
+  readonly sensitive?: readonly string[];
   /** Octets of body that were announced; undefined when they were not. */
   readonly length: number | undefined;
   /** Octets where all of it came at once. */

@@ -40,14 +40,22 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
       resolve({ kind, bytes });
     };
     const respond = (last: boolean): void => {
-      if (!stream.headersSent) stream.respond(head, { endStream: last, waitForTrailers: mayTrail && !last });
+      if (!stream.headersSent && !stream.closed) stream.respond(head, { endStream: last, waitForTrailers: mayTrail && !last });
+    };
+    /** What Node does not take must end this answer and nothing else. */
+    const guarded = (work: () => void): void => {
+      try {
+        work();
+      } catch {
+        finish('upstream_died');
+      }
     };
     const end = (): void => {
       const after = trailers(answer.trailers());
       const empty = bytes === 0 && after === undefined;
       if (!stream.headersSent && empty) return respond(true);
       respond(false);
-      if (mayTrail) stream.once('wantTrailers', () => stream.sendTrailers(after ?? {}));
+      if (mayTrail) stream.once('wantTrailers', () => guarded(() => stream.sendTrailers(after ?? {})));
       watch.waiting();
       if (held === undefined) stream.end();
       else stream.end(held);
@@ -60,7 +68,8 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
         return;
       }
       if (stream.destroyed || ended) return;
-      respond(false);
+      guarded(() => respond(false));
+      if (ended) return;
       if (stream.write(chunk)) return;
       watch.waiting();
       body.pause();
@@ -82,14 +91,14 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
       committing = true;
       commit(bytes).then(() => {
         if (ended) return;
-        if (!stream.destroyed) end();
+if (!stream.destroyed) guarded(end);
         finish('complete');
       }, () => finish('record_lost'));
     });
     if (stream.destroyed) return finish('client_left');
     // Streams without a known length may wait long for their first octet; the client should see the head before.
     if (length === undefined) setImmediate(() => {
-      if (bytes === 0 && !ended && !stream.destroyed && !body.readableEnded) respond(false);
+      if (bytes === 0 && !ended && !stream.destroyed && !body.readableEnded) guarded(() => respond(false));
     });
   });
 }

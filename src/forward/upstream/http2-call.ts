@@ -2,6 +2,7 @@ import { constants, type ClientHttp2Stream } from 'node:http2';
 import type { Answered, Call, Question, UpstreamAnswer } from '../message.ts';
 import { pumpBody } from '../pump.ts';
 import { resetStream } from '../http2/reset.ts';
+import { markSensitive, sensitiveOf } from '../http2/sensitive.ts';
 import { sessionsOf, type UpstreamSession } from './http2-sessions.ts';
 import { repeatable, type Failed, type Turn } from './pool.ts';
 import { createTries } from './tries.ts';
@@ -99,6 +100,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
       stream.on('data', () => void timer.refresh());
     }
     const answered = answerOf(stream, status, raw, {
+      sensitive: sensitiveOf(headers),
       whole,
       late: () => timedOut !== undefined,
       trailers: () => trailers,
@@ -134,7 +136,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
   return stream;
 }
 
-function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly string[], end: Pick<UpstreamAnswer, 'whole' | 'late' | 'trailers' | 'resetCode'>): Answered {
+function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly string[], end: Pick<UpstreamAnswer, 'sensitive' | 'whole' | 'late' | 'trailers' | 'resetCode'>): Answered {
   if (status < 200 || status > 599) {
     resetStream(stream, constants.NGHTTP2_CANCEL);
     return { kind: 'failed', code: 'upstream_unavailable', detail: `the upstream answered with status ${status}` };
@@ -165,7 +167,7 @@ function watchEnd(stream: ClientHttp2Stream): () => { readonly kind: 'open' | 'e
   return () => end;
 }
 
-function requestHead({ method, path, fields, trailers }: Question): string[] {
+function requestHead({ method, path, fields, trailers, sensitive }: Question): string[] {
   const head = [':method', method, ':scheme', 'https', ':authority', String(fields.host), ':path', path];
   for (const name in fields) {
     if (name === 'host' || name === 'transfer-encoding') continue;
@@ -175,7 +177,7 @@ function requestHead({ method, path, fields, trailers }: Question): string[] {
   }
   // The one hop-by-hop field that HTTP/2 has: gRPC servers refuse calls without it.
   if (trailers) head.push('te', 'trailers');
-  return head;
+  return markSensitive(head, sensitive);
 }
 
 function recordOf(fields: readonly string[]): Record<string, string> {

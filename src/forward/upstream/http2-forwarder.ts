@@ -12,7 +12,7 @@ export function createHttp2Forwarder(): GeneralForwarder {
     async forward({ permit, request, response, upstream, key, trail }: Forwarding): Promise<Answer> {
       const { response: patience, idle } = upstream.config.timeouts;
       const call = askByHttp2({
-        permit, method: request.method as string, path: request.url as string, fields: request.headers, grpc: false, trailers: false, upstream, key, trail, patience, idle,
+        permit, method: request.method as string, path: request.url as string, fields: request.headers, sensitive: [], grpc: false, trailers: false, upstream, key, trail, patience, idle,
         ...(hasBody(request) ? { body: { stream: request, announced: request.headers['transfer-encoding'] !== undefined, whole: () => request.complete, trailers: () => trailerFields(request.rawTrailers) } } : {}),
       });
       calls.set(request, call);

@@ -1,0 +1,60 @@
+import { clientHeaders, trailerFields, type ResponseRules } from '../headers.ts';
+import type { UpstreamAnswer } from '../message.ts';
+import { problemBody, problemStatus, type ProblemCode } from '../problem.ts';
+import { grpcStatus } from './grpc.ts';
+import type { StreamExchange } from './peer.ts';
+import { markSensitive } from './sensitive.ts';
+
+/** Octets of an answer's header section, beyond which we do not try. */
+const LARGEST_ANSWER_HEAD = 60 * 1024;
+
+/** Answers with a problem; nothing of an answer may have been sent. */
+export function sendProblem({ id, stream, service, grpc, asked }: StreamExchange, code: ProblemCode): void {
+  const head: Record<string, string | number> = {
+    ':status': problemStatus(code),
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
+    'x-request-id': id,
+    ...(service.hsts === undefined ? {} : { 'strict-transport-security': service.hsts }),
+  };
+  // A gRPC client would read a body as messages: it is told by the fields that it understands, in one piece (Trailers-Only).
+  if (grpc) return stream.respond({ ...head, ...grpcStatus(code) }, { endStream: true });
+  const body = problemBody(code, id);
+  head['content-length'] = Buffer.byteLength(body);
+  if (asked.method === 'HEAD') return stream.respond(head, { endStream: true });
+  stream.respond(head);
+  stream.end(body);
+}
+
+/** The header section of an answer for the client; undefined when it is larger than HTTP/2 peers take. */
+export function answerHead(answer: Pick<UpstreamAnswer, 'status' | 'fields' | 'sensitive'>, rules: ResponseRules): string[] | undefined {
+  const fields = clientHeaders(answer.status, answer.fields, rules);
+  const head = markSensitive([':status', String(answer.status)], answer.sensitive ?? []);
+  let size = 0;
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = (fields[index] as string).toLowerCase();
+    const value = fields[index + 1] as string;
+    size += name.length + value.length + 32;
+    head.push(name, value);
+  }
+  return size > LARGEST_ANSWER_HEAD ? undefined : head;
+}
+
+/** RFC 8441 section 5: the key and what answers it are not used. */
+export function withoutAccept(raw: readonly string[]): string[] {
+  return raw.flatMap((name, index) => (index % 2 === 0 && name.toLowerCase() !== 'sec-websocket-accept' ? [name, raw[index + 1] as string] : []));
+}
+
+/** Trailers for the client, from an upstream's; undefined when none are left. */
+export function trailersOf(raw: readonly string[]): Record<string, string | string[]> | undefined {
+  const fields = trailerFields(raw);
+  if (fields.length === 0) return undefined;
+  const trailers: Record<string, string | string[]> = {};
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = fields[index] as string;
+    const value = fields[index + 1] as string;
+    const before = trailers[name];
+    trailers[name] = before === undefined ? value : [before, value].flat();
+  }
+  return trailers;
+}

@@ -1,0 +1,119 @@
+import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import type { HttpsListenerConfig } from '../../config/schema.ts';
+import type { Reason } from '../../policy/facts.ts';
+import type { Client } from '../client.ts';
+import type { Exchange } from '../exchange.ts';
+import type { RecordRest } from '../fast/record-line.ts';
+import type { KnownHead } from '../fast/request.ts';
+import { trailerFields } from '../headers.ts';
+import type { RequestLimit } from '../limits.ts';
+import type { Call, RequestBody } from '../message.ts';
+import type { ProblemCode } from '../problem.ts';
+import type { Allowance } from './allowance.ts';
+import { readRequestHead, type RequestHead } from './fields.ts';
+import type { RawMemory } from './raw-call.ts';
+
+/** One stream on its way through the gateway. */
+export interface StreamExchange extends Exchange {
+  readonly stream: ServerHttp2Stream;
+  readonly peer: Peer;
+  readonly head: RequestHead;
+  /** The same in the form that bare connections to upstreams are written from. */
+  readonly known: KnownHead;
+  /** Fields that must never be put into a compression table (RFC 7541 section 7.1.3). */
+  readonly sensitive: readonly string[];
+  readonly grpc: boolean;
+  /** Whether it is a WebSocket by now. */
+  tunnel: boolean;
+  call: Call | undefined;
+  /** Octets of body that were given to the stream. */
+  bytesOut: number;
+  /** Whether the client's pace is watched. */
+  paced: boolean;
+  /** When the client stopped taking what waits for it; 0 while it takes. */
+  waitingSince: number;
+  /** When an octet passed last, either way. */
+  activeAt: number;
+  /** Whether the request has been received to its end. */
+  received: boolean;
+  /** Why we ended it before its time. */
+  cut: Cut | undefined;
+  /** Told when we end it before its answer has begun. */
+  interrupted: ((cut: Cut) => void) | undefined;
+}
+
+/** An end before its time: what the client is told where it still can be, and what goes on record. */
+export interface Cut {
+  readonly kind: 'cut';
+  readonly code: ProblemCode;
+  readonly reason: Reason;
+  readonly detail: string;
+  /** The limit that it ran into. */
+  readonly limit: RequestLimit | undefined;
+}
+
+/** One HTTP/2 connection. */
+export interface Peer {
+  readonly socket: TLSSocket;
+  readonly client: Client;
+  readonly terminated: (reason: Reason, detail: string) => void;
+  readonly session: ServerHttp2Session;
+  readonly allowance: Allowance;
+  readonly streams: Set<StreamExchange>;
+  /** What the limits are for this connection: those of the configuration under which it came. */
+  readonly config: HttpsListenerConfig;
+  /** Set once the client's first SETTINGS have come. */
+  greeted: boolean;
+  /** When it was asked to go elsewhere; 0 before. */
+  leavingSince: number;
+  idleSince: number;
+  /** What was asked last: clients repeat themselves. */
+  last: { readonly raw: readonly string[]; readonly head: RequestHead; readonly known: KnownHead } | undefined;
+  readonly memory: RawMemory;
+  rest: RecordRest | undefined;
+  /** Control frames that Node tells of, until the account is settled next. */
+  frames: number;
+}
+
+/** A request's header section: read once as long as a client repeats it, which is most of what clients do. */
+export function readAgain(peer: Peer, raw: readonly string[]): NonNullable<Peer['last']> {
+  const { last } = peer;
+  if (last !== undefined && last.raw.length === raw.length && last.raw.every((text, index) => text === raw[index])) return last;
+  const head = readRequestHead(raw);
+  const known: KnownHead = { octets: NO_OCTETS, asked: head.asked, host: head.fields[1] as string, fields: head.fields, bodyLength: 0, close: false };
+  peer.last = { raw, head, known };
+  return peer.last;
+}
+
+const NO_OCTETS = Buffer.alloc(0);
+
+/** The body of a stream's request. */
+export function bodyOf(exchange: StreamExchange): RequestBody {
+  const { stream } = exchange;
+  let fields: readonly string[] = [];
+  stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
+    fields = raw;
+  });
+  return { stream, announced: exchange.head.announced, whole: () => !stream.aborted, trailers: () => trailerFields(fields) };
+}
+
+/** Counts a body as it passes. */
+export function watchBody(exchange: StreamExchange, passed: () => void): void {
+  const { stream, peer } = exchange;
+  stream.on('data', (chunk: Buffer) => {
+    exchange.bytesIn += chunk.length;
+    exchange.activeAt = performance.now();
+    peer.allowance.received(chunk.length);
+    passed();
+  });
+  stream.on('end', () => {
+    exchange.received = !stream.aborted;
+  });
+  // Not before someone reads: a listener for data would otherwise start the flow.
+  stream.pause();
+}
+
+export function cutFor(code: ProblemCode, reason: Reason, detail: string, limit?: RequestLimit): Cut {
+  return { kind: 'cut', code, reason, detail, limit };
+}
