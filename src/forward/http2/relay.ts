@@ -91,7 +91,7 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
       committing = true;
       commit(bytes).then(() => {
         if (ended) return;
-if (!stream.destroyed) guarded(end);
+        if (!stream.destroyed) guarded(end);
         finish('complete');
       }, () => finish('record_lost'));
     });
