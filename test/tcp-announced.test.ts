@@ -79,7 +79,7 @@ describe('the MLLP scanner', () => {
   const one = frame('LAB', 'NORTH', 'PID|1||88\rOBX|1|ED|PDF||^application^pdf^Base64^MSHFHSBHS\r');
 
   it('finds the sender of every message and passes every octet, however the octets are cut', () => {
-    const stream = Buffer.concat([one, frame('LAB', 'SOUTH', 'OBX|1|TX|||ACTH: 1\nMSH: 20 pg/ml\n  bhs. x\rMSHIP|\rFHSX|\rM\rMS\rMSH\rdosé MSH|\r'), Buffer.from('\r\n'), frame('ADT', 'NORTH', Buffer.from([0xc3, 0x85, 0x4d, 0x53, 0xe2, 0x80, 0xa8, 0x42, 0x0d]))]);
+    const stream = Buffer.concat([one, frame('LAB', 'SOUTH', 'OBX|1|TX|||ACTH: 1\nMSH: 20 pg/ml\n  bhs. x\rMSHIP|\rFHSX|\rM\rMS\rMSH\rdosé: aMSH|1MSH|-MSH|^MSH|é BHS. F\u2028MSH: 1|FHS|\r'), Buffer.from('\r\n'), frame('ADT', 'NORTH', Buffer.from([0xc3, 0x85, 0x4d, 0x53, 0xe2, 0x80, 0xa8, 0x42, 0x0d]))]);
     fc.assert(fc.property(fc.array(fc.nat(), { maxLength: 40 }), (places) => {
       const seen = scanAll(createMllpScanner(), cut(stream, places));
       expect(seen.fault).toBeUndefined();
@@ -118,12 +118,36 @@ describe('the MLLP scanner', () => {
     ['an end without its carriage return', '\x0bMSH|^~\\&|LAB|NORTH|\r\x1c\x0bMSH|^~\\&|EVIL|NORTH|\r\x1c\r', /without its carriage return/],
     ['a frame that begins with something else', '\x0bPID|1\rMSH|^~\\&|LAB|NORTH|\r\x1c\r', /does not begin/], ['a byte order mark', '\x0b\ufeffMSH|^~\\&|LAB|NORTH|\r', /does not begin/],
     ['a frame that begins with a line end', '\x0b\rMSH|^~\\&|LAB|NORTH|\r', /does not begin/], ['an empty frame', '\x0b\x1c\r', /does not begin/],
-    ['a header behind blanks', '\x0bMSH|^~\\&|LAB|NORTH|\r \tMSH|^~\\&|EVIL|NORTH|\r', /behind blanks/], ['a header in small letters', '\x0bMSH|^~\\&|LAB|NORTH|\rmsh|^~\\&|EVIL|N|\r', /small letters/],
+    ['a header behind blanks', '\x0bMSH|^~\\&|LAB|NORTH|\r \tMSH|^~\\&|EVIL|NORTH|\r', /behind a blank/], ['a header in small letters', '\x0bMSH|^~\\&|LAB|NORTH|\rmsh|^~\\&|EVIL|N|\r', /small letters/],
     ['an empty second header', '\x0bMSH|^~\\&|LAB|NORTH|\rMSH|\r', /MSH-2/], ['a header that does not end', `\x0bMSH|^~\\&|LAB|NORTH|${'x'.repeat(5_000)}`, /longer than 4096/],
     ['a header that does not end, in letters beyond ASCII', `\x0bMSH|^~\\&|LAB|NORTH|${'\u0085'.repeat(5_000)}`, /longer than 4096/],
   ])('is closed by %s', (_what, text, detail) => {
     const octets = Buffer.from(text);
     for (const chunks of [[octets], cut(octets, [...octets.keys()])]) expect(scanAll(createMllpScanner(), chunks).fault).toMatch(detail);
+  });
+
+  const HIDING: readonly (readonly [string, Buffer])[] = [
+    ...['\u0085', '\u2028', '\u2029', '\u00a0', '\u2003', '\u3000', '\ufeff', 'é', '检', '\u0085 ', '\u2028\t', ' '].map((text) => [JSON.stringify(text), Buffer.from(text)] as const),
+    ...[0x00, 0x09, 0x1f, 0x20, 0x7f, 0x80, 0x85, 0xa0, 0xff].map((octet) => [`0x${octet.toString(16)}`, Buffer.of(octet)] as const),
+  ];
+
+  it.each(HIDING)('is closed by a header behind %s, where a receiver may begin a message of another sender', (_what, hiding) => {
+    for (const header of ['MSH|^~\\&|EVIL|NORTH|x\r', 'BHS|', 'FHS#*!?%#EVIL#NORTH#', 'msh|']) {
+      const hidden = Buffer.concat([hiding, Buffer.from(header)]);
+      for (const before of ['PID|1\r', 'PID|1\rNTE|1||a', 'PID|1\rNTE|1||', '']) {
+        const octets = frame('LAB', 'NORTH', Buffer.concat([Buffer.from(before), hidden]));
+        for (const chunks of [[octets], cut(octets, [...octets.keys()]), cut(octets, [octets.indexOf(hidden) + hiding.length])]) {
+          const seen = scanAll(createMllpScanner(), chunks);
+          expect(seen).toMatchObject({ fault: expect.stringMatching(/behind a blank/), senders: [{ application: 'LAB' }] });
+          expect(seen.octets.length).toBeLessThanOrEqual(octets.indexOf(hidden) + hiding.length);
+        }
+      }
+      // In the header segment itself, of which nothing has passed.
+      const within = Buffer.concat([Buffer.from('\x0bMSH|^~\\&|LAB|NORTH|EHR'), hidden, Buffer.from('\r\x1c\r')]);
+      for (const chunks of [[within], cut(within, [...within.keys()])]) {
+        expect(scanAll(createMllpScanner(), chunks)).toEqual({ octets: Buffer.alloc(0), senders: [], fault: expect.stringMatching(/behind a blank/) });
+      }
+    }
   });
 
   it('passes on what it is given in the middle of a message, not a copy of it', () => {

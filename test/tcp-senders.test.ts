@@ -114,6 +114,14 @@ describe('a listener that lists HL7 senders', () => {
     expect(backend.received(LATEST).includes('EVIL')).toBe(false);
   });
 
+  it.each(['\u0085', '\u2028', '\u00a0'])('closes when a message of another sender hides behind %j, where some receivers split lines', async (hiding) => {
+    const socket = await openStream(pki, gateway, lab);
+    socket.write(frame('LAB', 'NORTH', `NTE|1||a${hiding}MSH|^~\\&|EVIL|NORTH|\rPID|2\r`));
+    await gone(socket);
+    await expect.poll(() => latest('lab-1')).toMatchObject({ result: 'denied', reason: 'bad_request', detail: expect.stringMatching(/header segment behind/) });
+    expect(backend.received(LATEST).includes('EVIL')).toBe(false);
+  });
+
   it('closes on what is no MLLP, with the upstream untouched', async () => {
     const socket = await openStream(pki, gateway, lab);
     expect(await say(socket, Buffer.from('GET / HTTP/1.1\r\n\r\n'))).toEqual(NONE);

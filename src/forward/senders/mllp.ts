@@ -13,7 +13,12 @@ const ORDINARY = 0;
 /** Ends a segment, for us or for a receiver that splits lines more generously: LF, FF, GS, RS. */
 const BREAK = 1;
 const STOP = 2;
-const CLASS = new Uint8Array(256);
+/**
+ * A blank, a control or (part of) a character beyond ASCII. Receivers split lines at U+0085, U+2028 and U+2029 too, strip the blanks
+ * of Unicode and byte order marks, and decode in ways of their own: what stands behind any such octet may begin a segment.
+ */
+const DOUBTFUL = 3;
+const CLASS = new Uint8Array(256).map((_, octet) => (octet <= 0x20 || octet >= 0x7f ? DOUBTFUL : ORDINARY));
 for (const octet of [CR, LF, 0x0c, 0x1d, 0x1e]) CLASS[octet] = BREAK;
 for (const octet of [START, END]) CLASS[octet] = STOP;
 
@@ -22,13 +27,18 @@ const HEADERS = ['MSH', 'BHS', 'FHS'];
 
 /** Their beginnings, with whatever separators they declare; a line of text may well begin with "MSH: 12 pg/ml". */
 const LIKE_HEADER = /^(?:MSH|BHS|FHS)(?:\||[!-/:-@[-`{-~]{3})/i;
-const BEGINNING = 6;
+/** What may yet become one. */
+const PART_OF_HEADER = /^(?:[MBF]|MS|[BF]H|(?:MSH|BHS|FHS)[!-/:-@[-`{-~]{0,2})$/i;
+/** A header within a header segment, behind an octet that is DOUBTFUL. */
+// eslint-disable-next-line no-control-regex
+const HIDDEN_HEADER = /[\u0000-\u0020\u007f-\u00ff](?:MSH|BHS|FHS)(?:\||[!-/:-@[-`{-~]{3})/i;
+const HIDDEN = 'a header segment behind a blank, a control character or one beyond ASCII, or in small letters';
 
 /**
  * Follows HL7 v2 messages in MLLP frames (0x0B … 0x1C 0x0D). Every header segment is found, the second one of a frame too:
  * receivers take batches apart. Where receivers are known to differ about where a message begins or ends, it is malformed: a
- * frame within a frame, an end without its carriage return, a frame that does not begin with a header, a header behind blanks
- * or in small letters, and anything but line ends between frames.
+ * frame within a frame, an end without its carriage return, a frame that does not begin with a header, a header behind a
+ * blank, a control or a character beyond ASCII, wherever it stands, or in small letters, and anything but line ends between frames.
  */
 export function createMllpScanner(): Scanner {
   let state: 'between' | 'header' | 'body' | 'line' | 'name' | 'end' = 'between';
@@ -36,7 +46,8 @@ export function createMllpScanner(): Scanner {
   let held: Buffer = NONE;
   /** Octets that are held in front of the segment: the frame's start. */
   let lead = 0;
-  let blanks = false;
+  /** Whether a DOUBTFUL octet stands between the last BREAK and here, with nothing ordinary behind it. */
+  let doubtful = false;
 
   function* scan(chunk: Buffer): Generator<Finding, void, void> {
     /** Where of the chunk what has not gone on begins, and where what is held back begins; -1: nothing is. */
@@ -55,10 +66,11 @@ export function createMllpScanner(): Scanner {
           break;
         case 'header': {
           if (held.length + at - hold > LONGEST_HEADER) return yield malformed(`a header segment longer than ${LONGEST_HEADER} octets`);
-          if (CLASS[octet] === ORDINARY) break;
+          if (CLASS[octet] === ORDINARY || CLASS[octet] === DOUBTFUL) break;
           if (octet === START) return yield malformed('an MLLP frame begins within another');
           const whole = segment(at);
           if (!HEADERS.includes(whole.toString('latin1', 0, 3))) return yield malformed('a frame that does not begin with MSH, BHS or FHS');
+          if (HIDDEN_HEADER.test(whole.toString('latin1'))) return yield malformed(HIDDEN);
           const header = readHeader(whole);
           if (header.kind === 'malformed') return yield header;
           // What came before goes first: it was let in.
@@ -68,7 +80,7 @@ export function createMllpScanner(): Scanner {
           from = held.length > 0 ? 0 : hold;
           held = NONE;
           hold = -1;
-          blanks = false;
+          doubtful = false;
           state = octet === END ? 'end' : 'line';
           break;
         }
@@ -76,15 +88,15 @@ export function createMllpScanner(): Scanner {
           while (at < chunk.length && CLASS[chunk[at] as number] === ORDINARY) at++;
           if (at === chunk.length) break;
           if (chunk[at] === START) return yield malformed('an MLLP frame begins within another');
-          blanks = false;
+          doubtful = CLASS[chunk[at] as number] === DOUBTFUL;
           state = chunk[at] === END ? 'end' : 'line';
           break;
         }
         case 'line':
           if (octet === START) return yield malformed('an MLLP frame begins within another');
           if (octet === END) state = 'end';
-          else if (CLASS[octet] === BREAK) blanks = false;
-          else if (octet <= 0x20) blanks = true;
+          else if (CLASS[octet] === BREAK) doubtful = false;
+          else if (CLASS[octet] === DOUBTFUL) doubtful = true;
           else if (isInitial(octet)) {
             hold = at;
             lead = 0;
@@ -94,9 +106,9 @@ export function createMllpScanner(): Scanner {
         case 'name': {
           const name = segment(at + 1).toString('latin1');
           const like = LIKE_HEADER.test(name);
-          if (!like && name.length < BEGINNING && CLASS[octet] === ORDINARY) break;
+          if (!like && PART_OF_HEADER.test(name)) break;
           if (like) {
-            if (blanks || !HEADERS.includes(name.slice(0, 3))) return yield malformed('a header segment behind blanks or in small letters');
+            if (doubtful || !HEADERS.includes(name.slice(0, 3))) return yield malformed(HIDDEN);
             state = 'header';
             break;
           }
