@@ -97,7 +97,7 @@ export function createMllpScanner(): Scanner {
           if (octet === END) state = 'end';
           else if (CLASS[octet] === BREAK) doubtful = false;
           else if (CLASS[octet] === DOUBTFUL) doubtful = true;
-          else if (isInitial(octet)) {
+          else if (mayBegin(octet, chunk[at + 1])) {
             hold = at;
             lead = 0;
             state = 'name';
@@ -138,9 +138,11 @@ export function createMllpScanner(): Scanner {
   return { scan, whole: () => state === 'between' };
 }
 
-function isInitial(octet: number): boolean {
+/** Whether a header may begin so, by its first octet and the next one, if that has come: most words of a text are ruled out without holding them back. */
+function mayBegin(octet: number, next: number | undefined): boolean {
   const letter = octet & 0xdf;
-  return letter === 0x4d || letter === 0x42 || letter === 0x46;
+  if (letter !== 0x4d && letter !== 0x42 && letter !== 0x46) return false;
+  return next === undefined || (next & 0xdf) === (letter === 0x4d ? 0x53 : 0x48);
 }
 
 function malformed(detail: string): Finding {
