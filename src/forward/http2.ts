@@ -11,11 +11,11 @@ import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, 
 import { recordBeginning, recordRest } from './fast/record-line.ts';
 import { answerRules, upstreamHeaders } from './headers.ts';
 import { createAllowance } from './http2/allowance.ts';
-import { answerHead, sendProblem, trailersOf, withoutAccept } from './http2/answers.ts';
+import { answerHead, knownAnswerHead, sendProblem, trailersOf, withoutAccept } from './http2/answers.ts';
 import { nameCodes } from './http2/codes.ts';
 import { isGrpc } from './http2/fields.ts';
 import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
-import { bodyOf, cutFor, readAgain, watchBody, type Cut, type Peer, type StreamExchange } from './http2/peer.ts';
+import { bodyOf, cutFor, readAgain, watchBody, type Cut, type Interruption, type Peer, type StreamExchange } from './http2/peer.ts';
 import { isPlain, RawCall } from './http2/raw-call.ts';
 import { relayToStream } from './http2/relay.ts';
 import { endUnread, resetStream } from './http2/reset.ts';
@@ -23,7 +23,7 @@ import { sensitiveOf } from './http2/sensitive.ts';
 import { messageAnswer } from './http2/to-http1.ts';
 import { joinStream } from './http2/tunnel.ts';
 import { isLastRequest, type RequestLimit } from './limits.ts';
-import type { Call, Question, UpstreamAnswer } from './message.ts';
+import type { Answered, Call, Question, UpstreamAnswer } from './message.ts';
 import type { PaceWatch } from './pace.ts';
 import { problemStatus, type ProblemCode } from './problem.ts';
 import { forwardUpgrade } from './upgrade.ts';
@@ -100,7 +100,7 @@ export function createHttp2(options: Http2Options): Http2 {
     const now = performance.now();
     const peer: Peer = {
       socket, client, session, config, terminated, allowance: createAllowance(http2, now), streams: new Set(),
-      greeted: false, leavingSince: 0, idleSince: now, last: undefined, memory: { upstream: undefined, answer: undefined }, rest: undefined, frames: 0,
+      greeted: false, leavingSince: 0, idleSince: now, last: undefined, memory: { upstream: undefined, answer: undefined }, rest: undefined, answerHead: undefined, frames: 0,
     };
     peers.set(socket, peer);
     session.on('stream', (stream, headers, flags, raw) => take(peer, stream, flags, raw as unknown as string[], sensitiveOf(headers)));
@@ -157,6 +157,7 @@ export function createHttp2(options: Http2Options): Http2 {
   function closed(exchange: StreamExchange): void {
     const { peer, stream, call } = exchange;
     peer.streams.delete(exchange);
+    exchange.interrupted?.(LEFT);
     call?.cancel();
     const now = performance.now();
     if (peer.streams.size === 0) peer.idleSince = now;
@@ -273,7 +274,8 @@ export function createHttp2(options: Http2Options): Http2 {
     }
     observe(exchange, 200);
     if (stream.destroyed || stream.closed) return answer.abandon();
-    stream.respond(answerHead({ status: 200, fields: withoutAccept(answer.message.rawHeaders) }, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) }) ?? { ':status': 200 });
+    const known = knownAnswerHead(undefined, { status: 200, fields: withoutAccept(answer.message.rawHeaders) }, answerRules(service.hsts, permit.route.config));
+    stream.respond(answerHead(known, exchange.id) ?? { ':status': 200 });
     const end = await joinStream({
       stream, socket: answer.socket, head: answer.head, silence: upstream.config.timeouts.tunnel,
       watch: {
@@ -293,10 +295,11 @@ export function createHttp2(options: Http2Options): Http2 {
   async function forwarded(exchange: StreamExchange, permit: Permit, call: Call): Promise<void> {
     const { stream } = exchange;
     exchange.call = call;
-    const interrupted = new Promise<Cut>((resolve) => {
+    const answered = await new Promise<Answered | Interruption>((resolve) => {
       exchange.interrupted = resolve;
+      void call.answer.then(resolve);
+      if (stream.destroyed) resolve(LEFT);
     });
-    const answered = await Promise.race([call.answer, leaving(stream), interrupted]);
     exchange.interrupted = undefined;
     switch (answered.kind) {
       case 'cut':
@@ -315,7 +318,8 @@ export function createHttp2(options: Http2Options): Http2 {
   async function relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer): Promise<void> {
     const { stream, service, peer } = exchange;
     const { status } = answer;
-    const head = answerHead(answer, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) });
+    peer.answerHead = knownAnswerHead(peer.answerHead, answer, answerRules(service.hsts, permit.route.config));
+    const head = answerHead(peer.answerHead, exchange.id, answer.sensitive);
     if (head === undefined) {
       exchange.call?.cancel();
       return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'the header section of the answer is too large');
@@ -532,10 +536,4 @@ function noop(): void {
   // A session or stream without an error handler ends the process; what matters shows when it closes.
 }
 
-function leaving(stream: ServerHttp2Stream): Promise<{ readonly kind: 'client_left' }> {
-  return new Promise((resolve) => {
-    if (stream.destroyed) resolve({ kind: 'client_left' });
-    else stream.once('close', () => resolve({ kind: 'client_left' }));
-  });
-}
-
+const LEFT = { kind: 'client_left' } as const;

@@ -1,4 +1,4 @@
-import { clientHeaders, trailerFields, type ResponseRules } from '../headers.ts';
+import { clientHeaders, sameRules, trailerFields, type AnswerRules } from '../headers.ts';
 import type { UpstreamAnswer } from '../message.ts';
 import { problemBody, problemStatus, type ProblemCode } from '../problem.ts';
 import { grpcStatus } from './grpc.ts';
@@ -26,18 +26,34 @@ export function sendProblem({ id, stream, service, grpc, asked }: StreamExchange
   stream.end(body);
 }
 
-/** The header section of an answer for the client; undefined when it is larger than HTTP/2 peers take. */
-export function answerHead(answer: Pick<UpstreamAnswer, 'status' | 'fields' | 'sensitive'>, rules: ResponseRules): string[] | undefined {
-  const fields = clientHeaders(answer.status, answer.fields, rules);
-  const head = markSensitive([':status', String(answer.status)], answer.sensitive ?? []);
+/** The header section of an answer for the client, but for the request's id: the same as long as an upstream repeats itself. */
+export interface KnownAnswerHead {
+  readonly status: number;
+  readonly fields: readonly string[];
+  readonly rules: AnswerRules;
+  /** Absent when it is larger than HTTP/2 peers take. */
+  readonly head: readonly string[] | undefined;
+}
+
+/** That of this answer: `last` again when it was for the same. */
+export function knownAnswerHead(last: KnownAnswerHead | undefined, { status, fields }: Pick<UpstreamAnswer, 'status' | 'fields'>, rules: AnswerRules): KnownAnswerHead {
+  if (last !== undefined && last.fields === fields && last.status === status && sameRules(last.rules, rules)) return last;
+  const out = clientHeaders(status, fields, { ...rules, requestId: '' });
+  const head = [':status', String(status)];
   let size = 0;
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = (fields[index] as string).toLowerCase();
-    const value = fields[index + 1] as string;
+  for (let index = 0; index < out.length; index += 2) {
+    const name = (out[index] as string).toLowerCase();
+    const value = out[index + 1] as string;
     size += name.length + value.length + 32;
-    head.push(name, value);
+    if (name !== 'x-request-id') head.push(name, value);
   }
-  return size > LARGEST_ANSWER_HEAD ? undefined : head;
+  return { status, fields, rules, head: size > LARGEST_ANSWER_HEAD ? undefined : head };
+}
+
+/** The whole header section of one answer; undefined when it is larger than HTTP/2 peers take. */
+export function answerHead({ head }: KnownAnswerHead, requestId: string, sensitive: readonly string[] = []): string[] | undefined {
+  // A list of its own: Node writes into what it is given.
+  return head === undefined ? undefined : markSensitive([...head, 'x-request-id', requestId], sensitive);
 }
 
 /** RFC 8441 section 5: the key and what answers it are not used. */

@@ -11,6 +11,7 @@ import type { RequestLimit } from '../limits.ts';
 import type { Call, RequestBody } from '../message.ts';
 import type { ProblemCode } from '../problem.ts';
 import type { Allowance } from './allowance.ts';
+import type { KnownAnswerHead } from './answers.ts';
 import { readRequestHead, type RequestHead } from './fields.ts';
 import type { RawMemory } from './raw-call.ts';
 
@@ -39,9 +40,12 @@ export interface StreamExchange extends Exchange {
   received: boolean;
   /** Why we ended it before its time. */
   cut: Cut | undefined;
-  /** Told when we end it before its answer has begun. */
-  interrupted: ((cut: Cut) => void) | undefined;
+  /** Told when something ends it before its answer has begun. */
+  interrupted: ((why: Interruption) => void) | undefined;
 }
+
+/** The end of a request before its answer: by us, or by its client. */
+export type Interruption = Cut | { readonly kind: 'client_left' };
 
 /** An end before its time: what the client is told where it still can be, and what goes on record. */
 export interface Cut {
@@ -72,6 +76,7 @@ export interface Peer {
   last: { readonly raw: readonly string[]; readonly head: RequestHead; readonly known: KnownHead } | undefined;
   readonly memory: RawMemory;
   rest: RecordRest | undefined;
+  answerHead: KnownAnswerHead | undefined;
   /** Control frames that Node tells of, until the account is settled next. */
   frames: number;
 }
