@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resetStream } from '../src/forward/http2/reset.ts';
 import { startBackend, startRawBackend, type Backend } from './support/backend.ts';
 import { startGateway, type TestGateway } from './support/gateway.ts';
-import { FLAG, openFrames, request, SETTING, settings, TYPE, uint32 } from './support/h2.ts';
+import { FLAG, openFrames, request, SETTING, settings, TYPE, uint32, type Fields } from './support/h2.ts';
 import { askHttp2, openHttp2, replyOf } from './support/http2.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
@@ -221,6 +221,29 @@ describe('a denial by HTTP/2', () => {
   it('of a header section over the limit is 431', async () => {
     const reply = await askHttp2(session, '/echo/x', { headers: { 'x-long': 'x'.repeat(17_000) } });
     expect(reply.json()).toMatchObject({ status: 431, code: 'headers_too_large' });
+  });
+});
+
+describe('one HTTP/2 connection for several names', () => {
+  it('is judged under the trust of each name, where it was made for none', async () => {
+    const other = await startGateway(pki, backend.port, {
+      clientAuth: '{ mode: optional, trust: [root.pem], intermediates: [issuing.pem], names: { api.demo.wardgate.test: { trust: [backend-ca.pem] } } }',
+    });
+    const raw = await openFrames(pki, other.port, undefined, undefined, { servername: '' });
+    const to = (name: string): Fields => request('/echo/x').map(([field, value]) => [field, field === ':authority' ? name : value] as const);
+    raw.headers(1, to('localhost'));
+    raw.headers(3, to('api.demo.wardgate.test'));
+    raw.headers(5, to('localhost'));
+    expect([await raw.status(1), await raw.status(3), await raw.status(5)]).toEqual([200, 403, 200]);
+    raw.destroy();
+    await other.stop();
+  });
+
+  it('serves no other name than the one it was made for: what browsers would share is misdirected', async () => {
+    const raw = await openFrames(pki, gateway.port);
+    raw.headers(1, request('/echo/x').map(([field, value]) => [field, field === ':authority' ? 'api.demo.wardgate.test' : value] as const));
+    expect(await raw.status(1)).toBe(421);
+    raw.destroy();
   });
 });
 

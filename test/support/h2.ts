@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { openTls } from './gateway.ts';
 import type { Issued, TestPki } from './pki.ts';
 
@@ -184,16 +184,16 @@ export class RawHttp2 {
 }
 
 /** A connection to the gateway on which nothing has been said. */
-export async function openRaw(pki: TestPki, port: number, client: Issued | undefined = pki.patient): Promise<RawHttp2> {
+export async function openRaw(pki: TestPki, port: number, client: Issued | undefined = pki.patient, more: ConnectionOptions = {}): Promise<RawHttp2> {
   const transport = connect(port, '127.0.0.1');
   transport.setNoDelay(true);
-  const socket = await openTls(pki, port, { ...(client === undefined ? {} : { client }), ALPNProtocols: ['h2'], socket: transport });
+  const socket = await openTls(pki, port, { ...(client === undefined ? {} : { client }), ALPNProtocols: ['h2'], socket: transport, ...more });
   return new RawHttp2(socket, transport);
 }
 
 /** A connection whose settings have been exchanged. */
-export async function openFrames(pki: TestPki, port: number, client?: Issued, own: Buffer = settings([SETTING.headerTableSize, 0])): Promise<RawHttp2> {
-  const raw = await openRaw(pki, port, client);
+export async function openFrames(pki: TestPki, port: number, client?: Issued, own: Buffer = settings([SETTING.headerTableSize, 0]), more: ConnectionOptions = {}): Promise<RawHttp2> {
+  const raw = await openRaw(pki, port, client, more);
   raw.write(PREFACE, frame(TYPE.settings, 0, 0, own));
   await raw.wait(({ type, flags }) => type === TYPE.settings && flags === 0);
   raw.send(TYPE.settings, FLAG.ack, 0);
