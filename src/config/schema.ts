@@ -173,7 +173,7 @@ const http2 = mapping({
   window: size.describe('Octets of a request body that a client may send ahead of us.').prefault('256KiB'),
   memory: size.describe('What one connection may make the HTTP/2 library hold in memory.').prefault('10MiB'),
   stall_time: timeout.describe('How long a client may take nothing of what waits for it.').prefault('60s'),
-  stream_idle_time: timeout.describe('How long a gRPC call or a WebSocket may be silent in both directions.').prefault('1h'),
+  stream_idle_time: timeout.describe('How long a gRPC call or a WebSocket may be silent in both directions; no grpc-timeout reaches further. A gRPC call is a POST with te: trailers and a content type of gRPC, to an upstream with protocol h2.').prefault('1h'),
 }).describe('HTTP/2 and its limits, beside those under limits.').prefault({});
 
 const tcpLimits = mapping({

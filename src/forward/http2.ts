@@ -13,13 +13,14 @@ import { answerRules, upstreamHeaders } from './headers.ts';
 import { createAllowance } from './http2/allowance.ts';
 import { answerHead, knownAnswerHead, sendProblem, trailersOf, withoutAccept } from './http2/answers.ts';
 import { nameCodes } from './http2/codes.ts';
-import { isGrpc } from './http2/fields.ts';
+import { asksGrpc } from './http2/fields.ts';
 import { grpcStatus, grpcTimeout } from './http2/grpc.ts';
 import { bodyOf, cutFor, readAgain, watchBody, type Cut, type Interruption, type Peer, type StreamExchange } from './http2/peer.ts';
 import { isPlain, RawCall } from './http2/raw-call.ts';
-import { relayToStream } from './http2/relay.ts';
+import { endsWithHead, relayToStream } from './http2/relay.ts';
 import { endUnread, resetStream } from './http2/reset.ts';
 import { sensitiveOf } from './http2/sensitive.ts';
+import { watchEnd, type StreamEnd } from './http2/stream-end.ts';
 import { messageAnswer } from './http2/to-http1.ts';
 import { joinStream } from './http2/tunnel.ts';
 import { isLastRequest, type RequestLimit } from './limits.ts';
@@ -144,13 +145,14 @@ export function createHttp2(options: Http2Options): Http2 {
     const { head, known } = readAgain(peer, raw);
     peer.allowance.asked(head.size);
     const now = performance.now();
+    const received = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
     if (isLastRequest(peer.client.countRequest(), options.service().listener.limits)) {
       options.cut('requests_per_connection');
       leave(peer);
     }
     return Object.assign(openExchange(head.asked, peer.client, options.service()), {
-      stream, peer, head, known, sensitive, grpc: isGrpc(head.contentType), tunnel: false, call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
-      received: (flags & NGHTTP2_FLAG_END_STREAM) !== 0, cut: undefined, interrupted: undefined,
+      stream, peer, head, known, sensitive, end: received ? ENDED : watchEnd(stream), asksGrpc: asksGrpc(head), grpc: false, tunnel: false, call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
+      received, cut: undefined, interrupted: undefined,
     });
   }
 
@@ -210,11 +212,11 @@ export function createHttp2(options: Http2Options): Http2 {
     if (stream.headersSent) return resetStream(stream, NGHTTP2_INTERNAL_ERROR);
     sendProblem(exchange, code);
     // RFC 9113 section 8.1: the answer is whole, the rest of the request has no reader.
-    if (!exchange.received) endUnread(stream);
+    if (!exchange.received) endUnread(stream, () => exchange.call?.cancel());
   }
 
   async function forward(exchange: StreamExchange, permit: Permit): Promise<void> {
-    const { stream, service, head } = exchange;
+    const { stream, service, head, peer } = exchange;
     const upstream = service.upstreams.get(permit.route.config.upstream);
     if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
     if (options.audit.failure() !== undefined) return fail(exchange, 'overloaded', 'audit_unavailable', 'the audit directory cannot be written');
@@ -224,7 +226,9 @@ export function createHttp2(options: Http2Options): Http2 {
       return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
     }
     if (head.protocol !== undefined) return openTunnel(exchange, permit, upstream);
-    if (exchange.received && !exchange.grpc && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
+    // gRPC is HTTP/2 from end to end: elsewhere the label lifts no limit.
+    exchange.grpc = exchange.asksGrpc && upstream.config.protocol === 'h2';
+    if (exchange.received && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
       return forwarded(exchange, permit, new RawCall(exchange, permit, exchange.known, upstream, exchange.peer.memory));
     }
     const fields = upstreamHeaders(head.fields, {
@@ -234,8 +238,8 @@ export function createHttp2(options: Http2Options): Http2 {
     const { response, idle } = upstream.config.timeouts;
     const question: Question = {
       permit, method: exchange.asked.method, path: exchange.asked.written, fields, sensitive: exchange.sensitive, grpc: exchange.grpc, trailers: head.trailers, upstream, key: keyOf(exchange), trail: exchange,
-      // Whoever calls by gRPC says how long they wait; a stream of messages may begin late.
-      patience: exchange.grpc ? grpcTimeout(fields['grpc-timeout']) ?? response : response,
+      // Whoever calls by gRPC says how long they wait; a stream of messages may begin late, but not later than it may be silent.
+      patience: exchange.grpc ? Math.min(grpcTimeout(fields['grpc-timeout']) ?? response, Math.max(response, peer.config.http2.stream_idle_time)) : response,
       idle: exchange.grpc ? Infinity : idle,
     };
     if (exchange.grpc && exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
@@ -343,7 +347,7 @@ export function createHttp2(options: Http2Options): Http2 {
       },
     });
     if (end.kind === 'complete') {
-      if (!exchange.received) endUnread(stream);
+      if (!exchange.received) endUnread(stream, () => exchange.call?.cancel());
       return observe(exchange, status);
     }
     exchange.call?.cancel();
@@ -374,8 +378,9 @@ export function createHttp2(options: Http2Options): Http2 {
       // Others' records wait behind this call: what Node does not take must not keep them.
       try {
         if (!stream.destroyed && !stream.closed) {
-          stream.respond(head, { endStream: body.length === 0 });
-          if (body.length > 0) stream.end(body);
+          const last = body.length === 0 || endsWithHead(status);
+          stream.respond(head, { endStream: last });
+          if (!last) stream.end(body);
         }
       } catch {
         resetStream(stream, NGHTTP2_INTERNAL_ERROR);
@@ -385,7 +390,7 @@ export function createHttp2(options: Http2Options): Http2 {
   }
 
   /** Ends an answer that is not whole so that it cannot be taken for a whole one. */
-  function breakOff({ stream, grpc, cut }: StreamExchange, answer: UpstreamAnswer, resetCode: number | undefined): void {
+  function breakOff({ stream, asksGrpc: grpc, cut }: StreamExchange, answer: UpstreamAnswer, resetCode: number | undefined): void {
     if (stream.destroyed) return;
     if (resetCode !== undefined && resetCode !== NGHTTP2_NO_ERROR) return resetStream(stream, resetCode);
     if (!grpc || !stream.headersSent || answer.length !== undefined) return resetStream(stream, cut === undefined ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
@@ -531,6 +536,9 @@ export function createHttp2(options: Http2Options): Http2 {
 
 /** Octets that all streams of a connection together may have under way to us. */
 const CONNECTION_WINDOW = 1024 * 1024;
+
+/** Of a request that came with END_STREAM on its head. */
+const ENDED = (): StreamEnd => ({ kind: 'ended', octets: 0 });
 
 function noop(): void {
   // A session or stream without an error handler ends the process; what matters shows when it closes.

@@ -4,12 +4,13 @@ import { problemBody, problemStatus, type ProblemCode } from '../problem.ts';
 import { grpcStatus } from './grpc.ts';
 import type { StreamExchange } from './peer.ts';
 import { markSensitive } from './sensitive.ts';
+import { trailerRecord } from './trailers.ts';
 
 /** Octets of an answer's header section, beyond which we do not try. */
 const LARGEST_ANSWER_HEAD = 60 * 1024;
 
 /** Answers with a problem; nothing of an answer may have been sent. */
-export function sendProblem({ id, stream, service, grpc, asked }: StreamExchange, code: ProblemCode): void {
+export function sendProblem({ id, stream, service, asksGrpc, asked }: StreamExchange, code: ProblemCode): void {
   const head: Record<string, string | number> = {
     ':status': problemStatus(code),
     'content-type': 'application/problem+json',
@@ -18,7 +19,7 @@ export function sendProblem({ id, stream, service, grpc, asked }: StreamExchange
     ...(service.hsts === undefined ? {} : { 'strict-transport-security': service.hsts }),
   };
   // A gRPC client would read a body as messages: it is told by the fields that it understands, in one piece (Trailers-Only).
-  if (grpc) return stream.respond({ ...head, ...grpcStatus(code) }, { endStream: true });
+  if (asksGrpc) return stream.respond({ ...head, ...grpcStatus(code) }, { endStream: true });
   const body = problemBody(code, id);
   head['content-length'] = Buffer.byteLength(body);
   if (asked.method === 'HEAD') return stream.respond(head, { endStream: true });
@@ -64,13 +65,5 @@ export function withoutAccept(raw: readonly string[]): string[] {
 /** Trailers for the client, from an upstream's; undefined when none are left. */
 export function trailersOf(raw: readonly string[]): Record<string, string | string[]> | undefined {
   const fields = trailerFields(raw);
-  if (fields.length === 0) return undefined;
-  const trailers: Record<string, string | string[]> = {};
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = fields[index] as string;
-    const value = fields[index + 1] as string;
-    const before = trailers[name];
-    trailers[name] = before === undefined ? value : [before, value].flat();
-  }
-  return trailers;
+  return fields.length === 0 ? undefined : trailerRecord(fields);
 }

@@ -108,7 +108,10 @@ function faultOf(method: string, scheme: string, protocol: string | undefined, a
   return undefined;
 }
 
-/** Whether a content type is gRPC's own (not that of gRPC-Web, whose clients read status codes as browsers do). */
-export function isGrpc(contentType: string): boolean {
-  return /^application\/grpc(?:$|[+;])/i.test(contentType);
+/**
+ * Whether a request is made as gRPC over HTTP/2 has it: POST, `te: trailers`, and a content type of gRPC's own (not that of gRPC-Web,
+ * whose clients read status codes as browsers do). The content type alone is a label that any client may put on anything.
+ */
+export function asksGrpc({ asked, trailers, contentType }: Pick<RequestHead, 'asked' | 'trailers' | 'contentType'>): boolean {
+  return asked.method === 'POST' && trailers && /^application\/grpc(?:$|[+;])/i.test(contentType);
 }

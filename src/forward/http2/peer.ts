@@ -14,6 +14,7 @@ import type { Allowance } from './allowance.ts';
 import type { KnownAnswerHead } from './answers.ts';
 import { readRequestHead, type RequestHead } from './fields.ts';
 import type { RawMemory } from './raw-call.ts';
+import type { StreamEnd } from './stream-end.ts';
 
 /** One stream on its way through the gateway. */
 export interface StreamExchange extends Exchange {
@@ -24,7 +25,12 @@ export interface StreamExchange extends Exchange {
   readonly known: KnownHead;
   /** Fields that must never be put into a compression table (RFC 7541 section 7.1.3). */
   readonly sensitive: readonly string[];
-  readonly grpc: boolean;
+  /** How the octets of the request came to their end. */
+  readonly end: () => StreamEnd;
+  /** Whether the client asks as gRPC does: it is told of problems in that way. */
+  readonly asksGrpc: boolean;
+  /** Whether it is a gRPC call from end to end: then its silence and its pace are its own. */
+  grpc: boolean;
   /** Whether it is a WebSocket by now. */
   tunnel: boolean;
   call: Call | undefined;
@@ -95,17 +101,17 @@ const NO_OCTETS = Buffer.alloc(0);
 
 /** The body of a stream's request. */
 export function bodyOf(exchange: StreamExchange): RequestBody {
-  const { stream } = exchange;
+  const { stream, end } = exchange;
   let fields: readonly string[] = [];
   stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
     fields = raw;
   });
-  return { stream, announced: exchange.head.announced, whole: () => !stream.aborted, trailers: () => trailerFields(fields) };
+  return { stream, announced: exchange.head.announced, whole: () => end().kind === 'ended', trailers: () => trailerFields(fields) };
 }
 
 /** Counts a body as it passes. */
 export function watchBody(exchange: StreamExchange, passed: () => void): void {
-  const { stream, peer } = exchange;
+  const { stream, peer, end } = exchange;
   stream.on('data', (chunk: Buffer) => {
     exchange.bytesIn += chunk.length;
     exchange.activeAt = performance.now();
@@ -113,7 +119,7 @@ export function watchBody(exchange: StreamExchange, passed: () => void): void {
     passed();
   });
   stream.on('end', () => {
-    exchange.received = !stream.aborted;
+    exchange.received = end().kind === 'ended';
   });
   // Not before someone reads: a listener for data would otherwise start the flow.
   stream.pause();

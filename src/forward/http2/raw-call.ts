@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { ChunkScanner } from '../fast/chunks.ts';
 import { readAnswerHead, type AnswerHead } from '../fast/answer-head.ts';
@@ -55,6 +56,9 @@ export class RawCall implements SocketUser, Call {
   #chunks: ChunkScanner | undefined;
   #body: RawBody | undefined;
   #replay: Replay | undefined;
+  /** What Node's parser has read of an answer of an unusual shape. */
+  #message: IncomingMessage | undefined;
+  /** When its present wait began. */
   #since = performance.now();
   #late = false;
   #whole = false;
@@ -84,12 +88,15 @@ export class RawCall implements SocketUser, Call {
     if (connection.open) this.opened(connection);
   }
 
-  /** Ends it where nothing has passed for too long; `now` in ms on the monotonic clock. */
+  /**
+   * Ends it where the head of the final answer has not come in time, whatever comes in its place (an upstream may send interim answers or
+   * single octets for ever), or where nothing of the body has passed for too long; `now` in ms on the monotonic clock.
+   */
   look(now: number): void {
     const { timeouts } = this.#upstream.config;
-    if (this.#connection === undefined || now - this.#since <= (this.#answerHead === undefined ? timeouts.response : timeouts.idle)) return;
+    if (this.#connection === undefined || now - this.#since <= (this.#hasHead ? timeouts.idle : timeouts.response)) return;
     // Standing still because the client takes nothing is not the upstream's doing.
-    if (this.#body?.waits === true) return;
+    if (this.#body?.waits === true || this.#message?.isPaused() === true) return;
     this.#late = true;
     this.#end('timeout');
     if (this.#body !== undefined) this.#body.destroy(new Error('the answer stands still'));
@@ -105,6 +112,7 @@ export class RawCall implements SocketUser, Call {
   }
 
   opened({ socket }: UpstreamSocket): void {
+    this.#since = performance.now();
     const head = upstreamHead(this.#memory.upstream, this.#head, this.#exchange, this.#permit, this.#upstream);
     this.#memory.upstream = head;
     // Encrypted during the call, when nothing waits before it: then the next request may be written into the same place.
@@ -115,8 +123,12 @@ export class RawCall implements SocketUser, Call {
     // Nothing follows the head.
   }
 
+  get #hasHead(): boolean {
+    return this.#answerHead !== undefined || this.#message !== undefined;
+  }
+
   read(octets: Buffer): boolean {
-    this.#since = performance.now();
+    if (this.#hasHead) this.#since = performance.now();
     if (this.#replay !== undefined) return this.#replay.push(octets);
     return this.#answerHead === undefined ? this.#readHead(octets) : this.#readBody(octets);
   }
@@ -163,6 +175,7 @@ export class RawCall implements SocketUser, Call {
     }
     if (head === 'unusual') return this.#readByNode(all);
     this.#answerHead = head;
+    this.#since = performance.now();
     this.#turn?.answering();
     const { body, length } = head;
     const rest = all.subarray(length);
@@ -239,6 +252,8 @@ export class RawCall implements SocketUser, Call {
     void replay.answer.then((answer) => {
       if (answer.kind === 'answer') {
         const { message } = answer;
+        this.#message = message;
+        this.#since = performance.now();
         this.#turn?.answering();
         message.once('end', () => {
           this.#whole = message.complete;

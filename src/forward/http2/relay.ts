@@ -26,7 +26,9 @@ export interface Relay {
 export function relayToStream({ answer, stream, head, headOnly, trailers, commit, watch }: Relay): Promise<RelayEnd> {
   return new Promise((resolve) => {
     const { body, length } = answer;
-    const mayTrail = length === undefined && !headOnly;
+    // Node ends such streams along with their head: the record comes first, and what the upstream sends as their body goes nowhere.
+    const bodiless = headOnly || endsWithHead(answer.status);
+    const mayTrail = length === undefined && !bodiless;
     let bytes = 0;
     let held: Buffer | undefined;
     let ended = false;
@@ -51,6 +53,7 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
       }
     };
     const end = (): void => {
+      if (bodiless) return respond(true);
       const after = trailers(answer.trailers());
       const empty = bytes === 0 && after === undefined;
       if (!stream.headersSent && empty) return respond(true);
@@ -62,6 +65,7 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
     };
     body.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
+      if (bodiless) return;
       watch.wrote(chunk.length);
       if (length !== undefined && bytes >= length) {
         held = held === undefined ? chunk : Buffer.concat([held, chunk]);
@@ -87,9 +91,9 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
     });
     body.on('end', () => {
       if (ended) return;
-      if (!answer.whole() || (length !== undefined && bytes !== length && !headOnly && carriesBody(answer.status))) return finish('upstream_died');
+      if (!answer.whole() || (length !== undefined && bytes !== length && !bodiless)) return finish('upstream_died');
       committing = true;
-      commit(bytes).then(() => {
+      commit(bodiless ? 0 : bytes).then(() => {
         if (ended) return;
         if (!stream.destroyed) guarded(end);
         finish('complete');
@@ -97,13 +101,13 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
     });
     if (stream.destroyed) return finish('client_left');
     // Streams without a known length may wait long for their first octet; the client should see the head before.
-    if (length === undefined) setImmediate(() => {
+    if (length === undefined && !bodiless) setImmediate(() => {
       if (bytes === 0 && !ended && !stream.destroyed && !body.readableEnded) guarded(() => respond(false));
     });
   });
 }
 
-/** RFC 9110 section 6.4.1: these statuses announce a length and carry nothing. */
-function carriesBody(status: number): boolean {
-  return status !== 204 && status !== 304;
+/** Statuses whose answers have no content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5): `respond()` ends the stream by itself. */
+export function endsWithHead(status: number): boolean {
+  return status === 204 || status === 205 || status === 304;
 }

@@ -17,14 +17,16 @@ const UNREAD_LOOK_MS = 20;
 /**
  * The client's whole answer is given to its stream, its request has not come to its end: RST_STREAM(NO_ERROR) once the answer has left
  * (RFC 9113 section 8.1), and not before: where the window holds the answer up, Node would send the reset in place of its end.
+ * `cancel` breaks the request off towards its upstream, before the stream ends and what has come of it could pass for all of it.
  */
-export function endUnread(stream: ServerHttp2Stream): void {
+export function endUnread(stream: ServerHttp2Stream, cancel: () => void): void {
   const started = performance.now();
   const look = (): void => {
     if (stream.destroyed || stream.closed) return;
     const left = stream.state.state === constants.NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL;
-    if (left || performance.now() - started > UNREAD_MS) stream.close(constants.NGHTTP2_NO_ERROR);
-    else setTimeout(look, UNREAD_LOOK_MS);
+    if (!left && performance.now() - started <= UNREAD_MS) return void setTimeout(look, UNREAD_LOOK_MS);
+    cancel();
+    stream.close(constants.NGHTTP2_NO_ERROR);
   };
   setImmediate(look);
 }

@@ -52,7 +52,7 @@ export function joinStream({ stream, socket, head, silence, watch }: Tunnel): Pr
     });
     socket.on('close', () => {
       // What the client still says has no reader.
-      if (socket.readableEnded) endUnread(stream);
+      if (socket.readableEnded) endUnread(stream, () => undefined);
       else resetStream(stream, constants.NGHTTP2_CANCEL);
     });
     stream.on('close', () => {

@@ -3,6 +3,8 @@ import type { Answered, Call, Question, UpstreamAnswer } from '../message.ts';
 import { pumpBody } from '../pump.ts';
 import { resetStream } from '../http2/reset.ts';
 import { markSensitive, sensitiveOf } from '../http2/sensitive.ts';
+import { watchEnd } from '../http2/stream-end.ts';
+import { trailerRecord } from '../http2/trailers.ts';
 import { sessionsOf, type UpstreamSession } from './http2-sessions.ts';
 import { repeatable, type Failed, type Turn } from './pool.ts';
 import { createTries } from './tries.ts';
@@ -130,7 +132,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
     body.stream.on('data', () => {
       if (status === 0) timer.refresh();
     });
-    if (body.announced) stream.once('wantTrailers', () => stream.sendTrailers(recordOf(body.trailers())));
+    if (body.announced) stream.once('wantTrailers', () => stream.sendTrailers(trailerRecord(body.trailers())));
     pumpBody(body, stream, () => resetStream(stream, constants.NGHTTP2_CANCEL));
   }
   return stream;
@@ -152,21 +154,6 @@ function answerOf(stream: ClientHttp2Stream, status: number, raw: readonly strin
   return { kind: 'answer', status, fields, length, body: stream, ...end };
 }
 
-/**
- * How the octets of a stream came to their end. Node pushes the same end of data for END_STREAM and for a reset without an error, and
- * only the order tells them apart: at a reset the stream is closed before.
- */
-function watchEnd(stream: ClientHttp2Stream): () => { readonly kind: 'open' | 'ended' | 'reset'; readonly octets: number } {
-  const end: { kind: 'open' | 'ended' | 'reset'; octets: number } = { kind: 'open', octets: 0 };
-  const push = stream.push.bind(stream);
-  stream.push = (chunk: Buffer | null, encoding?: BufferEncoding) => {
-    if (chunk !== null) end.octets += chunk.length;
-    else if (end.kind === 'open' && !stream.destroyed) end.kind = !stream.closed ? 'ended' : stream.rstCode === constants.NGHTTP2_NO_ERROR ? 'reset' : 'open';
-    return push(chunk, encoding);
-  };
-  return () => end;
-}
-
 function requestHead({ method, path, fields, trailers, sensitive }: Question): string[] {
   const head = [':method', method, ':scheme', 'https', ':authority', String(fields.host), ':path', path];
   for (const name in fields) {
@@ -178,10 +165,4 @@ function requestHead({ method, path, fields, trailers, sensitive }: Question): s
   // The one hop-by-hop field that HTTP/2 has: gRPC servers refuse calls without it.
   if (trailers) head.push('te', 'trailers');
   return markSensitive(head, sensitive);
-}
-
-function recordOf(fields: readonly string[]): Record<string, string> {
-  const record: Record<string, string> = {};
-  for (let index = 0; index < fields.length; index += 2) record[fields[index] as string] = fields[index + 1] as string;
-  return record;
 }
