@@ -370,7 +370,8 @@ export function createHttp1(options: Http1Options): Http1 {
     if (!socket.writable) return void socket.destroy();
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
-    response.on('finish', () => socket.end());
+    // Nothing reads from it any more, so its client's end would not be noticed: it is over when the answer has left.
+    response.on('finish', () => socket.destroySoon());
     const exchange = open(request, response, framed ? 'an upgrade with a body' : undefined);
     if (exchange === undefined) return void socket.destroy();
     try {
