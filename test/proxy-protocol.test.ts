@@ -51,6 +51,8 @@ describe.each([
     ['version 1, IPv6', 'PROXY TCP6 2001:db8::7 ::1 256 443\r\n', '2001:db8::7'],
     ['version 2, IPv4', IPV4, '192.0.2.9'],
     ['version 2, IPv6', IPV6, '2001:db8:0:0:0:0:0:7'],
+    ['version 2, IPv4 written as IPv6', version2(1, 0x21, [...Array.from({ length: 10 }, () => 0), 255, 255, 192, 0, 2, 11, ...Array.from({ length: 16 }, () => 0), 1, 0, 1, 187]), '192.0.2.11'],
+    ['version 1, IPv4 written as IPv6', 'PROXY TCP6 ::ffff:192.0.2.12 ::ffff:10.0.0.1 256 443\r\n', '192.0.2.12'],
     ['version 1, UNKNOWN', 'PROXY UNKNOWN\r\n', '127.0.0.1'],
     ['version 2, LOCAL', version2(0, 0, []), '127.0.0.1'],
   ])('the client\'s address is right: %s', async (_form, header, address) => {

@@ -43,6 +43,7 @@ function readVersion1(octets: Buffer): ProxyHeader {
   return { kind: 'header', length: end + 1, address, port };
 }
 
+const MAPPED = Buffer.from('00000000000000000000ffff', 'hex');
 const VERSION_2 = 0x20;
 const LOCAL = 0;
 const PROXY = 1;
@@ -62,6 +63,8 @@ function readVersion2(octets: Buffer): ProxyHeader {
   return MALFORMED;
 }
 
+/** A dual-stack balancer writes an IPv4 client as IPv6 (RFC 4291 section 2.5.5.2): networks, limits and records have it as IPv4. */
 function ipv6Text(octets: Buffer): string {
+  if (octets.subarray(0, 12).equals(MAPPED)) return octets.subarray(12).join('.');
   return Array.from({ length: 8 }, (_, group) => octets.readUInt16BE(group * 2).toString(16)).join(':');
 }
