@@ -8,6 +8,8 @@ import { descriptorLimit, descriptorMark, hasDescriptor } from './store/descript
 import { openProcFile } from './store/proc-file.ts';
 
 const READ_MS = 250;
+/** With less room than this below the ceiling the process has none to spare. */
+const FULL = 0.9;
 
 /** What the process runs short of. */
 export interface Pressure {
@@ -28,11 +30,12 @@ export function watchPressure(first: Config['limits'], counts: ConnectionCounts,
   const status = openProcFile('/proc/self/status');
   const limits = openProcFile('/proc/self/limits');
   let resident = readResident();
+  let open = 0;
   let descriptorsOut = false;
 
   function look(): void {
     resident = readResident();
-    const open = placesTaken(counts, gateway);
+    open = placesTaken(counts, gateway);
     const before = shedding;
     shedding = nextShedding(before, { resident, mark, open, most });
     setConnectionCeiling(counts, shedding.ceiling ?? most);
@@ -62,7 +65,8 @@ export function watchPressure(first: Config['limits'], counts: ConnectionCounts,
   timer.unref();
   return {
     faults: () => [
-      ...(shedding.ceiling === undefined ? [] : [`memory: ${mebibytes(resident)} of ${mebibytes(mark)}, at most ${shedding.ceiling} connections`]),
+      // While there is room again, a process that merely keeps its memory must not be passed over for good.
+      ...(shedding.ceiling === undefined || open < shedding.ceiling * FULL ? [] : [`memory: ${mebibytes(resident)} of ${mebibytes(mark)}, at most ${shedding.ceiling} connections`]),
       ...(descriptorsOut ? ['descriptors: none left'] : []),
     ],
     adopt(limits) {

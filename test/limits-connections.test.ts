@@ -113,6 +113,14 @@ describe('the connections of the whole gateway', () => {
   });
 });
 
+describe('the gateway\'s own limit', () => {
+  it('is not changed by a reload: the memory that counts is sized by it', async () => {
+    await start({ top: 'limits: { connections: 4 }' });
+    await gateway!.configure(configuration(backend.port, { top: `${METRICS}\nlimits: { connections: 5 }` }));
+    await expect(gateway!.gateway.reload()).rejects.toThrow('limits.connections: cannot change without a restart');
+  });
+});
+
 describe('the connections of an address', () => {
   it('are limited, and another address is not concerned', async () => {
     const { port } = await start(limits('{ connections_per_address: 2 }'));
