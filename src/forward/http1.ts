@@ -101,11 +101,12 @@ export function createHttp1(options: Http1Options): Http1 {
     refuseRaw(request.socket, socket, 'bad_request', 'CONNECT is not served', request);
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const transport = socket as Socket;
+    // What Node hands over is another stream when the request has a body that has not all come.
+    const transport = request.socket;
     const before = [...unsent.get(transport) ?? []];
     if (before.some((response) => !response.writableEnded)) return refuseRaw(transport, socket, 'bad_request', 'an upgrade behind an unanswered request', request);
     const response = new ServerResponse(request);
-    track(transport, response, Promise.all(before.map((one) => leaving(one, transport))).then(() => serveUpgrade(request, response, transport, head)));
+    track(transport, response, Promise.all(before.map((one) => leaving(one, transport))).then(() => serveUpgrade(request, response, socket as Socket, head)));
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
@@ -371,7 +372,7 @@ export function createHttp1(options: Http1Options): Http1 {
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     // Nothing reads from it any more, so its client's end would not be noticed: it is over when the answer has left.
-    response.on('finish', () => socket.destroySoon());
+    response.on('finish', () => socket.end(() => socket.destroy()));
     const exchange = open(request, response, framed ? 'an upgrade with a body' : undefined);
     if (exchange === undefined) return void socket.destroy();
     try {
