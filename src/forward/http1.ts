@@ -369,6 +369,8 @@ export function createHttp1(options: Http1Options): Http1 {
     const framed = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
     // The answer before was its last.
     if (!socket.writable) return void socket.destroy();
+    // Node may have stopped reading, and what does not read does not notice that its client has left.
+    socket.read(0);
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     // Nothing reads from it any more, so its client's end would not be noticed: it is over when the answer has left.

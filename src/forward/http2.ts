@@ -101,7 +101,7 @@ export function createHttp2(options: Http2Options): Http2 {
     const now = performance.now();
     const peer: Peer = {
       socket, client, session, config, terminated, allowance: createAllowance(http2, now), streams: new Set(),
-      greeted: false, leavingSince: 0, idleSince: now, last: undefined, memory: { upstream: undefined, answer: undefined }, rest: undefined, answerHead: undefined, frames: 0,
+      greeted: false, leavingSince: 0, overSince: 0, idleSince: now, last: undefined, memory: { upstream: undefined, answer: undefined }, rest: undefined, answerHead: undefined, frames: 0,
     };
     peers.set(socket, peer);
     session.on('stream', (stream, headers, flags, raw) => take(peer, stream, flags, raw as unknown as string[], sensitiveOf(headers)));
@@ -459,9 +459,18 @@ export function createHttp2(options: Http2Options): Http2 {
   function look(): void {
     const now = performance.now();
     for (const peer of peers.values()) {
-      if (peer.session.destroyed) continue;
+      if (peer.session.destroyed) {
+        letGo(peer, now);
+        continue;
+      }
       if (settleAccount(peer, now)) lookAfter(peer, now);
     }
+  }
+
+  /** A session that is over leaves its connection behind when a write was under way in it: Node waits for that for good. */
+  function letGo(peer: Peer, now: number): void {
+    peer.overSince ||= now;
+    if (now - peer.overSince > LINGER_MS) peer.socket.destroy();
   }
 
   function settleAccount(peer: Peer, now: number): boolean {

@@ -77,6 +77,8 @@ export interface Peer {
   greeted: boolean;
   /** When it was asked to go elsewhere; 0 before. */
   leavingSince: number;
+  /** When the session was first seen to be over, its connection not; 0 while it is not. */
+  overSince: number;
   idleSince: number;
   /** What was asked last: clients repeat themselves. */
   last: { readonly raw: readonly string[]; readonly head: RequestHead; readonly known: KnownHead } | undefined;
