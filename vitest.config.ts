@@ -14,6 +14,7 @@ export default defineConfig({
     // Tests wait for what happens, not for a time: on a machine that is busy otherwise that takes longer.
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } },
     // Every test file runs gateways with threads of their own: more files at once than cores only makes them wait.
     maxWorkers: 2,
     // .ci/run counts from a file.
