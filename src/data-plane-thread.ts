@@ -5,11 +5,13 @@ import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
 import type { HstsConfig, ListenerConfig, UpstreamConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
+import type { Desk } from './forward/client.ts';
 import { createGeneralForwarder } from './forward/general.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstream, type Upstream, type UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { Admission, Reason } from './policy/facts.ts';
+import { compileRates } from './policy/limits.ts';
 import { compileRoutes } from './policy/routes.ts';
 import { compileSenders } from './policy/senders.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -20,7 +22,7 @@ import { createRevocationView, type RevocationDesk } from './revocation/view.ts'
 import { openLine, type Line } from './store/call.ts';
 import { openConnectionCounts } from './store/connection-counts.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
-import type { IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
+import type { FindingsAnswer, IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
 import { createAdmissionOffice, deniedCertificate } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 import { createContexts } from './tls/contexts.ts';
@@ -41,6 +43,8 @@ const SETTLE_MS = 2_000;
 const SPANS_MS = 2_000;
 /** The main thread keeps its own, configured deadlines; this one is for a main thread that does not answer at all. */
 const ANSWER_MS = 120_000;
+/** Who is served waits for it. */
+const FINDINGS_MS = 5_000;
 /** How long the main thread is waited for; it waits for the host itself. */
 const ISSUERS_MS = ISSUER_FETCH_MS + 1_000;
 
@@ -101,6 +105,10 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     now,
     checked: (source, result) => metrics.revocationChecks.inc({ source, result }),
   });
+  const findings: Desk = {
+    find: (counters, session) => line.call<FindingsAnswer>({ kind: 'find', counters, ...(session === undefined ? {} : { session }) }, FINDINGS_MS),
+    count: (counters) => void line.call<void>({ kind: 'count', counters }, FINDINGS_MS).catch(() => undefined),
+  };
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
   const retiring = new Set<OpenListener>();
@@ -155,7 +163,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const { config } = snapshot;
     const tracer = collector?.tracer;
     const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
-    const policy = { routes: compileRoutes(config.routes), unavailable: config.revocation.unavailable };
+    const rates = compileRates('gateway', config.limits.rates);
+    const policy = { routes: compileRoutes(config.routes, rates), unavailable: config.revocation.unavailable, rates };
     const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
     const listeners = new Map<string, ListenerRuntime>();
     for (const listener of config.listeners) {
@@ -169,7 +178,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         }),
       };
       listeners.set(listener.name, listener.protocol === 'https'
-        ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, upstreams, ...(tracer === undefined ? {} : { tracer }) } }
+        ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk: findings, upstreams, ...(tracer === undefined ? {} : { tracer }) } }
         : { ...common, config: listener, policy: { allow: new Set(listener.allow), unavailable: policy.unavailable, ...(listener.senders === undefined ? {} : { senders: compileSenders(listener.senders) }) }, upstream: upstreams.get(listener.upstream) as Upstream });
     }
     return { snapshot, listeners, upstreams, collector };

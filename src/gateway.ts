@@ -17,12 +17,15 @@ import { createRefresher, type RevocationReport } from './revocation/refresher.t
 import type { Statement } from './revocation/status.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { openDenyList, subjectText, type DenyChange, type DenyEntry, type DenySubject } from './store/deny-list.ts';
+import { createRates } from './store/rates.ts';
+import { openRedis } from './store/redis.ts';
 import { openReplicas, type ReplicaState } from './store/replicas.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import { advanceEpoch, createDenyTable, currentEpoch } from './store/deny-table.ts';
 import { descriptorLimit } from './store/descriptors.ts';
 import { openProcFile } from './store/proc-file.ts';
-import type { MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import type { Findings } from './policy/facts.ts';
+import type { FindingsQuestion, MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
 import { startThreads } from './threads.ts';
@@ -171,8 +174,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     },
     log,
   });
-  const replicas = first.store === undefined ? undefined : openReplicas({
-    store: first.store, now, receive, isNews: (change) => denyList.isNews(change), changes: () => denyList.changes(),
+  const shared = first.store === undefined ? undefined : { redis: openRedis(first.store, (message) => log.warn({}, message)), prefix: first.store.prefix };
+  const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
+  const replicas = shared === undefined ? undefined : openReplicas({
+    ...shared, now, receive, isNews: (change) => denyList.isNews(change), changes: () => denyList.changes(),
     epochMoved: () => void serially(reloadCrls),
     warn: (message) => log.warn({}, message),
   });
@@ -193,7 +198,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const expiry = setInterval(expireDenials, EXPIRY_MS);
     expiry.unref();
     closers.push(() => clearInterval(expiry));
-    closers.push(() => replicas?.close());
+    closers.push(() => {
+      replicas?.close();
+      shared?.redis.disconnect();
+    });
     const admin = await openAdminSocket(adminSocket, { status, reload, deny, reinstate });
     closers.push(() => admin.close());
   } catch (error) {
@@ -218,9 +226,17 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       return log.warn({ certificate: ask.certificate, ours: ask.ours, openssl: ask.theirs }, 'OpenSSL judges a client certificate otherwise');
     }
     if (ask.kind === 'issuers') return refresher.fetchIssuers(ask.url);
+    if (ask.kind === 'find') return find(ask);
+    if (ask.kind === 'count') return rates.add(ask.counters);
     const certificate = parseCertificate(ask.certificate);
     const issuer = parseCertificate(ask.issuer);
     return ask.kind === 'ocsp' ? refresher.askOcsp(certificate, issuer) : refresher.fetchCrl(certificate, issuer);
+  }
+
+  /** What a request needs that exists once a gateway. What is used up is asked no further. */
+  async function find({ counters }: FindingsQuestion): Promise<Findings> {
+    const limits = await rates.take(counters);
+    return { limits, session: { kind: 'none' } };
   }
 
   /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */

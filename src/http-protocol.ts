@@ -8,7 +8,7 @@ import { createHttp2 } from './forward/http2.ts';
 import type { RequestLimit } from './forward/limits.ts';
 import { createPaceWatch } from './forward/pace.ts';
 import { authorize, type Denial } from './policy/authorize.ts';
-import type { Admission, RequestFacts } from './policy/facts.ts';
+import { COUNTED, type Admission, type RequestFacts } from './policy/facts.ts';
 import type { HttpsRuntime, Protocol, ProtocolOptions } from './protocol.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 
@@ -38,7 +38,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   /** Whether what a stream was let in on would no longer let it in. */
   function denialOf(facts: RequestFacts, admission: Admission, policy = service().policy): Denial | undefined {
     const { config: listener } = options.runtime();
-    const decision = authorize(policy, { ...facts, clientAuth: listener.client_auth.mode, admission }, now());
+    const decision = authorize(policy, { ...facts, clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED }, now());
     return decision.kind === 'denial' ? decision : undefined;
   }
 

@@ -7,7 +7,7 @@ import { takeStream } from './forward/tcp.ts';
 import { proxyHeader } from './forward/upstream/proxy-header.ts';
 import { authorizeStream, type StreamDenial, type StreamPermit } from './policy/authorize.ts';
 import type { Admission } from './policy/facts.ts';
-import { unmapped } from './policy/routes.ts';
+import { unmapped } from './policy/networks.ts';
 import type { Announced } from './policy/senders.ts';
 import { connectionFields, type ProtocolOptions, type TcpRuntime } from './protocol.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';

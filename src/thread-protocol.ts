@@ -2,6 +2,9 @@ import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
+import type { SessionQuestion } from './forward/client.ts';
+import type { Findings } from './policy/facts.ts';
+import type { Counter } from './policy/limits.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
 import type { Statement } from './revocation/status.ts';
@@ -40,7 +43,20 @@ export type ToThread =
   | { readonly kind: 'drain'; readonly grace: number };
 
 /** What a data-plane thread tells and asks of the main thread. */
-export type ToMain = Question | IssuersQuestion | Witness;
+export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened;
+
+/** What a request needs that exists once a gateway: its counts, with it added to them, and its session. */
+export interface FindingsQuestion {
+  readonly kind: 'find';
+  readonly counters: readonly Counter[];
+  readonly session?: SessionQuestion;
+}
+
+/** Something to count, whatever the counts are. */
+export interface Happened {
+  readonly kind: 'count';
+  readonly counters: readonly Counter[];
+}
 
 /** OpenSSL's verdict about a certificate differs from ours. */
 export interface Witness {
@@ -70,6 +86,7 @@ export interface IssuersQuestion {
 export type PrepareAnswer = Readonly<Record<string, number>>;
 export type OcspAnswer = Statement;
 export type IssuersAnswer = FetchedIssuers;
+export type FindingsAnswer = Findings;
 export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>[];
 export interface ThreadStatus {
   readonly connections: number;

@@ -17,7 +17,7 @@ interface Asked {
 }
 
 function configs(written: readonly Written[]): readonly RouteConfig[] {
-  return written.map((match, order) => ({ name: `r${order}`, match, allow: ['public'], upstream: 'records', limits: {}, require: {} } as unknown as RouteConfig));
+  return written.map((match, order) => ({ name: `r${order}`, match, allow: ['public'], upstream: 'records', limits: { rates: [] }, require: {} } as unknown as RouteConfig));
 }
 
 function compile(...written: readonly Written[]) {

@@ -10,8 +10,9 @@ import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { authorize, authorizeStream, type Denial, type Expected, type Permit, type Step, type StreamPermit } from '../policy/authorize.ts';
-import type { Admission } from '../policy/facts.ts';
+import { COUNTED, type Admission, type RequestFacts } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
+import { compileRates } from '../policy/limits.ts';
 import { compileRoutes } from '../policy/routes.ts';
 import { compileSenders, sendersFor, type Announced } from '../policy/senders.ts';
 import { parseTarget } from '../policy/target.ts';
@@ -83,10 +84,17 @@ function decide(
   const material = snapshot.listeners[listener.name];
   const knows = material !== undefined && host.kind === 'host'
     && createContexts(listener, material, config.routes.flatMap((route) => route.match.host ?? []), new Uint8Array(32)).knows(host.name);
-  return authorize({ routes: compileRoutes(config.routes), unavailable }, {
+  const rates = compileRates('gateway', config.limits.rates);
+  const policy = { routes: compileRoutes(config.routes, rates), unavailable, rates };
+  const facts: RequestFacts = {
     method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
     clientAuth: listener.client_auth.mode, admission, address, preflight: undefined,
-  }, now, (step) => steps.push(step));
+  };
+  const first = authorize(policy, facts, now);
+  const decision = authorize(policy, { ...facts, findings: COUNTED }, now, (step) => steps.push(step));
+  const counters = first.kind === 'query' ? first.counters : [];
+  steps.push(...counters.flatMap(({ per, windows }) => windows.map(({ text }): Step => ({ rule: 'limits', outcome: 'skip', detail: `${text} for each ${per}: counted by the running gateway` }))));
+  return decision;
 }
 
 function decideStream(

@@ -16,6 +16,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...items(value, ['listeners']).flatMap((_, index) => listenerFaults(value, ['listeners', index])),
     ...items(value, ['routes']).flatMap((_, index) => routeFaults(value, ['routes', index])),
     ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
+    ...rateFaults(value, ['limits', 'rates']),
     ...tracingFaults(value),
     ...nobodyToAsk(value),
   ];
@@ -57,20 +58,26 @@ function listenerFaults(value: unknown, path: Path): Fault[] {
   const spelt = names.filter((name, index) => names.findIndex((other) => other.toLowerCase() === name.toLowerCase()) < index);
   const twice = spelt.map((name): Fault => ({ path: [...path, 'client_auth', 'names', name], at: 'key', message: 'this name is given twice: host names are the same in capitals' }));
   if (lookUp(value, [...path, 'protocol']) !== 'tcp') return twice;
-  return [...twice, ...unknownRoles(value, path, []), ...upstreamReference(value, path, 'tls')];
+  return [...twice, ...unknownRoles(value, [...path, 'allow'], []), ...upstreamReference(value, path, 'tls')];
 }
 
 function routeFaults(value: unknown, path: Path): Fault[] {
-  return [...unknownRoles(value, path, ['public']), ...upstreamReference(value, path, 'https')];
+  return [
+    ...unknownRoles(value, [...path, 'allow'], ['public']), ...rateFaults(value, [...path, 'limits', 'rates']), ...upstreamReference(value, path, 'https'),
+  ];
 }
 
 function unknownRoles(value: unknown, path: Path, reserved: readonly string[]): Fault[] {
   const defined = items(value, ['roles']).map((role) => lookUp(role, ['role'])).filter((role) => typeof role === 'string');
   const known = [...new Set([...defined, ...reserved])];
-  return items(value, [...path, 'allow']).flatMap((role, index) => {
+  return items(value, path).flatMap((role, index) => {
     if (typeof role !== 'string' || known.includes(role)) return [];
-    return [{ path: [...path, 'allow', index], message: `no role named ${show(role)}; ${listKnown(known)}` }];
+    return [{ path: [...path, index], message: `no role named ${show(role)}; ${listKnown(known)}` }];
   });
+}
+
+function rateFaults(value: unknown, path: Path): Fault[] {
+  return items(value, path).flatMap((_, index) => unknownRoles(value, [...path, index, 'roles'], []));
 }
 
 function upstreamReference(value: unknown, path: Path, protocol: 'https' | 'tls'): Fault[] {

@@ -124,6 +124,13 @@ function count(description: string) {
   return z.int({ error: 'expected a whole number' }).min(1, { error: 'expected at least 1' }).max(1_000_000, { error: 'expected at most 1000000' }).describe(description);
 }
 
+const rates = z.array(mapping({
+  per: oneOf(['certificate', 'address', 'role', 'route']).describe('Whose requests are counted together: those of one certificate (or address, without one), of one address (IPv6: one /64), of all who have the role, of all who use the route.'),
+  rate: some(rate, 'expected a list of rates such as 10/minute').describe('How many; each of several windows counts.'),
+  roles: some(name, 'expected a list of roles').describe('For whom it is; absent: for everybody.').exactOptional(),
+  count: oneOf(['requests', 'denials']).describe('denials: only what is denied counts, and who has too many of those is served nothing.').default('requests'),
+}), { error: 'expected a list of { per, rate }' });
+
 const connectionLimits = {
   connections: count('Open connections at a time, on all threads together; further ones are closed as they come.').default(10_000),
   connections_per_address: count('Those of them that one address may have (IPv6: one /64); the address is the client\'s where a balancer tells it. Absent: no limit.').exactOptional(),
@@ -329,7 +336,8 @@ const route = mapping({
   allow: some(name, 'expected a list of at least one role, or public').describe('Roles that may use the route; public needs no certificate.'),
   upstream: name.describe('Name of the upstream that serves it.'),
   limits: mapping({
-    rate: some(rate, 'expected a list of rates such as 10/minute').describe('Requests that one certificate may make.').exactOptional(),
+    rate: some(rate, 'expected a list of rates such as 10/minute').describe('Requests that one certificate may make; the short form of rates with per: certificate.').exactOptional(),
+    rates: rates.describe('Further limits on how often the route may be used, counted once a gateway, with store.redis once for all of them. Denied requests add to those per address, too.').default([]),
     body: size.describe('Size of a request body.').exactOptional(),
   }).describe('Limits of the route.').prefault({}),
   unavailable: unavailable.describe('Overrides revocation.unavailable for this route.').exactOptional(),
@@ -448,6 +456,7 @@ export const configSchema = mapping({
     .describe('Threads that serve connections; absent: one for each core of the machine.').exactOptional(),
   limits: mapping({
     connections: count('Open connections of all listeners at a time; never more than half of the file descriptors that the process may have, since each may need one to an upstream.').default(100_000),
+    rates: rates.describe('How often anything may be asked, all routes together.').default([]),
     memory: mapping({
       shed_above: watermark.describe('Memory of the process above which new connections are closed as they come, and open ones go on: a share of what there is (of the container, or the machine), or a size.').prefault('90%'),
     }).describe('What happens before memory runs out.').prefault({}),

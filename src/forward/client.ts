@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
-import type { Admission, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
+import type { Counter } from '../policy/limits.ts';
 import type { Tracer } from './exchange.ts';
 import type { Upstream } from './upstream/pool.ts';
 
@@ -23,12 +24,29 @@ export interface Client {
   becomeStream(facts: RequestFacts): void;
 }
 
+/** A session, as a request names it. */
+export interface SessionQuestion {
+  /** Nobody else may read it. */
+  readonly token: string;
+  /** SHA-256 of the certificate that the request comes with, hex; absent without one. */
+  readonly certificate: string | undefined;
+}
+
+/** Where is found out what exists once a gateway. */
+export interface Desk {
+  /** Adds the request to these counts, as long as none is used up, and finds the session. Rejects when nobody answers in time. */
+  find(counters: readonly Counter[], session: SessionQuestion | undefined): Promise<Findings>;
+  /** Adds to these counts; nobody waits for it. */
+  count(counters: readonly Counter[]): void;
+}
+
 /** What serves a request: one snapshot's worth, read once a request so that a reload never splits one. */
 export interface Service {
   readonly listener: HttpsListenerConfig;
   /** Value of Strict-Transport-Security; undefined when switched off. */
   readonly hsts: string | undefined;
   readonly policy: Policy;
+  readonly desk: Desk;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   /** Absent where nobody watches requests from outside. */
   readonly tracer?: Tracer;

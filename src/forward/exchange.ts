@@ -1,8 +1,10 @@
 import { certificateFields, trailFields, type AuditRecord } from '../audit/record.ts';
-import { authorize, type Denial, type Permit } from '../policy/authorize.ts';
-import type { Admission, RequestFacts } from '../policy/facts.ts';
+import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
+import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
+import { denialCounters, rateLimitFields } from '../policy/limits.ts';
 import type { Client, Service } from './client.ts';
 import { newRequestId } from './ids.ts';
+import { sessionToken } from './session-token.ts';
 
 /** What a request came to, for the metrics. */
 export interface Outcome {
@@ -50,6 +52,8 @@ export interface Exchange {
   admission: Admission;
   facts: RequestFacts | undefined;
   decision: Permit | Denial | undefined;
+  /** What the answer says about it beside what the upstream does: name, value, name, value… in lower case. */
+  answerFields: readonly string[];
   /** Octets of body received. */
   bytesIn: number;
   /** Where it went. */
@@ -62,21 +66,43 @@ const NONE: readonly string[] = [];
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
     id: newRequestId(), started: performance.now(), asked, client, service, span: service.tracer?.open(asked),
-    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, bytesIn: 0, endpoint: undefined, attempts: NONE,
+    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
   };
 }
 
 /**
- * Takes the decision about a request and notes it in the exchange; `now` in ms since the epoch. A promise only when a
- * responder must be asked for the certificate's status.
+ * Takes the decision about a request as far as this thread knows, and notes it in the exchange; `now` in ms since the epoch. A query:
+ * the gateway as a whole has to be asked, and nothing has been counted yet. A promise only when a responder must be asked for the
+ * certificate's status.
  */
-export function decide(exchange: Exchange, now: () => number): Permit | Denial | Promise<Permit | Denial> {
-  const { host } = exchange.asked;
-  const admission = exchange.client.admission(host.kind === 'host' ? host.name : '');
-  return admission instanceof Promise ? admission.then((taken) => judge(exchange, taken, now())) : judge(exchange, admission, now());
+export function consider(exchange: Exchange, now: () => number): Permit | Denial | Query | Promise<Permit | Denial | Query> {
+  const admission = admissionOf(exchange);
+  return admission instanceof Promise ? admission.then((taken) => judge(exchange, taken, undefined, now())) : judge(exchange, admission, undefined, now());
 }
 
-function judge(exchange: Exchange, admission: Admission, now: number): Permit | Denial {
+/** The same with the gateway asked: a decision, whatever it takes. Rejects when nobody answers. */
+export function decide(exchange: Exchange, now: () => number): Permit | Denial | Promise<Permit | Denial> {
+  const taken = consider(exchange, now);
+  if (taken instanceof Promise) return taken.then((one) => (one.kind === 'query' ? settle(exchange, one, now) : one));
+  return taken.kind === 'query' ? settle(exchange, taken, now) : taken;
+}
+
+async function settle(exchange: Exchange, { counters, session }: Query, now: () => number): Promise<Permit | Denial> {
+  const { asked, service, admission } = exchange;
+  const token = session ? sessionToken(asked.fields) : undefined;
+  const certificate = admission.kind === 'known' ? admission.leaf.sha256 : undefined;
+  const findings = await service.desk.find(counters, token === undefined ? undefined : { token, certificate });
+  exchange.answerFields = rateLimitFields(findings.limits);
+  // Taken again: the certificate may have been revoked meanwhile.
+  const decision = judge(exchange, await admissionOf(exchange), findings, now());
+  return decision.kind === 'query' ? Promise.reject(new Error('a query after its findings')) : decision;
+}
+
+function admissionOf({ asked: { host }, client }: Exchange): Admission | Promise<Admission> {
+  return client.admission(host.kind === 'host' ? host.name : '');
+}
+
+function judge(exchange: Exchange, admission: Admission, findings: Findings | undefined, now: number): Permit | Denial | Query {
   const { asked, client, service } = exchange;
   const { host } = asked;
   exchange.admission = admission;
@@ -89,9 +115,21 @@ function judge(exchange: Exchange, admission: Admission, now: number): Permit | 
     admission,
     address: client.address,
     preflight: asked.preflight,
+    ...(findings === undefined ? {} : { findings }),
   };
-  exchange.decision = authorize(service.policy, exchange.facts, now);
-  return exchange.decision;
+  const decision = authorize(service.policy, exchange.facts, now);
+  if (decision.kind === 'query') return decision;
+  exchange.decision = decision;
+  if (decision.kind === 'denial') countDenial(exchange, decision, findings !== undefined);
+  return decision;
+}
+
+/** Being refused for asking too often is not counted: nobody would ever be let in again who keeps asking. */
+function countDenial({ service, admission, client: { address } }: Exchange, { route, code }: Denial, asked: boolean): void {
+  const rules = route?.rates ?? service.policy.rates;
+  if (rules.length === 0 || code === 'rate_limited') return;
+  const counters = denialCounters(rules, { admission, address, route: route?.name ?? '' }, asked);
+  if (counters.length > 0) service.desk.count(counters);
 }
 
 /** The record of an exchange as it stands; `now` in ms since the epoch. */

@@ -258,21 +258,21 @@ export function createHttp1(options: Http1Options): Http1 {
     const unread = !request.complete;
     exchange.last ||= unread || code === 'certificate_rejected' || options.draining();
     if (unread) return linger(exchange, code);
-    sendProblem(response, code, exchange.id, exchange.service.hsts, exchange.last);
+    sendProblem(response, code, exchange.id, exchange.service.hsts, exchange.last, exchange.answerFields);
   }
 
   /**
    * Answers a request whose body is still coming: the whole answer first, then reading on for a moment, then the end. Closing
    * at once would reset the connection under the answer.
    */
-  function linger({ request, response, id, service, whenSpoilt }: Http1Exchange, code: ProblemCode): void {
+  function linger({ request, response, id, service, whenSpoilt, answerFields }: Http1Exchange, code: ProblemCode): void {
     const end = response.end.bind(response);
     const timer = setTimeout(() => void end(), LINGER_MS);
     response.end = ((body?: string) => {
       if (body !== undefined) response.write(body);
       return response;
     }) as typeof response.end;
-    sendProblem(response, code, id, service.hsts, true);
+    sendProblem(response, code, id, service.hsts, true, answerFields);
     let left = LINGER_BYTES;
     request.on('data', (chunk: Buffer) => {
       left -= chunk.length;
@@ -338,6 +338,7 @@ export function createHttp1(options: Http1Options): Http1 {
     });
     const status = message.statusCode as number;
     const head = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) });
+    head.push(...exchange.answerFields);
     // An upstream that answers before it has read the body leaves octets behind that must not be read as a request.
     exchange.last ||= options.draining() || !exchange.request.complete;
     if (exchange.last) head.push('connection', 'close');

@@ -279,7 +279,7 @@ export function createHttp2(options: Http2Options): Http2 {
     observe(exchange, 200);
     if (stream.destroyed || stream.closed) return answer.abandon();
     const known = knownAnswerHead(undefined, { status: 200, fields: withoutAccept(answer.message.rawHeaders) }, answerRules(service.hsts, permit.route.config));
-    stream.respond(answerHead(known, exchange.id) ?? { ':status': 200 });
+    stream.respond(answerHead(known, exchange) ?? { ':status': 200 });
     const end = await joinStream({
       stream, socket: answer.socket, head: answer.head, silence: upstream.config.timeouts.tunnel,
       watch: {
@@ -323,7 +323,7 @@ export function createHttp2(options: Http2Options): Http2 {
     const { stream, service, peer } = exchange;
     const { status } = answer;
     peer.answerHead = knownAnswerHead(peer.answerHead, answer, answerRules(service.hsts, permit.route.config));
-    const head = answerHead(peer.answerHead, exchange.id, answer.sensitive);
+    const head = answerHead(peer.answerHead, exchange, answer.sensitive);
     if (head === undefined) {
       exchange.call?.cancel();
       return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'the header section of the answer is too large');

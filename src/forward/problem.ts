@@ -33,17 +33,13 @@ export function problemBody(code: ProblemCode, requestId: string): string {
   return `${JSON.stringify({ type: `urn:wardgate:problem:${code}`, title, status, code, request_id: requestId })}\n`;
 }
 
-/** Answers with a problem; the response must not have been started. `close` ends the connection after it. */
-export function sendProblem(response: ServerResponse, code: ProblemCode, requestId: string, hsts: string | undefined, close: boolean): void {
+/** Answers with a problem and these fields beside its own; the response must not have been started. `close` ends the connection after it. */
+export function sendProblem(response: ServerResponse, code: ProblemCode, requestId: string, hsts: string | undefined, close: boolean, fields: readonly string[]): void {
   const body = problemBody(code, requestId);
-  response.writeHead(problemStatus(code), {
-    'content-type': 'application/problem+json',
-    'content-length': Buffer.byteLength(body),
-    'cache-control': 'no-store',
-    'x-request-id': requestId,
-    ...(hsts === undefined ? {} : { 'strict-transport-security': hsts }),
-    ...(close ? { connection: 'close' } : {}),
-  });
+  response.writeHead(problemStatus(code), [
+    'content-type', 'application/problem+json', 'content-length', String(Buffer.byteLength(body)), 'cache-control', 'no-store', 'x-request-id', requestId, ...fields,
+    ...(hsts === undefined ? [] : ['strict-transport-security', hsts]), ...(close ? ['connection', 'close'] : []),
+  ]);
   response.end(response.req.method === 'HEAD' ? undefined : body);
 }
 

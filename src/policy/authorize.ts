@@ -1,9 +1,11 @@
 import type { UnavailableConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
-import type { Admission, KnownAdmission, Reason, RequestFacts } from './facts.ts';
+import type { Admission, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
+import { countersOf, type Counter, type RateRule } from './limits.ts';
+import { inNetworks } from './networks.ts';
 import type { RouteIndex } from './route-index.ts';
-import { inNetworks, matchRoute, type Route, type RouteMatch } from './routes.ts';
+import { matchRoute, type Route, type RouteMatch } from './routes.ts';
 import { judgeSender, type Announced, type SenderName, type SenderPolicy } from './senders.ts';
 
 declare const permitted: unique symbol;
@@ -48,6 +50,18 @@ export interface Denial {
   readonly route?: Route;
 }
 
+/**
+ * What must be found out before a request can be decided: it is authorized again with the findings among its facts. Asked only
+ * of what everything else permits, since asking counts.
+ */
+export interface Query {
+  readonly kind: 'query';
+  readonly route: Route;
+  readonly counters: readonly Counter[];
+  /** Whether the session matters that the request may name. */
+  readonly session: boolean;
+}
+
 /** One rule that was looked at, for `explain`. */
 export interface Step {
   readonly rule: string;
@@ -58,13 +72,18 @@ export interface Step {
 export interface Policy {
   readonly routes: RouteIndex;
   readonly unavailable: UnavailableConfig;
+  /** Limits on all routes together: what is denied without a route counts in them, too. */
+  readonly rates: readonly RateRule[];
 }
 
 /**
  * The decision about one request, from its facts alone. The order is the contract's: malformed, misdirected, refused
- * certificate, no route, certificate missing, role; `now` in ms since the epoch. `trace` receives each rule looked at.
+ * certificate, no route, certificate missing, role, limits, second factor; `now` in ms since the epoch. `trace` receives each rule
+ * looked at. A query comes only without findings.
  */
-export function authorize(policy: Policy, facts: RequestFacts, now: number, trace?: (step: Step) => void): Permit | Denial {
+export function authorize(policy: Policy, facts: RequestFacts & { readonly findings: Findings }, now: number, trace?: (step: Step) => void): Permit | Denial;
+export function authorize(policy: Policy, facts: RequestFacts, now: number, trace?: (step: Step) => void): Permit | Denial | Query;
+export function authorize(policy: Policy, facts: RequestFacts, now: number, trace?: (step: Step) => void): Permit | Denial | Query {
   const { target, host, admission } = facts;
   if (target.kind === 'malformed') return deny('request', 'bad_request', 'bad_request', target.detail, trace);
   if (host.kind === 'malformed') return deny('request', 'bad_request', 'bad_request', host.detail, trace);
@@ -90,10 +109,10 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   trace?.({ rule: 'route', outcome: 'pass', detail: route.name });
   if (preflight) {
     trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
-    return permit(match, true, undefined, undefined);
+    return judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined);
   }
-  const denial = judgeRoute(route, facts, trace);
-  if (denial !== undefined) return denial;
+  const objection = judgeRoute(route, facts, trace) ?? judgeFindings(route, route.factor, facts, now, trace);
+  if (objection !== undefined) return objection;
   return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason);
 }
 
@@ -191,4 +210,26 @@ function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) =
   const held = facts.admission.kind === 'known' ? facts.admission.policies : [];
   if (wanted.some((oid) => held.includes(oid))) return undefined;
   return deny('policy', 'role_denied', 'policy_missing', `the path holds none of ${wanted.join(', ')}`, trace, route);
+}
+
+/** What counts and sessions say; a query where they have not been asked. */
+function judgeFindings(route: Route, factor: Route['factor'], facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | Query | undefined {
+  const { admission, address, findings } = facts;
+  if (route.rates.length === 0 && factor === undefined) return undefined;
+  if (findings === undefined) {
+    const counters = countersOf(route.rates, { admission, address, route: route.name });
+    return counters.length > 0 || factor !== undefined ? { kind: 'query', route, counters, session: factor !== undefined } : undefined;
+  }
+  const { limits, session } = findings;
+  if (limits.kind === 'exceeded') {
+    const { per, rate } = limits.exceeded;
+    return deny('limits', 'rate_limited', 'rate_limited', `${rate} for each ${per} (${limits.rule})`, trace, route);
+  }
+  if (factor === undefined) return undefined;
+  if (session.kind === 'refused') return deny('second factor', 'step_up_required', session.reason, session.detail, trace, route);
+  if (session.kind === 'none') return deny('second factor', 'step_up_required', 'step_up_required', `no session that has shown ${factor}`, trace, route);
+  if (now >= session.until) return deny('second factor', 'step_up_required', 'step_up_required', 'the session has ended', trace, route);
+  if (!session.factors.includes(factor)) return deny('second factor', 'step_up_required', 'step_up_required', `the session has not shown ${factor}`, trace, route);
+  trace?.({ rule: 'second factor', outcome: 'pass', detail: factor });
+  return undefined;
 }

@@ -2,6 +2,7 @@ import type { Identity } from '../identity/roles.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import type { Statement, Status } from '../revocation/status.ts';
 import type { Host } from './host.ts';
+import type { LimitFinding } from './limits.ts';
 import type { Target } from './target.ts';
 
 /** Every reason a decision can have on record: audit, explain and metrics use these words and no others. */
@@ -63,4 +64,22 @@ export interface RequestFacts {
   readonly address: string;
   /** For a CORS preflight (Fetch standard: OPTIONS with Origin and Access-Control-Request-Method): the method it asks about. */
   readonly preflight: string | undefined;
+  /** What was found out for a query; absent before it has been. */
+  readonly findings?: Findings;
 }
+
+/** What only the gateway as a whole knows, found out for one request: counts and sessions exist once a gateway, never once a thread. */
+export interface Findings {
+  readonly limits: LimitFinding;
+  readonly session: SessionFinding;
+}
+
+/** What became of the session that a request names. */
+export type SessionFinding =
+  | { readonly kind: 'none' }
+  /** `until`: ms since the epoch. */
+  | { readonly kind: 'valid'; readonly factors: readonly ('totp' | 'sms')[]; readonly until: number }
+  | { readonly kind: 'refused'; readonly reason: Reason; readonly detail: string };
+
+/** For what is judged again while it is under way: it has been counted. */
+export const COUNTED: Findings = { limits: { kind: 'within', standings: [] }, session: { kind: 'none' } };

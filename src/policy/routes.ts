@@ -1,4 +1,6 @@
 import type { RouteConfig } from '../config/schema.ts';
+import { compileRates, type RateConfig, type RateRule } from './limits.ts';
+import { parseNetwork, type Network } from './networks.ts';
 import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
 
 /** A route made ready for matching. */
@@ -14,6 +16,10 @@ export interface Route {
   readonly below: boolean;
   readonly allow: ReadonlySet<string>;
   readonly networks: readonly Network[] | undefined;
+  /** Its own limits, then those of the whole gateway. */
+  readonly rates: readonly RateRule[];
+  /** The second factor that it requires. */
+  readonly factor: 'totp' | 'sms' | undefined;
 }
 
 export type Segment = { readonly kind: 'literal'; readonly value: string } | { readonly kind: 'parameter'; readonly name: string };
@@ -23,8 +29,8 @@ export interface RouteMatch {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** Compiles the configured routes, in their order: the first match wins. */
-export function compileRoutes(configs: readonly RouteConfig[]): RouteIndex {
+/** Compiles the configured routes, in their order: the first match wins. `rates` are limits that count on all of them together. */
+export function compileRoutes(configs: readonly RouteConfig[], rates: readonly RateRule[] = []): RouteIndex {
   return indexRoutes(configs.map((config, order) => {
     const below = config.match.path.endsWith('/*');
     const written = below ? config.match.path.slice(0, -2) : config.match.path;
@@ -38,8 +44,14 @@ export function compileRoutes(configs: readonly RouteConfig[]): RouteIndex {
       below,
       allow: new Set(config.allow),
       networks: config.require.networks?.map(parseNetwork),
+      rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
+      factor: config.require.second_factor,
     };
   }));
+}
+
+function ratesOf({ limits: { rate, rates } }: RouteConfig): readonly RateConfig[] {
+  return [...(rate === undefined ? [] : [{ per: 'certificate', rate, count: 'requests' } as const]), ...rates];
 }
 
 function compileSegment(text: string): Segment {
@@ -69,68 +81,4 @@ function parametersOf({ pattern }: Route, segments: readonly string[]): Readonly
     if (wanted.kind === 'parameter') (parameters ??= {})[wanted.name] = segments[index] as string;
   }
   return parameters ?? NO_PARAMETERS;
-}
-
-/** An address range in CIDR form, as octets (4 or 16) and prefix length. */
-export interface Network {
-  readonly octets: Uint8Array;
-  readonly prefix: number;
-}
-
-/** Parses `10.1.0.0/16` or `fd00::/8`; a bare address is a range of one. Throws RangeError: the schema has checked it before. */
-export function parseNetwork(text: string): Network {
-  const [address, prefix] = text.split('/');
-  const octets = addressOctets(address ?? '');
-  if (octets === undefined) throw new RangeError(`not an address range: ${text}`);
-  return { octets, prefix: prefix === undefined ? octets.length * 8 : Number(prefix) };
-}
-
-/** Whether an address (text; IPv4-mapped IPv6 is IPv4) lies in one of the ranges. */
-export function inNetworks(address: string, networks: readonly Network[]): boolean {
-  const octets = addressOctets(address);
-  return octets !== undefined && networks.some((network) => contains(network, octets));
-}
-
-function contains(network: Network, octets: Uint8Array): boolean {
-  if (network.octets.length !== octets.length) return false;
-  for (let bit = 0; bit < network.prefix; bit++) {
-    const mask = 0x80 >> (bit & 7);
-    if (((network.octets[bit >> 3] as number) & mask) !== ((octets[bit >> 3] as number) & mask)) return false;
-  }
-  return true;
-}
-
-/** The octets of an IPv4 or IPv6 address in text form; undefined when it is neither. */
-export function addressOctets(text: string): Uint8Array | undefined {
-  const bare = unmapped(text.includes('%') ? text.slice(0, text.indexOf('%')) : text);
-  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(bare)) {
-    const parts = bare.split('.').map(Number);
-    return parts.every((part) => part < 256) ? Uint8Array.from(parts) : undefined;
-  }
-  if (!bare.includes(':')) return undefined;
-  return ipv6Octets(bare);
-}
-
-/** `::ffff:10.0.0.1` → `10.0.0.1`; anything else unchanged. */
-export function unmapped(address: string): string {
-  const lower = address.toLowerCase();
-  return lower.startsWith('::ffff:') && lower.includes('.') ? lower.slice(7) : address;
-}
-
-function ipv6Octets(text: string): Uint8Array | undefined {
-  const halves = text.split('::');
-  if (halves.length > 2) return undefined;
-  const head = groups(halves[0] ?? '');
-  const tail = halves.length === 2 ? groups(halves[1] ?? '') : [];
-  if (head === undefined || tail === undefined) return undefined;
-  const missing = 8 - head.length - tail.length;
-  if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
-  const all = [...head, ...Array.from({ length: missing }, () => 0), ...tail];
-  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 255]));
-}
-
-function groups(text: string): number[] | undefined {
-  if (text === '') return [];
-  const parts = text.split(':');
-  return parts.every((part) => /^[0-9a-fA-F]{1,4}$/.test(part)) ? parts.map((part) => Number.parseInt(part, 16)) : undefined;
 }

@@ -1,5 +1,4 @@
-import { Redis } from 'ioredis';
-import type { StoreMaterial } from '../config/snapshot.ts';
+import type { Redis } from 'ioredis';
 import { parseDenyChange, subjectText, type DenyChange } from './deny-list.ts';
 
 /** This gateway among its replicas. */
@@ -20,7 +19,9 @@ export interface ReplicaState {
 }
 
 export interface ReplicasOptions {
-  readonly store: StoreMaterial;
+  readonly redis: Redis;
+  /** What its keys begin with. */
+  readonly prefix: string;
   /** The last change of every subject known here. */
   readonly changes: () => readonly DenyChange[];
   /** A change made elsewhere that wins over ours. */
@@ -33,7 +34,6 @@ export interface ReplicasOptions {
 
 /** How often the shared version is looked at: polled, since a message that was published while we were away is lost. */
 const POLL_MS = 500;
-const COMMAND_MS = 2_000;
 
 /** Sets a subject's change if it is the later one, a denial over a tie, and moves the version: one step, so that two writers cannot lose one. */
 const SET_IF_NEWS = `
@@ -52,28 +52,19 @@ return 1`;
  * gateway brings what it lacks and takes what it missed.
  */
 export function openReplicas(options: ReplicasOptions): Replicas {
-  const { store } = options;
-  const keys = { list: `${store.prefix}:deny`, version: `${store.prefix}:deny:version`, epoch: `${store.prefix}:epoch` };
-  const redis = new Redis(store.url, {
-    lazyConnect: true, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: COMMAND_MS, connectTimeout: COMMAND_MS,
-    retryStrategy: (times) => Math.min(100 * times, 1_000),
-    ...(store.password === undefined ? {} : { password: store.password }),
-    ...(store.trust === undefined ? {} : { tls: { ca: store.trust } }),
-  });
+  const { redis, prefix } = options;
+  const keys = { list: `${prefix}:deny`, version: `${prefix}:deny:version`, epoch: `${prefix}:epoch` };
   let version: string | null | undefined;
   let epoch: string | null | undefined;
   let synchronizedAt: number | undefined;
   let lastError: string | undefined;
   let busy = false;
-  // Reported once an outage, not once an attempt.
   redis.on('error', (error: Error) => {
-    if (lastError === undefined) options.warn(`the shared store is away: ${error.message}`);
     lastError = error.message;
   });
   redis.on('close', () => {
     version = undefined;
   });
-  redis.connect().catch(() => undefined);
   const timer = setInterval(() => void poll(), POLL_MS);
   timer.unref();
 
@@ -136,7 +127,6 @@ export function openReplicas(options: ReplicasOptions): Replicas {
     }),
     close() {
       clearInterval(timer);
-      redis.disconnect();
     },
   };
 }

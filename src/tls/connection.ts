@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { X509Certificate } from 'node:crypto';
-import { unmapped } from '../policy/routes.ts';
+import { unmapped } from '../policy/networks.ts';
 import type { Admission, Reason, RequestFacts } from '../policy/facts.ts';
 import type { AdmissionOffice, Peer } from './admission.ts';
 import type { Places } from './door.ts';

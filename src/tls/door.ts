@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { addressOctets } from '../policy/routes.ts';
+import { addressGroup } from '../policy/networks.ts';
 import {
   connectionCeiling, countKey, firstReservedDescriptor, leavePlace, mostConnections, takePlace, type ConnectionCounts, type CountKey,
 } from '../store/connection-counts.ts';
@@ -74,10 +74,4 @@ export function createDoor({ counts, thread, listener, limits }: DoorOptions): D
 /** The file descriptor of a connection; -1 when it has none any more. Node has no public name for it. */
 export function descriptorOf(socket: Socket): number {
   return (socket as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
-}
-
-/** Who is counted as one address: whoever has one IPv6 address has its /64. */
-function addressGroup(text: string): string {
-  const octets = addressOctets(text);
-  return octets?.length === 16 ? Buffer.from(octets.subarray(0, 8)).toString('hex') : text;
 }

@@ -1,7 +1,7 @@
 import { createServer as createNetServer, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { TlsListenerConfig } from '../config/schema.ts';
-import { inNetworks, parseNetwork, unmapped, type Network } from '../policy/routes.ts';
+import { inNetworks, parseNetwork, unmapped, type Network } from '../policy/networks.ts';
 import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type ClientAddress, type Connection } from './connection.ts';

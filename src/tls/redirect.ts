@@ -3,7 +3,7 @@ import { createServer as createNetServer, type Socket } from 'node:net';
 import type { RedirectListenerConfig } from '../config/schema.ts';
 import { checkFields } from '../forward/headers.ts';
 import { parseHost } from '../policy/host.ts';
-import { unmapped } from '../policy/routes.ts';
+import { unmapped } from '../policy/networks.ts';
 import { parseTarget } from '../policy/target.ts';
 import { descriptorOf, type ConnectionLimit, type Door } from './door.ts';
 

@@ -1,10 +1,10 @@
 import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../../audit/record.ts';
 import type { AuditWriter } from '../../audit/writer.ts';
-import type { Denial, Permit } from '../../policy/authorize.ts';
+import type { Denial, Permit, Query } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
 import type { Client, Service } from '../client.ts';
-import { decide, exchangeRecord, openExchange, outcomeOf, type Exchange, type Outcome } from '../exchange.ts';
+import { consider, exchangeRecord, openExchange, outcomeOf, type Exchange, type Outcome } from '../exchange.ts';
 import type { Answer } from '../general.ts';
 import { answerRules, clientHeaders } from '../headers.ts';
 import { isLastRequest, type RequestLimit } from '../limits.ts';
@@ -175,7 +175,7 @@ export class FastConnection implements AnswerTaker {
     this.#head = head;
     const exchange = openExchange(head.asked, this.#client, service);
     this.#begin(exchange, head, octets.length === head.octets.length ? NOTHING : octets.subarray(head.octets.length));
-    const decision = decide(exchange, this.#options.now);
+    const decision = consider(exchange, this.#options.now);
     if (!(decision instanceof Promise)) return this.#decided(decision);
     decision.then((taken) => {
       if (this.#exchange === exchange && this.#state === 'deciding') this.#guard(() => this.#decided(taken));
@@ -211,7 +211,9 @@ export class FastConnection implements AnswerTaker {
     if (this.#upstream?.sendBody(octets) !== true && this.#bodyLeft > 0) this.#socket.pause();
   }
 
-  #decided(decision: Permit | Denial): void {
+  #decided(decision: Permit | Denial | Query): void {
+    // What the gateway as a whole must be asked for is served on the general path; nothing has been counted yet.
+    if (decision.kind === 'query') return this.#giveBack();
     const { service } = this.#exchange as Exchange;
     const head = this.#head as KnownHead;
     const upstream = decision.kind === 'permit' ? service.upstreams.get(decision.route.config.upstream) : undefined;

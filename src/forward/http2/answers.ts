@@ -1,3 +1,4 @@
+import type { Exchange } from '../exchange.ts';
 import { clientHeaders, sameRules, trailerFields, type AnswerRules } from '../headers.ts';
 import type { UpstreamAnswer } from '../message.ts';
 import { problemBody, problemStatus, type ProblemCode } from '../problem.ts';
@@ -10,7 +11,7 @@ import { trailerRecord } from './trailers.ts';
 const LARGEST_ANSWER_HEAD = 60 * 1024;
 
 /** Answers with a problem; nothing of an answer may have been sent. */
-export function sendProblem({ id, stream, service, asksGrpc, asked }: StreamExchange, code: ProblemCode): void {
+export function sendProblem({ id, stream, service, asksGrpc, asked, answerFields }: StreamExchange, code: ProblemCode): void {
   const head: Record<string, string | number> = {
     ':status': problemStatus(code),
     'content-type': 'application/problem+json',
@@ -18,6 +19,7 @@ export function sendProblem({ id, stream, service, asksGrpc, asked }: StreamExch
     'x-request-id': id,
     ...(service.hsts === undefined ? {} : { 'strict-transport-security': service.hsts }),
   };
+  for (let index = 0; index < answerFields.length; index += 2) head[answerFields[index] as string] = answerFields[index + 1] as string;
   // A gRPC client would read a body as messages: it is told by the fields that it understands, in one piece (Trailers-Only).
   if (asksGrpc) return stream.respond({ ...head, ...grpcStatus(code) }, { endStream: true });
   const body = problemBody(code, id);
@@ -52,9 +54,9 @@ export function knownAnswerHead(last: KnownAnswerHead | undefined, { status, fie
 }
 
 /** The whole header section of one answer; undefined when it is larger than HTTP/2 peers take. */
-export function answerHead({ head }: KnownAnswerHead, requestId: string, sensitive: readonly string[] = []): string[] | undefined {
+export function answerHead({ head }: KnownAnswerHead, { id, answerFields }: Exchange, sensitive: readonly string[] = []): string[] | undefined {
   // A list of its own: Node writes into what it is given.
-  return head === undefined ? undefined : markSensitive([...head, 'x-request-id', requestId], sensitive);
+  return head === undefined ? undefined : markSensitive([...head, 'x-request-id', id, ...answerFields], sensitive);
 }
 
 /** RFC 8441 section 5: the key and what answers it are not used. */

@@ -1,4 +1,4 @@
-import { addressOctets } from '../../policy/routes.ts';
+import { addressOctets } from '../../policy/networks.ts';
 
 /** What a PROXY header tells of a client's connection. */
 export interface ProxiedConnection {

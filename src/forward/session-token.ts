@@ -1,0 +1,22 @@
+/** The cookie of a session: `__Host-` binds it to this host, the whole of it, and to TLS (RFC 6265bis section 4.1.3.2). */
+export const SESSION_COOKIE = '__Host-wardgate-session';
+/** What a bearer token of ours begins with: others are for the upstream. */
+export const TOKEN_PREFIX = 'wgs_';
+
+/** The session that a request names, in a cookie or as a bearer token; undefined when it names none, or more than one. `fields` as received. */
+export function sessionToken(fields: readonly string[]): string | undefined {
+  const found = new Set<string>();
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = (fields[index] as string).toLowerCase();
+    const value = fields[index + 1] as string;
+    if (name === 'cookie') for (const token of cookieTokens(value)) found.add(token);
+    else if (name === 'authorization' && BEARER.test(value)) found.add(value.replace(BEARER, ''));
+  }
+  return found.size === 1 ? [...found][0] : undefined;
+}
+
+const BEARER = /^bearer +(?=wgs_)/i;
+
+function cookieTokens(value: string): string[] {
+  return value.split(';').map((pair) => pair.trim()).filter((pair) => pair.startsWith(`${SESSION_COOKIE}=`)).map((pair) => pair.slice(SESSION_COOKIE.length + 1));
+}
