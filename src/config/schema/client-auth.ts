@@ -1,0 +1,28 @@
+import { z } from 'zod';
+import { filePath, headerName, hostAndPort, hostName } from '../values.ts';
+import { anyNumber, certificateMatch, mapping, oneOf, some, trustFiles } from './shapes.ts';
+
+export const clientAuth = mapping({
+  mode: oneOf(['required', 'optional'])
+    .describe('required: no request is served without a good certificate. optional: each route decides.').default('required'),
+  trust: trustFiles.describe('PEM files of the CA certificates (or single pinned certificates) that clients are trusted by.'),
+  intermediates: anyNumber(filePath, 'expected one file of intermediate certificates, or a list of them')
+    .describe('PEM files of intermediate CA certificates that help to build paths; they are not trusted by themselves.').default([]),
+  fetch_intermediates: mapping({
+    from: some(hostAndPort, 'expected a list of hosts such as pki.hospital.test')
+      .describe('Hosts, with the port where it is not the usual one, that may be asked for the sake of a certificate that nobody vouches for yet.'),
+  }).describe('Intermediates that a client does not send are fetched from where its certificate says (AIA); absent: they are not.').exactOptional(),
+  names: z.record(
+    hostName,
+    mapping({
+      trust: trustFiles.describe('PEM files of the CA certificates that clients are trusted by under this name.'),
+      intermediates: anyNumber(filePath, 'expected one file of intermediate certificates, or a list of them')
+        .describe('Further intermediates for this name.').default([]),
+    }),
+    { error: 'expected a mapping of host names to { trust: [FILE] }' },
+  ).describe('Other CAs for other server names (SNI).').default({}),
+  forwarded: mapping({
+    header: headerName.describe('Request header that carries the client certificate (RFC 9440).').default('Client-Cert'),
+    by: certificateMatch.describe('Which certificate the front itself must present; the header of anyone else is dropped.'),
+  }).describe('A front that ends TLS for us and names its client\'s certificate in a header.').exactOptional(),
+});

@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { headerName, hostPattern, method, name, network, oid, parameterName, pathPattern, rate, size } from '../values.ts';
+import { rates } from './rates.ts';
+import { forward, mapping, oneOf, oneOrMore, some, unavailable } from './shapes.ts';
+
+const requestMatch = mapping({
+  host: oneOrMore(hostPattern, 'expected a host name such as api.hospital.test or *.hospital.test, or a list of them')
+    .describe('Host name, or list of them; *. in front stands for one label. Absent: any host.').exactOptional(),
+  path: pathPattern.describe('/a is that path, /a/:id one segment more, /a/* everything below it. Absent: any path.').default('/*'),
+  methods: some(method, 'expected a list of methods such as [GET]').describe('Methods. Absent: any.').exactOptional(),
+});
+
+const routeLimits = mapping({
+  rate: some(rate, 'expected a list of rates such as 10/minute').describe('Requests that one certificate may make; the short form of rates with per: certificate.').exactOptional(),
+  rates: rates.describe('Further limits on how often the route may be used, counted once a gateway, with store.redis once for all of them. Denied requests add to those per address, too.').default([]),
+  body: size.describe('Size of a request body.').exactOptional(),
+});
+
+const requirements = mapping({
+  policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which the certificate must carry one.').exactOptional(),
+  networks: some(network, 'expected a list of networks such as 10.1.0.0/16').describe('Networks that requests must come from.').exactOptional(),
+  second_factor: oneOf(['totp', 'sms']).describe('Second factor that the session must have shown.').exactOptional(),
+});
+
+const patient = mapping({
+  path: parameterName.describe('Parameter of the route\'s path that names the patient.').exactOptional(),
+  query: parameterName.describe('Query parameter that names the patient.').exactOptional(),
+  header: headerName.describe('Request header that names the patient.').exactOptional(),
+  body: oneOf(['fhir']).describe('fhir: the patient reference of the FHIR resource in the body.').exactOptional(),
+}).refine((value) => Object.keys(value).length === 1, { error: 'expected exactly one of path, query, header or body' })
+  .meta({ minProperties: 1, maxProperties: 1 });
+
+const responses = mapping({
+  upgrade_insecure_requests: z.boolean().describe('Whether answers tell browsers to fetch over https what the page names over http (Content-Security-Policy, beside the upstream\'s own).').default(false),
+});
+
+export const route = mapping({
+  name: name.describe('Name of the route, as it appears in logs, metrics and the audit.'),
+  match: requestMatch.describe('Which requests the route is for; the first route that matches decides.'),
+  allow: some(name, 'expected a list of at least one role, or public').describe('Roles that may use the route; public needs no certificate.'),
+  upstream: name.describe('Name of the upstream that serves it.'),
+  limits: routeLimits.describe('Limits of the route.').prefault({}),
+  unavailable: unavailable.describe('Overrides revocation.unavailable for this route.').exactOptional(),
+  require: requirements.describe('What is required beyond the role.').prefault({}),
+  patient: patient.describe('Where a request names the patient it concerns.').exactOptional(),
+  phi: z.boolean().describe('Whether answers carry health data: they are no-store, and audited durably or not sent.').default(false),
+  responses: responses.describe('What is added to answers.').prefault({}),
+  preflight: oneOf(['deny', 'allow']).describe('allow: CORS preflights, which never carry a certificate, pass to the upstream.').default('deny'),
+  forward: forward.describe('Further headers to the upstream; overrides the upstream\'s own setting.').prefault({}),
+});

@@ -1,0 +1,20 @@
+import { z } from 'zod';
+import { filePath, timeout } from '../values.ts';
+import { mapping, oneOf, some } from './shapes.ts';
+
+export const tls = mapping({
+  profile: oneOf(['bcp195', 'modern', 'ihe-atna', 'dicom', 'device'])
+    .describe('Versions, cipher suites and groups: bcp195 is TLS 1.2 and 1.3 with four strong suites, modern is TLS 1.3 only.').default('bcp195'),
+  certificates: some(
+    mapping({
+      certificate: filePath.describe('PEM file of the server certificate, then its intermediates.'),
+      key: filePath.describe('PEM file of its private key; others must not be able to read it, nor the group to write it.'),
+    }),
+    'expected a list of at least one { certificate, key }',
+  ).describe('Server certificates, chosen by the name the client asks for and by the key types it supports.'),
+  session_resumption: z.boolean().describe('Whether clients may resume TLS sessions; every resumption is admitted again.').default(true),
+  session_tickets: mapping({
+    secret_file: filePath.describe('File of at least 32 secret bytes from which ticket keys are made, the same on every replica.').exactOptional(),
+    rotate: timeout.describe('How often ticket keys change.').exactOptional(),
+  }).describe('Ticket keys; without this section the gateway makes its own at start.').exactOptional(),
+});
