@@ -79,7 +79,10 @@ describe('the MLLP scanner', () => {
   const one = frame('LAB', 'NORTH', 'PID|1||88\rOBX|1|ED|PDF||^application^pdf^Base64^MSHFHSBHS\r');
 
   it('finds the sender of every message and passes every octet, however the octets are cut', () => {
-    const stream = Buffer.concat([one, frame('LAB', 'SOUTH', 'OBX|1|TX|||ACTH: 1\nMSH: 20 pg/ml\n  bhs. x\rMSHIP|\rFHSX|\rM\rMS\rMSH\rdosé: aMSH|1MSH|-MSH|^MSH|é BHS. F\u2028MSH: 1|FHS|\r'), Buffer.from('\r\n'), frame('ADT', 'NORTH', Buffer.from([0xc3, 0x85, 0x4d, 0x53, 0xe2, 0x80, 0xa8, 0x42, 0x0d]))]);
+    const stream = Buffer.concat([
+      one, frame('LAB', 'SOUTH', 'OBX|1|TX|||ACTH: 1, MSH: 20 pg/ml\n  bhs. x\rM\rMS\rBH\r mshwari\rdosé: aMSH|1MSH|-MSH|^MSH|é BHS. F\u2028M|FHS|\r'), Buffer.from('\r\n'),
+      frame('ADT', 'NORTH', Buffer.from([0xc3, 0x85, 0x4d, 0x53, 0xe2, 0x80, 0xa8, 0x42, 0x0d])),
+    ]);
     fc.assert(fc.property(fc.array(fc.nat(), { maxLength: 40 }), (places) => {
       const seen = scanAll(createMllpScanner(), cut(stream, places));
       expect(seen.fault).toBeUndefined();
@@ -126,27 +129,78 @@ describe('the MLLP scanner', () => {
     for (const chunks of [[octets], cut(octets, [...octets.keys()])]) expect(scanAll(createMllpScanner(), chunks).fault).toMatch(detail);
   });
 
-  const HIDING: readonly (readonly [string, Buffer])[] = [
-    ...['\u0085', '\u2028', '\u2029', '\u00a0', '\u2003', '\u3000', '\ufeff', 'é', '检', '\u0085 ', '\u2028\t', ' '].map((text) => [JSON.stringify(text), Buffer.from(text)] as const),
-    ...[0x00, 0x09, 0x1f, 0x20, 0x7f, 0x80, 0x85, 0xa0, 0xff].map((octet) => [`0x${octet.toString(16)}`, Buffer.of(octet)] as const),
-  ];
-
-  it.each(HIDING)('is closed by a header behind %s, where a receiver may begin a message of another sender', (_what, hiding) => {
-    for (const header of ['MSH|^~\\&|EVIL|NORTH|x\r', 'BHS|', 'FHS#*!?%#EVIL#NORTH#', 'msh|']) {
-      const hidden = Buffer.concat([hiding, Buffer.from(header)]);
-      for (const before of ['PID|1\r', 'PID|1\rNTE|1||a', 'PID|1\rNTE|1||', '']) {
-        const octets = frame('LAB', 'NORTH', Buffer.concat([Buffer.from(before), hidden]));
-        for (const chunks of [[octets], cut(octets, [...octets.keys()]), cut(octets, [octets.indexOf(hidden) + hiding.length])]) {
+  it.each(['MSH#ab#EVIL#NORTH#', 'MSH# *#EVIL#NORTH#', 'MSHx^~\\&xEVILxNORTHx', 'MSH ^~\\& EVIL NORTH ', 'MSH|', 'MSH: 20 pg/ml', 'MSH', 'MSHIP|', 'BHS#ab#EVIL#NORTH#', 'FHSX|'])(
+    'takes %j for a header wherever a segment begins: some receivers look at three letters alone', (header) => {
+      for (const line of ['\r', '\n', '\r\n', '\u000c']) {
+        const octets = frame('LAB', 'NORTH', `PID|1${line}${header}\rPID|2\r`);
+        for (const chunks of [[octets], cut(octets, [...octets.keys()])]) {
           const seen = scanAll(createMllpScanner(), chunks);
-          expect(seen).toMatchObject({ fault: expect.stringMatching(/behind a blank/), senders: [{ application: 'LAB' }] });
-          expect(seen.octets.length).toBeLessThanOrEqual(octets.indexOf(hidden) + hiding.length);
+          expect(seen).toMatchObject({ fault: expect.stringMatching(/MSH-2|MSH-1|before MSH-4/), senders: [{ application: 'LAB' }] });
+          expect(seen.octets.length).toBeLessThanOrEqual(octets.indexOf(header, octets.indexOf('PID')));
         }
       }
-      // In the header segment itself, of which nothing has passed.
-      const within = Buffer.concat([Buffer.from('\x0bMSH|^~\\&|LAB|NORTH|EHR'), hidden, Buffer.from('\r\x1c\r')]);
+    },
+  );
+
+  const shown = (octets: Buffer): string => JSON.stringify(octets.toString('latin1'));
+  const wide = (...texts: readonly string[]): readonly Buffer[] => texts.map((text) => Buffer.from(text));
+  /** At the beginning of a line: what receivers strip, drop when they cannot decode it, or know to be no character. */
+  const SKIPPED = [
+    ...wide(' ', ' \t', '\u00a0', '\u2003', '\u3000', '\ufeff', 'é', '检', '\u001b(B', '\u001b$B\u001b(J ', '\u001b%/1', '\u001b'),
+    ...[0x00, 0x7f, 0x80, 0xa0, 0xff].map((octet) => Buffer.of(octet)),
+  ];
+  /** Anywhere: what ends a line, or a message, for a receiver. */
+  const ENDING = [
+    ...wide('\u0085', '\u2028', '\u2029', '\u0085 ', '\u2028\t', 'Å', '\t', '\u0001\u00a0'), ...[0x00, 0x1f, 0x85].map((octet) => Buffer.of(octet)),
+    // CR in more octets of UTF-8 than it needs; U+0085 and U+2028 in GB 18030.
+    ...[[0xc0, 0x8d], [0xe0, 0x80, 0x8d], [0xf0, 0x80, 0x80, 0x8a], [0x81, 0x30, 0x81, 0x35], [0x81, 0x36, 0xa6, 0x35]].map((octets) => Buffer.from(octets)),
+  ];
+  const HEADERS = ['MSH|^~\\&|EVIL|NORTH|x\r', 'MSH#ab#EVIL#NORTH#\r', 'MSH: 1\r', 'BHS|', 'FHS#*!?%#EVIL#NORTH#', 'msh|', 'Msh#ab#EVIL#', 'bhs#*!'];
+
+  function expectHidden(before: string, hiding: Buffer, header: string): void {
+    const hidden = Buffer.concat([hiding, Buffer.from(header)]);
+    const octets = frame('LAB', 'NORTH', Buffer.concat([Buffer.from(before), hidden]));
+    const begins = octets.indexOf(hidden) + hiding.length;
+    for (const chunks of [[octets], cut(octets, [...octets.keys()]), cut(octets, [begins]), cut(octets, [begins - 1])]) {
+      const seen = scanAll(createMllpScanner(), chunks);
+      expect(seen).toMatchObject({ fault: expect.stringMatching(/behind a blank/), senders: [{ application: 'LAB' }] });
+      expect(seen.octets.length).toBeLessThanOrEqual(begins);
+    }
+  }
+
+  it.each([...SKIPPED, ...ENDING].map((octets) => [shown(octets), octets] as const))('is closed by a header behind %s at the beginning of a line', (_what, hiding) => {
+    for (const header of HEADERS) for (const before of ['PID|1\r', 'PID|1\n', '']) expectHidden(before, hiding, header);
+  });
+
+  it.each(ENDING.map((octets) => [shown(octets), octets] as const))('is closed by a header behind %s, where a receiver may begin a message of another sender', (_what, hiding) => {
+    for (const header of HEADERS) for (const before of ['PID|1\rNTE|1||a', 'PID|1\rNTE|1||', 'PID|1\rNTE|1||检']) expectHidden(before, hiding, header);
+    // In the header segment itself, of which nothing has passed.
+    for (const header of HEADERS) {
+      const within = Buffer.concat([Buffer.from('\x0bMSH|^~\\&|LAB|NORTH|EHR'), hiding, Buffer.from(header), Buffer.from('\r\x1c\r')]);
       for (const chunks of [[within], cut(within, [...within.keys()])]) {
         expect(scanAll(createMllpScanner(), chunks)).toEqual({ octets: Buffer.alloc(0), senders: [], fault: expect.stringMatching(/behind a blank/) });
       }
+    }
+  });
+
+  it.each([
+    'Toronto MSH|', 'MSH|', 'Mount Sinai (MSH)|', '^MSH^BHS~FHS&MSH|', 'α-MSH: 20 pg/ml', '促黑素MSH|', 'Unité MSH|', 'Santé\u00a0MSH|^~\\&|', 'dose\u3000MSH#*!', '\u001b$B7l@6\u001b(BMSH|', 'msh|', 'x MSHIP', '¨MSH|', '\u2026 MSH|', 'a\u007fMSH|',
+  ])('takes %j in the middle of a segment for text, in a header segment too', (text) => {
+    const field = `${text}\r`;
+    for (const octets of [frame('LAB', 'NORTH', `PID|1||${field}OBX|1|TX|||a ${field}`), Buffer.from(`\x0bMSH|^~\\&|LAB|NORTH|EHR ${field}PID|1\r\x1c\r`)]) {
+      for (const chunks of [[octets], cut(octets, [...octets.keys()])]) expect(scanAll(createMllpScanner(), chunks)).toMatchObject({ octets, senders: [{ application: 'LAB', facility: 'NORTH' }] });
+    }
+  });
+
+  it('knows an octet of 0x85 for the end of a letter where the message declares UTF-8, and for a line end where it stands alone', () => {
+    const declared = (body: string | Buffer): Buffer => Buffer.concat([Buffer.from(`\x0bMSH|^~\\&|LAB|NORTH|${'|'.repeat(13)}UNICODE UTF-8\r`), Buffer.from(body as string), Buffer.from('\r\x1c\r')]);
+    const field = 'OBX|1|TX|||血清MSH: 20 pg/ml ÅMSH|';
+    for (const octets of [declared(field), frame('LAB', 'NORTH', field)]) {
+      const [whole, byOctet] = [[octets], cut(octets, [...octets.keys()])].map((chunks) => scanAll(createMllpScanner(), chunks));
+      expect([whole?.fault, byOctet?.fault]).toEqual(octets.includes('UTF-8') ? [undefined, undefined] : [expect.stringMatching(/behind a blank/), expect.stringMatching(/behind a blank/)]);
+    }
+    for (const hiding of [Buffer.from('\u0085'), Buffer.of(0x85)]) {
+      expect(scanAll(createMllpScanner(), [declared(Buffer.concat([Buffer.from('NTE|1||a'), hiding, Buffer.from('MSH|')]))]).fault).toMatch(/behind a blank/);
     }
   });
 

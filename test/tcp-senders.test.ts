@@ -114,7 +114,22 @@ describe('a listener that lists HL7 senders', () => {
     expect(backend.received(LATEST).includes('EVIL')).toBe(false);
   });
 
-  it.each(['\u0085', '\u2028', '\u00a0'])('closes when a message of another sender hides behind %j, where some receivers split lines', async (hiding) => {
+  it('closes when a message of another sender declares letters as its separators', async () => {
+    const socket = await openStream(pki, gateway, lab);
+    socket.write(frame('LAB', 'NORTH', 'PID|1\rMSH#ab#EVIL#NORTH#\rPID|2\r'));
+    await gone(socket);
+    await expect.poll(() => latest('lab-1')).toMatchObject({ result: 'denied', reason: 'bad_request', detail: 'MSH-1 and MSH-2 do not declare separators' });
+    expect(backend.received(LATEST).includes('EVIL')).toBe(false);
+  });
+
+  it('lets text pass that names a hospital MSH, or the hormone', async () => {
+    const socket = await openStream(pki, gateway, lab);
+    const message = frame('LAB', 'NORTH', 'PV1|1|I|Toronto MSH|\rOBX|1|TX|||a-MSH: 20 pg/ml, in Unité MSH|\r');
+    expect((await say(socket, message)).equals(message)).toBe(true);
+    socket.destroy();
+  });
+
+  it.each(['\u0085', '\u2028', '\t'])('closes when a message of another sender hides behind %j, where some receivers split lines', async (hiding) => {
     const socket = await openStream(pki, gateway, lab);
     socket.write(frame('LAB', 'NORTH', `NTE|1||a${hiding}MSH|^~\\&|EVIL|NORTH|\rPID|2\r`));
     await gone(socket);

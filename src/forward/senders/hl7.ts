@@ -1,7 +1,7 @@
 import type { Hl7Sender } from '../../policy/senders.ts';
 
-/** What the header segment of a message or batch says of its sender. */
-export type Header = { readonly kind: 'header'; readonly sender: Hl7Sender } | { readonly kind: 'malformed'; readonly detail: string };
+/** What the header segment of a message or batch says of its sender, and whether it declares UTF-8. */
+export type Header = { readonly kind: 'header'; readonly sender: Hl7Sender; readonly utf8: boolean } | { readonly kind: 'malformed'; readonly detail: string };
 
 /** The usual characters between fields, components and repetitions, before escapes, and between subcomponents. */
 const USUAL = ['|', '^', '~', '\\', '&'] as const;
@@ -27,12 +27,12 @@ export function readHeader(segment: Buffer): Header {
   // A receiver that takes the usual separator without looking must find none.
   if (field !== '|' && text.includes('|')) return malformed(`the field separator is ${field}, yet there is a | in the segment`);
   if (fields.length < 5) return malformed('the segment ends before MSH-4 does');
-  const unicode = text.startsWith('MSH') && fields[17]?.split(encoding[1] as string)[0] === UTF8;
-  const names = [fields[2] as string, fields[3] as string].map((name, index) => readName(name, index + 3, declared, unicode));
+  const utf8 = text.startsWith('MSH') && fields[17]?.split(encoding[1] as string)[0] === UTF8;
+  const names = [fields[2] as string, fields[3] as string].map((name, index) => readName(name, index + 3, declared, utf8));
   const wrong = names.find((name) => name.kind === 'malformed');
   if (wrong !== undefined) return wrong;
   const [application, facility] = names.map((name) => (name.kind === 'name' ? name.text : '')) as [string, string];
-  return { kind: 'header', sender: { kind: 'mllp', application, facility } };
+  return { kind: 'header', sender: { kind: 'mllp', application, facility }, utf8 };
 }
 
 type Name = { readonly kind: 'name'; readonly text: string } | { readonly kind: 'malformed'; readonly detail: string };
