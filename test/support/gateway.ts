@@ -49,20 +49,25 @@ export const ROUTES = `
 export const generalPathOnly = process.env['WARDGATE_TEST_FAST_PATH'] === 'off';
 const HTTP1 = generalPathOnly ? '    http1: { fast_path: false }\n' : '';
 
-/** The configuration of a gateway with one listener in front of one upstream. */
-export function configuration(upstreamPort: number, parts: GatewayParts = {}): string {
+/** The YAML of one listener. */
+export function listener(name: string, parts: Pick<GatewayParts, 'clientAuth' | 'listenerExtra'> = {}): string {
   return `
-threads: ${parts.threads ?? 2}
-listeners:
-${parts.listeners ?? `
-  - name: clinical
+  - name: ${name}
     address: 127.0.0.1:0
     tls:
       certificates:
         - { certificate: server-ec.pem, key: server-ec.key }
         - { certificate: server-rsa.pem, key: server-rsa.key }
     client_auth: ${parts.clientAuth ?? '{ mode: optional, trust: [root.pem], intermediates: [issuing.pem] }'}
-${HTTP1}${parts.listenerExtra ?? ''}`}
+${HTTP1}${parts.listenerExtra ?? ''}`;
+}
+
+/** The configuration of a gateway with one listener in front of one upstream. */
+export function configuration(upstreamPort: number, parts: GatewayParts = {}): string {
+  return `
+threads: ${parts.threads ?? 2}
+listeners:
+${parts.listeners ?? listener('clinical', parts)}
 revocation: ${parts.revocation ?? '{ sources: [crl], crl: { files: [issuing.crl, root.crl] } }'}
 roles: ${parts.roles ?? ROLES}
 routes: ${parts.routes ?? ROUTES}
