@@ -21,6 +21,19 @@ export interface Pressure {
   close(): void;
 }
 
+/**
+ * How many connections of those `wanted` the process can have. Each may need one more to an upstream: as many file descriptors must
+ * be left for those as clients may take.
+ */
+export function affordableConnections(wanted: number, log: Log): number {
+  const file = openProcFile('/proc/self/limits');
+  const descriptors = descriptorLimit(file.read());
+  file.close();
+  const affordable = Math.min(wanted, Math.floor(descriptors / 2));
+  if (affordable < wanted) log.warn({ wanted, descriptors, connections: affordable }, 'limits.connections is more than half of the file descriptors that the process may have; the half counts');
+  return affordable;
+}
+
 /** Watches memory and file descriptors, and lowers the ceiling of connections, for all threads, while memory is short. */
 export function watchPressure(first: Config['limits'], counts: ConnectionCounts, metrics: ProcessMetrics, log: Log): Pressure {
   const gateway = countKey(counts, 'gateway', '');

@@ -1,0 +1,67 @@
+import { AggregatorRegistry } from 'prom-client';
+import type { Snapshot } from '../config/snapshot.ts';
+import type { UpstreamReport } from '../forward/upstream/watch.ts';
+import type { RevocationReport } from '../revocation/refresher.ts';
+import type { ProcessMetrics } from './metrics.ts';
+
+/** What is measured only when somebody asks for it. */
+export interface Measured {
+  readonly threads: number;
+  readonly denyListEntries: number;
+  readonly revocation: RevocationReport;
+  readonly snapshot: Snapshot;
+  readonly upstreams: readonly UpstreamReport[];
+}
+
+/** Brings the metrics of the process up to date. */
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, revocation, snapshot, upstreams }: Measured): void {
+  metrics.threadsUp.set(threads);
+  metrics.denyListEntries.set(denyListEntries);
+  measureCrls(metrics, revocation);
+  metrics.ocspCacheEntries.set(revocation.ocspAnswers);
+  measureCertificates(metrics, snapshot);
+  measureUpstreams(metrics, upstreams);
+}
+
+/** The Prometheus text of the process and of its threads together; `perThread` is what each thread's registry says of itself. */
+export async function expose(metrics: ProcessMetrics, perThread: readonly object[]): Promise<string> {
+  return AggregatorRegistry.aggregate([...perThread, await metrics.registry.getMetricsAsJSON()]).metrics();
+}
+
+function measureCrls(metrics: ProcessMetrics, { report }: RevocationReport): void {
+  metrics.crlEntries.reset();
+  metrics.crlNextUpdate.reset();
+  // An issuer may have several: partitions, a delta. Together they end when the first of them does.
+  for (const [issuer, crls] of Map.groupBy(report, (crl) => crl.issuer)) {
+    metrics.crlEntries.set({ issuer }, crls.reduce((sum, crl) => sum + crl.entries, 0));
+    metrics.crlNextUpdate.set({ issuer }, Math.min(...crls.map((crl) => crl.nextUpdate)) / 1000);
+  }
+}
+
+function measureCertificates(metrics: ProcessMetrics, snapshot: Snapshot): void {
+  metrics.certificateNotAfter.reset();
+  for (const [name, material] of Object.entries(snapshot.listeners)) {
+    for (const certificate of material.certificates) {
+      metrics.certificateNotAfter.set({ use: 'server', name: `${name}:${certificate.names[0] ?? certificate.file}:${certificate.keyType}` }, certificate.notAfter / 1000);
+    }
+  }
+}
+
+/** Counted in shared memory by the threads, so that they cost a request nothing but an addition. */
+function measureUpstreams(metrics: ProcessMetrics, reports: readonly UpstreamReport[]): void {
+  const { upstreamUp, upstreamActive, upstreamRequests, upstreamEjections, upstreamRetries, upstreamRefusals, upstreamLookups } = metrics;
+  for (const metric of [upstreamUp, upstreamActive, upstreamRequests, upstreamEjections, upstreamRetries, upstreamRefusals, upstreamLookups]) metric.reset();
+  for (const { upstream, active, counts, endpoints } of reports) {
+    upstreamActive.set({ upstream }, active);
+    upstreamRetries.inc({ upstream, result: 'made' }, counts.retried);
+    upstreamRetries.inc({ upstream, result: 'refused' }, counts.retry_refused);
+    upstreamRefusals.inc({ upstream, limit: 'requests' }, counts.requests_refused);
+    upstreamRefusals.inc({ upstream, limit: 'connections' }, counts.connections_refused);
+    for (const { endpoint, up, counts: { ejected, ...results }, lookups } of endpoints) {
+      upstreamUp.set({ upstream, endpoint }, up ? 1 : 0);
+      upstreamEjections.inc({ upstream, endpoint }, ejected);
+      for (const [result, times] of Object.entries(results)) upstreamRequests.inc({ upstream, endpoint, result }, times);
+      for (const result of ['found', 'failed'] as const) if (lookups !== undefined) upstreamLookups.inc({ upstream, endpoint, result }, lookups[result]);
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import { resolve } from 'node:path';
+import type { UpstreamReport } from './forward/upstream/watch.ts';
+import type { RevocationReport } from './revocation/refresher.ts';
+import type { DenyEntry } from './store/deny-list.ts';
+import type { ReplicaState } from './store/replicas.ts';
+import type { ThreadStatus } from './thread-protocol.ts';
+
+/** Where a listener is bound. */
+export interface BoundListener {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface GatewayStatus {
+  readonly pid: number;
+  readonly config: { readonly file: string; readonly digest: string; readonly loaded_at: string; readonly last_error?: string };
+  readonly threads: number;
+  readonly epoch: number;
+  readonly connections: number;
+  /** What the process runs short of; empty when nothing. */
+  readonly pressure: readonly string[];
+  readonly listeners: readonly BoundListener[];
+  readonly crls: Pick<RevocationReport, 'report' | 'problems' | 'sources'>;
+  readonly ocsp: { readonly cached: number; readonly responders: RevocationReport['responders'] };
+  readonly deny_list: readonly DenyEntry[];
+  readonly upstreams: readonly UpstreamReport[];
+  /** Present when the gateway shares its deny list with others. */
+  readonly store?: ReplicaState;
+  readonly audit: { readonly directory: string; readonly failing: readonly string[] };
+}
+
+/** What a status is made of. */
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'upstreams'> {
+  readonly file: string;
+  readonly digest: string;
+  /** Milliseconds. */
+  readonly loadedAt: number;
+  readonly lastError: string | undefined;
+  readonly perThread: readonly ThreadStatus[];
+  readonly revocation: RevocationReport;
+  readonly denyList: readonly DenyEntry[];
+  readonly store: ReplicaState | undefined;
+  readonly auditDirectory: string;
+  /** Of the main thread's own writer. */
+  readonly auditFailure: string | undefined;
+}
+
+/** How a gateway stands, as it is told to its operator. */
+export function statusOf({ file, digest, loadedAt, lastError, perThread, revocation, denyList, store, auditDirectory, auditFailure, ...same }: StatusParts): GatewayStatus {
+  const { report, problems, sources, ocspAnswers, responders } = revocation;
+  const failures = [...perThread.map((thread) => thread.auditFailure), auditFailure];
+  return {
+    pid: process.pid,
+    config: { file: resolve(file), digest, loaded_at: new Date(loadedAt).toISOString(), ...(lastError === undefined ? {} : { last_error: lastError }) },
+    threads: perThread.length,
+    epoch: same.epoch,
+    connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),
+    pressure: same.pressure,
+    listeners: same.listeners,
+    crls: { report, problems, sources },
+    ocsp: { cached: ocspAnswers, responders },
+    deny_list: denyList,
+    upstreams: same.upstreams,
+    ...(store === undefined ? {} : { store }),
+    audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },
+  };
+}
