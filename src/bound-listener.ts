@@ -1,0 +1,41 @@
+import type { Socket } from 'node:net';
+import type { ListenerConfig } from './config/schema.ts';
+import type { ListenerRuntime, Protocol } from './protocol.ts';
+import type { Connection } from './tls/connection.ts';
+import type { TlsListener } from './tls/listener.ts';
+import type { RedirectListener } from './tls/redirect.ts';
+
+/** A listener that is bound on this thread. */
+export type Bound = OpenListener | OpenRedirect;
+
+/** One that ends TLS, with its connections; it outlives reloads that keep its address. */
+export interface OpenListener {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly tls: TlsListener;
+  readonly protocol: Protocol;
+  readonly connections: Map<Socket, Connection>;
+  runtime: ListenerRuntime;
+}
+
+export interface OpenRedirect {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly redirect: RedirectListener;
+  readonly config: ListenerConfig;
+}
+
+/** Whether it can go on under another configuration: what it cannot take over is bound anew. */
+export function canGoOn(bound: Bound, config: ListenerConfig): boolean {
+  if ('redirect' in bound) return JSON.stringify(bound.config) === JSON.stringify(config);
+  return bound.runtime.config.protocol === config.protocol;
+}
+
+/** Accepts nothing more; answers under way are finished. */
+export function closeBound(bound: Bound): void {
+  if ('redirect' in bound) return bound.redirect.close();
+  bound.tls.close();
+  bound.protocol.closeIdle();
+}

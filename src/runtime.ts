@@ -1,0 +1,111 @@
+import type { HstsConfig, TcpListenerConfig, TlsListenerConfig, UpstreamConfig } from './config/schema.ts';
+import type { Snapshot } from './config/snapshot.ts';
+import type { Desk } from './forward/client.ts';
+import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
+import type { UpstreamShares } from './forward/upstream/watch.ts';
+import type { StreamPolicy } from './policy/authorize.ts';
+import { compileRates } from './policy/limits.ts';
+import { compileRoutes } from './policy/routes.ts';
+import { compileSenders } from './policy/senders.ts';
+import { endsTls, type ListenerRuntime } from './protocol.ts';
+import type { RevocationDesk } from './revocation/view.ts';
+import type { DenyTable } from './store/deny-table.ts';
+import { createAdmissionOffice } from './tls/admission.ts';
+import { createContexts } from './tls/contexts.ts';
+import { openCollector, type Collector, type SpanResult } from './tracing/collector.ts';
+
+/** Everything a snapshot became on one thread. */
+export interface Runtime {
+  readonly snapshot: Snapshot;
+  readonly listeners: ReadonlyMap<string, ListenerRuntime>;
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+  /** Where spans go; absent where tracing is not configured. */
+  readonly collector: Collector | undefined;
+}
+
+/** What a thread has whatever the configuration is. */
+export interface ThreadGround {
+  /** The thread's place among the others. */
+  readonly place: number;
+  readonly deny: DenyTable;
+  readonly revocation: RevocationDesk;
+  /** Where requests ask for what exists once a gateway. */
+  readonly desk: Desk;
+  readonly now: () => number;
+  /** Milliseconds on a clock that all threads share. */
+  readonly clock: () => number;
+}
+
+/** What a runtime is made from. */
+export interface RuntimeParts {
+  readonly snapshot: Snapshot;
+  /** For listeners without a secret of their own. */
+  readonly ticketSecret: Uint8Array;
+  readonly shares: UpstreamShares;
+  /** The runtime in force: what has not changed is taken over from it. */
+  readonly before: Runtime | undefined;
+  readonly collector: Collector | undefined;
+}
+
+/** Builds the runtime of a snapshot, beside the one in force. */
+export function buildRuntime({ place, deny, revocation, desk, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
+  const { config } = snapshot;
+  const tracer = collector?.tracer;
+  const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
+  const { unavailable } = config.revocation;
+  const rates = compileRates('gateway', config.limits.rates);
+  const policy = { routes: compileRoutes(config.routes, rates), unavailable, rates };
+  const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
+  return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
+
+  function listenerRuntime(listener: TlsListenerConfig): ListenerRuntime {
+    const material = snapshot.listeners[listener.name];
+    if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
+    const common = {
+      contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret),
+      office: createAdmissionOffice({
+        config, realms: material.realms, deny, revocation: revocation.view(config.revocation), now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+      }),
+    };
+    return listener.protocol === 'https'
+      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, ...(tracer === undefined ? {} : { tracer }) } }
+      : { ...common, config: listener, policy: streamPolicy(listener, unavailable), upstream: upstreams.get(listener.upstream) as Upstream };
+  }
+
+  /** One that has not changed goes on: a reload must not cost its warm connections, nor what is known of its endpoints. */
+  function keepOrCreateUpstream(name: string, upstream: UpstreamConfig): Upstream {
+    const [material, share] = [snapshot.upstreams[name], shares[name]];
+    if (material === undefined || share === undefined) throw new Error(`upstreams: no material for ${name}`);
+    const old = before?.upstreams.get(name);
+    return old?.id === share.id ? old : createUpstream({ name, config: upstream, material, share, thread: place, threads: config.threads, clock });
+  }
+}
+
+/**
+ * The collector of a snapshot's spans. It goes on while nothing about it has changed: what waits on its way must not be lost to a
+ * reload. `count` is told what became of spans.
+ */
+export function keepOrOpenCollector(snapshot: Snapshot, before: Runtime | undefined, count: (result: SpanResult, spans: number) => void): Promise<Collector | undefined> {
+  const { config: { tracing }, tracing: material } = snapshot;
+  if (tracing === undefined || material === undefined) return Promise.resolve(undefined);
+  const old = before?.collector;
+  const same = before !== undefined && JSON.stringify([before.snapshot.config.tracing, before.snapshot.tracing]) === JSON.stringify([tracing, material]);
+  return old !== undefined && same ? Promise.resolve(old) : openCollector(tracing, material, count);
+}
+
+/** The same listener, by which nothing more is let in. */
+export function withoutRights(runtime: ListenerRuntime): ListenerRuntime {
+  return 'service' in runtime
+    ? { ...runtime, service: { ...runtime.service, policy: { ...runtime.service.policy, routes: compileRoutes([]) } } }
+    : { ...runtime, policy: { ...runtime.policy, allow: new Set() } };
+}
+
+function streamPolicy({ allow, senders }: TcpListenerConfig, unavailable: StreamPolicy['unavailable']): StreamPolicy {
+  return { allow: new Set(allow), unavailable, ...(senders === undefined ? {} : { senders: compileSenders(senders) }) };
+}
+
+function hstsValue(hsts: HstsConfig): string | undefined {
+  if (hsts === false) return undefined;
+  const { max_age, include_subdomains, preload } = hsts;
+  return `max-age=${Math.floor(max_age / 1000)}${include_subdomains ? '; includeSubDomains' : ''}${preload ? '; preload' : ''}`;
+}

@@ -1,0 +1,85 @@
+import type { ThreadMetrics } from './admin/metrics.ts';
+import type { OpenListener } from './bound-listener.ts';
+import type { Admission, Reason } from './policy/facts.ts';
+import type { DenyTable } from './store/deny-table.ts';
+import { deniedCertificate } from './tls/admission.ts';
+import { currentAdmission, type Connection } from './tls/connection.ts';
+
+/** How long judging open connections again may hold up requests at a time. */
+const SLICE_MS = 10;
+
+export interface SweepOptions {
+  /** Every listener that still has connections. */
+  readonly serving: () => readonly OpenListener[];
+  readonly deny: DenyTable;
+  readonly metrics: ThreadMetrics;
+  /** Puts on record that a connection was ended. */
+  readonly record: (connection: Connection, admission: Admission, reason: Reason, detail: string) => Promise<void>;
+}
+
+/**
+ * The sweep ends every connection whose certificate is no longer good; those that stand cost a comparison each. The deny list is
+ * looked at before it returns, everything else in slices that leave the thread to its requests.
+ */
+export function createSweep({ serving, deny, metrics, record }: SweepOptions): () => void {
+  let judging = false;
+
+  function sweep(): void {
+    for (const [listener, connection, held] of stale()) {
+      if (held.kind === 'refused') connection.socket.destroy();
+      else if (held.kind === 'known') {
+        const denied = deniedCertificate(deny, held.path);
+        if (denied !== undefined) end(connection, held, 'revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`);
+      }
+      if (connection.stream !== undefined && held.kind === 'anonymous') judgeOpen(connection, listener, held);
+    }
+    if (!judging) void judgeStale().finally(() => {
+      judging = false;
+    });
+  }
+
+  /** What open connections stand on that does not stand any more, and the streams of the anonymous. */
+  function* stale(): Generator<readonly [OpenListener, Connection, Admission, string]> {
+    for (const listener of serving()) {
+      const { office } = listener.runtime;
+      for (const connection of listener.connections.values()) {
+        if (connection.socket.destroyed) continue;
+        for (const [realm, held] of connection.admissions) {
+          if (!office.stands(held) || (held.kind === 'anonymous' && connection.stream !== undefined)) yield [listener, connection, held, realm];
+        }
+      }
+    }
+  }
+
+  async function judgeStale(): Promise<void> {
+    judging = true;
+    let sliceEnds = performance.now() + SLICE_MS;
+    // Taken down first: judging changes what is walked.
+    for (const [listener, connection, held, realm] of [...stale()]) {
+      if (held.kind === 'anonymous' || connection.socket.destroyed || !listener.connections.has(connection.socket)) continue;
+      const taken = currentAdmission(connection, listener.runtime.office, realm);
+      if (taken instanceof Promise) void taken.then((admission) => judgeOpen(connection, listener, admission), () => connection.socket.destroy());
+      else judgeOpen(connection, listener, taken);
+      if (performance.now() < sliceEnds) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      sliceEnds = performance.now() + SLICE_MS;
+    }
+  }
+
+  /** Whether an open connection had to be ended: its certificate is refused, or its stream would not be let in any more. */
+  function judgeOpen(connection: Connection, listener: OpenListener, admission: Admission): void {
+    if (connection.socket.destroyed) return;
+    if (admission.kind === 'refused') return end(connection, admission, admission.reason, admission.detail);
+    const objection = listener.protocol.objection(connection, admission);
+    if (objection !== undefined) end(connection, admission, objection.reason, objection.detail);
+  }
+
+  function end(connection: Connection, admission: Admission, reason: Reason, detail: string): void {
+    metrics.connectionsTerminated.inc({ reason });
+    if (connection.ending !== undefined) return connection.ending({ reason, detail });
+    void record(connection, admission, reason, detail);
+    connection.socket.destroy();
+  }
+
+  return sweep;
+}
