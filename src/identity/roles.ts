@@ -1,166 +1,106 @@
-import type { RoleConfig } from '../config/schema.ts';
-import type { Certificate, GeneralName } from '../pki/certificate.ts';
-import type { Name } from '../pki/name.ts';
+import type { Config, RoleConfig } from '../config/schema.ts';
+import type { Certificate } from '../pki/certificate.ts';
+import { holdsControl } from '../pki/preparation.ts';
+import { leafOf, type Condition, type Shown } from './condition.ts';
+import { compileIdTemplate, type IdTemplate } from './id-template.ts';
+import { compileMatch } from './match.ts';
+import { NO_TRUST_DOMAINS, type TrustDomains } from './trust-domains.ts';
 
 /** Who a certificate stands for. */
 export interface Identity {
+  /** That of the first rule that matched: the one that is shown where there is room for one. */
   readonly role: string;
   readonly id: string;
+  /** Every role that it holds: `role`, those that come with it, and those that these inherit. */
+  readonly roles: ReadonlySet<string>;
 }
 
-/** Why a certificate got its role, or none: `misses` says for each rule above the match what did not fit. */
+/** Why a certificate got its role, or none: `misses` says for each rule above the match, and each further role, what did not fit. */
 export interface Identification {
   readonly identity?: Identity;
   readonly misses: readonly { readonly role: string; readonly detail: string }[];
 }
 
+/** The rules of a configuration, ready to be tried in their order. */
+export interface RoleRules {
+  readonly rules: readonly Rule[];
+  readonly inherits: Inheritance;
+}
+
+interface Rule {
+  readonly role: string;
+  readonly condition: Condition;
+  readonly id: IdTemplate;
+  /** As it is written. */
+  readonly template: string;
+  readonly also: readonly FurtherRole[];
+}
+
+/** A role that comes with another: `condition` absent, always. */
+interface FurtherRole {
+  readonly role: string;
+  readonly condition?: Condition;
+}
+
+/** What each role inherits directly. */
+type Inheritance = Readonly<Record<string, readonly string[]>>;
+
+/** Makes the roles of a configuration ready. */
+export function compileRoles({ roles, inherits }: Pick<Config, 'roles' | 'inherits'>, domains: TrustDomains = NO_TRUST_DOMAINS): RoleRules {
+  return { rules: roles.map((rule) => compileRule(rule, domains)), inherits };
+}
+
+function compileRule({ role, match, id, also }: RoleConfig, domains: TrustDomains): Rule {
+  const further = also.map((one): FurtherRole => (one.match === undefined ? { role: one.role } : { role: one.role, condition: compileMatch(one.match, domains) }));
+  return { role, condition: compileMatch(match, domains), id: compileIdTemplate(id, match, domains), template: id, also: further };
+}
+
 /**
- * The role and id of a certificate: the first rule whose every condition holds. `path` is the validated path, leaf first;
- * an `issuer` condition is met by any CA on it. A rule whose id cannot be filled in does not match: nobody without a name.
+ * The roles and the id of a certificate: the first rule whose every condition holds. An `issuer` condition is met by any CA of the
+ * path. A rule whose id cannot be filled in does not match: nobody without a name. A certificate with control characters in its
+ * names has no role at all: two readers would disagree on what they say.
  */
-export function identify(path: readonly Certificate[], rules: readonly RoleConfig[]): Identification {
+export function identify(shown: Shown, { rules, inherits }: RoleRules): Identification {
+  const stained = textsOf(leafOf(shown)).some(holdsControl);
   const misses: { role: string; detail: string }[] = [];
   for (const rule of rules) {
-    const miss = mismatch(path, rule.match);
-    if (miss !== undefined) {
-      misses.push({ role: rule.role, detail: miss });
+    const miss = stained ? 'a name of the certificate holds control characters' : rule.condition(shown);
+    const id = miss === undefined ? rule.id(shown) : undefined;
+    if (id === undefined) {
+      misses.push({ role: rule.role, detail: miss ?? `the certificate has nothing, or nothing that is one, to fill ${rule.template} with` });
+      if (stained) return { misses };
       continue;
     }
-    const id = fillTemplate(rule.id, path[0] as Certificate, rule.match);
-    if (id !== undefined) return { identity: { role: rule.role, id }, misses };
-    misses.push({ role: rule.role, detail: `the certificate has nothing to fill ${rule.id} with` });
+    const held = [rule.role];
+    for (const { role, condition } of rule.also) {
+      const lacking = condition?.(shown);
+      if (lacking === undefined) held.push(role);
+      else misses.push({ role, detail: lacking });
+    }
+    return { identity: { role: rule.role, id, roles: withInherited(held, inherits) }, misses };
   }
   return { misses };
 }
 
-type Match = RoleConfig['match'];
-
-function mismatch(path: readonly Certificate[], match: Match): string | undefined {
-  const leaf = path[0];
-  if (leaf === undefined) return 'no certificate';
-  const issuers = path.length > 1 ? path.slice(1).map((certificate) => certificate.subject) : [leaf.issuer];
-  if (match.subject !== undefined) {
-    const miss = nameMismatch(leaf.subject, match.subject);
-    if (miss !== undefined) return `subject ${miss}`;
-  }
-  if (match.issuer !== undefined) {
-    const wanted = match.issuer;
-    if (!issuers.some((name) => nameMismatch(name, wanted) === undefined)) return 'issuer: no CA on the path matches';
-  }
-  if (match.san !== undefined) {
-    const miss = sanMismatch(leaf.subjectAltNames, match.san);
-    if (miss !== undefined) return miss;
-  }
-  if (match.policy !== undefined && !match.policy.some((oid) => leaf.policies.includes(oid))) return 'policy: none of those wanted';
-  if (match.eku !== undefined && !match.eku.some((oid) => leaf.extendedKeyUsage?.includes(oid))) return 'eku: none of those wanted';
-  return undefined;
+/** These roles and all that they inherit, each once, in the order in which they are found. */
+export function withInherited(roles: readonly string[], inherits: Inheritance): ReadonlySet<string> {
+  const held = new Set(roles);
+  // A Set grows while it is gone through: what is inherited may inherit.
+  for (const role of held) for (const inherited of Object.hasOwn(inherits, role) ? inherits[role] ?? [] : []) held.add(inherited);
+  return held;
 }
 
-function nameMismatch(name: Name, wanted: Readonly<Record<string, readonly string[]>>): string | undefined {
-  for (const [type, patterns] of Object.entries(wanted)) {
-    const values = attributeValues(name, type);
-    if (!patterns.some((pattern) => values.some((value) => matchesText(pattern, value)))) return `${type} is ${list(values)}`;
-  }
-  return undefined;
+/** Whether one of the roles is among those allowed. */
+export function holdsOneOf({ roles }: Pick<Identity, 'roles'>, allowed: ReadonlySet<string>): boolean {
+  for (const role of roles) if (allowed.has(role)) return true;
+  return false;
 }
 
-function sanMismatch(names: readonly GeneralName[], wanted: NonNullable<Match['san']>): string | undefined {
-  for (const [kind, patterns] of sanConditions(wanted)) {
-    const values = sanValues(names, kind);
-    if (!patterns.some((pattern) => values.some((value) => matchesText(pattern, value)))) return `san.${kind} is ${list(values)}`;
-  }
-  return undefined;
-}
-
-function sanConditions({ other, ...kinds }: NonNullable<Match['san']>): readonly (readonly [string, readonly string[]])[] {
-  return [...Object.entries(kinds), ...Object.entries(other ?? {}).map(([oid, patterns]) => [`other.${oid}`, patterns] as const)];
-}
-
-/** The values of one attribute type (`CN`, `OU`, … or a dotted OID), most significant RDN first. */
-function attributeValues(name: Name, type: string): readonly string[] {
-  return name.rdns.flatMap((rdn) => rdn.filter((attribute) => attribute.type === type || attribute.oid === type).map((attribute) => attribute.value));
-}
-
-/** The values of one kind of subject alternative name: `dns email uri ip upn`, or `other.` and the OID of an otherName. */
-function sanValues(names: readonly GeneralName[], kind: string): readonly string[] {
-  return names.flatMap((name) => {
-    if (name.kind === 'other') {
-      const wanted = kind === 'upn' ? UPN : kind.slice('other.'.length);
-      return wanted === name.oid && name.text !== undefined ? [name.text] : [];
-    }
-    return name.kind === kind && 'value' in name ? [name.value] : [];
-  });
-}
-
-const UPN = '1.3.6.1.4.1.311.20.2.3';
-
-/**
- * Whole-value comparison, case-insensitive with inner blanks folded as RFC 5280 section 7.1 asks of names; `*` stands for
- * any run of characters. Compared piece by piece: a pattern never becomes a regular expression, so nothing half-anchors.
- */
-export function matchesText(pattern: string, value: string): boolean {
-  return fitsPieces(prepare(pattern).split('*'), prepare(value));
-}
-
-/** Whether a text consists of these pieces in their order, with anything or nothing between each two; octet for octet. */
-export function fitsPieces(pieces: readonly string[], text: string): boolean {
-  const first = pieces[0] as string;
-  if (pieces.length === 1) return text === first;
-  const last = pieces[pieces.length - 1] as string;
-  if (!text.startsWith(first) || !text.endsWith(last) || text.length < first.length + last.length) return false;
-  let from = first.length;
-  const end = text.length - last.length;
-  for (const piece of pieces.slice(1, -1)) {
-    const at = text.indexOf(piece, from);
-    if (at === -1 || at + piece.length > end) return false;
-    from = at + piece.length;
-  }
-  return true;
-}
-
-function prepare(text: string): string {
-  return text.normalize('NFKC').toLowerCase().trim().replace(/\s+/g, ' ');
-}
-
-const PLACEHOLDER = /\{([^{}]*)\}/g;
-
-/**
- * Fills `{subject.CN}`, `{san.uri}`, `{serial}`… An attribute that is absent, empty, or that occurs more than once without
- * being singled out by the rule's own match gives no id: an id that could mean two people is none.
- */
-function fillTemplate(template: string, leaf: Certificate, match: Match): string | undefined {
-  let complete = true;
-  const filled = template.replace(PLACEHOLDER, (_, key: string) => {
-    const value = templateValue(key, leaf, match);
-    if (value === undefined || !PRINTABLE.test(value)) complete = false;
-    return value ?? '';
-  });
-  return complete ? filled : undefined;
-}
-
-// The id goes into a header field of the upstream request: control characters would end it there, and half a surrogate pair would read as another's.
-// eslint-disable-next-line no-control-regex
-const PRINTABLE = /^(?!\s*$)[^\u0000-\u001f\u007f-\u009f\u2028\u2029\p{Cs}]+$/u;
-
-function templateValue(key: string, leaf: Certificate, match: Match): string | undefined {
-  if (key === 'serial') return leaf.serial;
-  if (key === 'fingerprint') return leaf.sha256;
-  const dot = key.indexOf('.');
-  const [group, type] = [key.slice(0, dot), key.slice(dot + 1)];
-  if (group === 'subject') return single(attributeValues(leaf.subject, type), match.subject?.[type] ?? []);
-  if (group === 'issuer') return single(attributeValues(leaf.issuer, type), []);
-  if (group === 'san') {
-    const patterns = sanConditions(match.san ?? {}).find(([kind]) => kind === type)?.[1];
-    return single(sanValues(leaf.subjectAltNames, type), patterns ?? []);
-  }
-  return undefined;
-}
-
-function single(values: readonly string[], patterns: readonly string[]): string | undefined {
-  const fitting = patterns.length === 0 ? values : values.filter((value) => patterns.some((pattern) => matchesText(pattern, value)));
-  return fitting.length === 1 ? fitting[0] : undefined;
-}
-
-function list(values: readonly string[]): string {
-  return values.length === 0 ? 'absent' : values.join(', ');
+/** Every text of a leaf's names. */
+function textsOf({ subject, subjectAltNames }: Certificate): readonly string[] {
+  const names = [subject, ...subjectAltNames.flatMap((name) => (name.kind === 'directory' ? [name.name] : []))];
+  return [
+    ...names.flatMap(({ rdns }) => rdns.flat().map(({ value }) => value)),
+    ...subjectAltNames.flatMap((name) => (name.kind === 'other' ? [name.text ?? ''] : 'value' in name && typeof name.value === 'string' ? [name.value] : [])),
+  ];
 }

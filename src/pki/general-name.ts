@@ -3,12 +3,15 @@ import type { DerElement } from './der.ts';
 import { parseName } from './name.ts';
 import type { Name } from './name.ts';
 
-/** RFC 5280 section 4.2.1.6. `other.text` is the readable part of the forms that identity rules match on. */
+/**
+ * RFC 5280 section 4.2.1.6. Of an otherName, `text` is what identity rules match on: a string, the hexadecimal serial number of
+ * a hardwareModuleName, the value of a permanentIdentifier; `within` is the OID in whose terms it is meant (hardware type, assigner).
+ */
 export type GeneralName =
   | { readonly kind: 'dns' | 'email' | 'uri'; readonly value: string }
   | { readonly kind: 'ip'; readonly value: string; readonly bytes: Uint8Array }
   | { readonly kind: 'directory'; readonly name: Name }
-  | { readonly kind: 'other'; readonly oid: string; readonly value: Uint8Array; readonly text?: string }
+  | { readonly kind: 'other'; readonly oid: string; readonly value: Uint8Array; readonly text?: string; readonly within?: string }
   | { readonly kind: 'rid'; readonly oid: string }
   | { readonly kind: 'unsupported'; readonly tag: number };
 
@@ -65,35 +68,45 @@ function parseOtherName(content: Uint8Array, what: string): GeneralName {
   const inner = new DerCursor(wrapper.content, what);
   const value = inner.next();
   inner.end();
-  const text = otherNameText(oid, value, what);
-  return text === undefined ? { kind: 'other', oid, value: value.der } : { kind: 'other', oid, value: value.der, text };
+  return { kind: 'other', oid, value: value.der, ...readOtherName(oid, value, what) };
 }
 
-const HARDWARE_MODULE_NAME = '1.3.6.1.5.5.7.8.4';
-const PERMANENT_IDENTIFIER = '1.3.6.1.5.5.7.8.3';
+/** The types of otherName that are read; any other counts where its value is a string. */
+export const OTHER_NAME = {
+  userPrincipalName: '1.3.6.1.4.1.311.20.2.3',
+  permanentIdentifier: '1.3.6.1.5.5.7.8.3',
+  hardwareModuleName: '1.3.6.1.5.5.7.8.4',
+  smtpUtf8Mailbox: '1.3.6.1.5.5.7.8.9',
+} as const;
 
-function otherNameText(oid: string, value: DerElement, what: string): string | undefined {
-  if (oid === HARDWARE_MODULE_NAME) return hardwareSerial(value, what);
-  if (oid === PERMANENT_IDENTIFIER) return permanentIdentifier(value, what);
-  return decodeString(value, what);
+type OtherNameText = { readonly text?: string; readonly within?: string };
+
+function readOtherName(oid: string, value: DerElement, what: string): OtherNameText {
+  if (oid === OTHER_NAME.hardwareModuleName) return readHardwareModule(value, what);
+  if (oid === OTHER_NAME.permanentIdentifier) return readPermanentIdentifier(value, what);
+  // RFC 9598 section 3: a UTF8String and no other, without a byte order mark.
+  if (oid === OTHER_NAME.smtpUtf8Mailbox && (value.tag !== TAG.utf8String || value.content[0] === 0xef && value.content[1] === 0xbb && value.content[2] === 0xbf)) return {};
+  const text = decodeString(value, what);
+  return text === undefined ? {} : { text };
 }
 
 // RFC 4108 section 5: SEQUENCE { hwType OBJECT IDENTIFIER, hwSerialNum OCTET STRING }.
-function hardwareSerial(value: DerElement, what: string): string {
+function readHardwareModule(value: DerElement, what: string): OtherNameText {
   const cursor = new DerCursor(readSingle(value.der, TAG.sequence, what).content, what);
-  cursor.expect(TAG.oid);
+  const type = decodeOid(cursor.expect(TAG.oid).content, what);
   const serial = cursor.expect(TAG.octetString).content;
   cursor.end();
-  return toHex(serial);
+  return { text: toHex(serial), within: type };
 }
 
 // RFC 4043 section 2: SEQUENCE { identifierValue UTF8String OPTIONAL, assigner OBJECT IDENTIFIER OPTIONAL }.
-function permanentIdentifier(value: DerElement, what: string): string | undefined {
+function readPermanentIdentifier(value: DerElement, what: string): OtherNameText {
   const cursor = new DerCursor(readSingle(value.der, TAG.sequence, what).content, what);
   const identifier = cursor.optional(TAG.utf8String);
-  cursor.optional(TAG.oid);
+  const assigner = cursor.optional(TAG.oid);
   cursor.end();
-  return identifier === undefined ? undefined : decodeString(identifier, what);
+  const text = identifier === undefined ? undefined : decodeString(identifier, what);
+  return { ...(text === undefined ? {} : { text }), ...(assigner === undefined ? {} : { within: decodeOid(assigner.content, what) }) };
 }
 
 /** Dotted decimal for four octets, RFC 5952 for sixteen. */

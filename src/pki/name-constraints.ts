@@ -1,6 +1,6 @@
 import type { Certificate } from './certificate.ts';
 import type { NameConstraints } from './extensions.ts';
-import type { GeneralName } from './general-name.ts';
+import { OTHER_NAME, type GeneralName } from './general-name.ts';
 import { formatName } from './name.ts';
 import type { Name } from './name.ts';
 
@@ -59,6 +59,8 @@ function* namesOf({ subject, subjectAltNames }: Certificate): Generator<GeneralN
   // Section 4.2.1.10 asks it where there is no alternative name; we map identities from the subject, so always.
   for (const { oid, value } of subject.rdns.flat()) if (oid === EMAIL_ADDRESS) yield { kind: 'email', value };
   yield* subjectAltNames;
+  // RFC 9598 section 6: the constraints on rfc822Name hold for mailboxes in UTF-8 too.
+  for (const name of subjectAltNames) if (name.kind === 'other' && name.oid === OTHER_NAME.smtpUtf8Mailbox) yield { kind: 'email', value: name.text ?? '' };
 }
 
 const EMAIL_ADDRESS = '1.2.840.113549.1.9.1';
@@ -151,7 +153,8 @@ function splitMailbox(address: string): Mailbox | undefined {
   return at > 0 && LOCAL_PART.test(local) && isHost(host) ? { local, host } : undefined;
 }
 
-const LOCAL_PART = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$/;
+// RFC 6531 section 3.3 adds what is beyond ASCII.
+const LOCAL_PART = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u{80}-\u{10ffff}-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u{80}-\u{10ffff}-]+)*$/u;
 
 function isMailboxConstraint(value: string): boolean {
   return value.includes('@') ? splitMailbox(value) !== undefined : isHost(value.replace(/^\./, ''));

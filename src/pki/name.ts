@@ -1,5 +1,6 @@
 import { DerCursor, decodeOid, decodeString, malformed, readAll, TAG, toHex } from './der.ts';
 import type { DerElement } from './der.ts';
+import { prepareText } from './preparation.ts';
 
 export interface NameAttribute {
   readonly oid: string;
@@ -106,18 +107,8 @@ function nameText(rdns: readonly (readonly NameAttribute[])[]): NameText {
 }
 
 function normalizeRdn(rdn: readonly NameAttribute[]): string {
-  const parts = rdn.map(({ oid, value, opaque }) => `${oid}${opaque === true ? '=' : '=='}${prepare(value).replace(/[\\,+]/g, '\\$&')}`);
+  const parts = rdn.map(({ oid, value, opaque }) => `${oid}${opaque === true ? '=' : '=='}${prepareText(value).replace(/[\\,+]/g, '\\$&')}`);
   return parts.length === 1 ? (parts[0] as string) : parts.sort().join('+');
-}
-
-const PLAIN = /^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/;
-// RFC 4518 section 2.2, "map to nothing": controls, joiners, soft hyphens, direction marks, variation selectors.
-const IGNORED = /[\p{Cc}\p{Cf}\p{Variation_Selector}\u{34f}\u{fffc}]/gu;
-
-/** String preparation of RFC 5280 section 7.1 (RFC 4518): case folded, NFKC, blanks folded and trimmed. */
-function prepare(value: string): string {
-  if (PLAIN.test(value)) return value.toLowerCase();
-  return value.replace(/\s+/g, ' ').replace(IGNORED, '').normalize('NFKC').toLowerCase().normalize('NFKC').replace(/\s+/g, ' ').trim();
 }
 
 /** Whether two names match by RFC 5280 section 7.1. */
