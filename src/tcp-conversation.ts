@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { trailFields, type AuditRecord } from './audit/record.ts';
+import { identityFields, trailFields, type AuditRecord } from './audit/record.ts';
 import { associationReject, createDicomScanner } from './forward/senders/dicom.ts';
 import { createGate } from './forward/senders/gate.ts';
 import { createMllpScanner } from './forward/senders/mllp.ts';
@@ -171,7 +171,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
   function record(fields: Fields): Promise<void> {
     return options.audit.append({
       time: new Date(options.now()).toISOString(), event: 'connection', ...fields, request_id: id, upstream: upstream.name, ...trailFields(stream.trail),
-      ...connectionFields(connection, admission), ...(permit?.identity ?? (admission.kind === 'known' ? admission.identity : undefined)), ...(permit?.degraded === undefined ? {} : { degraded: permit.degraded }),
+      ...connectionFields(connection, admission), ...identityFields(permit?.identity ?? (admission.kind === 'known' ? admission.identity : undefined)), ...(permit?.degraded === undefined ? {} : { degraded: permit.degraded }),
       ...(announced === undefined ? {} : senderFields(announced)), duration_ms: Math.round(performance.now() - started),
     });
   }

@@ -1,3 +1,4 @@
+import type { Identity } from '../identity/roles.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import type { Reason } from '../policy/facts.ts';
@@ -23,6 +24,8 @@ export interface AuditRecord {
   /** SHA-256 of a SubjectPublicKeyInfo, when a whole key is revoked. */
   readonly key?: string;
   readonly role?: string;
+  /** Every role of a client that holds more than `role`. */
+  readonly roles?: readonly string[];
   readonly id?: string;
   /** Who the client said that it is: MSH-3 and MSH-4 of an HL7 message, the AE titles of a DICOM association. */
   readonly sending_application?: string;
@@ -54,6 +57,13 @@ export interface AuditRecord {
 /** The fields of a record that say where a request went. */
 export function trailFields({ endpoint, attempts }: { readonly endpoint: string | undefined; readonly attempts: readonly string[] }): Pick<AuditRecord, 'endpoint' | 'attempts'> {
   return { ...(endpoint === undefined ? {} : { endpoint }), ...(attempts.length === 0 ? {} : { attempts }) };
+}
+
+/** The fields of a record that say who a client is. */
+export function identityFields(identity: Identity | undefined): Pick<AuditRecord, 'role' | 'roles' | 'id'> {
+  if (identity === undefined) return {};
+  const { role, roles, id } = identity;
+  return { role, ...(roles.size > 1 ? { roles: [...roles] } : {}), id };
 }
 
 type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint'>;

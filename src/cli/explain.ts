@@ -3,9 +3,11 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { ConfigurationError } from '../gateway.ts';
 import type { TcpListenerConfig, TlsListenerConfig, UnavailableConfig } from '../config/schema.ts';
+import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { SILENT } from '../log.ts';
-import { identify } from '../identity/roles.ts';
+import { compileRoles, identify, type RoleRules } from '../identity/roles.ts';
+import { bindTrustDomains } from '../identity/trust-domains.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
@@ -109,7 +111,7 @@ function decideStream(
     return decision;
   }
   const { identity } = decision;
-  steps.push({ rule: 'listener', outcome: 'pass', detail: `${listener.name} allows the role ${identity.role}` });
+  steps.push({ rule: 'listener', outcome: 'pass', detail: `${listener.name} allows the role ${listener.allow.find((role) => identity.roles.has(role))}` });
   if (senders !== undefined) steps.push(...sendersFor(senders, identity).map((line): Step => ({ rule: 'sender', outcome: 'pass', detail: `${identity.id} may speak with ${line}` })));
   if (decision.kind === 'permit' && sender !== undefined) steps.push({ rule: 'sender', outcome: 'pass', detail: `${sender} is one of them` });
   return decision;
@@ -155,18 +157,19 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   refresher.adopt(await refresher.load(snapshot));
   desk.replaceCrls(refresher.handles());
   refresher.start();
+  const trustDomains = bindTrustDomains(config.trust_domains, snapshot.authorities);
   const office = createAdmissionOffice({
-    config, realms: snapshot.listeners[listener.name]?.realms ?? [], deny: table, revocation: desk.view(config.revocation), now,
+    config, realms: snapshot.listeners[listener.name]?.realms ?? [], trustDomains, deny: table, revocation: desk.view(config.revocation), now,
     fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
   });
   const name = parseHost(host);
   const admission = await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
   await refresher.close();
-  describeAdmission(admission, snapshot, steps);
+  describeAdmission(admission, compileRoles(config, trustDomains), steps);
   return admission;
 }
 
-function describeAdmission(admission: Admission, snapshot: Snapshot, steps: Step[]): void {
+function describeAdmission(admission: Admission, roles: RoleRules, steps: Step[]): void {
   if (admission.kind === 'anonymous') return;
   if (admission.leaf !== undefined) {
     const { leaf } = admission;
@@ -184,11 +187,11 @@ function describeAdmission(admission: Admission, snapshot: Snapshot, steps: Step
   }
   const { status } = admission;
   steps.push({ rule: 'status', outcome: status.kind === 'good' ? 'pass' : 'skip', detail: status.kind === 'good' ? `good (${status.source})` : `unknown: ${status.reason}: ${status.detail}` });
-  const { identity, misses } = identify(admission.path, snapshot.config.roles);
+  const { identity, misses } = identify(admission, roles);
   for (const miss of misses) steps.push({ rule: 'roles', outcome: 'skip', detail: `${miss.role}: ${miss.detail}` });
   steps.push(identity === undefined
     ? { rule: 'roles', outcome: 'skip', detail: 'no role matches: every route denies' }
-    : { rule: 'roles', outcome: 'pass', detail: `${identity.role}, id ${identity.id}` });
+    : { rule: 'roles', outcome: 'pass', detail: `${[...identity.roles].join(' + ')}, id ${printable(identity.id)}` });
 }
 
 function statementStep(statement: Statement): Step {

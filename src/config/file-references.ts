@@ -2,7 +2,7 @@ import type { Path } from './issue.ts';
 import { lookUp } from './schema-faults.ts';
 
 /** What a file that the configuration names is for. */
-export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'ticket-secret' | 'password' | 'crl';
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'password' | 'crl';
 
 /** One place that names a file; `name` is as written there. */
 export interface FileReference {
@@ -15,6 +15,7 @@ export interface FileReference {
 export function fileReferences(value: unknown): readonly FileReference[] {
   return [
     ...indexes(value, ['listeners']).flatMap((listener) => listenerFiles(value, listener)),
+    ...keys(value, ['trust_domains']).flatMap((domain) => named(value, [...domain, 'trust'], 'authorities')),
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),
     ...named(value, ['store', 'password_file'], 'password'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),

@@ -12,7 +12,8 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...namesTaken(value, 'listeners'),
     ...namesTaken(value, 'routes'),
     ...addressesTaken(value),
-    ...items(value, ['roles']).flatMap((_, index) => reservedRole(value, ['roles', index])),
+    ...items(value, ['roles']).flatMap((_, index) => roleFaults(value, ['roles', index])),
+    ...inheritanceFaults(value),
     ...items(value, ['listeners']).flatMap((_, index) => listenerFaults(value, ['listeners', index])),
     ...items(value, ['routes']).flatMap((_, index) => routeFaults(value, ['routes', index])),
     ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
@@ -48,17 +49,81 @@ function addressesTaken(value: unknown): Fault[] {
   });
 }
 
-function reservedRole(value: unknown, path: Path): Fault[] {
-  if (lookUp(value, [...path, 'role']) !== 'public') return [];
-  return [{ path: [...path, 'role'], message: '"public" stands for no certificate at all and cannot be given by a certificate' }];
+function roleFaults(value: unknown, path: Path): Fault[] {
+  const also = items(value, [...path, 'also']).map((_, index): Path => [...path, 'also', index]);
+  return [
+    ...reservedRole(value, [...path, 'role']),
+    ...also.flatMap((further) => reservedRole(value, typeof lookUp(value, further) === 'string' ? further : [...further, 'role'])),
+    ...[path, ...also].flatMap((owner) => unknownTrustDomains(value, [...owner, 'match', 'san', 'spiffe'])),
+  ];
+}
+
+function reservedRole(value: unknown, path: Path, at?: 'key'): Fault[] {
+  if ((at === 'key' ? path.at(-1) : lookUp(value, path)) !== 'public') return [];
+  return [{ path, ...(at === undefined ? {} : { at }), message: '"public" stands for no certificate at all and cannot be given by a certificate' }];
+}
+
+function unknownTrustDomains(value: unknown, path: Path): Fault[] {
+  const known = keys(value, ['trust_domains']);
+  return texts(value, path).flatMap(({ text, place }) => {
+    const domain = /^spiffe:\/\/([^/]*)/.exec(text)?.[1];
+    return domain === undefined || known.includes(domain) ? [] : [{ path: place, message: `no trust domain named ${show(domain)} in trust_domains; ${listKnown(known)}` }];
+  });
+}
+
+/** The roles that entries give, by themselves or beside another. */
+function givenRoles(value: unknown): readonly string[] {
+  return items(value, ['roles']).flatMap((role) => [lookUp(role, ['role']), ...items(role, ['also']).map((one) => (typeof one === 'string' ? one : lookUp(one, ['role'])))])
+    .filter((role) => typeof role === 'string');
+}
+
+function inheritedRoles(value: unknown, role: string): readonly string[] {
+  return items(value, ['inherits', role]).filter((one) => typeof one === 'string');
+}
+
+function inheritanceFaults(value: unknown): Fault[] {
+  const heirs = keys(value, ['inherits']);
+  const known = new Set([...givenRoles(value), ...heirs.flatMap((role) => inheritedRoles(value, role))]);
+  return heirs.flatMap((role): Fault[] => {
+    const path = ['inherits', role];
+    const stranger: Fault[] = known.has(role) ? [] : [{ path, at: 'key', message: `no role named ${show(role)}; ${listKnown([...known])}` }];
+    const circle = circleFrom(value, role);
+    return [
+      ...reservedRole(value, path, 'key'), ...stranger,
+      ...inheritedRoles(value, role).flatMap((_, index) => reservedRole(value, [...path, index])),
+      ...(circle === undefined ? [] : [{ path, at: 'key' as const, message: `a role that inherits itself: ${circle.map((one) => show(one)).join(' -> ')}` }]),
+    ];
+  });
+}
+
+/** A way from a role by what it inherits back to itself. */
+function circleFrom(value: unknown, role: string): readonly string[] | undefined {
+  const cameFrom = new Map<string, string>();
+  const open = [role];
+  for (let next = open.shift(); next !== undefined; next = open.shift()) {
+    for (const inherited of inheritedRoles(value, next)) {
+      if (inherited === role) return wayTo(next, role, cameFrom);
+      if (cameFrom.has(inherited)) continue;
+      cameFrom.set(inherited, next);
+      open.push(inherited);
+    }
+  }
+  return undefined;
+}
+
+function wayTo(last: string, role: string, cameFrom: ReadonlyMap<string, string>): readonly string[] {
+  const way = [role];
+  for (let step: string | undefined = last; step !== undefined && step !== role; step = cameFrom.get(step)) way.unshift(step);
+  return [role, ...way];
 }
 
 function listenerFaults(value: unknown, path: Path): Fault[] {
   const names = keys(value, [...path, 'client_auth', 'names']);
   const spelt = names.filter((name, index) => names.findIndex((other) => other.toLowerCase() === name.toLowerCase()) < index);
   const twice = spelt.map((name): Fault => ({ path: [...path, 'client_auth', 'names', name], at: 'key', message: 'this name is given twice: host names are the same in capitals' }));
-  if (lookUp(value, [...path, 'protocol']) !== 'tcp') return twice;
-  return [...twice, ...unknownRoles(value, [...path, 'allow'], []), ...upstreamReference(value, path, 'tls')];
+  const front = unknownTrustDomains(value, [...path, 'client_auth', 'forwarded', 'by', 'san', 'spiffe']);
+  if (lookUp(value, [...path, 'protocol']) !== 'tcp') return [...twice, ...front];
+  return [...twice, ...front, ...unknownRoles(value, [...path, 'allow'], []), ...upstreamReference(value, path, 'tls')];
 }
 
 function routeFaults(value: unknown, path: Path): Fault[] {
@@ -68,8 +133,8 @@ function routeFaults(value: unknown, path: Path): Fault[] {
 }
 
 function unknownRoles(value: unknown, path: Path, reserved: readonly string[]): Fault[] {
-  const defined = items(value, ['roles']).map((role) => lookUp(role, ['role'])).filter((role) => typeof role === 'string');
-  const known = [...new Set([...defined, ...reserved])];
+  const inherited = keys(value, ['inherits']).flatMap((role) => inheritedRoles(value, role));
+  const known = [...new Set([...givenRoles(value), ...inherited, ...reserved])];
   return items(value, path).flatMap((role, index) => {
     if (typeof role !== 'string' || known.includes(role)) return [];
     return [{ path: [...path, index], message: `no role named ${show(role)}; ${listKnown(known)}` }];
@@ -178,6 +243,13 @@ function nobodyToAsk(value: unknown): Fault[] {
 
 function listKnown(names: readonly string[]): string {
   return `known: ${names.length === 0 ? 'none' : printable(names.join(', '))}`;
+}
+
+/** The texts at a key that holds one or a list of them, each with its place. */
+function texts(value: unknown, path: Path): readonly { readonly text: string; readonly place: Path }[] {
+  const found = lookUp(value, path);
+  const places = Array.isArray(found) ? found.map((text: unknown, index) => ({ text, place: [...path, index] })) : [{ text: found, place: path }];
+  return places.flatMap(({ text, place }) => (typeof text === 'string' ? [{ text, place }] : []));
 }
 
 function items(value: unknown, path: Path): readonly unknown[] {

@@ -5,11 +5,12 @@ import { limits } from './schema/limits.ts';
 import { listener } from './schema/listener.ts';
 import { metrics } from './schema/metrics.ts';
 import { revocation } from './schema/revocation.ts';
-import { role } from './schema/role.ts';
+import { inherits, role } from './schema/role.ts';
 import { route } from './schema/route.ts';
 import { mapping, some, whole } from './schema/shapes.ts';
 import { store } from './schema/store.ts';
 import { tracing } from './schema/tracing.ts';
+import { trustDomains } from './schema/trust-domains.ts';
 import { upstream } from './schema/upstream.ts';
 import { directoryPath, name } from './values.ts';
 
@@ -23,6 +24,8 @@ export const configSchema = mapping({
   listeners: some(listener, 'expected a list of at least one listener').describe('Addresses that the gateway listens on.'),
   revocation,
   roles: z.array(role).describe('From certificate to role; the first match wins, no match is no role.').default([]),
+  inherits: inherits.default({}),
+  trust_domains: trustDomains.default({}),
   routes: z.array(route).describe('What may be asked by whom; the first match wins, no match is 404.').default([]),
   upstreams: z.record(name, upstream, { error: 'expected a mapping of names to upstreams' }).describe('Servers behind the gateway, by name.').default({}),
   audit,

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { Certificate } from '../pki/certificate.ts';
+import { authorityKey, type Certificate } from '../pki/certificate.ts';
+import { formatName } from '../pki/name.ts';
 import { coverageWarnings } from './coverage.ts';
 import { privacyFault, readRegularFile, type FileContent } from './files.ts';
 import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
-import { formatPath, pathKey, printable, type Fault, type Issue, type Path } from './issue.ts';
+import { formatPath, pathKey, printable, show, type Fault, type Issue, type Path } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import {
   encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPassword, readPrivateKey, readTicketSecret, readTrust,
@@ -25,6 +26,8 @@ export interface Snapshot {
   readonly listeners: Readonly<Record<string, ListenerMaterial>>;
   readonly upstreams: Readonly<Record<string, UpstreamMaterial>>;
   readonly crls: readonly { readonly file: string; readonly bytes: Uint8Array }[];
+  /** The CA certificates (DER) that something is bound to, by file as written. */
+  readonly authorities: Readonly<Record<string, readonly Uint8Array[]>>;
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
   readonly tracing?: TracingMaterial;
@@ -117,6 +120,8 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const faults = [...checked.faults, ...(read.config === undefined ? [] : await stateFaults(read.config, directory))];
   const issues = inOrder([...read.issues, ...faults.map(read.place)]);
   if (read.config === undefined || issues.length > 0) return { kind: 'invalid', issues };
+  const doubtful = trustDomainFaults(read.config, checked.files);
+  if (doubtful.length > 0) return { kind: 'invalid', issues: inOrder(doubtful.map(read.place)) };
   const warnings = [...checked.warnings, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names)];
   return {
     kind: 'ok',
@@ -224,6 +229,7 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): F
     case 'key': return wrap(readPrivateKey(bytes, name), (key) => ({ key }));
     case 'client-trust': return wrap(readTrust(bytes, name, 'client', now), (certificates) => ({ certificates }));
     case 'upstream-trust': return wrap(readTrust(bytes, name, 'server', now), (certificates) => ({ certificates }));
+    case 'authorities':
     case 'intermediates': return wrap(readIntermediates(bytes, name, now), (certificates) => ({ certificates }));
     case 'ticket-secret': return wrap(readTicketSecret(bytes, name), (secret) => ({ bytes: secret }));
     case 'password': return wrap(readPassword(bytes, name), (password) => ({ bytes: password }));
@@ -279,6 +285,18 @@ async function stateFaults(config: Config, directory: string): Promise<Fault[]> 
   return [{ path: ['state'], message: `${JSON.stringify(config.state)} is not a directory` }];
 }
 
+/** A CA that vouched for two trust domains could give each the names of the other. */
+function trustDomainFaults({ trust_domains: domains }: Config, files: CheckedFiles): Fault[] {
+  const bound = new Map<string, string>();
+  return Object.entries(domains).flatMap(([domain, { trust }]) => trust.flatMap((file, index) => files.certificates('authorities', file).flatMap((authority): Fault[] => {
+    const key = authorityKey(authority);
+    const other = bound.get(key) ?? domain;
+    bound.set(key, other);
+    if (other === domain) return [];
+    return [{ path: ['trust_domains', domain, 'trust', index], message: `${show(file)} holds ${show(formatName(authority.subject))}, which vouches for the trust domain ${show(other)}` }];
+  })));
+}
+
 function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' | 'digest'>, files: CheckedFiles): Snapshot {
   const listeners = config.listeners.flatMap((listener) => (listener.protocol === 'redirect' ? [] : [[listener.name, listenerMaterial(listener, files)] as const]));
   const upstreams = Object.entries(config.upstreams).map(([name, upstream]) => [name, upstreamMaterial(upstream, files)] as const);
@@ -288,9 +306,14 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     listeners: Object.fromEntries(listeners),
     upstreams: Object.fromEntries(upstreams),
     crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
+    authorities: Object.fromEntries(boundFiles(config).map((file) => [file, files.certificates('authorities', file).map(({ der }) => der)])),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
   };
+}
+
+function boundFiles({ trust_domains: domains }: Config): readonly string[] {
+  return Object.values(domains).flatMap(({ trust }) => trust);
 }
 
 function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {

@@ -39,7 +39,10 @@ export const NAME_ATTRIBUTES = [
   'serialNumber', 'dnQualifier', 'organizationIdentifier', 'postalCode', 'emailAddress',
 ] as const;
 
-const SAN_KINDS = ['dns', 'email', 'uri', 'ip', 'upn'] as const;
+/** What of alternative names an id can be made of, beside the attributes of a directoryName and otherNames by their OID. */
+const SAN_PLACEHOLDERS = [
+  'dns', 'email', 'uri', 'spiffe', 'ip', 'upn', 'registered_id', 'hardware_module.serial', 'hardware_module.type', 'permanent_identifier.value', 'permanent_identifier.assigner',
+] as const;
 
 const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/;
 const SIZE = /^(\d{1,12})(B|KiB|MiB|GiB)$/;
@@ -210,15 +213,15 @@ export function idTemplateFault(template: string): string | undefined {
   if (/[{}]/.test(template.replace(/\{[^{}]*\}/g, ''))) return 'expected every { to be closed, as in {subject.CN}';
   if (placeholders.length === 0) return 'expected a template with a placeholder, as in {subject.CN}: an id without one is the same for everyone';
   if (placeholders.every(isPlaceholder)) return undefined;
-  const kinds = SAN_KINDS.map((kind) => `{san.${kind}}`).join(', ');
-  return `expected {subject.CN} or another attribute, {issuer.CN}, ${kinds}, {san.other.OID}, {serial} or {fingerprint}`;
+  const kinds = SAN_PLACEHOLDERS.map((kind) => `{san.${kind}}`).join(', ');
+  return `expected {subject.CN} or another attribute, {issuer.CN}, ${kinds}, {san.directory.CN}, {san.other.OID}, {serial} or {fingerprint}`;
 }
 
 function isPlaceholder(name: string): boolean {
-  const [, group, type = ''] = /^(subject|issuer|san\.other|san)\.(.+)$/.exec(name) ?? [];
+  const [, group, type = ''] = /^(subject|issuer|san\.other|san\.directory|san)\.(.+)$/.exec(name) ?? [];
   if (group === undefined) return name === 'serial' || name === 'fingerprint';
   if (group === 'san.other') return isOid(type);
-  return group === 'san' ? SAN_KINDS.some((known) => known === type) : isNameAttribute(type);
+  return group === 'san' ? SAN_PLACEHOLDERS.some((known) => known === type) : isNameAttribute(type);
 }
 
 /** Whether a text is a dotted object identifier that can be encoded in DER (X.660 §6.2: the second arc is bounded). */
@@ -236,6 +239,25 @@ function attributeFault(text: string): string | undefined {
   const meant = closest(text, NAME_ATTRIBUTES);
   return meant === undefined ? `expected ${NAME_ATTRIBUTES.join(', ')} or an object identifier` : `expected "${meant}"`;
 }
+
+const TRUST_DOMAIN = /^[a-z0-9._-]{1,255}$/;
+const SPIFFE = /^spiffe:\/\/([^/]*)((?:\/[A-Za-z0-9._*-]+)+)$/;
+
+/** What is wrong with a pattern for SPIFFE ids; `undefined` when some id can match it. */
+export function spiffePatternFault(text: string): string | undefined {
+  const [, domain, path] = SPIFFE.exec(text) ?? [];
+  if (domain === undefined || path === undefined) return 'expected a SPIFFE id such as spiffe://hospital.test/ward/*, without port, query and percent-encoding';
+  if (!TRUST_DOMAIN.test(domain)) return 'expected a trust domain in lower case and without *';
+  return /\/\.{1,2}(?:\/|$)/.test(path) ? 'expected a path without dot segments' : undefined;
+}
+
+/** What is wrong with a pattern for texts in certificates; `undefined` when some text can match it. */
+function patternFault(text: string): string | undefined {
+  // RFC 4518 section 2.4 prohibits them, so that nothing would match.
+  return /[\p{Co}\p{Cs}\p{Cn}\u{fffd}]/u.test(text) ? 'expected text without characters that are for private use or not assigned: they match nothing' : undefined;
+}
+
+const PATTERN_EXPECTED = 'expected text, in which * stands for anything';
 
 const ID = '{id}';
 
@@ -276,10 +298,14 @@ function scalar<T>(expected: string, pattern: RegExp | undefined, parse: (text: 
 
 /** A text that is kept as it is, when `fault` finds none. */
 function checked(expected: string, fault: (text: string) => string | undefined) {
-  return z.string({ error: expected }).superRefine((value, context) => {
+  return z.string({ error: expected }).superRefine(reportWith(fault));
+}
+
+function reportWith(fault: (text: string) => string | undefined) {
+  return (value: string, context: z.core.$RefinementCtx<string>): void => {
     const message = fault(value);
     if (message !== undefined) context.addIssue({ code: 'custom', message });
-  });
+  };
 }
 
 function matching(expected: string, pattern: RegExp) {
@@ -329,7 +355,16 @@ export const filePath = matching('expected the path of a file', /^[^\0]+$/);
 export const directoryPath = matching('expected the path of a directory', /^[^\0]+$/);
 export const aeTitle = checked('expected an AE title, in which * stands for anything', aeTitleFault);
 export const hl7Name = checked('expected a name as HL7 writes it, in which * stands for anything', hl7NameFault);
-export const pattern = matching('expected text, in which * stands for anything', /^[\s\S]+$/);
+export const pattern = matching(PATTERN_EXPECTED, /^[\s\S]+$/).superRefine(reportWith(patternFault));
+export const uriPattern = matching('expected a URI, in which * stands for anything', /^[\s\S]+$/).superRefine(reportWith((text) =>
+  (/^spiffe:/i.test(text) ? 'expected a SPIFFE id in san.spiffe, where its trust domain is looked at' : patternFault(text))));
+export const spiffePattern = checked('expected a SPIFFE id such as spiffe://hospital.test/ward/*', spiffePatternFault);
+export const trustDomain = matching('expected a trust domain such as hospital.test, in lower case', TRUST_DOMAIN);
+export const hexPattern = matching('expected hexadecimal digits, in which * stands for anything', /^[0-9A-Fa-f*]+$/);
+export const keyAlgorithm = matching('expected ec-p256, ec-p384, ec-p521, ed25519, ed448, sm2, or rsa- and the least number of bits, such as rsa-3072', /^(?:ec-p(?:256|384|521)|ed25519|ed448|sm2|rsa-[1-9]\d{3,4})$/);
+/** As certificates' own addresses are written: whole ones in their shortest form. */
+export const addressPattern = scalar('expected an IP address, in which * stands for anything', /^[0-9A-Fa-f.:*]+$/, (text) =>
+  (text.includes('*') || isIPv4(text) ? text : isIPv6(text) ? hostInUrl(text)?.slice(1, -1) : undefined));
 
 function dnsServerFault(text: string): string | undefined {
   if (isIP(text) !== 0) return undefined;

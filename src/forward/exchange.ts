@@ -1,4 +1,4 @@
-import { certificateFields, trailFields, type AuditRecord } from '../audit/record.ts';
+import { certificateFields, identityFields, trailFields, type AuditRecord } from '../audit/record.ts';
 import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
 import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
@@ -156,7 +156,7 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
     listener: client.listener,
     address: client.address,
     ...(leaf === undefined ? {} : certificateFields(leaf)),
-    ...identity,
+    ...identityFields(identity),
     ...(decision?.route === undefined ? {} : { route: decision.route.name }),
     ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
     ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),

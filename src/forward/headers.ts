@@ -145,9 +145,11 @@ export function upstreamHeaders(raw: readonly string[], injected: Injected): Inc
 }
 
 function addRequestedForms(out: Record<string, string | string[]>, permit: Permit, upstream: UpstreamConfig): void {
-  const certificate = permit.certificate;
+  const { certificate, identity } = permit;
   const asked = { ...upstream.forward, ...permit.route.config.forward };
   if (certificate === undefined) return;
+  // Names of roles hold no comma, so that a list of them is read in one way.
+  if (asked.roles === true && identity !== undefined) out['x-client-roles'] = [...identity.roles].join(', ');
   // RFC 9440 section 2.3: the chain without the leaf; the anchor is known to whoever cares.
   const chain = certificate.path.slice(1);
   if (asked.client_cert_chain === true && chain.length > 0) out['client-cert-chain'] = chain.map((one) => byteSequence(one.der)).join(', ');

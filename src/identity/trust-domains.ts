@@ -1,13 +1,15 @@
-import type { Certificate } from '../pki/certificate.ts';
+import type { Config } from '../config/schema.ts';
+import { authorityKey, parseCertificate, type Certificate } from '../pki/certificate.ts';
 
-/** Which trust domain a CA vouches for, by the CA's name and key: a CA whose certificate was renewed is the same CA. */
+/** Which trust domain a CA vouches for, by the CA's name and key. */
 export type TrustDomains = ReadonlyMap<string, string>;
 
 export const NO_TRUST_DOMAINS: TrustDomains = new Map();
 
-/** Binds the CA certificates of each trust domain to it. */
-export function bindTrustDomains(domains: readonly { readonly name: string; readonly authorities: readonly Certificate[] }[]): TrustDomains {
-  return new Map(domains.flatMap(({ name, authorities }) => authorities.map((authority) => [authorityKey(authority), name] as const)));
+/** Binds CAs to the trust domains of a configuration; `authorities` has the certificates (DER) of each file that it names. */
+export function bindTrustDomains(domains: Config['trust_domains'], authorities: Readonly<Record<string, readonly Uint8Array[]>>): TrustDomains {
+  return new Map(Object.entries(domains).flatMap(([name, { trust }]) =>
+    trust.flatMap((file) => (authorities[file] ?? []).map((der) => [authorityKey(parseCertificate(der)), name] as const))));
 }
 
 /**
@@ -15,11 +17,9 @@ export function bindTrustDomains(domains: readonly { readonly name: string; read
  * bound to one domain cannot vouch for another, though both have a root in common.
  */
 export function vouchedDomain(path: readonly Certificate[], domains: TrustDomains): string | undefined {
-  const nearest = path.slice(1).find((authority) => domains.has(authorityKey(authority)));
-  return nearest === undefined ? undefined : domains.get(authorityKey(nearest));
-}
-
-/** A CA as those know it who bind something to it. */
-export function authorityKey({ subject, spkiSha256 }: Pick<Certificate, 'subject' | 'spkiSha256'>): string {
-  return `${spkiSha256} ${subject.normalized}`;
+  for (const authority of path.slice(1)) {
+    const domain = domains.get(authorityKey(authority));
+    if (domain !== undefined) return domain;
+  }
+  return undefined;
 }

@@ -113,6 +113,11 @@ export function parseCertificate(der: Uint8Array): Certificate {
   return { der: bytes, sha256: sha256(bytes), tbs: tbs.der, signatureAlgorithm, signature, ...fields, ...extensionFields(fields.extensions) };
 }
 
+/** A CA as what is bound to it stays bound to: by its name and key, whichever certificate it shows. */
+export function authorityKey({ subject, spkiSha256 }: Pick<Certificate, 'subject' | 'spkiSha256'>): string {
+  return `${spkiSha256} ${subject.normalized}`;
+}
+
 type TbsFields = Pick<
   Certificate,
   'version' | 'serial' | 'issuer' | 'subject' | 'selfIssued' | 'notBefore' | 'notAfter' | 'spki' | 'spkiSha256' | 'publicKeyAlgorithm' | 'publicKeyBits' | 'extensions'

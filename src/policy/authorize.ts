@@ -1,5 +1,5 @@
 import type { UnavailableConfig } from '../config/schema.ts';
-import type { Identity } from '../identity/roles.ts';
+import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
 import type { Admission, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
@@ -146,7 +146,7 @@ export function authorizeStream(policy: StreamPolicy, admission: Admission, now:
   if (unknown?.kind === 'denial') return unknown;
   const { identity } = admission;
   if (identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role');
-  if (!policy.allow.has(identity.role)) return deny('role', 'role_denied', 'role_denied', `the listener does not allow the role ${identity.role}`);
+  if (!holdsOneOf(identity, policy.allow)) return deny('role', 'role_denied', 'role_denied', `the listener does not allow ${rolesOf(identity)}`);
   if (policy.senders !== undefined) {
     const verdict = judgeSender(policy.senders, identity, announced);
     if (verdict.kind === 'expected') return { kind: 'expected', identity };
@@ -172,6 +172,11 @@ function traced(denial: Denial, trace: (step: Step) => void): Denial {
   return denial;
 }
 
+/** The roles that somebody holds, as the details of decisions name them. */
+function rolesOf({ roles }: Identity): string {
+  return roles.size === 1 ? `the role ${[...roles].join('')}` : `any of the roles ${[...roles].join(', ')}`;
+}
+
 type Unknown = Denial | { readonly kind: 'admitted'; readonly reason: Reason } | undefined;
 
 function judgeUnknown(unavailable: UnavailableConfig, route: Route | undefined, admission: KnownAdmission, now: number): Unknown {
@@ -192,10 +197,10 @@ function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => v
   }
   if (admission.kind === 'known') {
     if (admission.identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role', trace, route);
-    if (!open && !route.allow.has(admission.identity.role)) {
-      return deny('role', 'role_denied', 'role_denied', `the route does not allow the role ${admission.identity.role}`, trace, route);
+    if (!open && !holdsOneOf(admission.identity, route.allow)) {
+      return deny('role', 'role_denied', 'role_denied', `the route does not allow ${rolesOf(admission.identity)}`, trace, route);
     }
-    trace?.({ rule: 'role', outcome: 'pass', detail: `${admission.identity.role} ${admission.identity.id}` });
+    trace?.({ rule: 'role', outcome: 'pass', detail: `${[...admission.identity.roles].join(' + ')} ${admission.identity.id}` });
   }
   const { networks } = route;
   if (networks !== undefined && !inNetworks(facts.address, networks)) {

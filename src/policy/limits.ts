@@ -1,4 +1,4 @@
-import type { Identity } from '../identity/roles.ts';
+import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import type { Rate } from '../config/schema.ts';
 import type { Admission } from './facts.ts';
 import { addressGroup } from './networks.ts';
@@ -89,13 +89,9 @@ export function denialCounters(rules: readonly RateRule[], counted: Counted, ask
 
 function counterOf({ id, per, roles, windows }: RateRule, counted: Counted, adds: boolean): readonly Counter[] {
   const identity = counted.admission.kind === 'known' ? counted.admission.identity : undefined;
-  if (roles !== undefined && !holdsOne(identity, roles)) return [];
+  if (roles !== undefined && (identity === undefined || !holdsOneOf(identity, roles))) return [];
   const key = keyOf(per, counted, identity);
   return key === undefined ? [] : [{ rule: id, per, key, windows, adds }];
-}
-
-function holdsOne(identity: Identity | undefined, roles: ReadonlySet<string>): boolean {
-  return identity !== undefined && roles.has(identity.role);
 }
 
 function keyOf(per: CountedBy, { admission, address, route }: Counted, identity: Identity | undefined): string | undefined {

@@ -1,5 +1,6 @@
 import type { SendersConfig } from '../config/schema.ts';
-import { fitsPieces, matchesText, type Identity } from '../identity/roles.ts';
+import { fitsPieces, matchesText } from '../identity/patterns.ts';
+import type { Identity } from '../identity/roles.ts';
 
 /** Who a client says that it is in the octets of its protocol, as opposed to in its certificate. */
 export type Announced = Hl7Sender | DicomSender;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { filePath, headerName, hostAndPort, hostName } from '../values.ts';
-import { anyNumber, certificateMatch, mapping, oneOf, some, trustFiles } from './shapes.ts';
+import { certificateMatch } from './certificate-match.ts';
+import { anyNumber, mapping, oneOf, some, trustFiles } from './shapes.ts';
 
 export const clientAuth = mapping({
   mode: oneOf(['required', 'optional'])

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { filePath, nameAttribute, oid, pattern, timeout } from '../values.ts';
+import { filePath, pattern, timeout } from '../values.ts';
 
 /**
  * A mapping that refuses unknown keys. The message of that refusal is the list of the known keys: the loader words
@@ -58,32 +58,9 @@ export const unavailable = z.union(
   { error: 'expected deny, allow or { allow_for: DURATION }' },
 );
 
-const nameMatch = z.record(nameAttribute, patterns, { error: 'expected a mapping of name attributes such as { OU: Doctors }' })
-  .refine((value) => Object.keys(value).length > 0, { error: 'expected at least one name attribute such as { OU: Doctors }' });
-
-const sanMatch = mapping({
-  dns: patterns.describe('Pattern for a dNSName, or a list of patterns of which one must match.').exactOptional(),
-  email: patterns.describe('Patterns for an rfc822Name.').exactOptional(),
-  uri: patterns.describe('Patterns for a uniformResourceIdentifier.').exactOptional(),
-  ip: patterns.describe('Patterns for an iPAddress, as text.').exactOptional(),
-  upn: patterns.describe('Patterns for a user principal name (otherName 1.3.6.1.4.1.311.20.2.3).').exactOptional(),
-  other: z.record(oid, patterns, { error: 'expected a mapping of object identifiers to patterns' })
-    .describe('Patterns for the text of an otherName, by the object identifier of its type.').exactOptional(),
-}).refine((value) => Object.keys(value).length > 0, { error: 'expected at least one of dns, email, uri, ip, upn or other' });
-
-/** What a certificate must carry. */
-export const certificateMatch = mapping({
-  subject: nameMatch.describe('Attributes of the subject, each a pattern or a list of patterns; every attribute named must match.').exactOptional(),
-  issuer: nameMatch.describe('Attributes of a CA on the certificate\'s path, in the same form.').exactOptional(),
-  san: sanMatch.describe('Subject alternative names; every kind that is named must match.').exactOptional(),
-  policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which the certificate must carry one.').exactOptional(),
-  eku: some(oid, 'expected a list of extended key usage OIDs').describe('Extended key usages, of which the certificate must carry one.').exactOptional(),
-}).refine((value) => Object.keys(value).length > 0, {
-  error: 'expected at least one of subject, issuer, san, policy or eku: a match of nothing would match everyone',
-});
-
 /** What an upstream may get beside the headers that every upstream gets. */
 export const forward = mapping({
   client_cert_chain: z.boolean().describe('Whether the upstream also gets Client-Cert-Chain (RFC 9440).').exactOptional(),
   xfcc: z.boolean().describe('Whether the upstream also gets X-Forwarded-Client-Cert (Envoy\'s form).').exactOptional(),
+  roles: z.boolean().describe('Whether the upstream also gets X-Client-Roles: every role of the client, the one in X-Client-Role first, with commas between.').exactOptional(),
 });
