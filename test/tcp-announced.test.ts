@@ -257,9 +257,9 @@ describe('the DICOM scanner', () => {
 });
 
 describe('senders', () => {
-  const lab = { role: 'device', id: 'lab-1' };
+  const lab = { id: 'lab-1' };
   const verdict = (id: string, application: string, facility: string) =>
-    judgeSender(compileSenders({ mllp: [{ id: ['lab-*'], application: ['LAB', 'LX*^1.2.*^ISO'], facility: ['NORTH', '{id}', '{id}-*'] }, { id: ['lab-1'], application: ['PATH'] }] }), { role: 'device', id }, { kind: 'mllp', application, facility });
+    judgeSender(compileSenders({ mllp: [{ id: ['lab-*'], application: ['LAB', 'LX*^1.2.*^ISO'], facility: ['NORTH', '{id}', '{id}-*'] }, { id: ['lab-1'], application: ['PATH'] }] }), { id }, { kind: 'mllp', application, facility });
 
   it.each([
     ['lab-1', 'LAB', 'NORTH'], ['LAB-1', 'LAB', 'LAB-1'], ['lab-2', 'LAB', 'lab-2'], ['lab-2', 'LAB', 'lab-2-east'], ['lab-2', 'LX^1.2.9^ISO', 'NORTH'], ['lab-1', 'PATH', 'ANYTHING^AT^ALL'],
@@ -279,14 +279,14 @@ describe('senders', () => {
   it('an id is a name and no pattern, whatever a CA has put into the certificate', () => {
     for (const id of ['*', 'a*', '{id}', '$&', 'A^B', 'A&B|C~D\\']) {
       const policy = compileSenders({ mllp: [{ id: ['*'], application: ['{id}'] }] });
-      expect(judgeSender(policy, { role: 'device', id }, { kind: 'mllp', application: 'EVIL', facility: '' }).kind).toBe('refused');
-      expect(judgeSender(policy, { role: 'device', id }, { kind: 'mllp', application: hl7Text(id), facility: '' }).kind).toBe('allowed');
+      expect(judgeSender(policy, { id }, { kind: 'mllp', application: 'EVIL', facility: '' }).kind).toBe('refused');
+      expect(judgeSender(policy, { id }, { kind: 'mllp', application: hl7Text(id), facility: '' }).kind).toBe('allowed');
     }
   });
 
   it('AE titles are compared with case and without padding, the called one too', () => {
     const policy = compileSenders({ dicom: [{ id: ['ct*'], calling: ['CT*'], called: ['PACS'] }, { id: ['ct1'], calling: ['ECHO'] }] });
-    const judge = (calling: string, called: string) => judgeSender(policy, { role: 'device', id: 'ct1' }, { kind: 'dicom', calling, called });
+    const judge = (calling: string, called: string) => judgeSender(policy, { id: 'ct1' }, { kind: 'dicom', calling, called });
     expect(judge('CT1', 'PACS')).toEqual({ kind: 'allowed' });
     expect(judge('ECHO', 'ANY')).toEqual({ kind: 'allowed' });
     expect(judge('ct1', 'PACS')).toMatchObject({ kind: 'refused', name: 'calling' });
@@ -297,7 +297,7 @@ describe('senders', () => {
     const policy = compileSenders({ mllp: [{ id: ['lab-1'], application: ['*'] }] });
     expect(judgeSender(policy, lab, { kind: 'dicom', calling: 'A', called: 'B' }).kind).toBe('refused');
     expect(judgeSender(policy, lab, undefined)).toEqual({ kind: 'expected' });
-    expect(judgeSender(policy, { role: 'device', id: 'other' }, undefined).kind).toBe('refused');
+    expect(judgeSender(policy, { id: 'other' }, undefined).kind).toBe('refused');
     expect(sendersFor(policy, lab)).toEqual(['the sending application *']);
   });
 });

@@ -28,9 +28,12 @@ export function prepareText(value: string): string {
   return text.replace(/ +(?!\p{M})/gu, ' ').replace(/^ (?!\p{M})| $/gu, '');
 }
 
-/** Character by character: `toLowerCase` of a whole text writes the last Σ of a word otherwise than the others. */
+/**
+ * Character by character: `toLowerCase` of a whole text writes the last Σ of a word otherwise than the others. Cherokee folds to its
+ * capitals; here to its small letters, which says the same.
+ */
 function foldCase(text: string): string {
-  return text.replace(/\p{Changes_When_Casefolded}/gu, (character) => character.toLowerCase().toUpperCase().toLowerCase());
+  return text.replace(/[\p{Changes_When_Casefolded}\p{Changes_When_Lowercased}]/gu, (character) => character.toLowerCase().toUpperCase().toLowerCase());
 }
 
 /** Whether a value holds what RFC 4518 section 2.4 prohibits: then it matches nothing, itself included. */

@@ -2,6 +2,9 @@ import type { SendersConfig } from '../config/schema.ts';
 import { fitsPieces, matchesText } from '../identity/patterns.ts';
 import type { Identity } from '../identity/roles.ts';
 
+/** All of a client that senders are judged by. */
+type Client = Pick<Identity, 'id'>;
+
 /** Who a client says that it is in the octets of its protocol, as opposed to in its certificate. */
 export type Announced = Hl7Sender | DicomSender;
 
@@ -75,7 +78,7 @@ function split(text: string, separator: string | undefined): readonly string[] {
  * names in certificates are) and allow every name (compared octet for octet). `expected`: some entry is for its id, and it has yet
  * to say anything.
  */
-export function judgeSender(policy: SenderPolicy, identity: Identity, announced: Announced | undefined): SenderVerdict | { readonly kind: 'expected' } {
+export function judgeSender(policy: SenderPolicy, identity: Client, announced: Announced | undefined): SenderVerdict | { readonly kind: 'expected' } {
   if (announced !== undefined && announced.kind !== policy.protocol) return { kind: 'refused', detail: `the stream is ${announced.kind}, the listener now takes ${policy.protocol}` };
   const entries = entriesFor(policy, identity);
   if (entries.length === 0) return { kind: 'refused', detail: `no entry of the listener's senders is for ${identity.id}` };
@@ -93,7 +96,7 @@ interface Refused {
 }
 
 /** The first of an announcement's names that an entry does not allow; undefined when it allows all. */
-function firstRefused({ names }: SenderEntry, identity: Identity, announced: Announced): Refused | undefined {
+function firstRefused({ names }: SenderEntry, identity: Client, announced: Announced): Refused | undefined {
   for (const [index, { name, patterns }] of names.entries()) {
     if (!fitsOne(patterns, nameOf(announced, name), identity, announced.kind)) return { index, name };
   }
@@ -101,12 +104,12 @@ function firstRefused({ names }: SenderEntry, identity: Identity, announced: Ann
 }
 
 /** What a client may say that it is, a line an entry; none when no entry is for it. */
-export function sendersFor(policy: SenderPolicy, identity: Identity): readonly string[] {
+export function sendersFor(policy: SenderPolicy, identity: Client): readonly string[] {
   return entriesFor(policy, identity).map(({ names }) =>
     names.map(({ name, patterns }) => `${LABELS[name]} ${patterns.map(({ text }) => text.replaceAll('{id}', () => identity.id)).join(' or ')}`).join(', '));
 }
 
-function entriesFor(policy: SenderPolicy, identity: Identity): readonly SenderEntry[] {
+function entriesFor(policy: SenderPolicy, identity: Client): readonly SenderEntry[] {
   return policy.entries.filter(({ id }) => id.some((pattern) => matchesText(pattern, identity.id)));
 }
 
@@ -118,7 +121,7 @@ function nameOf(announced: Announced, name: SenderName): string {
   return (announced as unknown as Readonly<Record<SenderName, string>>)[name];
 }
 
-function fitsOne(patterns: readonly NamePattern[], name: string, identity: Identity, kind: Announced['kind']): boolean {
+function fitsOne(patterns: readonly NamePattern[], name: string, identity: Client, kind: Announced['kind']): boolean {
   // An id is a name, never a pattern: whatever a CA puts into a certificate, an asterisk in it is an asterisk.
   const id = kind === 'mllp' ? hl7Text(identity.id) : identity.id.trim();
   const components = split(name, kind === 'mllp' ? '^' : undefined);
