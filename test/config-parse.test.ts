@@ -58,7 +58,7 @@ describe('what is not written', () => {
         crl: { files: [], urls: [], from_certificate: false, refresh: 600_000, timeout: 2_000, max_size: 67_108_864 },
         ocsp: { from_certificate: true, timeout: 2000, max_age: 600_000, method: 'POST' },
       },
-      roles: [], routes: [], upstreams: {},
+      roles: [], inherits: {}, trust_domains: {}, routes: [], upstreams: {},
       audit: { directory: './state/audit' },
       admin: { socket: './state/admin.sock' },
     });

@@ -1,4 +1,3 @@
-import { printable } from '../config/issue.ts';
 import type { Certificate } from '../pki/certificate.ts';
 
 /** A certificate whose path has been validated. */
@@ -22,6 +21,10 @@ const MOST_SHOWN = 5;
 /** Values as they are quoted to an operator: few, short, harmless to a terminal. */
 export function listed(values: readonly string[]): string {
   if (values.length === 0) return 'absent';
-  const shown = values.slice(0, MOST_SHOWN).map((value) => printable(value.length > LONGEST_SHOWN ? `${value.slice(0, LONGEST_SHOWN)}…` : value));
+  const shown = values.slice(0, MOST_SHOWN).map((value) => harmless(value.length > LONGEST_SHOWN ? `${value.slice(0, LONGEST_SHOWN)}…` : value));
   return [...shown, ...(values.length > MOST_SHOWN ? [`${values.length - MOST_SHOWN} more`] : [])].join(', ');
+}
+
+function harmless(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
