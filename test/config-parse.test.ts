@@ -33,7 +33,7 @@ describe('what is not written', () => {
     expect(parsed(minimal)).toEqual({
       state: './state',
       threads: 1,
-      limits: { connections: 100_000, memory: { shed_above: { kind: 'share', share: 0.9 } } },
+      limits: { connections: 100_000, memory: { shed_above: { kind: 'share', share: 0.9 } }, rates: [] },
       listeners: [{
         name: 'clinical',
         address: { text: '127.0.0.1:8443', host: '127.0.0.1', port: 8443 },
