@@ -11,93 +11,11 @@ import {
   shareOf, type EjectionRules, type UpstreamTable,
 } from './table.ts';
 import { createTries } from './tries.ts';
+import type { ConnectOptions, Failed, Target, Trail, Turn, TurnResult, Upstream, UpstreamConnection, UpstreamShare } from './upstream.ts';
 
 export { connectFault, isOpen, type ConnectFault } from './connect-fault.ts';
 export type { UpstreamEndpoint } from './endpoint.ts';
-
-/** One upstream with its pooled connections on this thread. */
-export interface Upstream {
-  readonly name: string;
-  readonly config: UpstreamConfig;
-  /** Which of the main thread's upstreams it is: a changed configuration makes another. */
-  readonly id: number;
-  /** Chooses an endpoint for one request or stream. `key` says whose it is: the client's id, or its address. */
-  choose(key: string): Turn | Failed;
-  /**
-   * Chooses again for a request whose turns so far have failed and that may be repeated, elsewhere if there is another
-   * endpoint; undefined when it is not to be tried any more. What may be repeated says `repeatable`.
-   */
-  again(key: string, failed: readonly Turn[]): Turn | undefined;
-  /**
-   * A TLS connection of its own, verified, for a stream; endpoints that cannot be reached are passed over. Each half is to be
-   * closed by itself unless `allowHalfOpen` is false; `preface` goes in front of TLS.
-   */
-  connect(key: string, options?: ConnectOptions): Promise<UpstreamConnection>;
-  /** Takes what the endpoints' names have become addresses of. What is no longer there is retired. */
-  retarget(targets: readonly Target[], problem?: string): void;
-  /** Closes idle connections; busy ones close when their request is done. */
-  retire(): void;
-}
-
-export interface ConnectOptions {
-  readonly allowHalfOpen?: boolean;
-  readonly preface?: Buffer | undefined;
-}
-
-/** One use of an endpoint, from its choice to its end. */
-export interface Turn {
-  readonly kind: 'turn';
-  readonly endpoint: UpstreamEndpoint;
-  /** What `done` was told first; absent until then. */
-  readonly result: TurnResult | undefined;
-  /** The head of an answer has come: an endpoint on trial has passed. To be called where an answer may take long; `done` says the same. */
-  answering(): void;
-  /** Says how it went, once it is known: the next choices depend on it. Only the first call counts; without one the turn is under way for ever. */
-  done(result: TurnResult): void;
-}
-
-/**
- * `answered`: a whole answer, whatever its status. `failed`: no connection, or none of the answer, or not all of it.
- * `timeout`: the same by a deadline. `unverified`: its certificate is not the upstream's; nothing was sent. `abandoned`: the
- * client left, or a limit of ours ended it. `stale`: a kept connection had been closed before anything came back on it.
- */
-export type TurnResult = 'answered' | 'failed' | 'timeout' | 'unverified' | 'abandoned' | 'stale';
-
-export interface Failed {
-  readonly kind: 'failed';
-  readonly code: 'upstream_unavailable' | 'upstream_timeout' | 'overloaded';
-  readonly detail: string;
-}
-
-export type UpstreamConnection =
-  | { readonly kind: 'connected'; readonly socket: TLSSocket; readonly turn: Turn; readonly trail: Readonly<Trail> }
-  | Failed & { readonly trail: Readonly<Trail> };
-
-/** Where a request went, for its record. */
-export interface Trail {
-  /** The endpoint that was asked last. */
-  endpoint: string | undefined;
-  /** The attempts before: each endpoint, and why it was not the last. */
-  attempts: readonly string[];
-}
-
-/** An address that an endpoint's host stands for, and its slot in the table. */
-export interface Target {
-  readonly slot: number;
-  /** The endpoint's number in the configuration. */
-  readonly endpoint: number;
-  readonly address: string;
-}
-
-/** What the main thread gives each thread of an upstream. */
-export interface UpstreamShare {
-  /** Another number for another upstream, or the same one configured otherwise. */
-  readonly id: number;
-  readonly buffer: SharedArrayBuffer;
-  readonly targets: readonly Target[];
-  /** Why a host has no address, when one has none. */
-  readonly problem?: string;
-}
+export { repeatable, type ConnectOptions, type Failed, type Target, type Trail, type Turn, type TurnResult, type Upstream, type UpstreamConnection, type UpstreamShare } from './upstream.ts';
 
 export interface UpstreamOptions {
   readonly name: string;
@@ -109,14 +27,6 @@ export interface UpstreamOptions {
   readonly threads: number;
   /** Milliseconds on a clock that all threads share. */
   readonly clock: () => number;
-}
-
-/** Methods that may be sent again although they may have arrived (RFC 9110 section 9.2.1): they change nothing. */
-const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
-
-/** Whether a request of which nothing has been answered may be sent again after it was `sent`, as a whole or in part. */
-export function repeatable(method: string, hasBody: boolean): boolean {
-  return SAFE.has(method) && !hasBody;
 }
 
 /** Retries that are possible whatever the share of the requests is. */

@@ -1,4 +1,4 @@
-import type { Failed, Trail, Turn, Upstream } from './pool.ts';
+import type { Failed, Trail, Turn, Upstream } from './upstream.ts';
 
 /** The tries of one request, with their trail. */
 export interface Tries {
