@@ -165,13 +165,15 @@ export function openTls(pki: TestPki, port: number, options: ConnectionOptions &
 export function exchange(socket: TLSSocket, octets: string, enough: (text: string) => boolean = () => false): Promise<string> {
   return new Promise((done) => {
     let text = '';
-    const finish = (): void => done(text);
-    socket.on('data', (chunk: Buffer) => {
+    const finish = (): void => {
+      socket.off('data', take).off('error', finish).off('close', finish);
+      done(text);
+    };
+    const take = (chunk: Buffer): void => {
       text += chunk.toString('latin1');
       if (enough(text)) finish();
-    });
-    socket.on('error', finish);
-    socket.on('close', finish);
+    };
+    socket.on('data', take).on('error', finish).on('close', finish);
     socket.write(octets, 'latin1');
   });
 }
