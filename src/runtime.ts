@@ -56,7 +56,7 @@ export function buildRuntime({ place, deny, revocation, desk, now, clock }: Thre
   const { unavailable } = config.revocation;
   const rates = compileRates('gateway', config.limits.rates);
   const trustDomains = bindTrustDomains(config.trust_domains, snapshot.authorities);
-  const policy = { routes: compileRoutes(config.routes, rates), unavailable, rates };
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates };
   const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
   return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
 

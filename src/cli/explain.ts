@@ -87,7 +87,7 @@ function decide(
   const knows = material !== undefined && host.kind === 'host'
     && createContexts(listener, material, config.routes.flatMap((route) => route.match.host ?? []), new Uint8Array(32)).knows(host.name);
   const rates = compileRates('gateway', config.limits.rates);
-  const policy = { routes: compileRoutes(config.routes, rates), unavailable, rates };
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates };
   const facts: RequestFacts = {
     method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
     clientAuth: listener.client_auth.mode, admission, address, preflight: undefined,

@@ -15,6 +15,7 @@ export interface FileReference {
 export function fileReferences(value: unknown): readonly FileReference[] {
   return [
     ...indexes(value, ['listeners']).flatMap((listener) => listenerFiles(value, listener)),
+    ...indexes(value, ['routes']).flatMap((route) => named(value, [...route, 'require', 'trust'], 'authorities')),
     ...keys(value, ['trust_domains']).flatMap((domain) => named(value, [...domain, 'trust'], 'authorities')),
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),
     ...named(value, ['store', 'password_file'], 'password'),

@@ -312,8 +312,8 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
   };
 }
 
-function boundFiles({ trust_domains: domains }: Config): readonly string[] {
-  return Object.values(domains).flatMap(({ trust }) => trust);
+function boundFiles({ trust_domains: domains, routes }: Config): readonly string[] {
+  return [...Object.values(domains).flatMap(({ trust }) => trust), ...routes.flatMap((route) => route.require.trust ?? [])];
 }
 
 function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {

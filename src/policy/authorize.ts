@@ -1,5 +1,6 @@
 import type { UnavailableConfig } from '../config/schema.ts';
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
+import { authorityKey } from '../pki/certificate.ts';
 import { admitUnknown } from '../revocation/status.ts';
 import type { Admission, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
@@ -192,7 +193,7 @@ function judgeUnknown(unavailable: UnavailableConfig, route: Route | undefined, 
 function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {
   const { admission } = facts;
   const open = route.allow.has('public');
-  if (admission.kind === 'anonymous' && !open) {
+  if (admission.kind === 'anonymous' && (!open || route.authorities !== undefined)) {
     return deny('certificate', 'certificate_required', 'no_certificate', 'the route requires a client certificate', trace, route);
   }
   if (admission.kind === 'known') {
@@ -202,11 +203,18 @@ function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => v
     }
     trace?.({ rule: 'role', outcome: 'pass', detail: `${[...admission.identity.roles].join(' + ')} ${admission.identity.id}` });
   }
-  const { networks } = route;
+  const { networks, authorities } = route;
+  if (authorities !== undefined && !vouchedByOneOf(authorities, admission)) {
+    return deny('issuer', 'role_denied', 'issuer_denied', 'no CA on the path is one of those that the route trusts', trace, route);
+  }
   if (networks !== undefined && !inNetworks(facts.address, networks)) {
     return deny('network', 'role_denied', 'network_denied', `the route does not serve ${facts.address}`, trace, route);
   }
   return judgePolicies(route, facts, trace);
+}
+
+function vouchedByOneOf(authorities: ReadonlySet<string>, admission: Admission): boolean {
+  return admission.kind === 'known' && admission.path.slice(1).some((authority) => authorities.has(authorityKey(authority)));
 }
 
 function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {

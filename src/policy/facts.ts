@@ -10,7 +10,7 @@ export type Reason =
   | 'no_certificate' | 'untrusted_issuer' | 'expired' | 'not_yet_valid' | 'signature_invalid' | 'constraint_violated'
   | 'eku_invalid' | 'policy_missing' | 'revoked_denylist' | 'revoked_crl' | 'revoked_ocsp' | 'crl_expired' | 'crl_missing'
   | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
-  | 'bad_request' | 'network_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
+  | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow';
 
 /**

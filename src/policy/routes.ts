@@ -1,4 +1,5 @@
 import type { RouteConfig } from '../config/schema.ts';
+import { authorityKey, parseCertificate } from '../pki/certificate.ts';
 import { compileRates, type RateConfig, type RateRule } from './limits.ts';
 import { parseNetwork, type Network } from './networks.ts';
 import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
@@ -16,6 +17,8 @@ export interface Route {
   readonly below: boolean;
   readonly allow: ReadonlySet<string>;
   readonly networks: readonly Network[] | undefined;
+  /** The CAs of which one must vouch for the client, by name and key; undefined: any that its listener trusts. */
+  readonly authorities: ReadonlySet<string> | undefined;
   /** Its own limits, then those of the whole gateway. */
   readonly rates: readonly RateRule[];
   /** The second factor that it requires. */
@@ -29,8 +32,11 @@ export interface RouteMatch {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** Compiles the configured routes, in their order: the first match wins. `rates` are limits that count on all of them together. */
-export function compileRoutes(configs: readonly RouteConfig[], rates: readonly RateRule[] = []): RouteIndex {
+/**
+ * Compiles the configured routes, in their order: the first match wins. `rates` are limits that count on all of them together,
+ * `authorities` the CA certificates (DER) of each file that a route names.
+ */
+export function compileRoutes(configs: readonly RouteConfig[], rates: readonly RateRule[] = [], authorities: Readonly<Record<string, readonly Uint8Array[]>> = {}): RouteIndex {
   return indexRoutes(configs.map((config, order) => {
     const below = config.match.path.endsWith('/*');
     const written = below ? config.match.path.slice(0, -2) : config.match.path;
@@ -44,6 +50,8 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       below,
       allow: new Set(config.allow),
       networks: config.require.networks?.map(parseNetwork),
+      authorities: config.require.trust === undefined ? undefined
+        : new Set(config.require.trust.flatMap((file) => (authorities[file] ?? []).map((der) => authorityKey(parseCertificate(der))))),
       rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
       factor: config.require.second_factor,
     };

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { headerName, hostPattern, method, name, network, oid, parameterName, pathPattern, rate, size } from '../values.ts';
 import { rates } from './rates.ts';
-import { forward, mapping, oneOf, oneOrMore, some, unavailable } from './shapes.ts';
+import { forward, mapping, oneOf, oneOrMore, some, trustFiles, unavailable } from './shapes.ts';
 
 const requestMatch = mapping({
   host: oneOrMore(hostPattern, 'expected a host name such as api.hospital.test or *.hospital.test, or a list of them')
@@ -17,6 +17,7 @@ const routeLimits = mapping({
 });
 
 const requirements = mapping({
+  trust: trustFiles.describe('PEM files of CA certificates, of which one must be on the path of the client\'s certificate; absent: any that the listener trusts.').exactOptional(),
   policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which the certificate must carry one.').exactOptional(),
   networks: some(network, 'expected a list of networks such as 10.1.0.0/16').describe('Networks that requests must come from.').exactOptional(),
   second_factor: oneOf(['totp', 'sms']).describe('Second factor that the session must have shown.').exactOptional(),

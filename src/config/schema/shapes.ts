@@ -29,9 +29,10 @@ export function some<Item extends z.core.SomeType>(item: Item, expected: string)
   return z.array(item, { error: expected }).min(1, { error: expected });
 }
 
-/** One value or a list of them; always a list afterwards. */
+/** One value or a list of them; always a list afterwards. What is wrong with a single value is said as precisely as in a list. */
 export function oneOrMore<Item extends z.ZodType<unknown, string | number>>(item: Item, expected: string) {
-  return z.union([item.transform((value) => [value]), some(item, expected)], { error: expected });
+  const faultOf = (value: unknown): string | undefined => item.safeParse(value).error?.issues.find(({ code }) => code === 'custom')?.message;
+  return z.union([item.transform((value) => [value]), some(item, expected)], { error: ({ input }) => (Array.isArray(input) ? expected : faultOf(input) ?? expected) });
 }
 
 /** The same, where none at all is an answer as well. */
