@@ -3,6 +3,7 @@ import { createDenyTable, advanceEpoch } from '../src/store/deny-table.ts';
 import type { Statement } from '../src/revocation/status.ts';
 import { createAdmissionOffice, type AdmissionOffice } from '../src/tls/admission.ts';
 import { createAuthority, issueCertificate, testPki, type Authority, type TestPki } from './support/pki.ts';
+import { shortest } from './support/timing.ts';
 
 let pki: TestPki;
 
@@ -58,12 +59,13 @@ describe('admission under attack', () => {
     const deny = createDenyTable();
     const desk = office({ intermediates: [pki.issuing], deny });
     desk.admit(peer(pki.doctor.der), '');
-    const started = performance.now();
-    for (let round = 0; round < 1_000; round++) {
-      advanceEpoch(deny);
-      if ((desk.admit(peer(pki.doctor.der), '') as { kind: string }).kind !== 'known') throw new Error('refused');
-    }
+    const took = shortest(() => {
+      for (let round = 0; round < 1_000; round++) {
+        advanceEpoch(deny);
+        if ((desk.admit(peer(pki.doctor.der), '') as { kind: string }).kind !== 'known') throw new Error('refused');
+      }
+    });
     // Two signatures each would take several times that.
-    expect((performance.now() - started) / 1_000).toBeLessThan(0.1);
+    expect(took / 1_000).toBeLessThan(0.1);
   });
 });

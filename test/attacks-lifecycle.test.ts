@@ -147,7 +147,7 @@ describe('audit files that are removed under a running gateway', () => {
     const started = performance.now();
     for (let refused = 0; refused < 12;) {
       refused = await request() === 200 ? 0 : refused + 1;
-      expect(performance.now() - started).toBeLessThan(3_000);
+      expect(performance.now() - started).toBeLessThan(15_000);
     }
     const until = performance.now() + 2_500;
     while (performance.now() < until) expect(await request()).not.toBe(200);
@@ -174,7 +174,7 @@ describe('a revocation while a thread is dying', () => {
     await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: pki.device.sha256, reason: 'lost', who: 'test' });
     expect(performance.now() - again).toBeLessThan(3_000);
     const status = async (client: typeof pki.patient): Promise<number> => (await ask(pki, gateway.port, '/echo/x', { client }).catch(() => ({ status: 0 }))).status;
-    await expect.poll(() => status(pki.doctor), { timeout: 10_000 }).toBe(200);
+    await expect.poll(() => status(pki.doctor)).toBe(200);
     expect(await status(pki.patient)).toBe(403);
     expect(await status(pki.device)).toBe(403);
     await gateway.stop();

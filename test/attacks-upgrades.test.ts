@@ -167,7 +167,7 @@ describe('an upstream that switches to what was not asked for', () => {
     const started = performance.now();
     const reply = await ask(pki, port, path, { client: pki.patient });
     expect(reply.json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(10_000);
     expect((await records(path)).slice(before)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable', status: 502 }]);
   });
 });

@@ -88,7 +88,7 @@ function largeMiB(pid: number): number {
 }
 
 // TRAPS 15: a list of a million is what brings proxies to their knees. Bounds are several times what was measured (docs/performance.md): the machine may be busy.
-it('takes CRLs of a million entries, one after the other: in force soon, nobody held up, the memory of the one before given back', { timeout: 60_000 }, async () => {
+it('takes CRLs of a million entries, one after the other: in force soon, nobody held up, the memory of the one before given back', { timeout: 120_000 }, async () => {
   const { pki } = directory.pki;
   const { pid } = gateway.process;
   const doctor = await openTls(pki, gateway.port, { client: pki.doctor });
@@ -118,5 +118,5 @@ it('takes CRLs of a million entries, one after the other: in force soon, nobody 
   doctor.destroy();
   expect(longest, 'longest request').toBeLessThan(1_000);
   // One table is 19 MiB, its file 36.
-  await expect.poll(() => largeMiB(pid) - before, { timeout: 10_000, interval: 500 }).toBeLessThan(30);
+  await expect.poll(() => largeMiB(pid) - before, { interval: 500 }).toBeLessThan(30);
 });

@@ -112,7 +112,7 @@ describe.skipIf(missing)('wardgate demo', () => {
     expect(existsSync(demo.folder)).toBe(false);
     expect(existsSync(join(project, 'certs', 'demo', 'doctor.pem'))).toBe(true);
     for (const [, port = ''] of demo.text.matchAll(/(?:localhost|127\.0\.0\.1):(\d+)/g)) await expect(reach(Number(port))).rejects.toThrow('ECONNREFUSED');
-  }, 30_000);
+  });
 });
 
 function auditOf(folder: string, requestId: string): Record<string, unknown> | undefined {

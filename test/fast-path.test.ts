@@ -221,7 +221,7 @@ describe('on the fast path', () => {
     });
     const started = performance.now();
     expect(statuses(await send(get(path), (text) => text.includes('upstream_timeout')))).toEqual(['504']);
-    expect(performance.now() - started).toBeLessThan(4_000);
+    expect(performance.now() - started).toBeLessThan(15_000);
   });
 
   it.each([
@@ -277,7 +277,7 @@ describe('on the fast path', () => {
     const client = await openTls(pki, gateway.port, { client: pki.patient });
     client.resume();
     await once(client, 'close');
-    expect(performance.now() - started).toBeLessThan(2_500);
+    expect(performance.now() - started).toBeLessThan(15_000);
   });
 });
 

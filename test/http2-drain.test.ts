@@ -82,7 +82,7 @@ describe('a gateway that drains', () => {
     await once(stream, 'data');
     const started = Date.now();
     await Promise.all([gateway.gateway.stop(1_000), once(session, 'close')]);
-    expect(Date.now() - started).toBeLessThan(4_000);
+    expect(Date.now() - started).toBeLessThan(9_000);
     expect((await gateway.records()).find((record) => record['path'] === '/echo/endless')).toMatchObject({ result: 'failed' });
   });
 
@@ -91,7 +91,7 @@ describe('a gateway that drains', () => {
     await askHttp2(session, '/echo/x');
     const started = Date.now();
     await Promise.all([gateway.gateway.stop(10_000), once(session, 'close')]);
-    expect(Date.now() - started).toBeLessThan(2_000);
+    expect(Date.now() - started).toBeLessThan(8_000);
   });
 });
 

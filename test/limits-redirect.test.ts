@@ -137,7 +137,7 @@ describe('the plain port', () => {
     socket.resume().write('GET / HTTP/1.1\r\nX: ');
     await once(socket, 'close');
     clearInterval(timer);
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(performance.now() - started).toBeLessThan(15_000);
   });
 
   it('counts what it answers and whom it turns away, and lets the others in again when they have gone', async () => {

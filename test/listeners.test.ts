@@ -193,7 +193,7 @@ describe('limits', () => {
     silent.resume();
     await once(silent, 'close');
     await gateway.stop();
-  }, 10_000);
+  });
 });
 
 describe('evidence', () => {

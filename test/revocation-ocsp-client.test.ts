@@ -352,7 +352,7 @@ describe('a hostile responder', () => {
     };
     const started = performance.now();
     expect(await outcome(responder, {}, { timeout: 500 })).toMatchObject(unavailable(/within 500 ms/));
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(8_000);
   });
 
   it('that accepts the connection and says nothing', async () => {

@@ -71,10 +71,10 @@ describe('a CRL from a configured URL', () => {
 
   it('is asked for again on condition, and costs nothing while it is the same', async () => {
     const gateway = await fromUrls();
-    await expect.poll(() => point.requests.filter(({ status }) => status === 304).length, { timeout: 10_000 }).toBeGreaterThan(1);
+    await expect.poll(() => point.requests.filter(({ status }) => status === 304).length).toBeGreaterThan(1);
     const epoch = (await gateway.gateway.status()).epoch;
     const before = point.requests.length;
-    await expect.poll(() => point.requests.length, { timeout: 5_000 }).toBeGreaterThan(before + 2);
+    await expect.poll(() => point.requests.length).toBeGreaterThan(before + 2);
     expect((await gateway.gateway.status()).epoch).toBe(epoch);
     expect(await reasonFor(gateway, pki.doctor)).toBe('good');
   });
@@ -94,7 +94,7 @@ describe('a CRL from a configured URL', () => {
     const gateway = await fromUrls();
     expect(await reasonFor(gateway, pki.revokedDoctor)).toBe('revoked_crl');
     point.files.set('issuing.crl', await crl({ number: 6, revoked: [] }));
-    await expect.poll(async () => (await sourceOf(gateway, point.url('issuing.crl')))?.last_error?.detail, { timeout: 10_000 }).toMatch(/number 6 is older than number 7/);
+    await expect.poll(async () => (await sourceOf(gateway, point.url('issuing.crl')))?.last_error?.detail).toMatch(/number 6 is older than number 7/);
     expect(await reasonFor(gateway, pki.revokedDoctor)).toBe('revoked_crl');
     expect(await reasonFor(gateway, pki.doctor)).toBe('good');
     await point.stop();
@@ -192,7 +192,7 @@ describe('a CRL that a certificate names', () => {
     const known = await doctorNaming(point.url('issuing.crl'));
     const started = performance.now();
     expect(await reasonFor(gateway, known)).toBe('good');
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(8_000);
   });
 });
 
@@ -253,7 +253,7 @@ describe('a hostile distribution point', () => {
     };
     const started = performance.now();
     expect(await reasonFor(gateway, await doctorNaming(point.url('issuing.crl')))).toBe('crl_missing');
-    expect(performance.now() - started).toBeLessThan(3_000);
+    expect(performance.now() - started).toBeLessThan(10_000);
   });
 
   it('that is not HTTP', async () => {

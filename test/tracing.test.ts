@@ -48,7 +48,7 @@ async function begin(more = '', listenerExtra = ''): Promise<void> {
 }
 
 async function spans(count: number): Promise<readonly CollectedSpan[]> {
-  await expect.poll(() => collector.spans.length, { timeout: 8_000 }).toBeGreaterThanOrEqual(count);
+  await expect.poll(() => collector.spans.length).toBeGreaterThanOrEqual(count);
   return collector.spans;
 }
 
@@ -214,12 +214,12 @@ describe('the collector', () => {
     const socket = await openTls(pki, gateway.port, { client: pki.doctor });
     const started = performance.now();
     for (let round = 0; round < 9; round++) expect(await exchange(socket, 'GET /echo/x HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('hello'))).toContain(' 200 ');
-    expect(performance.now() - started).toBeLessThan(5_000);
-    await expect.poll(() => collector.requests.length, { timeout: 5_000 }).toBeGreaterThan(0);
+    expect(performance.now() - started).toBeLessThan(15_000);
+    await expect.poll(() => collector.requests.length).toBeGreaterThan(0);
     socket.destroy();
     const stopping = performance.now();
     await gateway.gateway.stop();
-    expect(performance.now() - stopping).toBeLessThan(6_000);
+    expect(performance.now() - stopping).toBeLessThan(15_000);
   });
 });
 
@@ -238,7 +238,7 @@ describe('the way to the collector', () => {
     expect(counts).toEqual({ exported: 0, failed: 0, dropped: 10_000 - 2_048 });
     const started = performance.now();
     await close(200);
-    expect(performance.now() - started).toBeLessThan(1_000);
+    expect(performance.now() - started).toBeLessThan(10_000);
     silent.close();
   });
 
@@ -247,10 +247,10 @@ describe('the way to the collector', () => {
     const plain = await startCollector(pki, true);
     const { tracer, close } = await openCollector(config(plain.url), {}, (result, spans) => (counts[result] += spans));
     for (let index = 0; index < 300; index++) tracer.open(asked).end(done, 200);
-    await expect.poll(() => counts.exported, { timeout: 5_000 }).toBe(300);
+    await expect.poll(() => counts.exported).toBe(300);
     plain.instead = (_request, response) => void response.writeHead(400).end();
     for (let index = 0; index < 10; index++) tracer.open(asked).end(done, 200);
-    await expect.poll(() => counts.failed, { timeout: 5_000 }).toBe(10);
+    await expect.poll(() => counts.failed).toBe(10);
     expect(new Set(plain.spans.map(({ spanId }) => spanId)).size).toBe(300);
     await close(1_000);
     await plain.close();

@@ -185,7 +185,7 @@ describe('a body that stands still', () => {
     const socket = await openTls(pki, portOf('clinical'), { client: pki.patient });
     socket.write(`GET /body/unread HTTP/1.1\r\n${HEAD}`);
     socket.pause();
-    await expect.poll(() => recordsOf('path', '/body/unread'), { timeout: 10_000 }).toMatchObject([{ result: 'failed', status: 200, detail: 'the client stopped reading its answer' }]);
+    await expect.poll(() => recordsOf('path', '/body/unread')).toMatchObject([{ result: 'failed', status: 200, detail: 'the client stopped reading its answer' }]);
     const [record] = await recordsOf('path', '/body/unread');
     expect(record).not.toHaveProperty('reason');
     const after = (await upstreamStatus(gateway, 'body')).endpoints[0]?.counts;

@@ -115,5 +115,5 @@ describe('a WebSocket through the gateway', () => {
     const [frame] = await webSocket.wait(1, 15_000);
     expect(frame?.payload.equals(message)).toBe(true);
     webSocket.socket.destroy();
-  }, 30_000);
+  });
 });

@@ -72,7 +72,7 @@ async function timed(method: string, work: () => Promise<{ status: number; body:
 
 /** Each has an upstream of its own, one endpoint of which falls ill and one of which stays well. */
 const AILMENTS = ['killed', 'frozen', 'hung', 'resetting', 'garbage', 'dripping', 'stalling', 'swapped'] as const satisfies readonly Ailment[];
-const RULES = 'timeouts: { connect: 500ms, response: 1s, idle: 2s }, ejection: { failures: 3, time: 1m }, retries: { budget: 100% }, slow_start: 0s';
+const RULES = 'timeouts: { connect: 1s, response: 2s, idle: 2s }, ejection: { failures: 3, time: 1m }, retries: { budget: 100% }, slow_start: 0s';
 
 /** Has a backend fall ill in every way while clients ask by `mode`: which requests fail, and why, and that no other does. */
 export function describeFailures(mode: Mode, { upstream }: { readonly upstream?: 'h2' } = {}): void {
