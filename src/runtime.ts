@@ -3,7 +3,6 @@ import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
-import { bindTrustDomains } from './identity/trust-domains.ts';
 import type { StreamPolicy } from './policy/authorize.ts';
 import { compileRates } from './policy/limits.ts';
 import { compileRoutes } from './policy/routes.ts';
@@ -55,7 +54,6 @@ export function buildRuntime({ place, deny, revocation, desk, now, clock }: Thre
   const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
   const { unavailable } = config.revocation;
   const rates = compileRates('gateway', config.limits.rates);
-  const trustDomains = bindTrustDomains(config.trust_domains, snapshot.authorities);
   const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates };
   const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
   return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
@@ -66,7 +64,7 @@ export function buildRuntime({ place, deny, revocation, desk, now, clock }: Thre
     const common = {
       contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret),
       office: createAdmissionOffice({
-        config, realms: material.realms, trustDomains, deny, revocation: revocation.view(config.revocation), now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+        config, realms: material.realms, authorities: snapshot.authorities, deny, revocation: revocation.view(config.revocation), now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
       }),
     };
     return listener.protocol === 'https'

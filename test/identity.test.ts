@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { sequence, text, tlv } from '../src/ca/der.ts';
 import { parseConfig } from '../src/config/load.ts';
 import { compileRoles, identify, type Identification } from '../src/identity/roles.ts';
-import { bindTrustDomains, NO_TRUST_DOMAINS, type TrustDomains } from '../src/identity/trust-domains.ts';
+import type { AuthorityFiles } from '../src/identity/authorities.ts';
 import { parseCertificate } from '../src/pki/certificate.ts';
 import { createPool, validatePath } from '../src/pki/path.ts';
 import { createAuthority, issueCertificate, rsaKey, testPki, type Authority, type CertificateOptions, type Subject, type TestPki } from './support/pki.ts';
@@ -19,17 +19,17 @@ const SMTP_UTF8_MAILBOX = '1.3.6.1.5.5.7.8.9';
 const PERSON: Subject = [['CN', 'Dr Wang'], ['OU', 'Doctors'], ['O', 'Hospital']];
 
 /** The identification of a leaf under the rules of a configuration, as they are written. */
-async function judge(roles: string, leaf: Partial<CertificateOptions>, more: { readonly issuer?: Authority; readonly domains?: TrustDomains; readonly top?: string; readonly above?: readonly Authority[] } = {}): Promise<Identification> {
+async function judge(roles: string, leaf: Partial<CertificateOptions>, more: { readonly issuer?: Authority; readonly files?: AuthorityFiles; readonly top?: string; readonly above?: readonly Authority[] } = {}): Promise<Identification> {
   const issuer = more.issuer ?? pki.issuing;
   const issued = await issueCertificate(issuer, { subject: PERSON, ...leaf });
   const above = more.above ?? (issuer === pki.issuing ? [pki.issuing, pki.root] : [issuer]);
-  return identify({ path: [issued, ...above].map(({ der }) => parseCertificate(der)), policies: leaf.policies ?? [] }, rules(roles, more.domains, more.top));
+  return identify({ path: [issued, ...above].map(({ der }) => parseCertificate(der)), policies: leaf.policies ?? [] }, rules(roles, more.files, more.top));
 }
 
-function rules(roles: string, domains: TrustDomains = NO_TRUST_DOMAINS, top = '') {
+function rules(roles: string, files: AuthorityFiles = {}, top = '') {
   const parsed = parseConfig(`listeners: [{ name: a, address: "127.0.0.1:0", tls: { certificates: [{ certificate: c, key: k }] }, client_auth: { trust: [t] } }]\n${top}\nroles: ${roles}\n`, 'test.yaml');
   if (parsed.kind === 'invalid') throw new Error(parsed.issues.map(({ message }) => message).join('\n'));
-  return compileRoles(parsed.config, domains);
+  return compileRoles(parsed.config, files);
 }
 
 /** Role and id of a leaf under one rule; undefined when it does not match. */
@@ -253,6 +253,17 @@ describe('what else a certificate is matched by', () => {
     expect((await judge(roles, {}, { issuer: other, above: [other, pki.root] })).identity).toBeUndefined();
   });
 
+  it('is a CA itself, where another that calls itself the same is another', async () => {
+    const roles = '[{ role: r, match: { trust: staff.pem }, id: "{serial}" }]';
+    const [staff, namesake] = await Promise.all([createAuthority({ name: 'Staff CA', issuer: pki.root }), createAuthority({ name: 'Staff CA', issuer: pki.root })]);
+    const renewed = await createAuthority({ name: 'Staff CA', issuer: pki.root, key: staff.privateKey });
+    const files = { 'staff.pem': [staff.der] };
+    const held = async (issuer: Authority) => (await judge(roles, {}, { issuer, above: [issuer, pki.root], files })).identity?.role;
+    expect([await held(staff), await held(renewed), await held(namesake)]).toEqual(['r', 'r', undefined]);
+    expect((await judge(roles, {}, { files })).misses).toEqual([{ role: 'r', detail: 'trust: none of these CAs is on the path' }]);
+    expect((await judge(roles, {})).identity).toBeUndefined();
+  });
+
   it('is a policy that holds on the whole path, not one that the leaf alone claims', async () => {
     const rule = rules('[{ role: r, match: { policy: [1.2.3.4] }, id: "{serial}" }]');
     const [plain, vouching] = await Promise.all([createAuthority({ name: 'Plain CA', issuer: pki.root }), createAuthority({ name: 'Vouching CA', issuer: pki.root, policies: ['1.2.3.4'] })]);
@@ -286,18 +297,18 @@ describe('what else a certificate is matched by', () => {
 describe('a SPIFFE id', () => {
   let wards: Authority;
   let labs: Authority;
-  let domains: TrustDomains;
+  let files: AuthorityFiles;
 
   beforeAll(async () => {
     [wards, labs] = await Promise.all([createAuthority({ name: 'Wards CA', issuer: pki.root }), createAuthority({ name: 'Labs CA', issuer: pki.root })]);
-    domains = bindTrustDomains({ 'wards.test': { trust: ['wards.pem'] }, 'labs.test': { trust: ['labs.pem'] } }, { 'wards.pem': [wards.der], 'labs.pem': [labs.der] });
+    files = { 'wards.pem': [wards.der], 'labs.pem': [labs.der] };
   });
 
   const TOP = 'trust_domains: { wards.test: { trust: [wards.pem] }, labs.test: { trust: [labs.pem] } }';
   const WORKLOAD = '[{ role: workload, match: { san: { spiffe: "spiffe://wards.test/ward/*" } }, id: "{san.spiffe}" }]';
 
   function asked(uri: string | readonly string[], issuer: Authority, roles = WORKLOAD, leaf: Partial<CertificateOptions> = {}) {
-    return judge(roles, { ...leaf, san: { uri, ...leaf.san } }, { issuer, above: [issuer, pki.root], domains, top: TOP });
+    return judge(roles, { ...leaf, san: { uri, ...leaf.san } }, { issuer, above: [issuer, pki.root], files, top: TOP });
   }
 
   it('is matched by its path, where a CA of its trust domain vouches for it', async () => {
@@ -312,9 +323,9 @@ describe('a SPIFFE id', () => {
   });
 
   it('is vouched for by the nearest bound CA, although a root above is bound to its domain', async () => {
-    const both = bindTrustDomains({ 'wards.test': { trust: ['root.pem'] }, 'labs.test': { trust: ['labs.pem'] } }, { 'root.pem': [pki.root.der], 'labs.pem': [labs.der] });
-    expect((await judge(WORKLOAD, { san: { uri: 'spiffe://wards.test/ward/7' } }, { issuer: labs, above: [labs, pki.root], domains: both, top: TOP })).identity).toBeUndefined();
-    expect((await judge(WORKLOAD, { san: { uri: 'spiffe://wards.test/ward/7' } }, { domains: both, top: TOP })).identity).toBeDefined();
+    const both = { 'wards.pem': [pki.root.der], 'labs.pem': [labs.der] };
+    expect((await judge(WORKLOAD, { san: { uri: 'spiffe://wards.test/ward/7' } }, { issuer: labs, above: [labs, pki.root], files: both, top: TOP })).identity).toBeUndefined();
+    expect((await judge(WORKLOAD, { san: { uri: 'spiffe://wards.test/ward/7' } }, { files: both, top: TOP })).identity).toBeDefined();
   });
 
   it.each([

@@ -7,7 +7,6 @@ import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { SILENT } from '../log.ts';
 import { compileRoles, identify, type RoleRules } from '../identity/roles.ts';
-import { bindTrustDomains } from '../identity/trust-domains.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
@@ -157,15 +156,14 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   refresher.adopt(await refresher.load(snapshot));
   desk.replaceCrls(refresher.handles());
   refresher.start();
-  const trustDomains = bindTrustDomains(config.trust_domains, snapshot.authorities);
   const office = createAdmissionOffice({
-    config, realms: snapshot.listeners[listener.name]?.realms ?? [], trustDomains, deny: table, revocation: desk.view(config.revocation), now,
+    config, realms: snapshot.listeners[listener.name]?.realms ?? [], authorities: snapshot.authorities, deny: table, revocation: desk.view(config.revocation), now,
     fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
   });
   const name = parseHost(host);
   const admission = await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
   await refresher.close();
-  describeAdmission(admission, compileRoles(config, trustDomains), steps);
+  describeAdmission(admission, compileRoles(config, snapshot.authorities), steps);
   return admission;
 }
 

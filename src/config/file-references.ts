@@ -15,6 +15,7 @@ export interface FileReference {
 export function fileReferences(value: unknown): readonly FileReference[] {
   return [
     ...indexes(value, ['listeners']).flatMap((listener) => listenerFiles(value, listener)),
+    ...indexes(value, ['roles']).flatMap((role) => [role, ...indexes(value, [...role, 'also'])]).flatMap((owner) => named(value, [...owner, 'match', 'trust'], 'authorities')),
     ...indexes(value, ['routes']).flatMap((route) => named(value, [...route, 'require', 'trust'], 'authorities')),
     ...keys(value, ['trust_domains']).flatMap((domain) => named(value, [...domain, 'trust'], 'authorities')),
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),
@@ -35,6 +36,7 @@ function listenerFiles(value: unknown, listener: Path): FileReference[] {
     ]),
     ...named(value, [...listener, 'tls', 'session_tickets', 'secret_file'], 'ticket-secret'),
     ...trustFiles(value, auth),
+    ...named(value, [...auth, 'forwarded', 'by', 'trust'], 'authorities'),
     ...keys(value, [...auth, 'names']).flatMap((realm) => trustFiles(value, realm)),
   ];
 }

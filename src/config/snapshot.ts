@@ -306,14 +306,10 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     listeners: Object.fromEntries(listeners),
     upstreams: Object.fromEntries(upstreams),
     crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
-    authorities: Object.fromEntries(boundFiles(config).map((file) => [file, files.certificates('authorities', file).map(({ der }) => der)])),
+    authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
   };
-}
-
-function boundFiles({ trust_domains: domains, routes }: Config): readonly string[] {
-  return [...Object.values(domains).flatMap(({ trust }) => trust), ...routes.flatMap((route) => route.require.trust ?? [])];
 }
 
 function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {

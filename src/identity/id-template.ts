@@ -5,7 +5,7 @@ import { leafOf, type Shown } from './condition.ts';
 import { attributeValues, compileName, nameMiss } from './names.ts';
 import { compilePattern, fitsPattern, type Comparison } from './patterns.ts';
 import { directoryNames, otherTexts, SAN_TEXTS, sanTexts, vouchedSpiffeId, type SanMatch } from './san.ts';
-import type { TrustDomains } from './trust-domains.ts';
+import type { TrustDomains } from './authorities.ts';
 
 /** The id of a certificate; undefined when there is nothing to make it of, or more than one thing. */
 export type IdTemplate = (shown: Shown) => string | undefined;

@@ -1,16 +1,17 @@
 import type { CertificateMatch } from '../config/schema.ts';
 import { publicKeyKind } from '../pki/algorithms.ts';
+import { authoritiesOf, isVouchedBy, type Authorities, type Bindings } from './authorities.ts';
 import { leafOf, listed, type Condition, type Shown } from './condition.ts';
 import { issuerCondition, subjectCondition } from './names.ts';
 import { sanConditions } from './san.ts';
-import type { TrustDomains } from './trust-domains.ts';
 
 /** Makes the `match` of a rule ready: one condition, met when each of its parts is. */
-export function compileMatch(match: CertificateMatch, domains: TrustDomains): Condition {
-  const { subject, issuer, san, policy, eku, key } = match;
+export function compileMatch(match: CertificateMatch, { domains, files }: Bindings): Condition {
+  const { subject, issuer, trust, san, policy, eku, key } = match;
   const parts: Condition[] = [
     ...(subject === undefined ? [] : [subjectCondition(subject)]),
     ...(issuer === undefined ? [] : [issuerCondition(issuer)]),
+    ...(trust === undefined ? [] : [trustCondition(authoritiesOf(trust, files))]),
     ...(san === undefined ? [] : sanConditions(san, domains)),
     ...(policy === undefined ? [] : [(shown: Shown) => noneOf('policy', policy, shown.policies)]),
     ...(eku === undefined ? [] : [(shown: Shown) => noneOf('eku', eku, leafOf(shown).extendedKeyUsage ?? [])]),
@@ -23,6 +24,10 @@ export function compileMatch(match: CertificateMatch, domains: TrustDomains): Co
     }
     return undefined;
   };
+}
+
+function trustCondition(authorities: Authorities): Condition {
+  return ({ path }) => (isVouchedBy(path, authorities) ? undefined : 'trust: none of these CAs is on the path');
 }
 
 function noneOf(what: string, wanted: readonly string[], held: readonly string[]): string | undefined {

@@ -1,10 +1,10 @@
 import type { Config, RoleConfig } from '../config/schema.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { holdsControl } from '../pki/preparation.ts';
+import { bindAuthorities, type AuthorityFiles, type Bindings } from './authorities.ts';
 import { leafOf, type Condition, type Shown } from './condition.ts';
 import { compileIdTemplate, type IdTemplate } from './id-template.ts';
 import { compileMatch } from './match.ts';
-import { NO_TRUST_DOMAINS, type TrustDomains } from './trust-domains.ts';
 
 /** Who a certificate stands for. */
 export interface Identity {
@@ -45,14 +45,15 @@ interface FurtherRole {
 /** What each role inherits directly. */
 type Inheritance = Readonly<Record<string, readonly string[]>>;
 
-/** Makes the roles of a configuration ready. */
-export function compileRoles({ roles, inherits }: Pick<Config, 'roles' | 'inherits'>, domains: TrustDomains = NO_TRUST_DOMAINS): RoleRules {
-  return { rules: roles.map((rule) => compileRule(rule, domains)), inherits };
+/** Makes the roles of a configuration ready; `files` has the CA certificates that it binds something to. */
+export function compileRoles(config: Pick<Config, 'roles' | 'inherits' | 'trust_domains'>, files: AuthorityFiles): RoleRules {
+  const bindings = bindAuthorities(config, files);
+  return { rules: config.roles.map((rule) => compileRule(rule, bindings)), inherits: config.inherits };
 }
 
-function compileRule({ role, match, id, also }: RoleConfig, domains: TrustDomains): Rule {
-  const further = also.map((one): FurtherRole => (one.match === undefined ? { role: one.role } : { role: one.role, condition: compileMatch(one.match, domains) }));
-  return { role, condition: compileMatch(match, domains), id: compileIdTemplate(id, match, domains), template: id, also: further };
+function compileRule({ role, match, id, also }: RoleConfig, bindings: Bindings): Rule {
+  const further = also.map((one): FurtherRole => (one.match === undefined ? { role: one.role } : { role: one.role, condition: compileMatch(one.match, bindings) }));
+  return { role, condition: compileMatch(match, bindings), id: compileIdTemplate(id, match, bindings.domains), template: id, also: further };
 }
 
 /**

@@ -6,7 +6,7 @@ import { leafOf, listed, type Condition, type Shown } from './condition.ts';
 import { compileName, nameMiss, type NamePatterns } from './names.ts';
 import { compilePattern, fitsPattern, type Comparison, type Pattern } from './patterns.ts';
 import { isSpiffeUri, readSpiffeId } from './spiffe.ts';
-import { vouchedDomain, type TrustDomains } from './trust-domains.ts';
+import { vouchedDomain, type TrustDomains } from './authorities.ts';
 
 export type SanMatch = NonNullable<CertificateMatch['san']>;
 

@@ -1,6 +1,6 @@
 import type { UnavailableConfig } from '../config/schema.ts';
+import { isVouchedBy, type Authorities } from '../identity/authorities.ts';
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
-import { authorityKey } from '../pki/certificate.ts';
 import { admitUnknown } from '../revocation/status.ts';
 import type { Admission, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
@@ -213,8 +213,8 @@ function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => v
   return judgePolicies(route, facts, trace);
 }
 
-function vouchedByOneOf(authorities: ReadonlySet<string>, admission: Admission): boolean {
-  return admission.kind === 'known' && admission.path.slice(1).some((authority) => authorities.has(authorityKey(authority)));
+function vouchedByOneOf(authorities: Authorities, admission: Admission): boolean {
+  return admission.kind === 'known' && isVouchedBy(admission.path, authorities);
 }
 
 function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {

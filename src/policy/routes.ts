@@ -1,5 +1,5 @@
 import type { RouteConfig } from '../config/schema.ts';
-import { authorityKey, parseCertificate } from '../pki/certificate.ts';
+import { authoritiesOf, type Authorities, type AuthorityFiles } from '../identity/authorities.ts';
 import { compileRates, type RateConfig, type RateRule } from './limits.ts';
 import { parseNetwork, type Network } from './networks.ts';
 import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
@@ -18,7 +18,7 @@ export interface Route {
   readonly allow: ReadonlySet<string>;
   readonly networks: readonly Network[] | undefined;
   /** The CAs of which one must vouch for the client, by name and key; undefined: any that its listener trusts. */
-  readonly authorities: ReadonlySet<string> | undefined;
+  readonly authorities: Authorities | undefined;
   /** Its own limits, then those of the whole gateway. */
   readonly rates: readonly RateRule[];
   /** The second factor that it requires. */
@@ -34,9 +34,9 @@ export interface RouteMatch {
 
 /**
  * Compiles the configured routes, in their order: the first match wins. `rates` are limits that count on all of them together,
- * `authorities` the CA certificates (DER) of each file that a route names.
+ * `files` has the CA certificates of those that a route names.
  */
-export function compileRoutes(configs: readonly RouteConfig[], rates: readonly RateRule[] = [], authorities: Readonly<Record<string, readonly Uint8Array[]>> = {}): RouteIndex {
+export function compileRoutes(configs: readonly RouteConfig[], rates: readonly RateRule[] = [], files: AuthorityFiles = {}): RouteIndex {
   return indexRoutes(configs.map((config, order) => {
     const below = config.match.path.endsWith('/*');
     const written = below ? config.match.path.slice(0, -2) : config.match.path;
@@ -50,8 +50,7 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       below,
       allow: new Set(config.allow),
       networks: config.require.networks?.map(parseNetwork),
-      authorities: config.require.trust === undefined ? undefined
-        : new Set(config.require.trust.flatMap((file) => (authorities[file] ?? []).map((der) => authorityKey(parseCertificate(der))))),
+      authorities: config.require.trust === undefined ? undefined : authoritiesOf(config.require.trust, files),
       rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
       factor: config.require.second_factor,
     };

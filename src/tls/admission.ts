@@ -2,8 +2,8 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Config } from '../config/schema.ts';
 import type { Realm } from '../config/snapshot.ts';
+import type { AuthorityFiles } from '../identity/authorities.ts';
 import { compileRoles, identify } from '../identity/roles.ts';
-import type { TrustDomains } from '../identity/trust-domains.ts';
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
 import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
@@ -40,8 +40,8 @@ export interface AdmissionOffice {
 export interface AdmissionOptions {
   readonly config: Config;
   readonly realms: readonly Realm[];
-  /** Which CAs may vouch for SPIFFE ids; absent: none. */
-  readonly trustDomains?: TrustDomains;
+  /** The CA certificates that roles and trust domains are bound to. */
+  readonly authorities: AuthorityFiles;
   readonly deny: DenyTable;
   readonly revocation: RevocationView;
   /** Hosts that missing issuers may be fetched from, as `client_auth.fetch_intermediates.from` has them; absent: none. */
@@ -93,7 +93,7 @@ interface Leaf {
 /** Makes the admission office of one listener for one snapshot; a reload makes a new one. */
 export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffice {
   const { config, deny, now } = options;
-  const roles = compileRoles(config, options.trustDomains);
+  const roles = compileRoles(config, options.authorities);
   const leaves = new LRUCache<string, Leaf | Error>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (leaf) => (leaf instanceof Error ? 1_024 : weightOf(leaf.certificate)) });
   const admissions = new LRUCache<string, Taken>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (taken) => (taken.leaf === undefined ? 1_024 : weightOf(taken.leaf)) });
   /** Path verdicts, which no revocation changes: what is judged again when the epoch moves is the status alone. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { addressPattern, hexPattern, keyAlgorithm, nameAttribute, oid, spiffePattern, uriPattern } from '../values.ts';
-import { mapping, oneOrMore, patterns, some } from './shapes.ts';
+import { mapping, oneOrMore, patterns, some, trustFiles } from './shapes.ts';
 
 const nameMatch = z.record(nameAttribute, patterns, { error: 'expected a mapping of name attributes such as { OU: Doctors }' })
   .refine((value) => Object.keys(value).length > 0, { error: 'expected at least one name attribute such as { OU: Doctors }' });
@@ -34,11 +34,12 @@ const sanMatch = mapping({
 export const certificateMatch = mapping({
   subject: nameMatch.describe('Attributes of the subject, each a pattern or a list of patterns; every attribute named must match.').exactOptional(),
   issuer: nameMatch.describe('Attributes of a CA on the certificate\'s path, in the same form.').exactOptional(),
+  trust: trustFiles.describe('PEM files of CA certificates, of which one must be on the certificate\'s path: the CA itself, not what it calls itself.').exactOptional(),
   san: sanMatch.describe('Subject alternative names; every kind that is named must match.').exactOptional(),
   policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which one must hold on the whole path.').exactOptional(),
   eku: some(oid, 'expected a list of extended key usage OIDs').describe('Extended key usages, of which the certificate must carry one.').exactOptional(),
   key: some(keyAlgorithm, 'expected a list of key algorithms such as [ec-p256, rsa-3072]')
     .describe('Key algorithms, of which the certificate\'s key must be one: ec-p256, ec-p384, ec-p521, ed25519, ed448, sm2, or rsa- and the least number of bits.').exactOptional(),
 }).refine((value) => Object.keys(value).length > 0, {
-  error: 'expected at least one of subject, issuer, san, policy, eku or key: a match of nothing would match everyone',
+  error: 'expected at least one of subject, issuer, trust, san, policy, eku or key: a match of nothing would match everyone',
 });
