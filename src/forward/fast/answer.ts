@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { clientHeaders, sameRules, trailerFields, type AnswerRules } from '../headers.ts';
 import { latin1, startsWith, writeLatin1, writeOctets } from '../octets.ts';
 import { readAnswerHead, type AnswerHead } from './answer-head.ts';
+import { readTrailers } from './chunks.ts';
 import type { OutgoingMemory } from './memory.ts';
 
 /** An answer head that has been read, and what of it goes to the client. */
@@ -58,12 +59,7 @@ export function clientOctets(memory: OutgoingMemory, answer: KnownAnswer, reques
 
 /** The trailer section for the client: fields that frame or route a message have no business there (RFC 9110 section 6.5.1). */
 export function clientTrailer(text: string): string {
-  const fields: string[] = [];
-  for (const line of text.split('\r\n')) {
-    const colon = line.indexOf(':');
-    if (colon > 0) fields.push(line.slice(0, colon), line.slice(colon + 1).trim());
-  }
-  const out = trailerFields(fields);
+  const out = trailerFields(readTrailers(text));
   let trailer = '';
   for (let index = 0; index < out.length; index += 2) trailer += `${out[index]}: ${out[index + 1]}\r\n`;
   return trailer;

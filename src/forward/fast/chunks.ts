@@ -124,6 +124,16 @@ export class ChunkScanner {
   }
 }
 
+/** The fields of a trailer section that a scanner has read whole: name, value, name, value… */
+export function readTrailers(section: string): string[] {
+  const fields: string[] = [];
+  for (const line of section.split('\r\n')) {
+    const colon = line.indexOf(':');
+    if (colon > 0) fields.push(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  return fields;
+}
+
 function hexValue(octet: number): number | undefined {
   if (octet >= 0x30 && octet <= 0x39) return octet - 0x30;
   const letter = octet | 0x20;

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-import { ChunkScanner } from '../fast/chunks.ts';
+import { ChunkScanner, readTrailers } from '../fast/chunks.ts';
 import { readAnswerHead, type AnswerHead } from '../fast/answer-head.ts';
 import { replayAnswer, type Replay } from '../fast/node-answer.ts';
 import type { KnownHead } from '../fast/request.ts';
@@ -210,7 +210,7 @@ export class RawCall implements SocketUser, Call {
   #answerOf({ status, fields, body }: AnswerHead): Omit<UpstreamAnswer, 'body'> {
     return {
       kind: 'answer', status, fields, length: body.kind === 'length' ? body.octets : undefined,
-      whole: () => this.#whole, late: () => this.#late, trailers: () => trailersOf(this.#chunks?.trailer ?? ''),
+      whole: () => this.#whole, late: () => this.#late, trailers: () => readTrailers(this.#chunks?.trailer ?? ''),
     };
   }
 
@@ -288,13 +288,4 @@ class RawBody extends Readable {
   override _read(): void {
     this.#resume();
   }
-}
-
-function trailersOf(section: string): string[] {
-  const fields: string[] = [];
-  for (const line of section.split('\r\n')) {
-    const colon = line.indexOf(':');
-    if (colon > 0) fields.push(line.slice(0, colon), line.slice(colon + 1).trim());
-  }
-  return fields;
 }
