@@ -3,7 +3,7 @@ import type { Permit } from '../../policy/authorize.ts';
 import { keyOf, type Exchange } from '../exchange.ts';
 import { answerRules } from '../headers.ts';
 import type { Failed, Turn, TurnResult, Upstream } from '../upstream/pool.ts';
-import type { SocketFault, SocketUser, UpstreamSocket } from '../upstream/sockets.ts';
+import { endTurn, type SocketFault, type SocketUser, type UpstreamSocket } from '../upstream/sockets.ts';
 import { clientOctets, clientTrailer, readAnswer, type KnownAnswer } from './answer.ts';
 import { ChunkScanner } from './chunks.ts';
 import type { OutgoingMemory } from './memory.ts';
@@ -148,9 +148,7 @@ export class UpstreamExchange implements SocketUser {
     const turn = this.#turn;
     this.#connection = undefined;
     this.#turn = undefined;
-    if (connection !== undefined && reusable && turn !== undefined) turn.endpoint.sockets.put(connection);
-    else connection?.destroy();
-    turn?.done(result);
+    endTurn(turn, connection, result, reusable);
   }
 
   /** Ends it because nothing has passed in time: the upstream said nothing, or the client did not listen. */

@@ -11,7 +11,7 @@ import { latin1, startsWith } from '../octets.ts';
 import type { Permit } from '../../policy/authorize.ts';
 import { repeatable, type Failed, type Turn, type TurnResult, type Upstream } from '../upstream/pool.ts';
 import { createTries, type Tries } from '../upstream/tries.ts';
-import type { SocketFault, SocketUser, UpstreamSocket } from '../upstream/sockets.ts';
+import { endTurn, type SocketFault, type SocketUser, type UpstreamSocket } from '../upstream/sockets.ts';
 import { messageAnswer } from './to-http1.ts';
 
 /** What a client connection's requests leave for the next ones: clients repeat themselves, and so do upstreams. */
@@ -161,9 +161,7 @@ export class RawCall implements SocketUser, Call {
     const turn = this.#turn;
     this.#connection = undefined;
     this.#turn = undefined;
-    if (connection !== undefined && reusable && turn !== undefined) turn.endpoint.sockets.put(connection);
-    else connection?.destroy();
-    turn?.done(result);
+    endTurn(turn, connection, result, reusable);
   }
 
   #readHead(octets: Buffer): boolean {

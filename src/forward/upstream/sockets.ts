@@ -1,5 +1,6 @@
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { connectFault, type ConnectFault } from './connect-fault.ts';
+import type { Turn, TurnResult } from './pool.ts';
 
 /** Who reads from an upstream's connection while a request is on it. */
 export interface SocketUser {
@@ -85,6 +86,13 @@ export class SocketPool {
     clearInterval(this.#watch);
     this.#watch = undefined;
   }
+}
+
+/** Says how a turn went, and gives its connection back where another request may use it; one that may not is closed. */
+export function endTurn(turn: Turn | undefined, connection: UpstreamSocket | undefined, result: TurnResult, reusable: boolean): void {
+  if (connection !== undefined && reusable && turn !== undefined) turn.endpoint.sockets.put(connection);
+  else connection?.destroy();
+  turn?.done(result);
 }
 
 /** One connection to an upstream. */
