@@ -1,3 +1,5 @@
+import { latin1, startsWith } from '../octets.ts';
+
 /** How the end of an answer's body is known. */
 export type AnswerBody =
   | { readonly kind: 'none' }
@@ -20,6 +22,15 @@ export interface AnswerHead {
 /** `unusual`: for Node's own parser to make something of. */
 export type AnswerHeadReading = AnswerHead | { readonly kind: 'incomplete' } | { readonly kind: 'unusual' };
 
+/** An answer head that has been read, with the octets that it was. */
+export interface RecognisedHead {
+  /** As it came, its blank line included. */
+  readonly octets: Buffer;
+  readonly head: AnswerHead;
+  /** Whether it answers a HEAD request. */
+  readonly toHead: boolean;
+}
+
 const INCOMPLETE = { kind: 'incomplete' } as const;
 const UNUSUAL = { kind: 'unusual' } as const;
 const NONE: AnswerBody = { kind: 'none' };
@@ -34,6 +45,22 @@ const MOST_FIELDS = 200;
 /** Fields that make an answer something else than the common shape; Node's parser takes Proxy-Connection for Connection. */
 const UNUSUAL_FIELDS = new Set(['upgrade', 'trailer', 'proxy-connection']);
 const LENGTH = /^(?:0|[1-9][0-9]{0,14})$/;
+
+const BLANK_LINE = '\r\n\r\n';
+/** A longer head is no answer any more. */
+const MOST_ANSWER_HEAD = 65_536;
+
+/**
+ * Recognises the head that the octets received so far begin with; `more` while it is not whole, `unusual` for Node's parser. `last` is
+ * what was recognised before, and is given back for the same octets: a server's answers are mostly alike, and need not be read twice.
+ */
+export function recogniseHead<Last extends RecognisedHead>(octets: Buffer, last: Last | undefined, toHead: boolean): Last | RecognisedHead | 'more' | 'unusual' {
+  if (last !== undefined && last.toHead === toHead && startsWith(octets, last.octets)) return last;
+  const end = octets.indexOf(BLANK_LINE);
+  if (end === -1) return octets.length > MOST_ANSWER_HEAD ? 'unusual' : 'more';
+  const head = readAnswerHead(latin1(octets, 0, end + BLANK_LINE.length), { head: toHead });
+  return head.kind === 'head' ? { octets: Buffer.from(octets.subarray(0, head.length)), head, toHead } : 'unusual';
+}
 
 /**
  * Recognises the common shape of a final HTTP/1.1 answer (RFC 9112) in the latin1 text of the octets received; `head`

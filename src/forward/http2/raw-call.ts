@@ -1,13 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { ChunkScanner, readTrailers } from '../fast/chunks.ts';
-import { readAnswerHead, type AnswerHead } from '../fast/answer-head.ts';
+import { recogniseHead, type AnswerHead, type RecognisedHead } from '../fast/answer-head.ts';
 import { replayAnswer, type Replay } from '../fast/node-answer.ts';
 import type { KnownHead } from '../fast/request.ts';
 import { upstreamHead, type UpstreamHead } from '../fast/upstream-request.ts';
 import { keyOf, type Exchange } from '../exchange.ts';
 import type { Answered, Call, UpstreamAnswer } from '../message.ts';
-import { latin1, startsWith } from '../octets.ts';
 import type { Permit } from '../../policy/authorize.ts';
 import { repeatable, type Failed, type Turn, type TurnResult, type Upstream } from '../upstream/pool.ts';
 import { createTries, type Tries } from '../upstream/tries.ts';
@@ -17,7 +16,7 @@ import { messageAnswer } from './to-http1.ts';
 /** What a client connection's requests leave for the next ones: clients repeat themselves, and so do upstreams. */
 export interface RawMemory {
   upstream: UpstreamHead | undefined;
-  answer: { readonly octets: Buffer; readonly head: AnswerHead; readonly toHead: boolean } | undefined;
+  answer: RecognisedHead | undefined;
 }
 
 /** Methods of requests that HTTP/1.1 frames without a body by saying nothing. */
@@ -31,9 +30,6 @@ export function isPlain({ asked, fields }: KnownHead): boolean {
 }
 
 const NOTHING = Buffer.alloc(0);
-const BLANK_LINE = '\r\n\r\n';
-/** A longer head is no answer any more. */
-const MOST_ANSWER_HEAD = 65_536;
 
 /**
  * A request without a body on a bare connection to an upstream, its answer framed here: what Node's HTTP client would make of it costs more than
@@ -166,12 +162,14 @@ export class RawCall implements SocketUser, Call {
 
   #readHead(octets: Buffer): boolean {
     const all = this.#partial.length === 0 ? octets : Buffer.concat([this.#partial, octets]);
-    const head = this.#recognise(all);
-    if (head === 'more') {
+    const found = recogniseHead(all, this.#memory.answer, this.#head.asked.method === 'HEAD');
+    if (found === 'more') {
       this.#partial = all === octets ? Buffer.from(octets) : all;
       return true;
     }
-    if (head === 'unusual') return this.#readByNode(all);
+    if (found === 'unusual') return this.#readByNode(all);
+    const { head } = found;
+    this.#memory.answer = found;
     this.#answerHead = head;
     this.#since = performance.now();
     this.#turn?.answering();
@@ -184,18 +182,6 @@ export class RawCall implements SocketUser, Call {
     this.#body = new RawBody(() => this.#connection?.resume());
     this.#resolve({ ...this.#answerOf(head), body: this.#body });
     return rest.length === 0 || this.#readBody(rest);
-  }
-
-  #recognise(all: Buffer): AnswerHead | 'more' | 'unusual' {
-    const last = this.#memory.answer;
-    const toHead = this.#head.asked.method === 'HEAD';
-    if (last !== undefined && last.toHead === toHead && startsWith(all, last.octets)) return last.head;
-    const end = all.indexOf(BLANK_LINE);
-    if (end === -1) return all.length > MOST_ANSWER_HEAD ? 'unusual' : 'more';
-    const head = readAnswerHead(latin1(all, 0, end + BLANK_LINE.length), { head: toHead });
-    if (head.kind !== 'head') return 'unusual';
-    this.#memory.answer = { octets: Buffer.from(all.subarray(0, head.length)), head, toHead };
-    return head;
   }
 
   #answerWhole(head: AnswerHead, octets: Buffer, extra: boolean): boolean {
