@@ -8,41 +8,14 @@ import { pumpBody } from '../pump.ts';
 import { isWhole } from '../relay.ts';
 import { connectFault, isOpen, repeatable, type Failed, type Turn, type TurnResult } from '../upstream/pool.ts';
 import { watchStillness, type Stillness } from '../upstream/stillness.ts';
-import { createTries } from '../upstream/tries.ts';
+import { askInTurn, type Attempt } from '../upstream/tries.ts';
 
 /** Asks an upstream by HTTP/1.1, over its pooled connections. */
 export function askByHttp1(question: Question): Call {
-  let current: Attempt | undefined;
-  let cancelled = false;
-  const answer = new Promise<Answered>((resolve) => {
-    const tries = createTries(question.upstream, question.key, question.trail);
-    const start = (turn: Turn): void => {
-      current = attempt(question, turn, (answered, again) => {
-        if (cancelled) return;
-        const next = answered.kind === 'failed' && again ? tries.again(turn, answered.detail) : undefined;
-        if (next === undefined) resolve(answered);
-        else start(next);
-      });
-    };
-    const first = tries.begin();
-    if (first.kind === 'failed') resolve(first);
-    else start(first);
-  });
-  return {
-    answer,
-    cancel() {
-      cancelled = true;
-      current?.cancel();
-    },
-  };
+  return askInTurn(question, (turn, settled) => attempt(question, turn, settled));
 }
 
-interface Attempt {
-  cancel(): void;
-}
-
-/** `settled` hears what came of it first, and whether it may be tried again. */
-function attempt(question: Question, turn: Turn, settled: (answered: Answered, again: boolean) => void): Attempt {
+function attempt(question: Question, turn: Turn, settled: Parameters<Attempt>[1]): () => void {
   const { body } = question;
   const { endpoint } = turn;
   let timedOut = false;
@@ -119,11 +92,9 @@ function attempt(question: Question, turn: Turn, settled: (answered: Answered, a
     return timedOut ? 'timeout' : cancelled ? 'abandoned' : 'failed';
   }
 
-  return {
-    cancel() {
-      cancelled = true;
-      outgoing.destroy();
-    },
+  return () => {
+    cancelled = true;
+    outgoing.destroy();
   };
 }
 

@@ -6,40 +6,15 @@ import { markSensitive, sensitiveOf } from '../http2/sensitive.ts';
 import { watchEnd } from '../http2/stream-end.ts';
 import { trailerRecord } from '../http2/trailers.ts';
 import { sessionsOf, type UpstreamSession } from './http2-sessions.ts';
-import { repeatable, type Failed, type Turn } from './pool.ts';
-import { createTries } from './tries.ts';
+import { repeatable, type Turn } from './pool.ts';
+import { askInTurn, type Attempt } from './tries.ts';
 
-/** How one attempt ended that brought no answer: `again` when nothing of it can have been done. */
-interface Failure {
-  readonly answered: Failed;
-  readonly again: boolean;
-}
+/** Told what came of an attempt, and whether there may be another: when nothing of it can have been done. */
+type Settled = Parameters<Attempt>[1];
 
 /** Asks an upstream by HTTP/2, over its shared connections. */
 export function askByHttp2(question: Question): Call {
-  let cancel: () => void = () => undefined;
-  let cancelled = false;
-  const answer = new Promise<Answered>((resolve) => {
-    const tries = createTries(question.upstream, question.key, question.trail);
-    const start = (turn: Turn): void => {
-      cancel = attempt(question, turn, resolve, ({ answered, again }) => {
-        if (cancelled) return;
-        const next = again && !begun(question) ? tries.again(turn, answered.detail) : undefined;
-        if (next === undefined) resolve(answered);
-        else start(next);
-      });
-    };
-    const first = tries.begin();
-    if (first.kind === 'failed') resolve(first);
-    else start(first);
-  });
-  return {
-    answer,
-    cancel() {
-      cancelled = true;
-      cancel();
-    },
-  };
+  return askInTurn(question, (turn, settled) => attempt(question, turn, (answered, again) => settled(answered, again && !begun(question))));
 }
 
 /** Whether the client's body has been read from: what has been sent away cannot be sent again. */
@@ -47,14 +22,14 @@ function begun({ body }: Question): boolean {
   return body !== undefined && body.stream.readableDidRead;
 }
 
-function attempt(question: Question, turn: Turn, resolve: (answered: Answered) => void, fail: (failure: Failure) => void): () => void {
+function attempt(question: Question, turn: Turn, settled: Settled): () => void {
   let stream: ClientHttp2Stream | undefined;
   const callOff = sessionsOf(turn.endpoint, question.upstream.config.timeouts.idle).take((session) => {
-    stream = send(question, turn, session, resolve, fail);
+    stream = send(question, turn, session, settled);
   }, (fault) => {
     turn.done(fault.result);
     // Nothing has been sent.
-    fail({ answered: { kind: 'failed', code: fault.code, detail: fault.detail }, again: true });
+    settled({ kind: 'failed', code: fault.code, detail: fault.detail }, true);
   });
   return () => {
     turn.done('abandoned');
@@ -63,7 +38,7 @@ function attempt(question: Question, turn: Turn, resolve: (answered: Answered) =
   };
 }
 
-function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (answered: Answered) => void, fail: (failure: Failure) => void): ClientHttp2Stream {
+function send(question: Question, turn: Turn, line: UpstreamSession, settled: Settled): ClientHttp2Stream {
   const { body } = question;
   const stream = line.session.request(requestHead(question), { endStream: body === undefined, waitForTrailers: body?.announced === true });
   const end = watchEnd(stream);
@@ -110,7 +85,7 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
       resetCode: () => (line.session.destroyed ? undefined : stream.rstCode),
     });
     length = answered.kind === 'answer' ? answered.length : undefined;
-    resolve(answered);
+    settled(answered, false);
   });
   stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
     trailers = raw;
@@ -123,10 +98,8 @@ function send(question: Question, turn: Turn, line: UpstreamSession, resolve: (a
     turn.done(whole() ? 'answered' : timedOut !== undefined ? 'timeout' : refused ? 'stale' : 'failed');
     if (status !== 0) return;
     const detail = timedOut ?? (error === undefined ? `the upstream reset the stream with ${stream.rstCode}` : `${error.code ?? error.name}: ${error.message}`);
-    fail({
-      answered: { kind: 'failed', code: timedOut === undefined ? 'upstream_unavailable' : 'upstream_timeout', detail },
-      again: timedOut === undefined && (refused || repeatable(question.method, body !== undefined)),
-    });
+    const again = timedOut === undefined && (refused || repeatable(question.method, body !== undefined));
+    settled({ kind: 'failed', code: timedOut === undefined ? 'upstream_unavailable' : 'upstream_timeout', detail }, again);
   });
   if (body !== undefined) {
     body.stream.on('data', () => {
