@@ -2,36 +2,26 @@ import { createServer, METHODS, ServerResponse, type IncomingMessage } from 'nod
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { AuditRecord } from '../audit/record.ts';
-import type { AuditWriter } from '../audit/writer.ts';
 import type { Reason } from '../policy/facts.ts';
 import type { Denial, Permit } from '../policy/authorize.ts';
 import { parseHost, type Host } from '../policy/host.ts';
 import { parseTarget } from '../policy/target.ts';
 import type { ListenerLimits } from '../config/schema.ts';
-import type { ClientOf, Service } from './client.ts';
-import { decide, exchangeRecord, openExchange, keyOf, outcomeOf, type Asked, type Exchange, type Outcome } from './exchange.ts';
+import type { ClientOf } from './client.ts';
+import { decide, exchangeRecord, openExchange, keyOf, outcomeOf, type Asked, type Exchange } from './exchange.ts';
 import type { GeneralForwarder } from './general.ts';
 import { answerRules, checkFields, clientHeaders, upstreamHeaders } from './headers.ts';
+import type { HttpOptions } from './http-options.ts';
 import { newRequestId } from './ids.ts';
 import { isLastRequest, type RequestLimit } from './limits.ts';
-import type { PaceWatch } from './pace.ts';
 import { problemStatus, rawProblem, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
 
-export interface Http1Options {
+export interface Http1Options extends HttpOptions {
   readonly limits: ListenerLimits;
-  readonly service: () => Service;
   readonly clientOf: ClientOf;
   readonly forwarder: GeneralForwarder;
-  readonly audit: AuditWriter;
-  readonly now: () => number;
-  readonly observe: (outcome: Outcome) => void;
-  readonly pace: PaceWatch;
-  /** Counts a request that ran into a limit. */
-  readonly cut: (limit: RequestLimit) => void;
-  /** True while the gateway drains: connections end with their current answer. */
-  readonly draining: () => boolean;
 }
 
 /** What spoils a request that has begun: it is refused for what came of it, or for how; `cut`: no more came. */

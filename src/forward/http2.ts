@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { constants, performServerHandshake, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../audit/record.ts';
-import type { AuditWriter } from '../audit/writer.ts';
 import type { Denial, Permit, Policy } from '../policy/authorize.ts';
 import type { Reason, RequestFacts } from '../policy/facts.ts';
 import { ask } from './ask.ts';
-import type { Client, Service } from './client.ts';
-import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange, type Outcome } from './exchange.ts';
+import type { Client } from './client.ts';
+import { decide, exchangeRecord, keyOf, openExchange, outcomeOf, type Exchange } from './exchange.ts';
 import { recordBeginning, recordRest } from './fast/record-line.ts';
 import { answerRules, upstreamHeaders } from './headers.ts';
+import type { HttpOptions } from './http-options.ts';
 import { createAllowance } from './http2/allowance.ts';
 import { answerHead, knownAnswerHead, sendProblem, trailersOf, withoutAccept } from './http2/answers.ts';
 import { nameCodes } from './http2/codes.ts';
@@ -23,24 +23,11 @@ import { sensitiveOf } from './http2/sensitive.ts';
 import { watchEnd, type StreamEnd } from './http2/stream-end.ts';
 import { messageAnswer } from './http2/to-http1.ts';
 import { joinStream } from './http2/tunnel.ts';
-import { isLastRequest, type RequestLimit } from './limits.ts';
+import { isLastRequest } from './limits.ts';
 import type { Answered, Call, Question, UpstreamAnswer } from './message.ts';
-import type { PaceWatch } from './pace.ts';
 import { problemStatus, type ProblemCode } from './problem.ts';
 import { forwardUpgrade } from './upgrade.ts';
 import type { Upstream } from './upstream/pool.ts';
-
-export interface Http2Options {
-  readonly service: () => Service;
-  readonly audit: AuditWriter;
-  readonly now: () => number;
-  readonly observe: (outcome: Outcome) => void;
-  readonly pace: PaceWatch;
-  /** Counts a request that ran into a limit. */
-  readonly cut: (limit: RequestLimit) => void;
-  /** True while the gateway drains. */
-  readonly draining: () => boolean;
-}
 
 export interface Http2 {
   /** Takes an admitted connection that has chosen `h2`; `terminated` is told when it had to be ended for what it did. */
@@ -71,7 +58,7 @@ const FIELDS_SLACK = 64;
  * The HTTP/2 protocol of one listener on one thread, on Node's core stream API. Each stream is decided by `authorize`, forwarded,
  * and answered together with its record.
  */
-export function createHttp2(options: Http2Options): Http2 {
+export function createHttp2(options: HttpOptions): Http2 {
   const peers = new Map<TLSSocket, Peer>();
   const running = new Set<Promise<void>>();
   let looking: NodeJS.Timeout | undefined;

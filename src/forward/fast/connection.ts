@@ -1,14 +1,14 @@
 import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../../audit/record.ts';
-import type { AuditWriter } from '../../audit/writer.ts';
 import type { Denial, Permit, Query } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
-import type { Client, Service } from '../client.ts';
-import { consider, exchangeRecord, openExchange, outcomeOf, type Exchange, type Outcome } from '../exchange.ts';
+import type { Client } from '../client.ts';
+import { consider, exchangeRecord, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
 import type { Answer } from '../general.ts';
 import { answerRules, clientHeaders } from '../headers.ts';
-import { isLastRequest, type RequestLimit } from '../limits.ts';
-import type { PaceSide, PaceWatch } from '../pace.ts';
+import type { HttpOptions } from '../http-options.ts';
+import { isLastRequest } from '../limits.ts';
+import type { PaceSide } from '../pace.ts';
 import { problemStatus, rawProblem, type ProblemCode } from '../problem.ts';
 import type { Failed } from '../upstream/pool.ts';
 import type { OutgoingMemory } from './memory.ts';
@@ -18,15 +18,7 @@ import { readKnownHead, type KnownHead } from './request.ts';
 import { UpstreamExchange, type AnswerTaker, type Cut, type Remembered } from './upstream-exchange.ts';
 
 /** What every connection of a listener on one thread shares. */
-export interface FastPathOptions {
-  readonly service: () => Service;
-  readonly audit: AuditWriter;
-  readonly now: () => number;
-  readonly observe: (outcome: Outcome) => void;
-  readonly pace: PaceWatch;
-  /** Counts a request that ran into a limit. */
-  readonly cut: (limit: RequestLimit) => void;
-  readonly draining: () => boolean;
+export interface FastPathOptions extends HttpOptions {
   readonly memory: OutgoingMemory;
   /** Takes a connection for the general path, with what it has not read of it. */
   readonly handOver: (socket: TLSSocket, octets: Buffer, connection: FastConnection) => void;

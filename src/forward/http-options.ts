@@ -1,0 +1,19 @@
+import type { AuditWriter } from '../audit/writer.ts';
+import type { Service } from './client.ts';
+import type { Outcome } from './exchange.ts';
+import type { RequestLimit } from './limits.ts';
+import type { PaceWatch } from './pace.ts';
+
+/** What every version of HTTP and every path is given of one listener on one thread. */
+export interface HttpOptions {
+  readonly service: () => Service;
+  readonly audit: AuditWriter;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly observe: (outcome: Outcome) => void;
+  readonly pace: PaceWatch;
+  /** Counts a request that ran into a limit. */
+  readonly cut: (limit: RequestLimit) => void;
+  /** True while the gateway drains: connections end with their current answer. */
+  readonly draining: () => boolean;
+}
