@@ -14,6 +14,7 @@ import { answerRules, checkFields, clientHeaders, upstreamHeaders } from './head
 import type { HttpOptions } from './http-options.ts';
 import { newRequestId } from './ids.ts';
 import { isLastRequest, type RequestLimit } from './limits.ts';
+import { bodyLimit, bodyTooLarge, upstreamFor, type Obstacle } from './obstacle.ts';
 import { problemStatus, rawProblem, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
@@ -237,6 +238,11 @@ export function createHttp1(options: Http1Options): Http1 {
     return refuse(exchange, code, { result: 'failed', reason, detail });
   }
 
+  function block(exchange: Http1Exchange, { code, reason, detail, limit }: Obstacle): Promise<void> {
+    if (limit !== undefined) options.cut(limit);
+    return fail(exchange, code, reason, detail);
+  }
+
   /** Answers with a problem after its record; when even the record fails, the answer still tells nothing and grants nothing. */
   async function refuse(exchange: Http1Exchange, code: ProblemCode, verdict: Verdict): Promise<void> {
     const { request, response } = exchange;
@@ -279,21 +285,15 @@ export function createHttp1(options: Http1Options): Http1 {
 
   async function forward(exchange: Http1Exchange, permit: Permit): Promise<void> {
     const { request, response, service } = exchange;
-    const upstream = service.upstreams.get(permit.route.config.upstream);
-    if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
-    if (options.audit.failure() !== undefined) return fail(exchange, 'overloaded', 'audit_unavailable', 'the audit directory cannot be written');
-    const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
-    if (Number(request.headers['content-length'] ?? 0) > limit) {
-      options.cut('body');
-      return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
-    }
+    const upstream = upstreamFor(permit, service, options.audit, Number(request.headers['content-length'] ?? 0));
+    if ('kind' in upstream) return block(exchange, upstream);
     const raw = request.rawHeaders;
     // Only on the answer whose turn it is: written ahead of another's body it would be read as part of that.
     if (expectsContinue(request) && response.socket !== null) response.writeContinue();
     request.headers = upstreamHeaders(raw, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
-    countBody(exchange, limit);
+    countBody(exchange, bodyLimit(permit, service));
     const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange });
     const answer = await Promise.race([asked, exchange.whenSpoilt]);
     switch (answer.kind) {
@@ -381,8 +381,8 @@ export function createHttp1(options: Http1Options): Http1 {
 
   async function upgrade(exchange: Http1Exchange, permit: Permit, socket: Socket, head: Buffer): Promise<void> {
     const { request, response, service } = exchange;
-    const upstream = service.upstreams.get(permit.route.config.upstream);
-    if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
+    const upstream = upstreamFor(permit, service, options.audit, 0);
+    if ('kind' in upstream) return block(exchange, upstream);
     const headers = upstreamHeaders(request.rawHeaders, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
@@ -527,7 +527,8 @@ function countBody(exchange: Http1Exchange, limit: number): void {
   exchange.request.on('data', (chunk: Buffer) => {
     exchange.bytesIn += chunk.length;
     if (exchange.bytesIn <= limit) return;
-    exchange.spoil({ kind: 'refusal', code: 'body_too_large', verdict: { result: 'failed', reason: 'body_too_large', detail: `the body is larger than ${limit}` }, limit: 'body' });
+    const { code, reason, detail, limit: ran } = bodyTooLarge(limit);
+    exchange.spoil({ kind: 'refusal', code, verdict: { result: 'failed', reason, detail }, limit: ran });
   });
   // Not before someone reads: a listener for data would otherwise start the flow.
   exchange.request.pause();

@@ -25,6 +25,7 @@ import { messageAnswer } from './http2/to-http1.ts';
 import { joinStream } from './http2/tunnel.ts';
 import { isLastRequest } from './limits.ts';
 import type { Answered, Call, Question, UpstreamAnswer } from './message.ts';
+import { bodyLimit, bodyTooLarge, upstreamFor } from './obstacle.ts';
 import { problemStatus, type ProblemCode } from './problem.ts';
 import { forwardUpgrade } from './upgrade.ts';
 import type { Upstream } from './upstream/pool.ts';
@@ -204,13 +205,10 @@ export function createHttp2(options: HttpOptions): Http2 {
 
   async function forward(exchange: StreamExchange, permit: Permit): Promise<void> {
     const { stream, service, head, peer } = exchange;
-    const upstream = service.upstreams.get(permit.route.config.upstream);
-    if (upstream === undefined) return fail(exchange, 'upstream_unavailable', 'upstream_unavailable', 'no such upstream');
-    if (options.audit.failure() !== undefined) return fail(exchange, 'overloaded', 'audit_unavailable', 'the audit directory cannot be written');
-    const limit = permit.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
-    if ((head.contentLength ?? 0) > limit) {
-      options.cut('body');
-      return fail(exchange, 'body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    const upstream = upstreamFor(permit, service, options.audit, head.contentLength ?? 0);
+    if ('kind' in upstream) {
+      if (upstream.limit !== undefined) options.cut(upstream.limit);
+      return fail(exchange, upstream.code, upstream.reason, upstream.detail);
     }
     if (head.protocol !== undefined) return openTunnel(exchange, permit, upstream);
     // gRPC is HTTP/2 from end to end: elsewhere the label lifts no limit.
@@ -231,8 +229,11 @@ export function createHttp2(options: HttpOptions): Http2 {
     };
     if (exchange.grpc && exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
     if (!exchange.received) watchPace(exchange);
+    const most = bodyLimit(permit, service);
     if (!exchange.received) watchBody(exchange, () => {
-      if (exchange.bytesIn > limit) interrupt(exchange, cutFor('body_too_large', 'body_too_large', `the body is larger than ${limit}`, 'body'));
+      if (exchange.bytesIn <= most) return;
+      const { code, reason, detail, limit } = bodyTooLarge(most);
+      interrupt(exchange, cutFor(code, reason, detail, limit));
     });
     return forwarded(exchange, permit, ask(exchange.received ? question : { ...question, body: bodyOf(exchange) }));
   }

@@ -2,12 +2,13 @@ import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../../audit/record.ts';
 import type { Denial, Permit, Query } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
-import type { Client } from '../client.ts';
+import type { Client, Service } from '../client.ts';
 import { consider, exchangeRecord, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
 import type { Answer } from '../general.ts';
 import { answerRules, clientHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
 import { isLastRequest } from '../limits.ts';
+import { upstreamFor } from '../obstacle.ts';
 import type { PaceSide } from '../pace.ts';
 import { problemStatus, rawProblem, type ProblemCode } from '../problem.ts';
 import type { Failed } from '../upstream/pool.ts';
@@ -208,19 +209,16 @@ export class FastConnection implements AnswerTaker {
     if (decision.kind === 'query') return this.#giveBack();
     const { service } = this.#exchange as Exchange;
     const head = this.#head as KnownHead;
-    const upstream = decision.kind === 'permit' ? service.upstreams.get(decision.route.config.upstream) : undefined;
-    if (upstream?.config.protocol === 'h2') return this.#giveBack();
-    if (isLastRequest(this.#client.countRequest(), service.listener.limits)) {
-      this.#options.cut('requests_per_connection');
-      this.#close = true;
+    if (decision.kind === 'denial') {
+      this.#countRequest(service);
+      return this.#refuse(decision.code, { result: 'denied', reason: decision.reason, detail: decision.detail }, decision.code === 'certificate_rejected');
     }
-    if (decision.kind === 'denial') return this.#refuse(decision.code, { result: 'denied', reason: decision.reason, detail: decision.detail }, decision.code === 'certificate_rejected');
-    if (upstream === undefined) return this.#fail('upstream_unavailable', 'upstream_unavailable', 'no such upstream');
-    if (this.#options.audit.failure() !== undefined) return this.#fail('overloaded', 'audit_unavailable', 'the audit directory cannot be written');
-    const limit = decision.route.config.limits.body ?? service.listener.limits.body ?? Infinity;
-    if (head.bodyLength > limit) {
-      this.#options.cut('body');
-      return this.#fail('body_too_large', 'body_too_large', `the body is larger than ${limit}`);
+    const upstream = upstreamFor(decision, service, this.#options.audit, head.bodyLength);
+    if (!('kind' in upstream) && upstream.config.protocol === 'h2') return this.#giveBack();
+    this.#countRequest(service);
+    if ('kind' in upstream) {
+      if (upstream.limit !== undefined) this.#options.cut(upstream.limit);
+      return this.#fail(upstream.code, upstream.reason, upstream.detail);
     }
     this.#permit = decision;
     this.#state = 'forwarding';
@@ -228,6 +226,12 @@ export class FastConnection implements AnswerTaker {
     const body = this.#body;
     this.#body = NOTHING;
     this.#upstream.ask(body);
+  }
+
+  #countRequest({ listener }: Service): void {
+    if (!isLastRequest(this.#client.countRequest(), listener.limits)) return;
+    this.#options.cut('requests_per_connection');
+    this.#close = true;
   }
 
   alive(): void {

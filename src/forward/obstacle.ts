@@ -1,0 +1,39 @@
+import type { AuditWriter } from '../audit/writer.ts';
+import type { Permit } from '../policy/authorize.ts';
+import type { Reason } from '../policy/facts.ts';
+import type { Service } from './client.ts';
+import type { RequestLimit } from './limits.ts';
+import type { ProblemCode } from './problem.ts';
+import type { Upstream } from './upstream/pool.ts';
+
+/** Why a permitted request is not forwarded: what its client is told, and what goes on record. */
+export interface Obstacle {
+  readonly kind: 'obstacle';
+  readonly code: ProblemCode;
+  readonly reason: Reason;
+  readonly detail: string;
+  /** The limit that it ran into. */
+  readonly limit?: RequestLimit;
+}
+
+const NO_UPSTREAM: Obstacle = { kind: 'obstacle', code: 'upstream_unavailable', reason: 'upstream_unavailable', detail: 'no such upstream' };
+const NO_AUDIT: Obstacle = { kind: 'obstacle', code: 'overloaded', reason: 'audit_unavailable', detail: 'the audit directory cannot be written' };
+
+/** The upstream that a permitted request goes to, or what stands in its way; `length` are the octets of body that it announces. */
+export function upstreamFor(permit: Permit, service: Service, audit: AuditWriter, length: number): Upstream | Obstacle {
+  const upstream = service.upstreams.get(permit.route.config.upstream);
+  if (upstream === undefined) return NO_UPSTREAM;
+  if (audit.failure() !== undefined) return NO_AUDIT;
+  const most = bodyLimit(permit, service);
+  return length > most ? bodyTooLarge(most) : upstream;
+}
+
+/** Octets that the body of a permitted request may have; infinite where nothing limits them. */
+export function bodyLimit(permit: Permit, { listener }: Service): number {
+  return permit.route.config.limits.body ?? listener.limits.body ?? Infinity;
+}
+
+/** What becomes of a request whose body is larger than it may be. */
+export function bodyTooLarge(most: number): Obstacle & { readonly limit: 'body' } {
+  return { kind: 'obstacle', code: 'body_too_large', reason: 'body_too_large', detail: `the body is larger than ${most}`, limit: 'body' };
+}
