@@ -69,6 +69,8 @@ export class FastConnection implements AnswerTaker {
   #bodyLeft = 0;
   /** What came of it before the decision. */
   #body: Buffer = NOTHING;
+  /** The request's record has been handed to its writer: whatever goes wrong from then on, there is no second one. */
+  #recorded = false;
   /** Whether the connection ends after this answer. */
   #close = false;
   #relay: NodeRelay | undefined;
@@ -181,6 +183,7 @@ export class FastConnection implements AnswerTaker {
     this.#options.busy(1);
     this.#exchange = exchange;
     this.#state = 'deciding';
+    this.#recorded = false;
     this.#since = this.#options.clock.now;
     this.#served++;
     this.#close = head.close;
@@ -280,19 +283,21 @@ export class FastConnection implements AnswerTaker {
     this.#status = status;
     this.#ended = ended;
     this.#options.audit.write(recordBeginning(exchange, status, bytes, this.#options.now(), ended), this.#rest.octets, this.#onRecorded);
+    this.#recorded = true;
   }
 
   #complete(error: Error | undefined): void {
     const status = this.#status;
+    const exchange = this.#exchange as Exchange;
     try {
       if (error !== undefined) return this.#gone('the record could not be written', status, 'audit_unavailable');
-      this.#options.observe(outcomeOf(this.#exchange as Exchange, status, this.#ended));
+      this.#options.observe(outcomeOf(exchange, status, this.#ended));
       if (this.#state !== 'recording') return this.#done();
       this.memory.write(this.#socket, this.#held);
       this.#held = NOTHING;
       this.#finish();
     } catch (fault) {
-      this.fault(fault);
+      this.#faultOf(exchange, fault);
     }
   }
 
@@ -337,8 +342,16 @@ export class FastConnection implements AnswerTaker {
   }
 
   #record(fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, done: () => void): void {
-    const record = exchangeRecord(this.#exchange as Exchange, fields, this.#options.now());
-    this.#options.audit.write(JSON.stringify(record), undefined, () => this.#guard(done));
+    const exchange = this.#exchange as Exchange;
+    const record = exchangeRecord(exchange, fields, this.#options.now());
+    this.#options.audit.write(JSON.stringify(record), undefined, () => {
+      try {
+        done();
+      } catch (error) {
+        this.#faultOf(exchange, error);
+      }
+    });
+    this.#recorded = true;
   }
 
   /** The exchange is over, whatever came of it. */
@@ -405,7 +418,7 @@ export class FastConnection implements AnswerTaker {
     upstream.parseWith(replay);
     replay.answer.then((answer) => {
       if (this.#exchange === exchange && this.#state === 'forwarding') return this.#relayAnswer(exchange, upstream, answer);
-    }).catch((error: unknown) => this.fault(error));
+    }).catch((error: unknown) => this.#faultOf(exchange, error));
     replay.push(octets);
   }
 
@@ -422,10 +435,14 @@ export class FastConnection implements AnswerTaker {
     this.#relay = relayThroughNode(message, exchange.asked.method, this.#socket, fields, (bytes) => {
       // Whatever becomes of its last octets: there is one record.
       this.#state = 'recording';
-      return this.#options.audit.append(exchangeRecord(exchange, { result: 'permitted', status, bytes_out: bytes }, this.#options.now()));
+      const written = this.#options.audit.append(exchangeRecord(exchange, { result: 'permitted', status, bytes_out: bytes }, this.#options.now()));
+      this.#recorded = true;
+      return written;
     });
     const end = await this.#relay.end;
     if (this.#exchange !== exchange) return;
+    // Whoever has ended it meanwhile has put it on record.
+    if (this.#state === 'gone') return this.#done();
     switch (end.kind) {
       case 'complete':
         upstream.end('answered');
@@ -442,8 +459,17 @@ export class FastConnection implements AnswerTaker {
   /** Nothing that a connection does may fail unseen: it would take the thread, and with it everybody's connections. */
   fault(error: unknown): void {
     const detail = `internal error: ${error instanceof Error ? error.stack ?? error.message : String(error)}`;
-    if (this.#exchange !== undefined && this.#state !== 'gone') this.#gone(detail, problemStatus('overloaded'), 'overloaded');
+    if (this.#exchange !== undefined && !this.#recorded) this.#gone(detail, problemStatus('overloaded'), 'overloaded');
+    this.#upstream?.end('abandoned');
+    this.#state = 'gone';
     this.#socket.destroy();
+  }
+
+  /** The same in what ends an exchange: nothing else will. */
+  #faultOf(exchange: Exchange, error: unknown): void {
+    const recorded = this.#recorded;
+    this.fault(error);
+    if (recorded && this.#exchange === exchange) this.#done();
   }
 
   #guard(work: () => void): void {
