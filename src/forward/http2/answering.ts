@@ -182,7 +182,7 @@ export function createAnswering(options: HttpOptions): Answering {
     const known = knownAnswerHead(undefined, { status: 200, fields: withoutAccept(answer.message.rawHeaders) }, answerRules(service.hsts, permit.route.config));
     stream.respond(answerHead(known, exchange) ?? { ':status': 200 });
     const end = await joinStream({
-      stream, socket: answer.socket, head: answer.head, silence: upstream.config.timeouts.tunnel,
+      stream, end: exchange.end, socket: answer.socket, head: answer.head, silence: upstream.config.timeouts.tunnel,
       watch: {
         sent: (octets) => peer.allowance.sent(octets),
         received: (octets) => peer.allowance.received(octets),

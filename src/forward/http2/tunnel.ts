@@ -2,9 +2,12 @@ import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { StreamEnd } from '../tcp.ts';
 import { endUnread, resetStream } from './reset.ts';
+import type { StreamEnd as OctetsEnd } from './stream-end.ts';
 
 export interface Tunnel {
   readonly stream: ServerHttp2Stream;
+  /** How the octets of the stream came to their end. */
+  readonly end: () => OctetsEnd;
   readonly socket: Duplex;
   /** What the upstream has said behind its answer. */
   readonly head: Buffer;
@@ -15,7 +18,7 @@ export interface Tunnel {
 }
 
 /** Joins a stream whose answer has been sent with an upstream's connection; resolves when both have ended (RFC 8441 section 5). */
-export function joinStream({ stream, socket, head, silence, watch }: Tunnel): Promise<StreamEnd> {
+export function joinStream({ stream, end, socket, head, silence, watch }: Tunnel): Promise<StreamEnd> {
   let bytesOut = 0;
   let bytesIn = 0;
   let fault: string | undefined;
@@ -44,7 +47,8 @@ export function joinStream({ stream, socket, head, silence, watch }: Tunnel): Pr
     });
     socket.on('drain', () => stream.resume());
     stream.on('end', () => {
-      if (!stream.aborted && !socket.destroyed) socket.end();
+      // Only END_STREAM is an end that the client means; a reset closes the stream, and that the connection.
+      if (end().kind === 'ended' && !socket.destroyed) socket.end();
     });
     // A TCP end is END_STREAM, a TCP reset RST_STREAM: the WebSocket's own close frame has said the rest.
     socket.on('end', () => {
