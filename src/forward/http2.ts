@@ -178,7 +178,3 @@ export function createHttp2(options: HttpOptions): Http2 {
     settled: () => streams.settled(),
   };
 }
-
-function noop(): void {
-  // A session without an error handler ends the process; what matters shows when it closes.
-}

@@ -35,7 +35,8 @@ export interface Answering {
   openTunnel(exchange: StreamExchange, permit: Permit, upstream: Upstream): Promise<void>;
 }
 
-export function createAnswering(options: HttpOptions): Answering {
+/** `watchPace` watches that the client keeps up, once it has not. */
+export function createAnswering(options: HttpOptions, watchPace: (exchange: StreamExchange) => void): Answering {
   function fail(exchange: StreamExchange, code: ProblemCode, reason: Reason, detail: string): Promise<void> {
     return refuse(exchange, code, { result: 'failed', reason, detail });
   }

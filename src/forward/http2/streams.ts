@@ -35,7 +35,7 @@ export interface Streams {
 }
 
 export function createStreams(options: HttpOptions, { leave, expel }: Sessions): Streams {
-  const { refuse, fail, gone, relay, openTunnel } = createAnswering(options);
+  const { refuse, fail, gone, relay, openTunnel } = createAnswering(options, watchPace);
   const running = new Set<Promise<void>>();
 
   /** One stream: nothing that it does may fail unseen, it would take the thread. */
