@@ -30,6 +30,7 @@ beforeAll(async () => {
     }
     if (asked.url === '/echo/sized') return void response.end(Buffer.alloc(5_000, 1));
     if (asked.url === '/echo/nothing') return void response.writeHead(204).end();
+    if (asked.url === '/echo/reset-form') return void response.writeHead(205, { 'content-length': '5' }).end('hello');
     if (asked.url === '/echo/unchanged') return void response.writeHead(304, { 'content-length': '5' }).end();
     response.end(body.length > 0 ? body : 'hello');
   });
@@ -107,6 +108,11 @@ describe('a request by HTTP/2', () => {
     const last = await raw.wait(({ flags, type }) => type === TYPE.rstStream || (type === TYPE.data && (flags & FLAG.endStream) !== 0));
     expect([last?.type, received()]).toEqual([TYPE.data, 5_000]);
     raw.destroy();
+  });
+
+  it('is answered with 205 without content and without a length that promises some (RFC 9110 section 15.3.6)', async () => {
+    const { status, headers, body, code } = await askHttp2(session, '/echo/reset-form');
+    expect([status, headers['content-length'], body.length, code]).toEqual([205, '0', 0, 0]);
   });
 
   it('gets trailers, but none that could pass for a field of ours', async () => {

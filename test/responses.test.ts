@@ -209,6 +209,23 @@ describe('fields that end at the gateway', () => {
   });
 });
 
+describe('an answer with status 205, which has no content (RFC 9110 section 15.3.6),', () => {
+  it.each([
+    ['as it should be', 'Content-Length: 0\r\n\r\n'], ['that has content all the same', 'Content-Length: 5\r\n\r\nhello'],
+    ['that is chunked', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n'], ['that is chunked and has content', 'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n'],
+  ])('reaches clients without any, and its connection goes on: one %s', async (_what, rest) => {
+    answer = `HTTP/1.1 205 Reset Content\r\n${rest}`;
+    const socket = await open();
+    const { head, values } = heard(await exchange(socket, get('/plain/reset'), (text) => text.endsWith('\r\n\r\n')));
+    expect(head).toMatch(/^HTTP\/1\.1 205 /);
+    expect([values('content-length'), values('transfer-encoding')]).toEqual([['0'], []]);
+    answer = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello';
+    expect(await exchange(socket, get('/plain/next'), (text) => text.endsWith('hello'))).toMatch(/^HTTP\/1\.1 200 /);
+    socket.destroy();
+    expect(await recordOf('/plain/reset')).toMatchObject({ result: 'permitted', status: 205, bytes_out: 0 });
+  });
+});
+
 describe('a client that leaves', () => {
   const leave: readonly (readonly [string, (socket: TLSSocket, transport: Socket) => void])[] = [
     ['by closing', (socket) => socket.end()],

@@ -289,10 +289,12 @@ export function clientHeaders(status: number, raw: readonly string[], rules: Res
     const name = (raw[index] as string).toLowerCase();
     if (NOT_FOR_CLIENT.has(name) || (named.has(name) && name !== 'content-length')) continue;
     // RFC 9110 section 8.6: a client that believed it would take the next answer for the body.
-    if (name === 'content-length' && (status === 204 || status < 200)) continue;
+    if (name === 'content-length' && (status === 204 || status === 205 || status < 200)) continue;
     if (rules.phi && isAboutStorage(name)) continue;
     out.push(raw[index] as string, raw[index + 1] as string);
   }
+  // RFC 9110 section 15.3.6: no content, and unlike 204 one that HTTP/1.1 must be told so.
+  if (status === 205) out.push('content-length', '0');
   out.push('x-request-id', rules.requestId);
   if (rules.phi) out.push('cache-control', 'no-store');
   if (rules.hsts !== undefined) out.push('strict-transport-security', rules.hsts);

@@ -15,7 +15,9 @@ export type RelayEnd =
 export function relayAnswer(answer: IncomingMessage, response: ServerResponse, commit: (bytes: number) => Promise<void>, reset?: () => void): Promise<RelayEnd> {
   return new Promise((resolve) => {
     const length = answer.headers['content-length'];
-    const expected = length === undefined ? Infinity : Number(length);
+    // RFC 9110 section 15.3.6: what an upstream sends as the content of a 205 goes no further.
+    const empty = answer.statusCode === 205;
+    const expected = length === undefined && !empty ? Infinity : Number(length ?? 0);
     let bytes = 0;
     let held: Buffer | undefined;
     let ended = false;
@@ -33,6 +35,7 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
       resolve(end);
     };
     answer.on('data', (chunk: Buffer) => {
+      if (empty) return;
       bytes += chunk.length;
       if (bytes >= expected) held = chunk;
       else if (!response.write(chunk)) answer.pause();

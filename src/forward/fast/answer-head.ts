@@ -108,6 +108,8 @@ export function readAnswerHead(text: string, request: { readonly head: boolean }
 function bodyOf(status: number, head: boolean, octets: number | undefined, chunked: boolean): AnswerBody | undefined {
   // RFC 9112 section 6.3: these have no body, whatever their fields say.
   if (head || status === 204 || status === 304) return NONE;
+  // RFC 9110 section 15.3.6: what there is of it all the same goes no further.
+  if (status === 205 && octets !== 0) return undefined;
   if (chunked) return CHUNKED;
   if (octets === undefined) return undefined;
   return { kind: 'length', octets };
