@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { constants, sensitiveHeaders, type ServerHttp2Stream } from 'node:http2';
+import { constants, sensitiveHeaders, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { request as httpsRequest } from 'node:https';
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resetStream } from '../src/forward/http2/reset.ts';
@@ -42,10 +43,23 @@ beforeAll(async () => {
       stream.write('half', () => resetStream(stream, constants.NGHTTP2_ENHANCE_YOUR_CALM));
       return;
     }
+    if (headers[':path'] === '/echo/reset-at-once') {
+      stream.respond({ ':status': 200 });
+      return resetStream(stream, constants.NGHTTP2_INTERNAL_ERROR);
+    }
     if (headers[':path'] === '/echo/early') {
       stream.respond({ ':status': 413 });
       stream.end('too large', () => stream.close(constants.NGHTTP2_NO_ERROR));
       return;
+    }
+    if (headers[':path'] === '/echo/after-trailers') {
+      // No body, and an end that comes with the head.
+      stream.on('trailers', (fields: IncomingHttpHeaders) => stream.respond({ ':status': 200, 'x-heard': fields['x-sum'] ?? '' }, { endStream: true }));
+      return void stream.resume();
+    }
+    if (headers[':path'] === '/echo/before-trailers') {
+      stream.respond({ ':status': 200 }, { endStream: true });
+      return void stream.resume();
     }
     if (headers[':path'] === '/echo/x' && headers[':method'] === 'GET') {
       stream.respond({ ':status': 200 });
@@ -62,6 +76,33 @@ afterAll(async () => {
 });
 
 const digest = (octets: Buffer): string => createHash('sha256').update(octets).digest('hex');
+
+/** A request with a body and a trailer, from a client that waits for its answer. */
+async function askWithTrailers(path: string): Promise<{ status: number; heard: unknown }> {
+  const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+  const stream = session.request({ ':method': 'POST', ':path': path, ':authority': 'localhost', trailer: 'x-sum' }, { waitForTrailers: true });
+  stream.once('wantTrailers', () => stream.sendTrailers({ 'x-sum': 'abc' }));
+  stream.end('hello');
+  const { status, headers } = await replyOf(stream);
+  session.destroy();
+  return { status, heard: headers['x-heard'] };
+}
+
+function trailedByHttp1(path: string): Promise<{ status: number; heard: unknown }> {
+  return new Promise((done, failed) => {
+    const request = httpsRequest({
+      host: '127.0.0.1', port: gateway.port, path, method: 'POST', servername: 'localhost', agent: false, ca: pki.root.certificate, cert: pki.patient.chain, key: pki.patient.key,
+      headers: { host: 'localhost', trailer: 'x-sum', 'transfer-encoding': 'chunked' },
+    }, (response) => {
+      response.on('error', failed);
+      response.on('end', () => done({ status: response.statusCode ?? 0, heard: response.headers['x-heard'] }));
+      response.resume();
+    });
+    request.on('error', failed);
+    request.addTrailers({ 'x-sum': 'abc' });
+    request.end('hello');
+  });
+}
 
 describe('an upstream that speaks HTTP/2', () => {
   it('gets requests of HTTP/2 clients over one connection a thread, with our identity and no field of HTTP/1.1', async () => {
@@ -111,6 +152,24 @@ describe('an upstream that speaks HTTP/2', () => {
     session.destroy();
     await through.stop();
     await other.close();
+  });
+
+  it.each([['HTTP/2', '/echo/after-trailers'], ['HTTP/1.1', '/echo/after-trailers'], ['HTTP/2', '/echo/before-trailers'], ['HTTP/1.1', '/echo/before-trailers']])('that ends its answer with the head, to a request with trailers over %s, is heard: %s', async (version, path) => {
+    for (let time = 0; time < 10; time++) {
+      const heard = version === 'HTTP/2' ? await askWithTrailers(path) : await trailedByHttp1(path);
+      expect(heard).toEqual({ status: 200, heard: path === '/echo/after-trailers' ? 'abc' : undefined });
+    }
+    await expect.poll(async () => (await gateway.records()).filter((record) => record['path'] === path && record['result'] === 'permitted').length).toBeGreaterThanOrEqual(10);
+  });
+
+  it.each(['HTTP/2', 'HTTP/1.1'])('that resets an answer along with its head has not answered: a client over %s does not wait for the rest', async (version) => {
+    for (let time = 0; time < 10; time++) {
+      const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+      const answered = version === 'HTTP/2' ? askHttp2(session, '/echo/reset-at-once').then(({ status, code }) => status === 502 || code !== 0, () => true)
+        : ask(pki, gateway.port, '/echo/reset-at-once', { client: pki.patient }).then(({ status }) => status === 502, () => true);
+      expect(await answered).toBe(true);
+      session.destroy();
+    }
   });
 
   it('streams 8 MiB both ways on eight streams at once, unchanged', async () => {

@@ -48,7 +48,7 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
     answer.on('close', () => {
       if (!answer.complete) finish({ kind: 'upstream_died', bytes });
     });
-    answer.on('end', () => {
+    const answerEnded = (): void => {
       if (!isWhole(answer) || ended) return finish({ kind: 'upstream_died', bytes });
       committing = true;
       commit(bytes).then(() => {
@@ -57,7 +57,11 @@ export function relayAnswer(answer: IncomingMessage, response: ServerResponse, c
         else response.end(held);
         finish({ kind: 'complete', bytes });
       }, () => finish({ kind: 'record_lost', bytes }));
-    });
+    };
+    answer.on('end', answerEnded);
+    // A stream of HTTP/2 can have come to its end along with its head, before anybody listened for that.
+    if (answer.readableEnded) return answerEnded();
+    if (answer.destroyed) return finish({ kind: 'upstream_died', bytes });
     // Streams without a known length may wait long for their first octet; the client should see the head before.
     if (expected === Infinity) setImmediate(() => {
       if (bytes === 0 && !ended && !answer.readableEnded) response.flushHeaders();

@@ -89,7 +89,7 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
     body.on('close', () => {
       if (!answer.whole()) finish('upstream_died');
     });
-    body.on('end', () => {
+    const bodyEnded = (): void => {
       if (ended) return;
       if (!answer.whole() || (length !== undefined && bytes !== length && !bodiless)) return finish('upstream_died');
       committing = true;
@@ -98,8 +98,12 @@ export function relayToStream({ answer, stream, head, headOnly, trailers, commit
         if (!stream.destroyed) guarded(end);
         finish('complete');
       }, () => finish('record_lost'));
-    });
+    };
+    body.on('end', bodyEnded);
     if (stream.destroyed) return finish('client_left');
+    // Node ends a stream along with its head when nothing else of it is open any more, before anybody can have listened for that.
+    if (body.readableEnded) return bodyEnded();
+    if (body.destroyed) return finish('upstream_died');
     // Streams without a known length may wait long for their first octet; the client should see the head before.
     if (length === undefined && !bodiless) setImmediate(() => {
       if (bytes === 0 && !ended && !stream.destroyed && !body.readableEnded) guarded(() => respond(false));
