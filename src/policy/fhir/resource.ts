@@ -1,0 +1,179 @@
+import { missing, mismatch, patientOf, quoted, unknownShape, type Compartment, type Objection } from './compartment.ts';
+import { COMPARTMENT, RESOURCE_TYPES } from './r4.ts';
+
+/** A value that JSON was read into, and how many members its objects were written with. */
+export interface JsonValue {
+  readonly value: unknown;
+  /** Colons outside of texts: more than there are members once it was read means that one was written twice. */
+  readonly colons: number;
+}
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Of a Patient, `link` says who else is the same person (FHIR R4, Patient, section 8.1.5): `pass` where it is told, `refuse` where it is asked for. */
+export interface ResourceRules {
+  readonly compartment: Compartment;
+  readonly links: 'pass' | 'refuse';
+}
+
+/** Types that are answers about the interface itself. */
+const OF_THE_INTERFACE = new Set(['OperationOutcome', 'CapabilityStatement']);
+
+/**
+ * Whether a resource is the patient's, or nobody's in particular: it is in the compartment by an element of FHIR's own
+ * definition, or of a type that is shared, and nothing in it refers to another patient.
+ */
+export function judgeResource({ value, colons }: JsonValue, rules: ResourceRules): Objection | undefined {
+  return judgeMembers(value, colons) ?? judgeRead(value, rules);
+}
+
+/** The same for a resource whose members have been counted. */
+export function judgeRead(value: unknown, rules: ResourceRules): Objection | undefined {
+  if (!isObject(value)) return unknownShape('not a resource');
+  const type = value['resourceType'];
+  if (typeof type !== 'string' || !RESOURCE_TYPES.has(type)) return unknownShape(`a resource of the type ${quoted(String(type))}`);
+  return judgeType(type, value, rules) ?? judgeContained(type, value, rules) ?? judgeMentions(type, value, rules);
+}
+
+function judgeType(type: string, resource: JsonObject, { compartment }: ResourceRules): Objection | undefined {
+  if (OF_THE_INTERFACE.has(type) || compartment.shared.has(type)) return undefined;
+  if (type === 'Patient') return resource['id'] === compartment.patient ? undefined : mismatch(`Patient/${plain(resource['id'])}`);
+  // A group is of several patients, however many its members are.
+  const membership = type === 'Group' ? undefined : COMPARTMENT.get(type);
+  if (membership === undefined) return unknownShape(`${nameOf(type, resource)} is of a type that is neither in patients' compartments nor shared`);
+  let own = false;
+  let other = false;
+  for (const path of membership.elements) {
+    for (const element of elementsAt(resource, path.split('.'))) {
+      const named = referenceOf(element, compartment);
+      own ||= named === 'own';
+      other ||= named === 'other';
+      if (named === 'none' && ABOUT.has(path) && isLogical(element)) return unknownShape(`${nameOf(type, resource)} names whom it is about by no reference`);
+    }
+  }
+  // Another one beside this patient shows where all references are looked at.
+  if (own) return undefined;
+  const detail = `${nameOf(type, resource)} names ${other ? 'another patient' : 'no patient'} in ${membership.elements.join(', ')}`;
+  return other ? mismatch(detail) : missing(detail);
+}
+
+/** The elements that say whom a resource is about: who it is must be told in a way that can be compared. */
+const ABOUT = new Set(['subject', 'patient', 'beneficiary']);
+
+function isLogical(element: unknown): boolean {
+  return isObject(element) && typeof element['reference'] !== 'string';
+}
+
+/** A contained resource has no identity of its own: it is judged by what it says, and a Patient says nothing that can be compared. */
+function judgeContained(type: string, resource: JsonObject, rules: ResourceRules): Objection | undefined {
+  const contained = resource['contained'];
+  if (contained === undefined) return undefined;
+  if (!Array.isArray(contained)) return unknownShape(`${nameOf(type, resource)}: contained is no list`);
+  for (const one of contained) {
+    const inner = isObject(one) ? one['resourceType'] : undefined;
+    if (!isObject(one) || typeof inner !== 'string') return unknownShape(`${nameOf(type, resource)} contains what is no resource`);
+    if (inner === 'Patient' || Object.hasOwn(one, 'contained')) return unknownShape(`${nameOf(type, resource)} contains a ${inner === 'Patient' ? 'patient' : 'resource that contains others'}`);
+    const objection = judgeType(inner, one, rules);
+    if (objection !== undefined) return { ...objection, detail: `within ${nameOf(type, resource)}: ${objection.detail}` };
+  }
+  return undefined;
+}
+
+/** Looks for references to others, and for resources where none may be. */
+function judgeMentions(type: string, resource: JsonObject, { compartment, links }: ResourceRules): Objection | undefined {
+  for (const [name, value] of Object.entries(resource)) {
+    if (name === 'resourceType' || (type === 'Patient' && name === 'link' && links === 'pass')) continue;
+    const objection = name === 'contained' && Array.isArray(value)
+      ? firstOf(value, (one) => judgeMentions('', one as JsonObject, { compartment, links: 'refuse' }))
+      : judgeElement(name, value, compartment);
+    if (objection !== undefined) return { ...objection, detail: type === '' ? objection.detail : `${nameOf(type, resource)}: ${objection.detail}` };
+  }
+  return undefined;
+}
+
+/** Any part of a resource, or of what carries resources, but the resources themselves. */
+export function judgeElement(name: string, value: unknown, compartment: Compartment): Objection | undefined {
+  if (Array.isArray(value)) return firstOf(value, (one) => judgeElement(name, one, compartment));
+  if (!isObject(value)) return name === 'reference' && typeof value === 'string' ? judgeText(value, compartment) : undefined;
+  for (const inner in value) {
+    if (inner === 'resourceType') return unknownShape(`a resource in ${name}`);
+    const objection = judgeElement(inner, value[inner], compartment);
+    if (objection !== undefined) return objection;
+  }
+  return undefined;
+}
+
+/** A reference or an address: it must not lead to another patient. */
+export function judgeText(text: string, compartment: Compartment): Objection | undefined {
+  return patientOf(text, compartment) === 'other' ? mismatch(`a reference to ${quoted(text)}`) : undefined;
+}
+
+/** Names that FHIR has for elements, and `_` in front of those that extend a primitive one. */
+const ELEMENT = /^_?[A-Za-z][A-Za-z0-9]*$/;
+
+/**
+ * Whether every reader reads the same: names written twice, in whatever case, mean one thing to one reader and another to the
+ * next, and so do texts that are no Unicode.
+ */
+export function judgeMembers(value: unknown, colons: number): Objection | undefined {
+  const counted = countMembers(value);
+  if (typeof counted !== 'number') return counted;
+  return counted === colons ? undefined : unknownShape('a member that is written twice');
+}
+
+function countMembers(value: unknown): number | Objection {
+  if (typeof value === 'string') return value.isWellFormed() ? 0 : unknownShape('a text that is no Unicode');
+  if (Array.isArray(value)) {
+    let members = 0;
+    for (const one of value) {
+      const counted = countMembers(one);
+      if (typeof counted !== 'number') return counted;
+      members += counted;
+    }
+    return members;
+  }
+  if (!isObject(value)) return 0;
+  const names = Object.keys(value);
+  let members = names.length;
+  for (const name of names) {
+    if (!ELEMENT.test(name)) return unknownShape(`a member named ${quoted(name)}`);
+    const counted = countMembers(value[name]);
+    if (typeof counted !== 'number') return counted;
+    members += counted;
+  }
+  // Some readers do not mind the case of names.
+  if (names.length > 1 && new Set(names.map((name) => name.toLowerCase())).size !== names.length) return unknownShape('two members whose names differ in their case only');
+  return members;
+}
+
+function referenceOf(element: unknown, compartment: Compartment): 'own' | 'other' | 'none' {
+  const reference = isObject(element) ? element['reference'] : undefined;
+  return typeof reference === 'string' ? patientOf(reference, compartment) : 'none';
+}
+
+function elementsAt(value: unknown, path: readonly string[]): readonly unknown[] {
+  if (Array.isArray(value)) return value.flatMap((one) => elementsAt(one, path));
+  const [name, ...rest] = path;
+  if (name === undefined) return [value];
+  return isObject(value) && Object.hasOwn(value, name) ? elementsAt(value[name], rest) : [];
+}
+
+function nameOf(type: string, resource: JsonObject): string {
+  return `${type}/${plain(resource['id'])}`;
+}
+
+function plain(id: unknown): string {
+  return typeof id === 'string' && /^[A-Za-z0-9\-.]{1,64}$/.test(id) ? id : '?';
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function firstOf<Item>(items: readonly Item[], judge: (item: Item) => Objection | undefined): Objection | undefined {
+  for (const item of items) {
+    const objection = judge(item);
+    if (objection !== undefined) return objection;
+  }
+  return undefined;
+}
