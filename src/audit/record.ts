@@ -36,6 +36,8 @@ export interface AuditRecord {
   readonly messages?: number;
   readonly route?: string;
   readonly upstream?: string;
+  /** Whom the request concerned, on routes that say where requests tell. */
+  readonly patient?: string;
   /** The endpoint that was asked last, and each attempt before: its endpoint, and why it was not the last. */
   readonly endpoint?: string;
   readonly attempts?: readonly string[];

@@ -308,7 +308,8 @@ function reportWith(fault: (text: string) => string | undefined) {
   };
 }
 
-function matching(expected: string, pattern: RegExp) {
+/** Text of this form. */
+export function matching(expected: string, pattern: RegExp) {
   return z.string({ error: expected }).regex(pattern, { error: expected });
 }
 

@@ -115,6 +115,7 @@ function judge(exchange: Exchange, admission: Admission, findings: Findings | un
     admission,
     address: client.address,
     preflight: asked.preflight,
+    fields: asked.fields,
     ...(findings === undefined ? {} : { findings }),
   };
   const decision = authorize(service.policy, exchange.facts, now);
@@ -160,6 +161,7 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
     ...(decision?.route === undefined ? {} : { route: decision.route.name }),
     ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
     ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),
+    ...(decision?.patient === undefined ? {} : { patient: decision.patient }),
     method,
     ...(host.kind === 'host' ? { host: host.name } : {}),
     path: target.kind === 'target' ? target.path : written.split('?')[0]?.slice(0, 1024) ?? '',

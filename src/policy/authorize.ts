@@ -5,6 +5,7 @@ import { admitUnknown } from '../revocation/status.ts';
 import type { Admission, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
 import { inNetworks } from './networks.ts';
+import { judgePatient, type Bond } from './patient.ts';
 import type { RouteIndex } from './route-index.ts';
 import { matchRoute, type Route, type RouteMatch } from './routes.ts';
 import { judgeSender, type Announced, type SenderName, type SenderPolicy } from './senders.ts';
@@ -26,6 +27,10 @@ export interface Permit {
   /** Set when the certificate's status is unknown and the route's `unavailable` let it pass: on record, and told to the upstream. */
   readonly degraded: Reason | undefined;
   readonly preflight: boolean;
+  /** Whom it concerns, where the route says how requests tell and this one does. */
+  readonly patient?: string;
+  /** What its bodies are still bound to: they must be judged before they leave. */
+  readonly bond?: Bond;
 }
 
 /** Leave to forward one stream of a protocol that has no requests. */
@@ -49,6 +54,8 @@ export interface Denial {
   readonly reason: Reason;
   readonly detail: string;
   readonly route?: Route;
+  /** Whom the request concerned, where it told. */
+  readonly patient?: string;
 }
 
 /**
@@ -112,9 +119,13 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
     trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
     return judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined);
   }
-  const objection = judgeRoute(route, facts, trace) ?? judgeFindings(route, route.factor, facts, now, trace);
+  const refusal = judgeRoute(route, facts, trace);
+  if (refusal !== undefined) return refusal;
+  const concern = judgeConcern(match, facts, trace);
+  if (concern.kind === 'denial') return concern;
+  const objection = judgeFindings(route, route.factor, facts, now, trace);
   if (objection !== undefined) return objection;
-  return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason);
+  return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, concern);
 }
 
 /** What a TCP listener asks of its clients. */
@@ -157,8 +168,12 @@ export function authorizeStream(policy: StreamPolicy, admission: Admission, now:
 }
 
 // The only places where the brand is put on: here, and in authorizeStream.
-function permit({ route, parameters }: RouteMatch, preflight: boolean, certificate: KnownAdmission | undefined, degraded: Reason | undefined): Permit {
-  return { kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded } as Permit;
+function permit({ route, parameters }: RouteMatch, preflight: boolean, certificate: KnownAdmission | undefined, degraded: Reason | undefined, concern: Concern = NOBODY): Permit {
+  const { patient, bond } = concern;
+  return {
+    kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded,
+    ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }),
+  } as Permit;
 }
 
 function deny(
@@ -223,6 +238,33 @@ function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) =
   const held = facts.admission.kind === 'known' ? facts.admission.policies : [];
   if (wanted.some((oid) => held.includes(oid))) return undefined;
   return deny('policy', 'role_denied', 'policy_missing', `the path holds none of ${wanted.join(', ')}`, trace, route);
+}
+
+/** Whom a request concerns, and what binds its client to them. */
+interface Concern {
+  readonly kind: 'concern';
+  readonly patient: string | undefined;
+  readonly bond: Bond | undefined;
+}
+
+const NOBODY: Concern = { kind: 'concern', patient: undefined, bond: undefined };
+
+/** The compartment rule. */
+function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, trace?: (step: Step) => void): Concern | Denial {
+  const { target, host, admission, method, fields = [] } = facts;
+  if (route.patient === undefined || target.kind === 'malformed' || host.kind === 'malformed') return NOBODY;
+  const identity = admission.kind === 'known' ? admission.identity : undefined;
+  const finding = judgePatient(route.patient, { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields }, identity, identity === undefined ? [] : rolesAt(route, identity));
+  if (finding.kind === 'concerns') {
+    trace?.({ rule: 'patient', outcome: 'pass', detail: `${finding.named ?? 'nobody named'}${finding.bond === undefined ? '' : '; bodies are judged'}` });
+    return { kind: 'concern', patient: finding.named, bond: finding.bond };
+  }
+  return { ...deny('patient', 'role_denied', finding.reason, finding.detail, trace, route), ...(finding.named === undefined ? {} : { patient: finding.named }) };
+}
+
+/** The roles by which a route lets somebody in. */
+function rolesAt({ allow }: Route, { role }: Identity): readonly string[] {
+  return [role].filter((one) => allow.has(one));
 }
 
 /** What counts and sessions say; a query where they have not been asked. */

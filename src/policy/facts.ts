@@ -11,6 +11,7 @@ export type Reason =
   | 'eku_invalid' | 'policy_missing' | 'revoked_denylist' | 'revoked_crl' | 'revoked_ocsp' | 'crl_expired' | 'crl_missing'
   | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
   | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
+  | 'patient_mismatch' | 'patient_missing' | 'patient_unknown_shape'
   | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow';
 
 /**
@@ -64,6 +65,8 @@ export interface RequestFacts {
   readonly address: string;
   /** For a CORS preflight (Fetch standard: OPTIONS with Origin and Access-Control-Request-Method): the method it asks about. */
   readonly preflight: string | undefined;
+  /** The header section as it was received: name, value, name, value… Absent where there is none. */
+  readonly fields?: readonly string[];
   /** What was found out for a query; absent before it has been. */
   readonly findings?: Findings;
 }

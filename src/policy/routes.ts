@@ -2,6 +2,7 @@ import type { RouteConfig } from '../config/schema.ts';
 import { authoritiesOf, type Authorities, type AuthorityFiles } from '../identity/authorities.ts';
 import { compileRates, type RateConfig, type RateRule } from './limits.ts';
 import { parseNetwork, type Network } from './networks.ts';
+import { compilePatient, type PatientRule } from './patient.ts';
 import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
 
 /** A route made ready for matching. */
@@ -23,6 +24,8 @@ export interface Route {
   readonly rates: readonly RateRule[];
   /** The second factor that it requires. */
   readonly factor: 'totp' | 'sms' | undefined;
+  /** Where its requests name the patient they concern. */
+  readonly patient: PatientRule | undefined;
 }
 
 export type Segment = { readonly kind: 'literal'; readonly value: string } | { readonly kind: 'parameter'; readonly name: string };
@@ -40,19 +43,21 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
   return indexRoutes(configs.map((config, order) => {
     const below = config.match.path.endsWith('/*');
     const written = below ? config.match.path.slice(0, -2) : config.match.path;
+    const pattern = written === '' ? [] : written.slice(1).split('/').map(compileSegment);
     return {
       config,
       name: config.name,
       order,
       methods: config.match.methods === undefined ? undefined : new Set(config.match.methods),
       hosts: config.match.host?.map((host) => host.toLowerCase()),
-      pattern: written === '' ? [] : written.slice(1).split('/').map(compileSegment),
+      pattern,
       below,
       allow: new Set(config.allow),
       networks: config.require.networks?.map(parseNetwork),
       authorities: config.require.trust === undefined ? undefined : authoritiesOf(config.require.trust, files),
       rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
       factor: config.require.second_factor,
+      patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
     };
   }));
 }

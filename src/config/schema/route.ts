@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { headerName, hostPattern, method, name, network, oid, parameterName, pathPattern, rate, size } from '../values.ts';
+import { hostPattern, method, name, network, oid, pathPattern, rate, size } from '../values.ts';
+import { patient } from './patient.ts';
 import { rates } from './rates.ts';
 import { forward, mapping, oneOf, oneOrMore, some, trustFiles, unavailable } from './shapes.ts';
 
@@ -23,14 +24,6 @@ const requirements = mapping({
   second_factor: oneOf(['totp', 'sms']).describe('Second factor that the session must have shown.').exactOptional(),
 });
 
-const patient = mapping({
-  path: parameterName.describe('Parameter of the route\'s path that names the patient.').exactOptional(),
-  query: parameterName.describe('Query parameter that names the patient.').exactOptional(),
-  header: headerName.describe('Request header that names the patient.').exactOptional(),
-  body: oneOf(['fhir']).describe('fhir: the patient reference of the FHIR resource in the body.').exactOptional(),
-}).refine((value) => Object.keys(value).length === 1, { error: 'expected exactly one of path, query, header or body' })
-  .meta({ minProperties: 1, maxProperties: 1 });
-
 const responses = mapping({
   upgrade_insecure_requests: z.boolean().describe('Whether answers tell browsers to fetch over https what the page names over http (Content-Security-Policy, beside the upstream\'s own).').default(false),
 });
@@ -43,7 +36,7 @@ export const route = mapping({
   limits: routeLimits.describe('Limits of the route.').prefault({}),
   unavailable: unavailable.describe('Overrides revocation.unavailable for this route.').exactOptional(),
   require: requirements.describe('What is required beyond the role.').prefault({}),
-  patient: patient.describe('Where a request names the patient it concerns.').exactOptional(),
+  patient: patient.describe('Where a request names the patient it concerns, and whom that binds.').exactOptional(),
   phi: z.boolean().describe('Whether answers carry health data: they are no-store, and audited durably or not sent.').default(false),
   responses: responses.describe('What is added to answers.').prefault({}),
   preflight: oneOf(['deny', 'allow']).describe('allow: CORS preflights, which never carry a certificate, pass to the upstream.').default('deny'),

@@ -83,5 +83,5 @@ function judgeEntry(entry: unknown, rules: SearchRules): Objection | undefined {
 }
 
 function latin1(octets: Uint8Array): string {
-  return Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength).latin1Slice();
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength).toString('latin1');
 }

@@ -137,6 +137,9 @@ export class AnswerReader {
   readonly #scan = new ValueScan();
   /** Octets of the name or value that is being read, from the pieces before. */
   #part: Uint8Array[] = [];
+  #partOctets = 0;
+  /** Blanks in a row, up to here. */
+  #blanks = 0;
   #name = '';
   readonly #names = new Set<string>();
   #entries = 0;
@@ -148,7 +151,7 @@ export class AnswerReader {
 
   /** Reads on. After an objection nothing must be read any more. */
   read(octets: Uint8Array): Judged {
-    if (this.#mode === 'whole') return this.#keep(octets) ?? NOTHING;
+    if (this.#isWhole) return this.#keep(octets) ?? NOTHING;
     let at = 0;
     let judged = 0;
     while (at < octets.length) {
@@ -158,7 +161,7 @@ export class AnswerReader {
       // A member of a Bundle, or one of its entries, is judged: all before its end may leave.
       if (next > at && this.#mode === 'bundle' && state === 'in-value' && this.#state !== 'in-value') judged = next;
       at = next;
-      if (this.#mode === 'whole') break;
+      if (this.#isWhole) break;
     }
     if (judged === 0) return this.#keep(octets) ?? NOTHING;
     const out = [...this.#kept, octets.subarray(0, judged)];
@@ -171,18 +174,29 @@ export class AnswerReader {
   end(): Judged {
     const { length } = this.#kept;
     if (this.#mode === 'undecided' && this.#keptOctets === 0) return NOTHING;
-    if (this.#mode === 'bundle') return this.#state === 'done' ? { kind: 'octets', octets: this.#kept } : unknownShape('an answer that ends within its JSON');
+    if (this.#mode === 'bundle') {
+      if (this.#state !== 'done') return unknownShape('an answer that ends within its JSON');
+      return this.#names.has('type') ? { kind: 'octets', octets: this.#kept } : unknownShape('a Bundle without a type');
+    }
     const whole = length === 1 ? this.#kept[0] as Uint8Array : joined(this.#kept);
     const read = readJson(whole);
     if (read.kind === 'objection') return read;
     return this.#judge.whole(read) ?? { kind: 'octets', octets: [whole] };
   }
 
+  get #isWhole(): boolean {
+    return this.#mode === 'whole';
+  }
+
   #keep(octets: Uint8Array): Objection | undefined {
     if (octets.length === 0) return undefined;
     this.#kept.push(octets);
     this.#keptOctets += octets.length;
-    return this.#keptOctets > this.#most ? unknownShape(`a resource of more than ${this.#most} octets`) : undefined;
+    return this.#isWhole && this.#keptOctets > this.#most ? this.#tooLarge() : undefined;
+  }
+
+  #tooLarge(): Objection {
+    return unknownShape(`a resource of more than ${this.#most} octets`);
   }
 
   #advance(octets: Uint8Array, at: number): number | Objection {
@@ -191,7 +205,9 @@ export class AnswerReader {
       case 'in-value': return this.#readValue(octets, at);
       default: {
         const octet = octets[at] as number;
-        if (octet === 0x20 || octet === 0x0a || octet === 0x0d || octet === 0x09) return at + 1;
+        const blank = octet === 0x20 || octet === 0x0a || octet === 0x0d || octet === 0x09;
+        this.#blanks = blank ? this.#blanks + 1 : 0;
+        if (blank) return this.#blanks > this.#most ? this.#tooLarge() : at + 1;
         return this.#begin(octet, at);
       }
     }
@@ -228,17 +244,15 @@ export class AnswerReader {
 
   #beginName(at: number): number {
     this.#scan.begin();
-    this.#part = [];
     return this.#go('in-name', at);
   }
 
   #readName(octets: Uint8Array, at: number): number | Objection {
     const end = this.#scan.readEnd(octets, at, octets.length);
-    this.#part.push(octets.subarray(at, end === -1 ? octets.length : end));
+    if (!this.#addPart(octets, at, end)) return this.#tooLarge();
     if (end === -1) return octets.length;
-    const read = parse(joined(this.#part), 0);
+    const read = parse(this.#takePart(), 0);
     if (read.kind === 'objection') return read;
-    this.#part = [];
     this.#name = read.value as string;
     const name = this.#name.toLowerCase();
     if (this.#names.has(name)) return unknownShape('a member that is written twice');
@@ -252,19 +266,32 @@ export class AnswerReader {
     this.#behind = behind;
     this.#kind = octet === QUOTE || octet === 0x7b || octet === 0x5b ? 'structured' : 'plain';
     this.#scan.begin();
-    this.#part = [];
     return this.#go('in-value', at);
   }
 
   #readValue(octets: Uint8Array, at: number): number | Objection {
     const end = this.#kind === 'structured' ? this.#scan.readEnd(octets, at, octets.length) : endOfPlain(octets, at);
     if (this.#scan.tooDeep) return unknownShape(`JSON that is nested more than ${MOST_DEPTH} deep`);
-    this.#part.push(octets.subarray(at, end === -1 ? octets.length : end));
+    if (!this.#addPart(octets, at, end)) return this.#tooLarge();
     if (end === -1) return octets.length;
-    const read = parse(joined(this.#part), this.#scan.colons);
-    this.#part = [];
+    const read = parse(this.#takePart(), this.#scan.colons);
     if (read.kind === 'objection') return read;
     return this.#taken(read) ?? this.#go(this.#behind, end);
+  }
+
+  /** False when what is read is larger than anything that is kept. */
+  #addPart(octets: Uint8Array, at: number, end: number): boolean {
+    const part = octets.subarray(at, end === -1 ? octets.length : end);
+    this.#part.push(part);
+    this.#partOctets += part.length;
+    return this.#partOctets <= this.#most;
+  }
+
+  #takePart(): Uint8Array {
+    const whole = joined(this.#part);
+    this.#part = [];
+    this.#partOctets = 0;
+    return whole;
   }
 
   #taken(read: ReadJson): Objection | undefined {

@@ -59,7 +59,7 @@ const CODE = /^([a-z][A-Za-z0-9-]*)(?::([A-Za-z-]+))?(\..*)?$/;
 /** Modifiers that choose among the values of one element. */
 const MODIFIERS = new Set(['exact', 'contains', 'text', 'not', 'above', 'below', 'in', 'not-in', 'of-type', 'missing']);
 const CHAIN = /^\.[a-z_][A-Za-z0-9-]*(?::(?:exact|contains|text|not|missing))?$/;
-const INCLUDE = /^(\*|[A-Z][A-Za-z]+(?::(?:\*|[a-z][A-Za-z0-9-]*)(?::[A-Z][A-Za-z]+)?)?)$/;
+const INCLUDE = /^(?:\*|[A-Z][A-Za-z]+:(?:\*|[a-z][A-Za-z0-9-]*)(?::[A-Z][A-Za-z]+)?)$/;
 
 export type Plain = 'read' | 'history' | 'everything' | 'format';
 const ALLOWED: Readonly<Record<Plain, ReadonlySet<string>>> = { read: READ, history: HISTORY, everything: EVERYTHING, format: FORMAT };
@@ -106,7 +106,8 @@ function judgeParameter(type: string, { name, value }: Pair, { compartment, page
   if (chain !== undefined) {
     return modifier !== undefined && compartment.shared.has(modifier) && CHAIN.test(chain) ? 'narrows' : unknownShape(`a chained parameter ${quoted(name)}`);
   }
-  const kind = COMPARTMENT.get(type)?.search[code];
+  // Patients that are linked to this one are others, whoever they are.
+  const kind = type === 'Patient' ? undefined : COMPARTMENT.get(type)?.search[code];
   if (kind !== undefined) return judgeNaming(name, kind, modifier, value, compartment);
   if (modifier !== undefined && !MODIFIERS.has(modifier) && (!RESOURCE_TYPES.has(modifier) || modifier === 'Patient')) return unknownShape(`the parameter ${quoted(name)}`);
   return mentionsOther(value, compartment) ? mismatch(`${name} is ${quoted(value)}`) : 'narrows';

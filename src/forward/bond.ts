@@ -1,0 +1,31 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import { judgeBody } from '../policy/fhir/body.ts';
+import type { Objection } from '../policy/fhir/compartment.ts';
+import type { Bond } from '../policy/patient.ts';
+
+/** What an answer must not be where it is judged: a part of itself, the news that it has not changed, or compressed. */
+const NOT_FOR_JUDGED = ['range', 'if-range'];
+const CONDITIONS = ['if-none-match', 'if-modified-since'];
+
+/** The header section for the upstream of a request that is bound, with the body that was judged. */
+export function boundHeaders(headers: IncomingHttpHeaders, method: string, body: Buffer): IncomingHttpHeaders {
+  const out = { ...headers, 'accept-encoding': 'identity' };
+  for (const name of [...NOT_FOR_JUDGED, ...(method === 'GET' ? CONDITIONS : []), 'transfer-encoding', 'content-length']) delete (out as Record<string, unknown>)[name];
+  return body.length === 0 && method !== 'POST' && method !== 'PUT' ? out : { ...out, 'content-length': String(body.length) };
+}
+
+/** Judges the whole body of a bound request. */
+export function judgeBoundBody({ body: awaited, rules }: Bond, headers: IncomingHttpHeaders, body: Buffer): Objection | undefined {
+  return judgeBody(awaited, headers['content-type'], body, rules);
+}
+
+/** All octets of a body that something else bounds. Open for ever when it does not end. */
+export function wholeBody(stream: Readable): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const octets: Buffer[] = [];
+    stream.on('data', (chunk: Buffer) => octets.push(chunk));
+    stream.once('end', () => resolve(Buffer.concat(octets)));
+    stream.resume();
+  });
+}

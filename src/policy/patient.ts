@@ -1,0 +1,168 @@
+import type { PatientConfig } from '../config/schema.ts';
+import type { Identity } from '../identity/roles.ts';
+import { ID, mismatch, missing, quoted, unknownShape, type Compartment, type Objection } from './fhir/compartment.ts';
+import type { SearchRules } from './fhir/query.ts';
+import { judgeFields, judgeRequest, patientAsked, type AwaitedBody } from './fhir/request.ts';
+
+/** Where requests of a route name the patient they concern, and whom that binds. */
+export interface PatientRule {
+  readonly where: { readonly kind: 'path' | 'query' | 'header'; readonly name: string } | FhirRule;
+  /** Roles that reach no other patient than the one they are. */
+  readonly bound: ReadonlySet<string>;
+  /** What stands before and behind the patient's id in the id of a bound client. */
+  readonly around: readonly [before: string, behind: string];
+}
+
+interface FhirRule {
+  readonly kind: 'fhir';
+  /** Segments of the path that are the base of the interface. */
+  readonly depth: number;
+  readonly shared: ReadonlySet<string>;
+  readonly bases: readonly string[];
+  readonly pages: ReadonlySet<string>;
+  /** Octets of one resource. */
+  readonly resource: number;
+}
+
+/** What a permitted request is still bound to: its body before it leaves, and its answer before that does. */
+export interface Bond {
+  readonly rules: SearchRules;
+  readonly body: AwaitedBody;
+  /** Octets of one resource, and of a body where nothing else limits it. */
+  readonly resource: number;
+}
+
+/** `named`: whom the request concerns, where it says so in one way. */
+export type PatientFinding =
+  | { readonly kind: 'concerns'; readonly named: string | undefined; readonly bond: Bond | undefined }
+  | (Objection & { readonly named: string | undefined });
+
+/** The parts of a request that may name a patient. */
+export interface PatientQuestion {
+  readonly method: string;
+  readonly host: string;
+  /** The path as written, and its segments, decoded. */
+  readonly path: string;
+  readonly segments: readonly string[];
+  readonly query: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Name, value, name, value…, as received. */
+  readonly fields: readonly string[];
+}
+
+/** Compiles the rule of a route whose pattern has `depth` segments. */
+export function compilePatient({ path, query, header, bound, id, fhir }: PatientConfig, depth: number): PatientRule {
+  const [before = '', behind = ''] = id.split('*');
+  const name = path ?? query ?? header?.toLowerCase() ?? '';
+  const kind = path !== undefined ? 'path' : query !== undefined ? 'query' : 'header';
+  return {
+    bound: new Set(bound),
+    around: [before, behind],
+    where: fhir === undefined ? { kind, name } : {
+      kind: 'fhir', depth, shared: new Set(fhir.shared), bases: fhir.bases.map((base) => base.replace(/^https?:\/\//, '').toLowerCase()), pages: new Set(fhir.pages), resource: fhir.resource,
+    },
+  };
+}
+
+/**
+ * Whom a request concerns, and whether whoever asks may reach them: a bound client reaches the patient it is, named exactly
+ * once and in the one spelling that has one reading. `admitted`: the roles by which the route lets it in.
+ */
+export function judgePatient(rule: PatientRule, question: PatientQuestion, identity: Identity | undefined, admitted: readonly string[]): PatientFinding {
+  const { where, bound } = rule;
+  const free = admitted.some((role) => !bound.has(role));
+  const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
+  if (free) return { kind: 'concerns', named: fhir === undefined ? asked(namedIn(where as Simple, question)) : patientAsked(fhir), bond: undefined };
+  const patient = patientOfClient(rule, identity);
+  if (patient === undefined) return { ...missing('the client\'s id holds no patient'), named: undefined };
+  if (where.kind === 'fhir') return judgeFhir(where, question, patient);
+  const found = namedIn(where, question);
+  if (found.kind === 'objection') return { ...found, named: undefined };
+  return found.patient === patient
+    ? { kind: 'concerns', named: patient, bond: undefined }
+    : { ...mismatch(`the ${where.kind} names ${quoted(found.patient)}`), named: found.patient };
+}
+
+function judgeFhir(where: FhirRule, { method, host, path, segments, query, fields }: PatientQuestion, patient: string): PatientFinding {
+  if (!ID.test(patient)) return { ...missing('the client\'s id holds no patient that FHIR could name'), named: undefined };
+  const below = segments.slice(where.depth);
+  const base = path.split('/').slice(0, where.depth + 1).join('/');
+  const compartment: Compartment = { patient, host, base, bases: where.bases, shared: where.shared };
+  const rules: SearchRules = { compartment, pages: where.pages };
+  const judged = judgeFields(fields) ?? judgeRequest({ method, segments: below, query }, rules);
+  if (judged.kind === 'objection') return { ...judged, named: patientAsked({ method, segments: below, query }) };
+  return { kind: 'concerns', named: patient, bond: { rules, body: judged.body, resource: where.resource } };
+}
+
+function patientOfClient({ around: [before, behind] }: PatientRule, identity: Identity | undefined): string | undefined {
+  const id = identity?.id ?? '';
+  if (id.length <= before.length + behind.length || !id.startsWith(before) || !id.endsWith(behind)) return undefined;
+  return id.slice(before.length, id.length - behind.length);
+}
+
+interface Simple {
+  readonly kind: 'path' | 'query' | 'header';
+  readonly name: string;
+}
+
+type Named = { readonly kind: 'named'; readonly patient: string } | Objection;
+
+function asked(named: Named): string | undefined {
+  return named.kind === 'named' ? named.patient : undefined;
+}
+
+function namedIn(where: Simple, question: PatientQuestion): Named {
+  switch (where.kind) {
+    case 'path': return question.parameters[where.name] === undefined ? missing('the path names no patient') : { kind: 'named', patient: question.parameters[where.name] as string };
+    case 'query': return namedInQuery(where.name, question.query);
+    case 'header': return namedInHeader(where.name, question.fields);
+  }
+}
+
+/** The parameter must be there once. What some server would read as the same one (`id[]`, `ID`, `i%64`, behind a `;`) counts, too. */
+function namedInQuery(wanted: string, query: string): Named {
+  const plain = asServersRead(wanted);
+  const found = query.split(/[&;]/).filter((part) => {
+    const name = decode((part.split('=', 1)[0] as string).replaceAll('+', ' '));
+    return name === undefined || asServersRead(name) === plain;
+  });
+  const [part] = found;
+  if (part === undefined) return missing(`the query has no parameter ${wanted}`);
+  if (found.length > 1) return unknownShape(`the query has several parameters that may be ${wanted}`);
+  // In the spelling of the configuration, and between "&": what is left is the one reading that all share.
+  if (!query.split('&').includes(part) || !part.startsWith(`${wanted}=`)) return unknownShape(`the query has a parameter that may be ${wanted}`);
+  const written = part.slice(wanted.length + 1);
+  const patient = written.includes('+') ? undefined : decode(written);
+  if (patient === undefined) return unknownShape(`the parameter ${wanted} can be read in several ways`);
+  return patient === '' ? missing(`the parameter ${wanted} is empty`) : { kind: 'named', patient };
+}
+
+/** A name as the laxest servers see it: PHP ends it at a bracket or NUL, drops blanks before it and turns blanks and dots into "_"; others do not mind case. */
+function asServersRead(name: string): string {
+  // eslint-disable-next-line no-control-regex
+  return (name.toLowerCase().trim().split(/[[\u0000]/, 1)[0] as string).replace(/[ .]/g, '_');
+}
+
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The field must be there once, in its own spelling (CGI and its heirs read "X_Patient" as "X-Patient"), and reach the upstream. */
+function namedInHeader(wanted: string, fields: readonly string[]): Named {
+  const plain = wanted.replace(/[^a-z0-9]/g, '-');
+  const values: string[] = [];
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = (fields[index] as string).toLowerCase();
+    if (name === 'connection' && (fields[index + 1] as string).toLowerCase().split(',').some((option) => option.trim() === wanted)) return unknownShape(`Connection names ${wanted}`);
+    if (name.replace(/[^a-z0-9]/g, '-') !== plain) continue;
+    if (name !== wanted) return unknownShape(`a header field that may be ${wanted}`);
+    values.push((fields[index + 1] as string).trim());
+  }
+  const [patient] = values;
+  if (patient === undefined || patient === '') return missing(`no header field ${wanted}`);
+  return values.length > 1 ? unknownShape(`several header fields ${wanted}`) : { kind: 'named', patient };
+}

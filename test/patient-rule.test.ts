@@ -1,0 +1,91 @@
+import { describe, expect, test } from 'vitest';
+import { patient as schema } from '../src/config/schema/patient.ts';
+import { compilePatient, judgePatient, type PatientQuestion, type PatientRule } from '../src/policy/patient.ts';
+
+const identity = { role: 'patient', id: 'urn:patient:A' } as never;
+
+function rule(config: object, depth = 1): PatientRule {
+  return compilePatient(schema.parse({ id: 'urn:patient:*', ...config }), depth);
+}
+
+function question(more: Partial<PatientQuestion>): PatientQuestion {
+  return { method: 'GET', host: 'api.test', path: '/x', segments: ['x'], query: '', parameters: {}, fields: [], ...more };
+}
+
+/** `within`, or why not. */
+function judge(config: object, more: Partial<PatientQuestion>, who: unknown = identity, admitted: readonly string[] = ['patient']): string {
+  const finding = judgePatient(rule(config), question(more), who as never, admitted);
+  return finding.kind === 'concerns' ? 'within' : finding.reason;
+}
+
+describe('a patient named by the path', () => {
+  test.each([['A', 'within'], ['B', 'patient_mismatch'], ['a', 'patient_mismatch'], ['A ', 'patient_mismatch'], ['', 'patient_mismatch'], [undefined, 'patient_missing']])('%j: %s', (id, outcome) => {
+    expect(judge({ path: 'id' }, { parameters: id === undefined ? {} : { id } })).toBe(outcome);
+  });
+});
+
+describe('a patient named by the query', () => {
+  test.each([
+    ['patient=A', 'within'], ['x=1&patient=A&y=2', 'within'], ['patient=%41', 'within'],
+    ['', 'patient_missing'], ['x=1', 'patient_missing'], ['patient=', 'patient_missing'],
+    ['patient=B', 'patient_mismatch'], ['patient=a', 'patient_mismatch'], ['patient=A,B', 'patient_mismatch'], ['patient=A%00', 'patient_mismatch'], ['patient=A%20', 'patient_mismatch'], ['patient=%2541', 'patient_mismatch'],
+    ['patient=A&patient=B', 'patient_unknown_shape'], ['patient=A&patient=A', 'patient_unknown_shape'], ['patient=A&patient[]=B', 'patient_unknown_shape'], ['patient[]=A', 'patient_unknown_shape'], ['patient%5B0%5D=A', 'patient_unknown_shape'],
+    ['Patient=A', 'patient_unknown_shape'], ['patient=A&PATIENT=B', 'patient_unknown_shape'], ['patient=A&patien%74=B', 'patient_unknown_shape'], ['patien%74=A', 'patient_unknown_shape'], ['patient=A&patient%00x=B', 'patient_unknown_shape'],
+    ['patient=A;patient=B', 'patient_unknown_shape'], ['x=1;patient=B&patient=A', 'patient_unknown_shape'], ['x=1;patient=A', 'patient_unknown_shape'], ['patient', 'patient_unknown_shape'], ['patient=A&+patient=B', 'patient_unknown_shape'], ['patient=A&%20patient=B', 'patient_unknown_shape'],
+    ['patient=A+', 'patient_unknown_shape'], ['patient=%FF', 'patient_unknown_shape'], ['patient=%4', 'patient_unknown_shape'], ['patient=A&%FF=B', 'patient_unknown_shape'],
+  ])('%j: %s', (query, outcome) => {
+    expect(judge({ query: 'patient' }, { query })).toBe(outcome);
+  });
+});
+
+describe('a patient named by a header', () => {
+  test.each([
+    [['X-Patient', 'A'], 'within'], [['x-patient', ' A '], 'within'],
+    [[], 'patient_missing'], [['X-Patient', ''], 'patient_missing'],
+    [['X-Patient', 'B'], 'patient_mismatch'], [['X-Patient', 'A, B'], 'patient_mismatch'],
+    [['X-Patient', 'A', 'X-Patient', 'B'], 'patient_unknown_shape'], [['X-Patient', 'A', 'x_patient', 'B'], 'patient_unknown_shape'], [['X_Patient', 'A'], 'patient_unknown_shape'], [['X-Patient', 'A', 'Connection', 'close, X-Patient'], 'patient_unknown_shape'],
+  ])('%j: %s', (fields, outcome) => {
+    expect(judge({ header: 'X-Patient' }, { fields })).toBe(outcome);
+  });
+});
+
+test.each([
+  ['urn:patient:A', 'within'], ['urn:patient:', 'patient_missing'], ['URN:PATIENT:A', 'patient_missing'], ['A', 'patient_missing'], ['urn:doctor:A', 'patient_missing'], ['urn:patient:urn:patient:A', 'patient_mismatch'],
+])('a bound client with the id %j reaches patient A: %s', (id, outcome) => {
+  expect(judge({ path: 'id' }, { parameters: { id: 'A' } }, { role: 'patient', id })).toBe(outcome);
+});
+
+test('the id of a client may have the patient in its middle', () => {
+  expect(judge({ path: 'id', id: 'p-*@hospital.test' }, { parameters: { id: 'A' } }, { role: 'patient', id: 'p-A@hospital.test' })).toBe('within');
+  expect(judge({ path: 'id', id: 'p-*@hospital.test' }, { parameters: { id: 'A' } }, { role: 'patient', id: 'p-@hospital.test' })).toBe('patient_missing');
+  expect(judge({ path: 'id', id: 'aa*aa' }, { parameters: { id: '' } }, { role: 'patient', id: 'aaa' })).toBe('patient_missing');
+});
+
+test('who is let in by a role that is not bound reaches every patient, and whom is known', () => {
+  const finding = (config: object, more: Partial<PatientQuestion>, admitted: readonly string[]): unknown => judgePatient(rule(config), question(more), identity, admitted);
+  expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
+  expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, ['patient', 'doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
+  expect(finding({ query: 'id' }, { query: 'id=B&id=C' }, ['doctor'])).toEqual({ kind: 'concerns', named: undefined, bond: undefined });
+  expect(finding({ body: 'fhir' }, { segments: ['fhir', 'Patient', 'B'] }, ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
+  expect(finding({ path: 'id', bound: ['patient', 'relative'] }, { parameters: { id: 'B' } }, ['relative', 'patient'])).toMatchObject({ reason: 'patient_mismatch', named: 'B' });
+});
+
+test('nobody in particular is bound to nobody and reaches nobody', () => {
+  expect(judge({ path: 'id' }, { parameters: { id: 'A' } }, null, [])).toBe('patient_missing');
+  expect(judge({ body: 'fhir' }, { segments: ['fhir', 'Patient', 'A'] }, null, [])).toBe('patient_missing');
+});
+
+test('a FHIR request of a bound client is judged below the base, and its bodies are still to be', () => {
+  const finding = judgePatient(rule({ body: 'fhir', fhir: { bases: ['https://EHR.internal/r4'] } }, 2), question({ path: '/v1/fhir/Observation', segments: ['v1', 'fhir', 'Observation'], query: 'patient=A' }), identity, ['patient']);
+  expect(finding).toMatchObject({ kind: 'concerns', named: 'A', bond: { body: { kind: 'none' }, resource: 1 << 20, rules: { compartment: { patient: 'A', host: 'api.test', base: '/v1/fhir', bases: ['ehr.internal/r4'] } } } });
+  expect(judge({ body: 'fhir' }, { path: '/fhir/Patient/B', segments: ['fhir', 'Patient', 'B'] })).toBe('patient_mismatch');
+  expect(judge({ body: 'fhir' }, { path: '/fhir/Patient/A', segments: ['fhir', 'Patient', 'A'] }, { role: 'patient', id: 'urn:patient:A/B' })).toBe('patient_missing');
+});
+
+test.each([
+  [{}, 'expected exactly one of path, query, header or body'], [{ path: 'a', query: 'b' }, 'expected exactly one of path, query, header or body'], [{ path: 'a', fhir: {} }, 'expected body: fhir beside fhir'],
+  [{ path: 'a', id: 'x' }, 'expected text with one * in it, such as urn:patient:*'], [{ body: 'fhir', fhir: { shared: ['Observation'] } }, 'expected a type of resources that is in no patient\'s compartment and refers to none'],
+  [{ body: 'fhir', fhir: { shared: ['Task'] } }, 'expected a type of resources that is in no patient\'s compartment and refers to none'], [{ body: 'fhir', fhir: { bases: ['https://ehr.internal/r4/'] } }, 'expected a URL without a slash, query or fragment at its end, such as https://ehr.internal/fhir'],
+])('the configuration %j is refused: %s', (config, message) => {
+  expect(schema.safeParse(config).error?.issues[0]?.message).toBe(message);
+});
