@@ -62,12 +62,18 @@ test('the id of a client may have the patient in its middle', () => {
 });
 
 test('who is let in by a role that is not bound reaches every patient, and whom is known', () => {
-  const finding = (config: object, more: Partial<PatientQuestion>, admitted: readonly string[]): unknown => judgePatient(rule(config), question(more), identity, admitted);
-  expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
-  expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, ['patient', 'doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
-  expect(finding({ query: 'id' }, { query: 'id=B&id=C' }, ['doctor'])).toEqual({ kind: 'concerns', named: undefined, bond: undefined });
-  expect(finding({ body: 'fhir' }, { segments: ['fhir', 'Patient', 'B'] }, ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
-  expect(finding({ path: 'id', bound: ['patient', 'relative'] }, { parameters: { id: 'B' } }, ['relative', 'patient'])).toMatchObject({ reason: 'patient_mismatch', named: 'B' });
+  const finding = (config: object, more: Partial<PatientQuestion>, role: string, admitted: readonly string[]): unknown => judgePatient(rule(config), question(more), { role, id: 'urn:patient:A', roles: new Set(admitted) }, admitted);
+  expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
+  expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, 'doctor', ['doctor', 'patient'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
+  expect(finding({ query: 'id' }, { query: 'id=B&id=C' }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: undefined, bond: undefined });
+  expect(finding({ body: 'fhir' }, { segments: ['fhir', 'Patient', 'B'] }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
+});
+
+test('who is a patient first stays bound, whatever else they inherit, and so does who is let in as one', () => {
+  const reason = (role: string, admitted: readonly string[]): unknown => judgePatient(rule({ path: 'id', bound: ['patient', 'relative'] }), question({ parameters: { id: 'B' } }), { role, id: 'urn:patient:A', roles: new Set(admitted) }, admitted);
+  expect(reason('patient', ['patient', 'user'])).toMatchObject({ reason: 'patient_mismatch', named: 'B' });
+  expect(reason('doctor', ['patient'])).toMatchObject({ reason: 'patient_mismatch', named: 'B' });
+  expect(reason('relative', ['relative', 'patient'])).toMatchObject({ reason: 'patient_mismatch', named: 'B' });
 });
 
 test('nobody in particular is bound to nobody and reaches nobody', () => {

@@ -263,8 +263,8 @@ function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, tr
 }
 
 /** The roles by which a route lets somebody in. */
-function rolesAt({ allow }: Route, { role }: Identity): readonly string[] {
-  return [role].filter((one) => allow.has(one));
+function rolesAt({ allow }: Route, { roles }: Identity): readonly string[] {
+  return [...roles].filter((role) => allow.has(role));
 }
 
 /** What counts and sessions say; a query where they have not been asked. */

@@ -70,7 +70,8 @@ export function compilePatient({ path, query, header, bound, id, fhir }: Patient
  */
 export function judgePatient(rule: PatientRule, question: PatientQuestion, identity: Identity | undefined, admitted: readonly string[]): PatientFinding {
   const { where, bound } = rule;
-  const free = admitted.some((role) => !bound.has(role));
+  // A patient who inherits another role stays one; whoever is something else first, and is let in as that, is free.
+  const free = identity !== undefined && !bound.has(identity.role) && admitted.some((role) => !bound.has(role));
   const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
   if (free) return { kind: 'concerns', named: fhir === undefined ? asked(namedIn(where as Simple, question)) : patientAsked(fhir), bond: undefined };
   const patient = patientOfClient(rule, identity);

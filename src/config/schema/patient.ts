@@ -28,7 +28,7 @@ export const patient = mapping({
   query: parameterName.describe('Query parameter that names the patient.').exactOptional(),
   header: headerName.describe('Request header that names the patient.').exactOptional(),
   body: oneOf(['fhir']).describe('fhir: the route is a FHIR R4 interface, whose base is its path; paths, queries, request bodies and answers are judged by FHIR\'s compartment of the patient.').exactOptional(),
-  bound: some(name, 'expected a list of at least one role').describe('Roles that reach one patient only, the one they are; for all others the patient goes on record. Who also holds another role that the route allows is not bound.').default(['patient']),
+  bound: some(name, 'expected a list of at least one role').describe('Roles that reach one patient only, the one they are; for all others the patient goes on record. A client is bound whose first role is among them, or whom the route lets in by these roles only.').default(['patient']),
   id: patientOfClient.describe('What the id of a bound client is: * stands for the patient\'s own.').default('*'),
   fhir: fhir.describe('What the FHIR interface is like; with body: fhir.').exactOptional(),
 }).refine((value) => WHERE.filter((key) => value[key] !== undefined).length === 1, { error: 'expected exactly one of path, query, header or body' })
