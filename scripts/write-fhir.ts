@@ -67,6 +67,11 @@ ${[...table].map(([type, { elements, search }]) => `  ['${type}', { elements: [$
 export const RESOURCE_TYPES: ReadonlySet<string> = new Set([
 ${lines(types)}
 ]);
+
+/** The resource types that are in nobody's compartment and none of whose elements may refer to a patient. */
+export const UNRELATED_TYPES: ReadonlySet<string> = new Set([
+${lines(shareable)}
+]);
 `);
 writeFileSync(new URL('../src/config/fhir-shareable.ts', import.meta.url), `// Written by scripts/write-fhir.ts from the definitions of FHIR R4 (4.0.1, CC0).
 

@@ -13,8 +13,8 @@ function question(more: Partial<PatientQuestion>): PatientQuestion {
 }
 
 /** `within`, or why not. */
-function judge(config: object, more: Partial<PatientQuestion>, who: unknown = identity, admitted: readonly string[] = ['patient']): string {
-  const finding = judgePatient(rule(config), question(more), who as never, admitted);
+function judge(config: object, more: Partial<PatientQuestion>, who: object | 'nobody' = identity, admitted: readonly string[] = ['patient']): string {
+  const finding = judgePatient(rule(config), question(more), who === 'nobody' ? undefined : who as never, admitted);
   return finding.kind === 'concerns' ? 'within' : finding.reason;
 }
 
@@ -77,8 +77,8 @@ test('who is a patient first stays bound, whatever else they inherit, and so doe
 });
 
 test('nobody in particular is bound to nobody and reaches nobody', () => {
-  expect(judge({ path: 'id' }, { parameters: { id: 'A' } }, null, [])).toBe('patient_missing');
-  expect(judge({ body: 'fhir' }, { segments: ['fhir', 'Patient', 'A'] }, null, [])).toBe('patient_missing');
+  expect(judge({ path: 'id' }, { parameters: { id: 'A' } }, 'nobody', [])).toBe('patient_missing');
+  expect(judge({ body: 'fhir' }, { segments: ['fhir', 'Patient', 'A'] }, 'nobody', [])).toBe('patient_missing');
 });
 
 test('a FHIR request of a bound client is judged below the base, and its bodies are still to be', () => {

@@ -136,13 +136,8 @@ function routeFaults(value: unknown, path: Path): Fault[] {
 function patientFaults(value: unknown, path: Path): Fault[] {
   const where = [...path, 'patient'];
   if (lookUp(value, where) === undefined) return [];
-  const parameter = lookUp(value, [...where, 'path']);
-  const pattern = lookUp(value, [...path, 'match', 'path']);
-  const parameters = typeof pattern === 'string' ? pattern.split('/').filter((segment) => segment.startsWith(':')).map((segment) => segment.slice(1)) : [];
   return [
     ...unknownRoles(value, [...where, 'bound'], []),
-    ...(typeof parameter === 'string' && !parameters.includes(parameter)
-      ? [{ path: [...where, 'path'], message: `the route's path has no parameter named ${show(parameter)}; ${listKnown(parameters)}` }] : []),
     ...(items(value, [...path, 'allow']).includes('public') ? [{ path: where, message: 'a route that is public cannot tell whose requests concern whom' }] : []),
   ];
 }

@@ -1,6 +1,5 @@
-import { SHAREABLE_TYPES } from '../../config/fhir-shareable.ts';
 import { ID, missing, mismatch, patientOf, quoted, unknownShape, type Compartment, type Objection } from './compartment.ts';
-import { COMPARTMENT, RESOURCE_TYPES } from './r4.ts';
+import { COMPARTMENT, RESOURCE_TYPES, UNRELATED_TYPES } from './r4.ts';
 
 /** A value that JSON was read into, and how many members its objects were written with. */
 export interface JsonValue {
@@ -19,7 +18,6 @@ export interface ResourceRules {
 
 /** Types that are answers about the interface itself. */
 const OF_THE_INTERFACE = new Set(['OperationOutcome', 'CapabilityStatement']);
-const SHAREABLE: ReadonlySet<string> = new Set(SHAREABLE_TYPES);
 
 /**
  * Whether a resource is the patient's, or nobody's in particular: it is in the compartment by an element of FHIR's own
@@ -76,7 +74,7 @@ function judgeContained(type: string, resource: JsonObject, rules: ResourceRules
     if (!isObject(one) || typeof inner !== 'string') return unknownShape(`${nameOf(type, resource)} contains what is no resource`);
     if (inner === 'Patient' || Object.hasOwn(one, 'contained')) return unknownShape(`${nameOf(type, resource)} contains a ${inner === 'Patient' ? 'patient' : 'resource that contains others'}`);
     // Of a type that refers to nobody it is a part of what contains it.
-    const objection = SHAREABLE.has(inner) ? undefined : judgeType(inner, one, rules);
+    const objection = UNRELATED_TYPES.has(inner) ? undefined : judgeType(inner, one, rules);
     if (objection !== undefined) return { ...objection, detail: `within ${nameOf(type, resource)}: ${objection.detail}` };
   }
   return undefined;

@@ -1,0 +1,73 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startBackend, type Backend } from './support/backend.ts';
+import { ask, startGateway, type TestGateway } from './support/gateway.ts';
+import { askHttp2, openHttp2 } from './support/http2.ts';
+import { testPki, type Issued, type TestPki } from './support/pki.ts';
+
+let pki: TestPki;
+let backend: Backend;
+let gateway: TestGateway;
+
+const PATIENT = '{ OF, id: "urn:patient:*" }';
+const ROUTES = `
+  - { name: path, match: { path: /patients/:id/records }, allow: [doctor, patient], upstream: records, patient: ${PATIENT.replace('OF', 'path: id')} }
+  - { name: query, match: { path: /records }, allow: [doctor, patient], upstream: records, patient: ${PATIENT.replace('OF', 'query: patient')} }
+  - { name: header, match: { path: /upload }, allow: [doctor, patient], upstream: records, patient: ${PATIENT.replace('OF', 'header: X-Patient')} }`;
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki);
+  gateway = await startGateway(pki, backend.port, { routes: ROUTES });
+});
+
+afterAll(async () => {
+  await gateway.stop();
+  await backend.close();
+});
+
+type Asked = readonly [path: string, headers?: Readonly<Record<string, string | string[]>>];
+
+/** The statuses by HTTP/1.1 and by HTTP/2. */
+async function statuses([path, headers = {}]: Asked, client: Issued): Promise<readonly number[]> {
+  const first = await ask(pki, gateway.port, path, { client, headers });
+  const session = await openHttp2(pki, gateway.port, { client });
+  const second = await askHttp2(session, path, { headers });
+  session.destroy();
+  if (first.status === 403) expect(first.json()).toMatchObject({ code: 'role_denied' });
+  return [first.status, second.status];
+}
+
+const OWN: readonly Asked[] = [['/patients/1001/records'], ['/patients/100%31/records'], ['/records?patient=1001&from=2026'], ['/upload', { 'x-patient': '1001' }]];
+const OTHERS: readonly Asked[] = [
+  ['/patients/1002/records'], ['/patients/1001%20/records'], ['/patients/1001,1002/records'],
+  ['/records?patient=1002'], ['/records'], ['/records?patient=1001&patient=1002'], ['/records?patient=1001&patient[]=1002'], ['/records?patient=1001;patient=1002'], ['/records?Patient=1002&patient=1001'],
+  ['/upload'], ['/upload', { 'x-patient': '1002' }], ['/upload', { 'x-patient': ['1001', '1002'] }], ['/upload', { 'x-patient': '1001', 'x_patient': '1002' }],
+];
+
+describe('a patient\'s certificate', () => {
+  it.each(OWN)('reaches what is its own: %s', async (...asked) => {
+    expect(await statuses(asked, pki.patient)).toEqual([200, 200]);
+  });
+
+  it.each(OTHERS)('does not reach another patient by %s %j', async (...asked) => {
+    const seen = backend.seen.length;
+    expect(await statuses(asked, pki.patient)).toEqual([403, 403]);
+    expect(backend.seen.length).toBe(seen);
+  });
+});
+
+it('a doctor reaches every patient, and whom is on record', async () => {
+  expect(await statuses(['/patients/1002/records'], pki.doctor)).toEqual([200, 200]);
+  expect(await statuses(['/records?patient=1003'], pki.doctor)).toEqual([200, 200]);
+  expect(await statuses(['/records'], pki.doctor)).toEqual([200, 200]);
+  const concerned = async () => (await gateway.records()).filter(({ role, result }) => role === 'doctor' && result === 'permitted').map(({ patient }) => patient ?? 'nobody').sort();
+  await expect.poll(concerned).toEqual(['1002', '1002', '1003', '1003', 'nobody', 'nobody']);
+});
+
+it('a refusal is on record with whom it was about', async () => {
+  const { status } = await ask(pki, gateway.port, '/patients/9009/records', { client: pki.patient });
+  expect(status).toBe(403);
+  await expect.poll(async () => (await gateway.records()).filter(({ patient }) => patient === '9009')).toMatchObject([
+    { result: 'denied', reason: 'patient_mismatch', detail: 'the path names "9009"', id: 'urn:patient:1001', route: 'path', status: 403 },
+  ]);
+});
