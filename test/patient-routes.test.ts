@@ -45,13 +45,13 @@ const OTHERS: readonly Asked[] = [
 ];
 
 describe('a patient\'s certificate', () => {
-  it.each(OWN)('reaches what is its own: %s', async (...asked) => {
-    expect(await statuses(asked, pki.patient)).toEqual([200, 200]);
+  it.each(OWN.map(([path, headers = {}]) => ({ path, headers })))('reaches what is its own: $path', async ({ path, headers }) => {
+    expect(await statuses([path, headers], pki.patient)).toEqual([200, 200]);
   });
 
-  it.each(OTHERS)('does not reach another patient by %s %j', async (...asked) => {
+  it.each(OTHERS.map(([path, headers = {}]) => ({ path, headers })))('does not reach another patient by $path $headers', async ({ path, headers }) => {
     const seen = backend.seen.length;
-    expect(await statuses(asked, pki.patient)).toEqual([403, 403]);
+    expect(await statuses([path, headers], pki.patient)).toEqual([403, 403]);
     expect(backend.seen.length).toBe(seen);
   });
 });
