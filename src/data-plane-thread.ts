@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { MessagePort } from 'node:worker_threads';
 import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
+import { createAlarms } from './alarms.ts';
 import { createArrival } from './arrival.ts';
 import { canGoOn, closeBound, type Bound, type OpenListener } from './bound-listener.ts';
 import type { ListenerConfig } from './config/schema.ts';
@@ -11,7 +12,8 @@ import { createGeneralForwarder } from './forward/general.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
-import type { Admission, Reason } from './policy/facts.ts';
+import { createToldRegister } from './identity/devices.ts';
+import type { Admission, Alarm, Reason } from './policy/facts.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { httpProtocol } from './http-protocol.ts';
 import { alpnOf, connectionFields, endsTls, type HttpsRuntime, type ListenerRuntime, type TcpRuntime } from './protocol.ts';
@@ -71,11 +73,13 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const desk: Desk = {
     find: (counters, session) => line.call<FindingsAnswer>({ kind: 'find', counters, ...(session === undefined ? {} : { session }) }, FINDINGS_MS),
     count: (counters) => void line.call<void>({ kind: 'count', counters }, FINDINGS_MS).catch(() => undefined),
+    alarm: createAlarms((raised) => void line.call<void>({ kind: 'alarm', raised }).catch(() => undefined)),
   };
-  const ground: ThreadGround = { place: birth.place, deny, revocation, desk, now, clock };
+  const devices = createToldRegister();
+  const ground: ThreadGround = { place: birth.place, deny, revocation, desk, devices: devices.view, now, clock };
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
-  const sweepConnections = createSweep({ serving, deny, metrics, record: recordConnection });
+  const sweepConnections = createSweep({ serving, deny, metrics, desk, record: recordConnection });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
   const retiring = new Set<OpenListener>();
@@ -89,6 +93,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'commit': return commit();
       case 'discard': return discard();
       case 'crls': return revocation.replaceCrls(ask.handles as readonly CrlHandle[]);
+      case 'devices': return devices.take(ask);
       case 'targets': return retarget(ask.share);
       case 'answer': return revocation.learn(ask.question, ask.statement);
       case 'sweep': return sweep();
@@ -146,7 +151,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       metrics.connectionsTerminated.inc({ reason });
       void recordConnection(connection, heldAdmission(connection), reason, detail);
     };
-    const shared = { connections, forwarder, audit, metrics, now, draining: () => draining || bound.get(name) !== open, terminated };
+    const shared = { connections, forwarder, audit, metrics, desk, now, draining: () => draining || bound.get(name) !== open, terminated };
     const protocol = config.protocol === 'https'
       ? httpProtocol(config, { ...shared, runtime: () => open.runtime as HttpsRuntime })
       : tcpProtocol({ ...shared, runtime: () => open.runtime as TcpRuntime });
@@ -168,10 +173,10 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     return createDoor({ counts, thread: birth.place, listener, limits });
   }
 
-  async function recordConnection(connection: Connection, admission: Admission, reason: Reason, detail?: string): Promise<void> {
+  async function recordConnection(connection: Connection, admission: Admission, reason: Reason, detail?: string, alarm?: Alarm): Promise<void> {
     await audit.append({
       time: new Date(now()).toISOString(), event: 'connection', result: 'denied', reason, ...(detail === undefined ? {} : { detail }),
-      ...connectionFields(connection, admission),
+      ...connectionFields(connection, admission), ...(alarm === undefined ? {} : { alarm }),
     }).catch(() => undefined);
   }
 

@@ -7,10 +7,12 @@ import { openAuditWriter } from './audit/writer.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
+import { createAlarms } from './alarms.ts';
 import { createCrlReload } from './crl-reload.ts';
 import { createDenials, type NewDenial } from './denials.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
+import { openInventory } from './inventory.ts';
 import { SILENT, type Log } from './log.ts';
 import { parseCertificate } from './pki/certificate.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
@@ -130,12 +132,24 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     },
     bringUp: async (call) => {
       await call({ kind: 'crls', handles: refresher.handles() });
+      await inventory.tell(call);
       await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports, upstreams: upstreams.shares() });
       await call({ kind: 'commit' });
     },
     log,
   });
   const publisher = createPublisher(threads, table);
+  const inventory = openInventory({
+    snapshot: first, readAt: startedAt, log, serially,
+    async publish() {
+      await inventory.tell(publisher.tell);
+      await publisher.sweep();
+    },
+  });
+  const alarms = createAlarms(({ rule, ...raised }) => {
+    metrics.alarms.inc({ rule });
+    log.warn({ alarm: rule, ...raised }, 'alarm');
+  });
   const reloadCrls = createCrlReload({ snapshot: () => current.snapshot, refresher, publish: publishCrls, serially, stopped: () => stopped !== undefined, log });
   const denials = createDenials({ list: denyList, audit, sweep: publisher.sweep, announce: async (change) => replicas?.announce(change), now, log });
   const shared = first.store === undefined ? undefined : { redis: openRedis(first.store, (message) => log.warn({}, message)), prefix: first.store.prefix };
@@ -146,9 +160,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     warn: (message) => log.warn({}, message),
   });
   const pressure = watchPressure(config.limits, counts, metrics, log);
-  const closers: (() => Promise<void> | void)[] = [() => pressure.close()];
+  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close()];
   try {
     await threads.all({ kind: 'crls', handles: refresher.handles() });
+    await inventory.tell((part) => threads.all(part));
     refresher.start();
     await prepare(first);
     await threads.all({ kind: 'commit' });
@@ -192,6 +207,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     if (ask.kind === 'issuers') return refresher.fetchIssuers(ask.url);
     if (ask.kind === 'find') return find(ask);
     if (ask.kind === 'count') return rates.add(ask.counters);
+    if (ask.kind === 'alarm') return alarms(ask.raised);
     const certificate = parseCertificate(ask.certificate);
     const issuer = parseCertificate(ask.issuer);
     return ask.kind === 'ocsp' ? refresher.askOcsp(certificate, issuer) : refresher.fetchCrl(certificate, issuer);
@@ -259,6 +275,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     current = { snapshot, loadedAt: now() };
     pressure.adopt(snapshot.config.limits);
     refresher.adopt(revocation);
+    inventory.adopt(snapshot);
+    // One that is no longer configured is asked until the commit.
+    if (snapshot.devices !== undefined) await inventory.tell(publisher.tell);
     upstreams.adopt();
     await publisher.publish({ kind: 'commit' });
     metrics.reloadSuccess.set(now() / 1000);
@@ -288,7 +307,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function scrape(): Promise<string> {
     pressure.report();
     measure(metrics, {
-      threads: threads.count, denyListEntries: denyList.entries().length, revocation: refresher.report(), snapshot: current.snapshot, upstreams: upstreams.report(),
+      threads: threads.count, denyListEntries: denyList.entries().length, revocation: refresher.report(), devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }
@@ -322,7 +341,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   };
 }
 
-/** Threads have no use for the bytes of CRLs: they get indexes in shared memory. */
+/** Threads have no use for the bytes of CRLs: they get indexes in shared memory. The inventory comes in parts. */
 function forThreads(snapshot: Snapshot): Snapshot {
-  return { ...snapshot, crls: [] };
+  return { ...snapshot, crls: [], devices: [] };
 }

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from './config/schema.ts';
 import type { Client, Service } from './forward/client.ts';
-import type { Outcome } from './forward/exchange.ts';
+import { raiseAlarm, type Outcome } from './forward/exchange.ts';
 import { createFastPath } from './forward/fast/fast-path.ts';
 import { createHttp1 } from './forward/http1.ts';
 import { createHttp2 } from './forward/http2.ts';
@@ -68,7 +68,14 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     },
     reconfigure: () => http.limit(options.runtime().config.limits),
     objection(connection, admission) {
-      if (isHttp2(connection)) return void http2.judge(connection.socket, (facts, policy) => denialOf(facts, admissionFor(connection, facts) ?? admission, policy));
+      if (isHttp2(connection)) {
+        return void http2.judge(connection.socket, (facts, policy) => {
+          const held = admissionFor(connection, facts) ?? admission;
+          const denial = denialOf(facts, held, policy);
+          if (denial !== undefined) raiseAlarm(options.desk, connection, held, denial);
+          return denial;
+        });
+      }
       return connection.stream === undefined ? undefined : denialOf(connection.stream, admission);
     },
   };

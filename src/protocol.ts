@@ -3,7 +3,7 @@ import { certificateFields, type AuditRecord } from './audit/record.ts';
 import type { AuditWriter } from './audit/writer.ts';
 import type { ThreadMetrics } from './admin/metrics.ts';
 import type { HttpsListenerConfig, TcpListenerConfig, TlsListenerConfig } from './config/schema.ts';
-import type { Service } from './forward/client.ts';
+import type { Desk, Service } from './forward/client.ts';
 import type { GeneralForwarder } from './forward/general.ts';
 import type { Upstream } from './forward/upstream/pool.ts';
 import type { Denial, StreamPolicy } from './policy/authorize.ts';
@@ -51,6 +51,7 @@ export interface ProtocolOptions<Runtime extends ListenerRuntime> {
   readonly forwarder: GeneralForwarder;
   readonly audit: AuditWriter;
   readonly metrics: ThreadMetrics;
+  readonly desk: Desk;
   readonly now: () => number;
   readonly draining: () => boolean;
   /** Tells of a connection that a protocol had to end for what it did. */

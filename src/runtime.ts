@@ -3,7 +3,9 @@ import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
+import type { DeviceView } from './identity/devices.ts';
 import type { StreamPolicy } from './policy/authorize.ts';
+import { compileBindings, type DevicePolicy } from './policy/devices.ts';
 import { compileRates } from './policy/limits.ts';
 import { compileRoutes } from './policy/routes.ts';
 import { compileSenders } from './policy/senders.ts';
@@ -31,6 +33,8 @@ export interface ThreadGround {
   readonly revocation: RevocationDesk;
   /** Where requests ask for what exists once a gateway. */
   readonly desk: Desk;
+  /** The inventory, whichever is in force. */
+  readonly devices: DeviceView;
   readonly now: () => number;
   /** Milliseconds on a clock that all threads share. */
   readonly clock: () => number;
@@ -48,13 +52,15 @@ export interface RuntimeParts {
 }
 
 /** Builds the runtime of a snapshot, beside the one in force. */
-export function buildRuntime({ place, deny, revocation, desk, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
+export function buildRuntime({ place, deny, revocation, desk, devices, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
   const { config } = snapshot;
   const tracer = collector?.tracer;
   const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
   const { unavailable } = config.revocation;
   const rates = compileRates('gateway', config.limits.rates);
-  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates };
+  const bindings = compileBindings(config.roles);
+  const bound = bindings.size === 0 ? {} : { devices: { register: devices, bindings } };
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, ...bound };
   const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
   return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
 
@@ -69,7 +75,7 @@ export function buildRuntime({ place, deny, revocation, desk, now, clock }: Thre
     };
     return listener.protocol === 'https'
       ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, ...(tracer === undefined ? {} : { tracer }) } }
-      : { ...common, config: listener, policy: streamPolicy(listener, unavailable), upstream: upstreams.get(listener.upstream) as Upstream };
+      : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), ...bound }, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 
   /** One that has not changed goes on: a reload must not cost its warm connections, nor what is known of its endpoints. */
@@ -91,6 +97,11 @@ export function keepOrOpenCollector(snapshot: Snapshot, before: Runtime | undefi
   const old = before?.collector;
   const same = before !== undefined && JSON.stringify([before.snapshot.config.tracing, before.snapshot.tracing]) === JSON.stringify([tracing, material]);
   return old !== undefined && same ? Promise.resolve(old) : openCollector(tracing, material, count);
+}
+
+/** What a listener's clients are bound to; undefined where none of them is. */
+export function devicesOf(runtime: ListenerRuntime): DevicePolicy | undefined {
+  return 'service' in runtime ? runtime.service.policy.devices : runtime.policy.devices;
 }
 
 /** The same listener, by which nothing more is let in. */

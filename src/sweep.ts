@@ -1,6 +1,10 @@
 import type { ThreadMetrics } from './admin/metrics.ts';
 import type { OpenListener } from './bound-listener.ts';
-import type { Admission, Reason } from './policy/facts.ts';
+import type { Desk } from './forward/client.ts';
+import { raiseAlarm } from './forward/exchange.ts';
+import { isBound } from './policy/devices.ts';
+import type { Admission, Alarm, Reason } from './policy/facts.ts';
+import { devicesOf } from './runtime.ts';
 import type { DenyTable } from './store/deny-table.ts';
 import { deniedCertificate } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
@@ -13,15 +17,16 @@ export interface SweepOptions {
   readonly serving: () => readonly OpenListener[];
   readonly deny: DenyTable;
   readonly metrics: ThreadMetrics;
+  readonly desk: Desk;
   /** Puts on record that a connection was ended. */
-  readonly record: (connection: Connection, admission: Admission, reason: Reason, detail: string) => Promise<void>;
+  readonly record: (connection: Connection, admission: Admission, reason: Reason, detail: string, alarm?: Alarm) => Promise<void>;
 }
 
 /**
  * The sweep ends every connection whose certificate is no longer good; those that stand cost a comparison each. The deny list is
  * looked at before it returns, everything else in slices that leave the thread to its requests.
  */
-export function createSweep({ serving, deny, metrics, record }: SweepOptions): () => void {
+export function createSweep({ serving, deny, metrics, desk, record }: SweepOptions): () => void {
   let judging = false;
 
   function sweep(): void {
@@ -51,11 +56,26 @@ export function createSweep({ serving, deny, metrics, record }: SweepOptions): (
     }
   }
 
+  /** Streams that were let in on a device: nobody tells when its hours end. */
+  function* bound(): Generator<readonly [OpenListener, Connection, Admission, string]> {
+    for (const listener of serving()) {
+      const { office, config } = listener.runtime;
+      const devices = devicesOf(listener.runtime);
+      if (devices === undefined) continue;
+      for (const connection of listener.connections.values()) {
+        if (config.protocol === 'https' && connection.stream === undefined) continue;
+        for (const [realm, held] of connection.admissions) {
+          if (held.kind === 'known' && held.identity !== undefined && isBound(devices, held.identity.roles) && office.stands(held)) yield [listener, connection, held, realm];
+        }
+      }
+    }
+  }
+
   async function judgeStale(): Promise<void> {
     judging = true;
     let sliceEnds = performance.now() + SLICE_MS;
     // Taken down first: judging changes what is walked.
-    for (const [listener, connection, held, realm] of [...stale()]) {
+    for (const [listener, connection, held, realm] of [...stale(), ...bound()]) {
       if (held.kind === 'anonymous' || connection.socket.destroyed || !listener.connections.has(connection.socket)) continue;
       const taken = currentAdmission(connection, listener.runtime.office, realm);
       if (taken instanceof Promise) void taken.then((admission) => judgeOpen(connection, listener, admission), () => connection.socket.destroy());
@@ -71,13 +91,15 @@ export function createSweep({ serving, deny, metrics, record }: SweepOptions): (
     if (connection.socket.destroyed) return;
     if (admission.kind === 'refused') return end(connection, admission, admission.reason, admission.detail);
     const objection = listener.protocol.objection(connection, admission);
-    if (objection !== undefined) end(connection, admission, objection.reason, objection.detail);
+    if (objection === undefined) return;
+    raiseAlarm(desk, connection, admission, objection);
+    end(connection, admission, objection.reason, objection.detail, objection.alarm);
   }
 
-  function end(connection: Connection, admission: Admission, reason: Reason, detail: string): void {
+  function end(connection: Connection, admission: Admission, reason: Reason, detail: string, alarm?: Alarm): void {
     metrics.connectionsTerminated.inc({ reason });
-    if (connection.ending !== undefined) return connection.ending({ reason, detail });
-    void record(connection, admission, reason, detail);
+    if (connection.ending !== undefined) return connection.ending({ reason, detail, ...(alarm === undefined ? {} : { alarm }) });
+    void record(connection, admission, reason, detail, alarm);
     connection.socket.destroy();
   }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { identityFields, trailFields, type AuditRecord } from './audit/record.ts';
+import { raiseAlarm } from './forward/exchange.ts';
 import { associationReject, createDicomScanner } from './forward/senders/dicom.ts';
 import { createGate } from './forward/senders/gate.ts';
 import { createMllpScanner } from './forward/senders/mllp.ts';
@@ -48,8 +49,9 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
   /** Why it ends; the first cause counts. */
   let cause: Fields | undefined;
 
-  connection.ending = ({ reason, detail }) => end({ result: 'denied', reason, detail });
-  const decision = authorizeStream(policy, admission, options.now());
+  connection.ending = ({ reason, detail, alarm }) => end({ result: 'denied', reason, detail, ...(alarm === undefined ? {} : { alarm }) });
+  const { address } = connection;
+  const decision = authorizeStream(policy, { admission, address }, options.now());
   if (decision.kind === 'denial') refuse(decision);
   else if (decision.kind === 'expected') listen();
   else void open(decision).catch(fail);
@@ -124,7 +126,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
     announced = sender;
     const runtime = options.runtime();
     const current = await currentAdmission(connection, runtime.office, connection.serverName ?? '');
-    const decided = authorizeStream(runtime.policy, current, options.now(), sender);
+    const decided = authorizeStream(runtime.policy, { admission: current, address, announced: sender }, options.now());
     if (decided.kind === 'denial') refuse(decided);
     if (decided.kind !== 'permit' || cause !== undefined) return false;
     messages += 1;
@@ -137,8 +139,10 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
 
   function refuse(denial: StreamDenial): void {
     options.metrics.connectionsTerminated.inc({ reason: denial.reason });
+    raiseAlarm(options.desk, connection, admission, denial);
     const rejected = !joined && (denial.sender === 'calling' || denial.sender === 'called') ? associationReject(denial.sender) : undefined;
-    end({ result: 'denied', reason: denial.reason, detail: denial.detail }, rejected === undefined ? undefined : () => stream.dismiss(rejected));
+    const { reason, detail, alarm } = denial;
+    end({ result: 'denied', reason, detail, ...(alarm === undefined ? {} : { alarm }) }, rejected === undefined ? undefined : () => stream.dismiss(rejected));
   }
 
   /** A fault of ours ends the one connection, closed, and is on record. */
@@ -172,6 +176,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
     return options.audit.append({
       time: new Date(options.now()).toISOString(), event: 'connection', ...fields, request_id: id, upstream: upstream.name, ...trailFields(stream.trail),
       ...connectionFields(connection, admission), ...identityFields(permit?.identity ?? (admission.kind === 'known' ? admission.identity : undefined)), ...(permit?.degraded === undefined ? {} : { degraded: permit.degraded }),
+      ...(permit?.device === undefined ? {} : { device: permit.device.id }),
       ...(announced === undefined ? {} : senderFields(announced)), duration_ms: Math.round(performance.now() - started),
     });
   }
@@ -179,7 +184,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
   return {
     objection(taken) {
       const { policy: current } = options.runtime();
-      const decided = authorizeStream(current, taken, options.now(), announced);
+      const decided = authorizeStream(current, { admission: taken, address, announced }, options.now());
       if (decided.kind === 'denial') return decided;
       if (decided.kind === 'permit' || !joined) return undefined;
       return { kind: 'denial', code: 'role_denied', reason: 'sender_denied', detail: 'the listener has come to list senders, and this stream began without naming one' };

@@ -1,8 +1,9 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
+import type { Device } from './config/inventory.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
-import type { SessionQuestion } from './forward/client.ts';
+import type { RaisedAlarm, SessionQuestion } from './forward/client.ts';
 import type { Findings } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -31,6 +32,8 @@ export type ToThread =
   /** Throws away what was prepared. */
   | { readonly kind: 'discard' }
   | { readonly kind: 'crls'; readonly handles: readonly CrlHandle[] }
+  /** A part of the inventory; it is in force once the last has come. */
+  | { readonly kind: 'devices'; readonly devices: readonly Device[]; readonly first: boolean; readonly last: boolean }
   /** What the names of an upstream's endpoints have become. */
   | { readonly kind: 'targets'; readonly share: UpstreamShare }
   /** An OCSP answer other than the one that was given out before. */
@@ -43,7 +46,13 @@ export type ToThread =
   | { readonly kind: 'drain'; readonly grace: number };
 
 /** What a data-plane thread tells and asks of the main thread. */
-export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened;
+export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall;
+
+/** Somebody should look at something. */
+export interface AlarmCall {
+  readonly kind: 'alarm';
+  readonly raised: RaisedAlarm;
+}
 
 /** What a request needs that exists once a gateway: its counts, with it added to them, and its session. */
 export interface FindingsQuestion {

@@ -70,6 +70,8 @@ export interface ProcessMetrics {
   readonly reloadSuccess: Gauge;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
+  readonly alarms: Counter<'rule'>;
+  readonly devices: Gauge<'state'>;
   readonly connectionsCeiling: Gauge;
   readonly memoryResident: Gauge;
   readonly memoryMark: Gauge;
@@ -98,6 +100,8 @@ export function createProcessMetrics(): ProcessMetrics {
     memoryResident: new Gauge({ name: 'wardgate_memory_resident_bytes', help: 'Resident memory of the process', registers }),
     memoryMark: new Gauge({ name: 'wardgate_memory_mark_bytes', help: 'Resident memory above which new connections are shed', registers }),
     descriptorShortages: new Counter({ name: 'wardgate_descriptor_shortages_total', help: 'Times that the process was found without a free file descriptor', registers }),
+    alarms: new Counter({ name: 'wardgate_alarms_total', help: 'What somebody should look at', labelNames: ['rule'], registers }),
+    devices: new Gauge({ name: 'wardgate_devices', help: 'Registered devices', labelNames: ['state'], registers }),
     denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
     upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
     upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),

@@ -9,14 +9,18 @@ export interface Measured {
   readonly threads: number;
   readonly denyListEntries: number;
   readonly revocation: RevocationReport;
+  /** By state. */
+  readonly devices: ReadonlyMap<string, number>;
   readonly snapshot: Snapshot;
   readonly upstreams: readonly UpstreamReport[];
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, revocation, snapshot, upstreams }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, revocation, devices, snapshot, upstreams }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
+  metrics.devices.reset();
+  for (const [state, count] of devices) metrics.devices.set({ state }, count);
   measureCrls(metrics, revocation);
   metrics.ocspCacheEntries.set(revocation.ocspAnswers);
   measureCertificates(metrics, snapshot);

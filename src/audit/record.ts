@@ -1,7 +1,7 @@
 import type { Identity } from '../identity/roles.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
-import type { Reason } from '../policy/facts.ts';
+import type { Alarm, Reason } from '../policy/facts.ts';
 
 /**
  * One decision, as one JSON line. `time` is ISO 8601 UTC with milliseconds; `serial` and `fingerprint` lower-case hex;
@@ -27,6 +27,10 @@ export interface AuditRecord {
   /** Every role of a client that holds more than `role`. */
   readonly roles?: readonly string[];
   readonly id?: string;
+  /** Id of the registered device that the client used, where its role is bound to one. */
+  readonly device?: string;
+  /** The rule by which somebody should look at it. */
+  readonly alarm?: Alarm;
   /** Who the client said that it is: MSH-3 and MSH-4 of an HL7 message, the AE titles of a DICOM association. */
   readonly sending_application?: string;
   readonly sending_facility?: string;

@@ -53,10 +53,10 @@ function lines(errors: readonly Issue[], warnings: readonly Issue[]): string {
   return texts.map((text) => `${text}\n`).join('');
 }
 
-function summary({ config, crls }: Snapshot): string {
+function summary({ config, crls, devices }: Snapshot): string {
   const counts: readonly (readonly [number, string])[] = [
     [config.listeners.length, 'listener'], [config.roles.length, 'role'], [config.routes.length, 'route'],
-    [Object.keys(config.upstreams).length, 'upstream'], [crls.length, 'CRL'],
+    [Object.keys(config.upstreams).length, 'upstream'], [crls.length, 'CRL'], ...(devices === undefined ? [] : [[devices.length, 'device'] as const]),
   ];
   return counts.map(([count, noun]) => `${count} ${noun}${count === 1 ? '' : 's'}`).join(', ');
 }

@@ -2,15 +2,17 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { ConfigurationError } from '../gateway.ts';
-import type { TcpListenerConfig, TlsListenerConfig, UnavailableConfig } from '../config/schema.ts';
+import type { TcpListenerConfig, TlsListenerConfig } from '../config/schema.ts';
 import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { SILENT } from '../log.ts';
+import { createDeviceRegister } from '../identity/devices.ts';
 import { compileRoles, identify, type RoleRules } from '../identity/roles.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
-import { authorize, authorizeStream, type Denial, type Expected, type Permit, type Step, type StreamPermit } from '../policy/authorize.ts';
+import { authorize, authorizeStream, type Denial, type Expected, type Permit, type Step, type StreamPermit, type StreamPolicy } from '../policy/authorize.ts';
+import { compileBindings, describeDevice } from '../policy/devices.ts';
 import { COUNTED, type Admission, type RequestFacts } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
 import { compileRates } from '../policy/limits.ts';
@@ -79,14 +81,14 @@ function decide(
 ): Decision | undefined {
   const { config } = snapshot;
   const { unavailable } = config.revocation;
-  if (listener.protocol === 'tcp') return decideStream(listener, unavailable, sender, admission, now, steps);
+  if (listener.protocol === 'tcp') return decideStream(snapshot, listener, { sender, address }, admission, now, steps);
   if (request === undefined) return undefined;
   const host = parseHost(request.host);
   const material = snapshot.listeners[listener.name];
   const knows = material !== undefined && host.kind === 'host'
     && createContexts(listener, material, config.routes.flatMap((route) => route.match.host ?? []), new Uint8Array(32)).knows(host.name);
   const rates = compileRates('gateway', config.limits.rates);
-  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates };
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, ...devicesOf(snapshot) };
   const facts: RequestFacts = {
     method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
     clientAuth: listener.client_auth.mode, admission, address, preflight: undefined,
@@ -98,19 +100,27 @@ function decide(
   return decision;
 }
 
+/** What the inventory says, where roles are bound to it. */
+function devicesOf({ config, devices }: Snapshot): Pick<StreamPolicy, 'devices'> {
+  return devices === undefined ? {} : { devices: { register: createDeviceRegister(devices), bindings: compileBindings(config.roles) } };
+}
+
 function decideStream(
-  listener: TcpListenerConfig, unavailable: UnavailableConfig, sender: string | undefined, admission: Admission, now: number, steps: Step[],
+  snapshot: Snapshot, listener: TcpListenerConfig, { sender, address }: Pick<Asked, 'sender' | 'address'>, admission: Admission, now: number, steps: Step[],
 ): Decision {
+  const { unavailable } = snapshot.config.revocation;
   const senders = listener.senders === undefined ? undefined : compileSenders(listener.senders);
   if (sender !== undefined && senders === undefined) throw new Error(`--sender: the listener ${listener.name} lists no senders`);
   const announced = sender === undefined || senders === undefined ? undefined : parseSender(sender, senders.protocol);
-  const decision = authorizeStream({ allow: new Set(listener.allow), unavailable, ...(senders === undefined ? {} : { senders }) }, admission, now, announced);
+  const policy = { allow: new Set(listener.allow), unavailable, ...(senders === undefined ? {} : { senders }), ...devicesOf(snapshot) };
+  const decision = authorizeStream(policy, { admission, address, announced }, now);
   if (decision.kind === 'denial') {
-    steps.push({ rule: decision.reason === 'sender_denied' ? 'sender' : 'listener', outcome: 'deny', detail: `${decision.reason}: ${decision.detail}` });
+    steps.push({ rule: decision.reason === 'sender_denied' ? 'sender' : decision.alarm === undefined ? 'listener' : 'device', outcome: 'deny', detail: `${decision.reason}: ${decision.detail}` });
     return decision;
   }
   const { identity } = decision;
   steps.push({ rule: 'listener', outcome: 'pass', detail: `${listener.name} allows the role ${listener.allow.find((role) => identity.roles.has(role))}` });
+  if (decision.device !== undefined) steps.push({ rule: 'device', outcome: 'pass', detail: describeDevice(decision.device) });
   if (senders !== undefined) steps.push(...sendersFor(senders, identity).map((line): Step => ({ rule: 'sender', outcome: 'pass', detail: `${identity.id} may speak with ${line}` })));
   if (decision.kind === 'permit' && sender !== undefined) steps.push({ rule: 'sender', outcome: 'pass', detail: `${sender} is one of them` });
   return decision;

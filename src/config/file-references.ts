@@ -2,7 +2,7 @@ import type { Path } from './issue.ts';
 import { lookUp } from './schema-faults.ts';
 
 /** What a file that the configuration names is for. */
-export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'password' | 'crl';
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'password' | 'crl' | 'inventory';
 
 /** One place that names a file; `name` is as written there. */
 export interface FileReference {
@@ -19,6 +19,7 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...indexes(value, ['routes']).flatMap((route) => named(value, [...route, 'require', 'trust'], 'authorities')),
     ...keys(value, ['trust_domains']).flatMap((domain) => named(value, [...domain, 'trust'], 'authorities')),
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),
+    ...named(value, ['devices', 'inventory'], 'inventory'),
     ...named(value, ['store', 'password_file'], 'password'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),
     ...named(value, ['tracing', 'authorization_file'], 'password'),

@@ -14,6 +14,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...addressesTaken(value),
     ...items(value, ['roles']).flatMap((_, index) => roleFaults(value, ['roles', index])),
     ...inheritanceFaults(value),
+    ...bindFaults(value),
     ...items(value, ['listeners']).flatMap((_, index) => listenerFaults(value, ['listeners', index])),
     ...items(value, ['routes']).flatMap((_, index) => routeFaults(value, ['routes', index])),
     ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
@@ -115,6 +116,25 @@ function wayTo(last: string, role: string, cameFrom: ReadonlyMap<string, string>
   const way = [role];
   for (let step: string | undefined = last; step !== undefined && step !== role; step = cameFrom.get(step)) way.unshift(step);
   return [role, ...way];
+}
+
+/** A role that is bound in one entry and free in another would be either, by the order of the entries. */
+function bindFaults(value: unknown): Fault[] {
+  const first = new Map<unknown, { readonly index: number; readonly bind: string }>();
+  const nowhere = lookUp(value, ['devices']) === undefined;
+  return items(value, ['roles']).flatMap((entry, index): Fault[] => {
+    const [role, bind] = [lookUp(entry, ['role']), lookUp(entry, ['bind'])];
+    if (bind !== undefined && nowhere) return [{ path: ['roles', index, 'bind'], message: 'expected the registered devices, in devices.inventory' }];
+    const known = first.get(role);
+    if (known === undefined) first.set(role, { index, bind: bindText(bind) });
+    else if (known.bind !== bindText(bind)) return [{ path: bind === undefined ? ['roles', index] : ['roles', index, 'bind'], message: `expected the same bind as in roles[${known.index}], which gives the same role` }];
+    return [];
+  });
+}
+
+function bindText(bind: unknown): string {
+  const to = typeof bind === 'string' ? bind : lookUp(bind, ['to']);
+  return bind === undefined ? '' : `${String(to)} ${String(lookUp(bind, ['hardware']) ?? 'optional')}`;
 }
 
 function listenerFaults(value: unknown, path: Path): Fault[] {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { admin } from './schema/admin.ts';
 import { audit } from './schema/audit.ts';
+import { devices } from './schema/devices.ts';
 import { limits } from './schema/limits.ts';
 import { listener } from './schema/listener.ts';
 import { metrics } from './schema/metrics.ts';
@@ -26,6 +27,7 @@ export const configSchema = mapping({
   roles: z.array(role).describe('From certificate to role; the first match wins, no match is no role.').default([]),
   inherits: inherits.default({}),
   trust_domains: trustDomains.default({}),
+  devices: devices.exactOptional(),
   routes: z.array(route).describe('What may be asked by whom; the first match wins, no match is 404.').default([]),
   upstreams: z.record(name, upstream, { error: 'expected a mapping of names to upstreams' }).describe('Servers behind the gateway, by name.').default({}),
   audit,
@@ -66,6 +68,8 @@ export type MinRate = Exclude<ListenerLimits['min_rate'], false>;
 export type RevocationConfig = Config['revocation'];
 export type UnavailableConfig = RevocationConfig['unavailable'];
 export type RoleConfig = Config['roles'][number];
+export type BindConfig = NonNullable<RoleConfig['bind']>;
+export type DevicesConfig = NonNullable<Config['devices']>;
 export type CertificateMatch = RoleConfig['match'];
 export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;

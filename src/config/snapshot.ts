@@ -6,13 +6,15 @@ import { formatName } from '../pki/name.ts';
 import { coverageWarnings } from './coverage.ts';
 import { privacyFault, readRegularFile, type FileContent } from './files.ts';
 import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
+import { LARGEST_INVENTORY, readInventory, type Device, type InventoryResult } from './inventory.ts';
 import { formatPath, pathKey, printable, show, type Fault, type Issue, type Path } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import {
   encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPassword, readPrivateKey, readTicketSecret, readTrust,
   type Chain, type Findings,
 } from './material.ts';
-import type { Config, ListenerConfig, StoreConfig, TracingConfig, UpstreamConfig } from './schema.ts';
+import type { Config, DevicesConfig, ListenerConfig, StoreConfig, TracingConfig, UpstreamConfig } from './schema.ts';
+import { decodeUtf8 } from './text.ts';
 
 /** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
 export interface Snapshot {
@@ -28,6 +30,8 @@ export interface Snapshot {
   readonly crls: readonly { readonly file: string; readonly bytes: Uint8Array }[];
   /** The CA certificates (DER) that something is bound to, by file as written. */
   readonly authorities: Readonly<Record<string, readonly Uint8Array[]>>;
+  /** The inventory; absent where none is configured. */
+  readonly devices?: readonly Device[];
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
   readonly tracing?: TracingMaterial;
@@ -102,6 +106,7 @@ const MIB = 1024 ** 2;
 const LARGEST_CONFIG = MIB;
 const LARGEST_FILE = 8 * MIB;
 const LARGEST_CRL = 512 * MIB;
+const LARGEST: { readonly [Use in FileUse]?: number } = { crl: LARGEST_CRL, inventory: LARGEST_INVENTORY };
 
 /**
  * Reads a configuration and every file it names, checks them, and reports all issues at once, each at the line that names
@@ -118,16 +123,29 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const contents = await readFiles(references, directory);
   const checked = checkFiles(references, (name) => contents.get(resolve(directory, name)), options);
   const faults = [...checked.faults, ...(read.config === undefined ? [] : await stateFaults(read.config, directory))];
-  const issues = inOrder([...read.issues, ...faults.map(read.place)]);
+  const inventory = read.config?.devices === undefined || faults.length > 0 ? undefined : await inventoryOf(read.config.devices, (name) => checked.files.bytes(name));
+  const issues = [...inOrder([...read.issues, ...faults.map(read.place)]), ...(inventory?.kind === 'invalid' ? inventory.issues : [])];
   if (read.config === undefined || issues.length > 0) return { kind: 'invalid', issues };
   const doubtful = trustDomainFaults(read.config, checked.files);
   if (doubtful.length > 0) return { kind: 'invalid', issues: inOrder(doubtful.map(read.place)) };
   const warnings = [...checked.warnings, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names)];
   return {
     kind: 'ok',
-    snapshot: assemble(read.config, { file, directory, digest: digest(content.bytes, contents) }, checked.files),
+    snapshot: assemble(read.config, { file, directory, digest: digest(content.bytes, contents) }, checked.files, inventory?.kind === 'ok' ? inventory.devices : undefined),
     warnings: inOrder([...read.warnings, ...warnings.map(read.place)]),
   };
+}
+
+function inventoryOf({ inventory, timezone }: DevicesConfig, bytesOf: (name: string) => Uint8Array): Promise<InventoryResult> {
+  return readInventory(bytesOf(inventory), inventory, timezone);
+}
+
+/** Reads the inventory of a snapshot again, and nothing else. */
+export async function readInventoryFile({ config: { devices }, directory }: Snapshot): Promise<InventoryResult> {
+  if (devices === undefined) return { kind: 'ok', devices: [] };
+  const content = await readRegularFile(resolve(directory, devices.inventory), devices.inventory, LARGEST_INVENTORY);
+  if (content.kind === 'ok') return inventoryOf(devices, () => content.bytes);
+  return { kind: 'invalid', issues: [{ file: devices.inventory, line: 1, column: 1, path: 'inventory', message: content.message }] };
 }
 
 export interface CrlFiles {
@@ -152,33 +170,12 @@ function notRead(file: string, message: string, line = 1): SnapshotResult {
   return { kind: 'invalid', issues: [{ file, line, column: 1, path: formatPath([]), message: printable(message) }] };
 }
 
-type Decoded = { readonly kind: 'ok'; readonly text: string } | { readonly kind: 'fault'; readonly message: string; readonly line: number };
-
-/** Reads UTF-8, strictly: a character that is replaced could be part of a name that rights are given to. */
-function decodeUtf8(bytes: Uint8Array): Decoded {
-  const [first, second] = bytes;
-  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
-    return { kind: 'fault', message: 'the file is UTF-16; expected UTF-8', line: 1 };
-  }
-  try {
-    return { kind: 'ok', text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
-  } catch {
-    return { kind: 'fault', message: 'the file is not UTF-8', line: firstUndecodableLine(bytes) };
-  }
-}
-
-function firstUndecodableLine(bytes: Uint8Array): number {
-  const shown = new TextDecoder('utf-8').decode(bytes);
-  const lines = shown.slice(0, Math.max(0, shown.indexOf('\ufffd'))).split('\n');
-  return lines.length;
-}
-
 /** Every file once, by absolute path: a file that is named twice is the same in both places. */
 async function readFiles(references: readonly FileReference[], directory: string): Promise<ReadonlyMap<string, FileContent>> {
   const wanted = new Map<string, FileReference>();
   for (const reference of references) wanted.set(resolve(directory, reference.name), reference);
   const read = [...wanted].map(async ([path, { name, use }]) =>
-    [path, await readRegularFile(path, name, use === 'crl' ? LARGEST_CRL : LARGEST_FILE)] as const);
+    [path, await readRegularFile(path, name, LARGEST[use] ?? LARGEST_FILE)] as const);
   return new Map(await Promise.all(read));
 }
 
@@ -217,7 +214,7 @@ function checkFile(use: FileUse, name: string, content: FileContent | undefined,
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
   const { bytes, mode, group } = content;
   const findings = readHeld(use, name, bytes, options.now);
-  const secret = use === 'ticket-secret' || use === 'password' || (use !== 'crl' && holdsPrivateKey(bytes));
+  const secret = use === 'ticket-secret' || use === 'password' || (use !== 'crl' && use !== 'inventory' && holdsPrivateKey(bytes));
   const open = secret ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
   return open === undefined ? findings : { ...findings, faults: [open, ...findings.faults] };
 }
@@ -234,6 +231,8 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): F
     case 'ticket-secret': return wrap(readTicketSecret(bytes, name), (secret) => ({ bytes: secret }));
     case 'password': return wrap(readPassword(bytes, name), (password) => ({ bytes: password }));
     case 'crl': return wrap(readCrl(bytes, name), (crl) => ({ bytes: crl }));
+    // What is wrong in it has places of its own.
+    case 'inventory': return { value: { bytes }, faults: [], warnings: [] };
   }
 }
 
@@ -268,7 +267,7 @@ function checkedFiles(held: ReadonlyMap<string, Held>): CheckedFiles {
     chain: (name) => present(find(['server-certificate', 'client-certificate'], name).chain, name),
     key: (name) => present(find(['key'], name).key, name),
     certificates: (use, name) => present(find([use], name).certificates, name),
-    bytes: (name) => present(find(['ticket-secret', 'password', 'crl'], name).bytes, name),
+    bytes: (name) => present(find(['ticket-secret', 'password', 'crl', 'inventory'], name).bytes, name),
   };
 }
 
@@ -297,7 +296,7 @@ function trustDomainFaults({ trust_domains: domains }: Config, files: CheckedFil
   })));
 }
 
-function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' | 'digest'>, files: CheckedFiles): Snapshot {
+function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' | 'digest'>, files: CheckedFiles, devices: readonly Device[] | undefined): Snapshot {
   const listeners = config.listeners.flatMap((listener) => (listener.protocol === 'redirect' ? [] : [[listener.name, listenerMaterial(listener, files)] as const]));
   const upstreams = Object.entries(config.upstreams).map(([name, upstream]) => [name, upstreamMaterial(upstream, files)] as const);
   return {
@@ -307,6 +306,7 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     upstreams: Object.fromEntries(upstreams),
     crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
     authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
+    ...(devices === undefined ? {} : { devices }),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
   };

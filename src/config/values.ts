@@ -1,6 +1,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { closest } from './closest.ts';
+import { isTimeZone } from './hours.ts';
 
 /** Where a listener binds. `text` is the address as written. */
 export interface Address {
@@ -341,6 +342,7 @@ export const hostAndPort = scalar('expected a host such as pki.hospital.test or 
 export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/clients.crl', /^https?:\/\//, parseHttpUrl);
 export const collectorUrl = checked('expected a URL such as https://collector.hospital.test:4318/v1/traces', collectorUrlFault);
 export const redisUrl = checked('expected a URL such as rediss://redis.hospital.test:6379/0', redisUrlFault);
+export const timeZone = checked('expected a time zone such as Asia/Shanghai', (text) => (isTimeZone(text) ? undefined : 'expected a time zone such as Asia/Shanghai or UTC'));
 export const oid = checked('expected an object identifier such as 1.3.6.1.4.1.99999.1', (text) => (isOid(text) ? undefined : 'expected an object identifier such as 1.3.6.1.4.1.99999.1'));
 export const pathPattern = checked('expected a path such as /a, /a/:id or /a/*', pathPatternFault);
 export const idTemplate = checked('expected a template such as {subject.CN}', idTemplateFault);

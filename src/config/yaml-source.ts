@@ -25,15 +25,22 @@ export interface YamlSource {
   readonly faults: readonly Fault[];
 }
 
-const LARGEST_FILE = 1024 * 1024;
+/** How much a document may hold. */
+export interface YamlLimits {
+  /** Characters of its text. */
+  readonly size: number;
+  // Aliases let a few lines stand for billions of values ("billion laughs"): what they expand to is counted.
+  readonly values: number;
+}
+
+const MIB = 1024 * 1024;
+const CONFIGURATION: YamlLimits = { size: MIB, values: 100_000 };
 const DEEPEST = 40;
-// Aliases let a few lines stand for billions of values ("billion laughs"): what they expand to is counted.
-const MOST_VALUES = 100_000;
 const MOST_SYNTAX_ERRORS = 20;
 
-/** Reads one YAML 1.2 document of at most 1 MiB. Never throws. */
-export function readYaml(text: string): YamlSource | { readonly kind: 'invalid'; readonly faults: readonly SyntaxFault[] } {
-  const early = textFault(text);
+/** Reads one YAML 1.2 document; `limits` are those of a configuration unless they are given. Never throws. */
+export function readYaml(text: string, limits = CONFIGURATION): YamlSource | { readonly kind: 'invalid'; readonly faults: readonly SyntaxFault[] } {
+  const early = textFault(text, limits.size);
   if (early !== undefined) return { kind: 'invalid', faults: [early] };
   const lines = new LineCounter();
   // Keys given twice are found below in linear time; the parser compares each key with every other.
@@ -41,11 +48,11 @@ export function readYaml(text: string): YamlSource | { readonly kind: 'invalid';
   const faults = syntaxFaults(document, lines);
   if (faults.length > 0) return { kind: 'invalid', faults };
   if (isEmpty(document)) return { kind: 'invalid', faults: [{ line: 1, column: 1, message: 'the file is empty' }] };
-  return convert(document, lines);
+  return convert(document, lines, limits.values);
 }
 
-function textFault(text: string): SyntaxFault | undefined {
-  if (text.length > LARGEST_FILE) return { line: 1, column: 1, message: 'the file is larger than 1 MiB' };
+function textFault(text: string, largest: number): SyntaxFault | undefined {
+  if (text.length > largest) return { line: 1, column: 1, message: `the file is larger than ${largest / MIB} MiB` };
   // eslint-disable-next-line no-control-regex -- YAML 1.2 §5.1 allows none of them: this is no text file.
   const control = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\ufffe\uffff]/.exec(text);
   if (control === null) return undefined;
@@ -91,7 +98,7 @@ interface Place {
   readonly key?: number;
 }
 
-function convert(document: Document.Parsed, lines: LineCounter): YamlSource | { readonly kind: 'invalid'; readonly faults: readonly SyntaxFault[] } {
+function convert(document: Document.Parsed, lines: LineCounter, most: number): YamlSource | { readonly kind: 'invalid'; readonly faults: readonly SyntaxFault[] } {
   const places = new Map<string, Place>();
   const faults: Fault[] = [];
   let values = 0;
@@ -100,8 +107,8 @@ function convert(document: Document.Parsed, lines: LineCounter): YamlSource | { 
   const visit = (node: Node | null | undefined, path: Path, offset: number, key?: number): unknown => {
     const start = node?.range?.[0] ?? offset;
     if (overflow !== undefined) return null;
-    if (++values > MOST_VALUES || path.length > DEEPEST) {
-      const message = path.length > DEEPEST ? `values are nested more than ${DEEPEST} deep` : `more than ${MOST_VALUES} values, aliases included`;
+    if (++values > most || path.length > DEEPEST) {
+      const message = path.length > DEEPEST ? `values are nested more than ${DEEPEST} deep` : `more than ${most} values, aliases included`;
       overflow = { ...positionOf(lines, start), message };
       return null;
     }

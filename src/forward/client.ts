@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
-import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Alarm, Findings, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
 import type { Counter } from '../policy/limits.ts';
 import type { Tracer } from './exchange.ts';
@@ -38,6 +38,17 @@ export interface Desk {
   find(counters: readonly Counter[], session: SessionQuestion | undefined): Promise<Findings>;
   /** Adds to these counts; nobody waits for it. */
   count(counters: readonly Counter[]): void;
+  /** Somebody should look at this. */
+  alarm(raised: RaisedAlarm): void;
+}
+
+/** What somebody should look at; the record has the details, and names. */
+export interface RaisedAlarm {
+  readonly rule: Alarm;
+  /** SHA-256 of the certificate, hex. */
+  readonly certificate: string;
+  readonly address: string;
+  readonly listener: string;
 }
 
 /** What serves a request: one snapshot's worth, read once a request so that a reload never splits one. */

@@ -2,7 +2,7 @@ import { certificateFields, identityFields, trailFields, type AuditRecord } from
 import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
 import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
-import type { Client, Service } from './client.ts';
+import type { Client, Desk, Service } from './client.ts';
 import { newRequestId } from './ids.ts';
 import { sessionToken } from './session-token.ts';
 
@@ -121,8 +121,17 @@ function judge(exchange: Exchange, admission: Admission, findings: Findings | un
   const decision = authorize(service.policy, exchange.facts, now);
   if (decision.kind === 'query') return decision;
   exchange.decision = decision;
-  if (decision.kind === 'denial') countDenial(exchange, decision, findings !== undefined);
+  if (decision.kind === 'denial') {
+    countDenial(exchange, decision, findings !== undefined);
+    raiseAlarm(service.desk, client, admission, decision);
+  }
   return decision;
+}
+
+/** Has somebody look at a denial, where it is one of those. */
+export function raiseAlarm({ alarm }: Desk, { listener, address }: Pick<Client, 'listener' | 'address'>, admission: Admission, denial: Denial): void {
+  if (denial.alarm === undefined || admission.kind !== 'known') return;
+  alarm({ rule: denial.alarm, certificate: admission.leaf.sha256, address, listener });
 }
 
 /** Being refused for asking too often is not counted: nobody would ever be let in again who keeps asking. */
@@ -162,6 +171,8 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
     ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
     ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),
     ...(decision?.patient === undefined ? {} : { patient: decision.patient }),
+    ...(decision?.kind === 'permit' && decision.device !== undefined ? { device: decision.device.id } : {}),
+    ...(decision?.kind === 'denial' && decision.alarm !== undefined ? { alarm: decision.alarm } : {}),
     method,
     ...(host.kind === 'host' ? { host: host.name } : {}),
     path: target.kind === 'target' ? target.path : written.split('?')[0]?.slice(0, 1024) ?? '',

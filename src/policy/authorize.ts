@@ -1,8 +1,10 @@
+import type { Device } from '../config/inventory.ts';
 import type { UnavailableConfig } from '../config/schema.ts';
 import { isVouchedBy, type Authorities } from '../identity/authorities.ts';
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
-import type { Admission, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
+import { describeDevice, judgeDevice, type DevicePolicy, type DeviceVerdict } from './devices.ts';
+import type { Admission, Alarm, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
 import { inNetworks } from './networks.ts';
 import { judgePatient, type Bond } from './patient.ts';
@@ -26,6 +28,8 @@ export interface Permit {
   readonly certificate: KnownAdmission | undefined;
   /** Set when the certificate's status is unknown and the route's `unavailable` let it pass: on record, and told to the upstream. */
   readonly degraded: Reason | undefined;
+  /** The registered device that the client uses, where its role is bound to one. */
+  readonly device: Device | undefined;
   readonly preflight: boolean;
   /** Whom it concerns, where the route says how requests tell and this one does. */
   readonly patient?: string;
@@ -40,6 +44,7 @@ export interface StreamPermit {
   readonly identity: Identity;
   readonly certificate: KnownAdmission;
   readonly degraded?: Reason;
+  readonly device?: Device;
 }
 
 /** What a client may be told. */
@@ -56,6 +61,8 @@ export interface Denial {
   readonly route?: Route;
   /** Whom the request concerned, where it told. */
   readonly patient?: string;
+  /** Set when somebody should look at it. */
+  readonly alarm?: Alarm;
 }
 
 /**
@@ -82,6 +89,8 @@ export interface Policy {
   readonly unavailable: UnavailableConfig;
   /** Limits on all routes together: what is denied without a route counts in them, too. */
   readonly rates: readonly RateRule[];
+  /** Absent: no role is bound to devices. */
+  readonly devices?: DevicePolicy;
 }
 
 /**
@@ -117,15 +126,16 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   trace?.({ rule: 'route', outcome: 'pass', detail: route.name });
   if (preflight) {
     trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
-    return judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined);
+    return judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined, undefined);
   }
-  const refusal = judgeRoute(route, facts, trace);
+  const bound = admission.kind === 'known' ? bindDevice(policy.devices, admission, facts.address, now) : undefined;
+  const refusal = judgeRoute(route, facts, trace) ?? judgeBound(bound, route, trace);
   if (refusal !== undefined) return refusal;
   const concern = judgeConcern(match, facts, trace);
   if (concern.kind === 'denial') return concern;
   const objection = judgeFindings(route, route.factor, facts, now, trace);
   if (objection !== undefined) return objection;
-  return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, concern);
+  return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, bound?.kind === 'bound' ? bound.device : undefined, concern);
 }
 
 /** What a TCP listener asks of its clients. */
@@ -134,12 +144,24 @@ export interface StreamPolicy {
   readonly unavailable: UnavailableConfig;
   /** Absent: what a stream says of its sender is not looked at. */
   readonly senders?: SenderPolicy;
+  /** Absent: no role is bound to devices. */
+  readonly devices?: DevicePolicy;
+}
+
+/** What a stream is decided by. */
+export interface StreamFacts {
+  readonly admission: Admission;
+  /** As in `RequestFacts`. */
+  readonly address: string;
+  /** Absent as long as the client has not said who it is. */
+  readonly announced?: Announced | undefined;
 }
 
 /** A client that may connect, and has yet to say who it is in the octets of its protocol. */
 export interface Expected {
   readonly kind: 'expected';
   readonly identity: Identity;
+  readonly device?: Device;
 }
 
 export interface StreamDenial extends Denial {
@@ -151,7 +173,7 @@ export interface StreamDenial extends Denial {
  * The decision about one stream, or about one message on it: a certificate that is good, a role that the listener allows, and,
  * where the listener lists senders, an announcement that is this client's own.
  */
-export function authorizeStream(policy: StreamPolicy, admission: Admission, now: number, announced?: Announced): StreamPermit | Expected | StreamDenial {
+export function authorizeStream(policy: StreamPolicy, { admission, address, announced }: StreamFacts, now: number): StreamPermit | Expected | StreamDenial {
   if (admission.kind === 'anonymous') return deny('certificate', 'certificate_required', 'no_certificate', 'this listener requires a client certificate');
   if (admission.kind === 'refused') return deny('certificate', 'certificate_rejected', admission.reason, admission.detail);
   const unknown = judgeUnknown(policy.unavailable, undefined, admission, now);
@@ -159,19 +181,27 @@ export function authorizeStream(policy: StreamPolicy, admission: Admission, now:
   const { identity } = admission;
   if (identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role');
   if (!holdsOneOf(identity, policy.allow)) return deny('role', 'role_denied', 'role_denied', `the listener does not allow ${rolesOf(identity)}`);
+  const bound = bindDevice(policy.devices, admission, address, now);
+  const unbound = judgeBound(bound);
+  if (unbound !== undefined) return unbound;
+  const device = bound.kind === 'bound' ? { device: bound.device } : {};
   if (policy.senders !== undefined) {
     const verdict = judgeSender(policy.senders, identity, announced);
-    if (verdict.kind === 'expected') return { kind: 'expected', identity };
+    if (verdict.kind === 'expected') return { kind: 'expected', identity, ...device };
     if (verdict.kind === 'refused') return { ...deny('sender', 'role_denied', 'sender_denied', verdict.detail), ...(verdict.name === undefined ? {} : { sender: verdict.name }) };
   }
-  return { kind: 'permit', identity, certificate: admission, ...(unknown === undefined ? {} : { degraded: unknown.reason }) } as StreamPermit;
+  return {
+    kind: 'permit', identity, certificate: admission, ...(unknown === undefined ? {} : { degraded: unknown.reason }), ...device,
+  } as StreamPermit;
 }
 
 // The only places where the brand is put on: here, and in authorizeStream.
-function permit({ route, parameters }: RouteMatch, preflight: boolean, certificate: KnownAdmission | undefined, degraded: Reason | undefined, concern: Concern = NOBODY): Permit {
-  const { patient, bond } = concern;
+function permit(
+  { route, parameters }: RouteMatch, preflight: boolean, certificate: KnownAdmission | undefined, degraded: Reason | undefined, device: Device | undefined,
+  { patient, bond }: Concern = NOBODY,
+): Permit {
   return {
-    kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded,
+    kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded, device,
     ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }),
   } as Permit;
 }
@@ -265,6 +295,17 @@ function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, tr
 /** The roles by which a route lets somebody in. */
 function rolesAt({ allow }: Route, { roles }: Identity): readonly string[] {
   return [...roles].filter((role) => allow.has(role));
+}
+
+function bindDevice(devices: DevicePolicy | undefined, { identity, leaf }: KnownAdmission, address: string, now: number): DeviceVerdict {
+  if (devices === undefined || identity === undefined) return { kind: 'free' };
+  return judgeDevice(devices, { roles: identity.roles, id: identity.id, leaf, address }, now);
+}
+
+function judgeBound(verdict: DeviceVerdict | undefined, route?: Route, trace?: (step: Step) => void): Denial | undefined {
+  if (verdict?.kind === 'bound') trace?.({ rule: 'device', outcome: 'pass', detail: describeDevice(verdict.device) });
+  if (verdict?.kind !== 'refused') return undefined;
+  return { ...deny('device', 'role_denied', verdict.reason, verdict.detail, trace, route), alarm: verdict.alarm };
 }
 
 /** What counts and sessions say; a query where they have not been asked. */

@@ -12,7 +12,11 @@ export type Reason =
   | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
   | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'patient_mismatch' | 'patient_missing' | 'patient_unknown_shape'
-  | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow';
+  | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow'
+  | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours';
+
+/** What somebody should look at, beside being refused: the rules that alarms are raised by. */
+export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours';
 
 /**
  * What admission found out about a connection, once for its leaf; `validUntil` (ms since the epoch) and `epoch` say how long

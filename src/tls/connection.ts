@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { X509Certificate } from 'node:crypto';
 import { unmapped } from '../policy/networks.ts';
-import type { Admission, Reason, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Alarm, Reason, RequestFacts } from '../policy/facts.ts';
 import type { AdmissionOffice, Peer } from './admission.ts';
 import type { Places } from './door.ts';
 
@@ -23,7 +23,7 @@ export interface Connection {
   /** Set while the connection is a stream (WebSocket): what it was let in for, judged again whenever something changed. */
   stream?: RequestFacts;
   /** Ends the connection for a cause: set by a protocol that puts the end on its own record. */
-  ending?: (cause: { readonly reason: Reason; readonly detail: string }) => void;
+  ending?: (cause: { readonly reason: Reason; readonly detail: string; readonly alarm?: Alarm }) => void;
   /** Requests that it has brought, as far as they count against a limit. */
   requests: number;
   /** Ends it so that its client sees an error and no end of anything (a TCP reset). */

@@ -31,6 +31,8 @@ export interface GatewayParts {
   readonly routes?: string;
   readonly upstreams?: string;
   readonly top?: string;
+  /** Further files in the gateway's directory, by their names. */
+  readonly files?: Readonly<Record<string, string>>;
   readonly log?: Log;
 }
 
@@ -93,6 +95,7 @@ export async function startGateway(pki: TestPki, upstreamPort: number, parts: Ga
   const directory = await gatewayDirectory(pki);
   const path = (name: string): string => join(directory, name);
   const configure = (yaml: string): Promise<void> => writeFile(path('wardgate.yaml'), yaml);
+  await Promise.all(Object.entries(parts.files ?? {}).map(([name, text]) => writeFile(path(name), text, { mode: 0o600 })));
   await configure(configuration(upstreamPort, parts));
   const gateway = await createGateway({ config: path('wardgate.yaml'), ...(parts.log === undefined ? {} : { log: parts.log }) });
   return {

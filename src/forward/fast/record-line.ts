@@ -8,6 +8,7 @@ export interface RecordRest {
   readonly admission: Admission;
   readonly route: Permit['route'];
   readonly degraded: Permit['degraded'];
+  readonly device: Permit['device'];
   /** As octets of JSON, without the opening brace. */
   readonly octets: Buffer;
 }
@@ -15,9 +16,9 @@ export interface RecordRest {
 /** The rest for this exchange: `last` again when nothing that it depends on has changed. */
 export function recordRest(last: RecordRest | undefined, exchange: Exchange, permit: Permit): RecordRest {
   const { asked, admission } = exchange;
-  const { route, degraded } = permit;
-  if (last !== undefined && last.asked === asked && last.admission === admission && last.route === route && last.degraded === degraded) return last;
-  return { asked, admission, route, degraded, octets: Buffer.from(JSON.stringify(lastingFields(exchange)).slice(1)) };
+  const { route, degraded, device } = permit;
+  if (last !== undefined && last.asked === asked && last.admission === admission && last.route === route && last.degraded === degraded && last.device === device) return last;
+  return { asked, admission, route, degraded, device, octets: Buffer.from(JSON.stringify(lastingFields(exchange)).slice(1)) };
 }
 
 let lastMillisecond = 0;

@@ -1,0 +1,51 @@
+import type { Hours, HoursWindow } from '../config/hours.ts';
+
+/** Whether hours include a moment (`now` in ms since the epoch), by what the clocks of their zone show: summer time comes and goes with them. */
+export function withinHours({ zone, windows }: Hours, now: number): boolean {
+  const { day, minute } = clockOf(zone).read(now);
+  return windows.some((window) => holds(window, day, minute));
+}
+
+function holds({ days, from, to }: HoursWindow, day: number, minute: number): boolean {
+  const today = (days & (1 << day)) !== 0;
+  if (from < to) return today && minute >= from && minute < to;
+  const yesterday = (days & (1 << ((day + 6) % 7))) !== 0;
+  return (today && minute >= from) || (yesterday && minute < to);
+}
+
+interface LocalTime {
+  /** 0 is Monday. */
+  readonly day: number;
+  readonly minute: number;
+}
+
+interface Clock {
+  read(now: number): LocalTime;
+}
+
+const MINUTE_MS = 60_000;
+/** There are some six hundred names of zones. */
+const clocks = new Map<string, Clock>();
+
+/** A formatter costs a millisecond to make, and a microsecond or two to ask: each zone has one, which is asked once a minute. */
+function clockOf(zone: string): Clock {
+  const known = clocks.get(zone);
+  if (known !== undefined) return known;
+  const format = new Intl.DateTimeFormat('en-US', { timeZone: zone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+  let at = Number.NaN;
+  let local: LocalTime = { day: 0, minute: 0 };
+  const clock: Clock = {
+    read(now) {
+      const minutes = Math.floor(now / MINUTE_MS);
+      if (minutes === at) return local;
+      const parts = new Map(format.formatToParts(now).map(({ type, value }) => [type, value]));
+      local = { day: WEEKDAYS.indexOf(parts.get('weekday') ?? ''), minute: Number(parts.get('hour')) * 60 + Number(parts.get('minute')) };
+      at = minutes;
+      return local;
+    },
+  };
+  clocks.set(zone, clock);
+  return clock;
+}
+
+const WEEKDAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
