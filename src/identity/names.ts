@@ -1,6 +1,6 @@
-import type { Name } from '../pki/name.ts';
+import type { Name, NameAttribute } from '../pki/name.ts';
 import { leafOf, listed, type Condition } from './condition.ts';
-import { compilePattern, fitsPattern, type Pattern } from './patterns.ts';
+import { compilePattern, fitsPrepared, type Pattern } from './patterns.ts';
 
 export type NameMatch = Readonly<Record<string, readonly string[]>>;
 
@@ -14,8 +14,8 @@ export function compileName(wanted: NameMatch): NamePatterns {
 /** The first attribute that no pattern fits; undefined when each is met by a value of its type, in whichever RDN that stands. */
 export function nameMiss(name: Name, wanted: NamePatterns): string | undefined {
   for (const [type, patterns] of wanted) {
-    const values = attributeValues(name, type);
-    if (!patterns.some((pattern) => values.some((value) => fitsPattern(pattern, value)))) return `${type} is ${listed(values)}`;
+    const attributes = attributesOf(name, type);
+    if (!patterns.some((pattern) => attributes.some(({ value, prepared }) => fitsPrepared(pattern, value, prepared)))) return `${type} is ${listed(attributes.map(({ value }) => value))}`;
   }
   return undefined;
 }
@@ -25,7 +25,11 @@ export function nameMiss(name: Name, wanted: NamePatterns): string | undefined {
  * value that is no string is none of them: what stands for it is text as well.
  */
 export function attributeValues(name: Name, type: string): readonly string[] {
-  return name.rdns.flatMap((rdn) => rdn.filter((attribute) => attribute.opaque !== true && (attribute.type === type || attribute.oid === type)).map(({ value }) => value));
+  return attributesOf(name, type).map(({ value }) => value);
+}
+
+function attributesOf(name: Name, type: string): readonly NameAttribute[] {
+  return name.rdns.flatMap((rdn) => rdn.filter((attribute) => attribute.opaque !== true && (attribute.type === type || attribute.oid === type)));
 }
 
 export function subjectCondition(subject: NameMatch): Condition {

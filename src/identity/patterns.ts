@@ -25,9 +25,13 @@ export function compilePattern(text: string, comparison: Comparison): Pattern {
 }
 
 /** Whether the whole value fits: piece by piece, never as a regular expression, so nothing half-anchors. An asterisk in it is a character. */
-export function fitsPattern({ comparison, pieces }: Pattern, value: string): boolean {
-  if (comparison === 'name' && isProhibited(value)) return false;
-  return fitsPieces(pieces, comparisons[comparison](value));
+export function fitsPattern(pattern: Pattern, value: string): boolean {
+  return fitsPrepared(pattern, value, comparisons[pattern.comparison](value));
+}
+
+/** The same of a value that has been prepared before: many rules look at one name. */
+export function fitsPrepared({ comparison, pieces }: Pattern, value: string, prepared: string): boolean {
+  return fitsPieces(pieces, prepared) && !(comparison === 'name' && isProhibited(value));
 }
 
 /** Whether a value and a pattern match as names do. */

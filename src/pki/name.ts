@@ -8,6 +8,8 @@ export interface NameAttribute {
   readonly type: string;
   /** Text of a string value; `#` and the hex of its DER for any other. */
   readonly value: string;
+  /** The value as it is compared (`prepareText`). */
+  readonly prepared: string;
   /** Present where the value is not a string, so that text which looks like `#0500` stays text. */
   readonly opaque?: true;
 }
@@ -89,7 +91,11 @@ function parseAttribute(pair: Uint8Array): NameAttribute {
   const oid = decodeOid(cursor.expect(TAG.oid).content, 'name');
   const value = cursor.next();
   cursor.end();
-  return { oid, type: TYPES[oid] ?? oid, ...attributeValue(value) };
+  return attribute(oid, attributeValue(value));
+}
+
+function attribute(oid: string, read: Pick<NameAttribute, 'value' | 'opaque'>): NameAttribute {
+  return { oid, type: TYPES[oid] ?? oid, prepared: prepareText(read.value), ...read };
 }
 
 function attributeValue(element: DerElement): Pick<NameAttribute, 'value' | 'opaque'> {
@@ -107,7 +113,7 @@ function nameText(rdns: readonly (readonly NameAttribute[])[]): NameText {
 }
 
 function normalizeRdn(rdn: readonly NameAttribute[]): string {
-  const parts = rdn.map(({ oid, value, opaque }) => `${oid}${opaque === true ? '=' : '=='}${prepareText(value).replace(/[\\,+]/g, '\\$&')}`);
+  const parts = rdn.map(({ oid, prepared, opaque }) => `${oid}${opaque === true ? '=' : '=='}${prepared.replace(/[\\,+]/g, '\\$&')}`);
   return parts.length === 1 ? (parts[0] as string) : parts.sort().join('+');
 }
 
@@ -166,7 +172,7 @@ function attributeFromText(text: string): NameAttribute {
   const key = text.slice(0, Math.max(0, equals)).trim();
   const oid = DOTTED.test(key) ? key : OIDS.get(key.toLowerCase());
   if (oid === undefined) throw malformed(`name: ${JSON.stringify(text)}: unknown attribute type ${JSON.stringify(key)}`);
-  return { oid, type: TYPES[oid] ?? oid, ...valueFromText(text.slice(equals + 1), text) };
+  return attribute(oid, valueFromText(text.slice(equals + 1), text));
 }
 
 function valueFromText(raw: string, whole: string): Pick<NameAttribute, 'value' | 'opaque'> {
