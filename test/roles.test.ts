@@ -2,9 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGateway, type Gateway } from '../src/gateway.ts';
+import { authorizeStream } from '../src/policy/authorize.ts';
+import type { KnownAdmission } from '../src/policy/facts.ts';
+import { compileRates, countersOf } from '../src/policy/limits.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
-import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
+import { ask, configuration, exchange, gatewayDirectory, openTls, readRecords } from './support/gateway.ts';
 import { createAuthority, issueCertificate, testPki, writeLeaf, type Authority, type Issued, type TestPki } from './support/pki.ts';
 
 const ROLES = `
@@ -89,6 +92,39 @@ describe('a client with several roles', () => {
     await asks(radiologist, '/imaging/1');
     const text = await (await fetch(`http://127.0.0.1:${gateway.metrics?.port}/metrics`)).text();
     expect(text).toMatch(/wardgate_requests_total\{route="imaging",role="doctor",status="200"\} [1-9]/);
+  });
+});
+
+describe('a role that is inherited, or not the first', () => {
+  const identity = { role: 'doctor', id: 'Dr Li', roles: new Set(['doctor', 'radiologist', 'staff']) };
+  const admission = { kind: 'known', identity, status: { kind: 'good' }, leaf: { sha256: 'ab' } } as unknown as KnownAdmission;
+
+  it('opens a listener of streams', () => {
+    const decide = (role: string) => authorizeStream({ allow: new Set([role]), unavailable: 'deny' }, { admission, address: '10.0.0.1' }, 0);
+    expect([decide('staff').kind, decide('radiologist').kind]).toEqual(['permit', 'permit']);
+    expect(decide('nurse')).toMatchObject({ kind: 'denial', reason: 'role_denied', detail: 'the listener does not allow any of the roles doctor, radiologist, staff' });
+  });
+
+  it('is under the limits of its role', () => {
+    const limited = (role: string) => countersOf(compileRates('gateway', [{ per: 'certificate', rate: [{ text: '1/minute', requests: 1, window: 60_000 }], roles: [role], count: 'requests' }]), { admission, address: '10.0.0.1', route: 'r' }).length;
+    expect([limited('staff'), limited('doctor'), limited('nurse')]).toEqual([1, 1, 0]);
+  });
+});
+
+describe('a reload', () => {
+  it('changes what open connections may do', async () => {
+    const open = await openTls(pki, gateway.listeners[0]?.port ?? 0, { client: radiologist });
+    const status = async (): Promise<string | undefined> =>
+      /HTTP\/1\.1 (\d{3})/.exec(await exchange(open, 'GET /imaging/1 HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => /\r\n\r\n[^]+/.test(text)))?.[1];
+    const write = (top: string) => writeFile(join(directory, 'wardgate.yaml'), configuration(backend.port, { roles: ROLES, routes: ROUTES, top, revocation: '{ check: off }' }));
+    expect(await status()).toBe('200');
+    await write(TOP.replace('radiologist: [imaging]', 'workload: [imaging]'));
+    await gateway.reload();
+    expect(await status()).toBe('403');
+    await write(TOP);
+    await gateway.reload();
+    expect(await status()).toBe('200');
+    open.destroy();
   });
 });
 

@@ -1,9 +1,11 @@
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import type { ClientHttp2Session } from 'node:http2';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
 import { ask, configuration, exchange, gatewayDirectory, openTls, readRecords } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { sClient, type ClientRun } from './support/openssl.ts';
@@ -130,6 +132,37 @@ describe('by HTTP/2', () => {
   });
 });
 
+describe('by HTTP/2 without a server name', () => {
+  it('each request is judged by the CAs of its own authority', async () => {
+    const socket = await openTls(pki, byName.port, { client: pki.doctor, servername: '', ALPNProtocols: ['h2'] });
+    const session = await openHttp2(pki, byName.port, { createConnection: () => socket });
+    // The last one, which is refused for its certificate, is the last of the connection.
+    const statuses = [];
+    for (const authority of ['localhost', 'elsewhere.test', 'localhost', 'devices.localhost']) statuses.push((await askHttp2(session, '/echo/x', { headers: { ':authority': authority } })).status);
+    expect(statuses).toEqual([200, 421, 200, 403]);
+    session.destroy();
+  });
+});
+
+describe('a reload', () => {
+  it('that takes a CA from a name ends what was let in by it, and spares the other names', async () => {
+    const auth = (names: string): string => `{ mode: optional, trust: [root.pem], intermediates: [issuing.pem], names: { devices.localhost: { trust: [${names}] } } }`;
+    const served = await serve(auth('devices.pem, root.pem'));
+    const come = (client: Issued, name: string) => ask(pki, served.port, '/echo/x', { client, servername: name, headers: { host: name } });
+    const open = await Promise.all([openTls(pki, served.port, { client: kiosk, servername: 'devices.localhost' }), openTls(pki, served.port, { client: pki.doctor })]);
+    expect(await exchange(open[0], get('devices.localhost', ''), (text) => text.endsWith('hello'))).toContain(' 200 ');
+    expect(await exchange(open[1], get('localhost', ''), (text) => text.endsWith('hello'))).toContain(' 200 ');
+    const ended = once(open[0], 'close');
+    await writeFile(served.path('wardgate.yaml'), configuration(backend.port, { clientAuth: auth('root.pem'), routes: ROUTES, revocation: '{ check: off }' }));
+    await served.gateway.reload();
+    await ended;
+    expect(await exchange(open[1], get('localhost', ''), (text) => text.endsWith('hello'))).toContain(' 200 ');
+    open[1].destroy();
+    expect([(await come(kiosk, 'devices.localhost')).status, (await come(pki.doctor, 'devices.localhost')).status]).toEqual([403, 200]);
+    await served.gateway.stop(0);
+  });
+});
+
 describe('different CAs for different routes', () => {
   const status = async (client: Issued | undefined, path: string): Promise<number> => (await ask(pki, byRoute.port, path, client === undefined ? {} : { client })).status;
 
@@ -144,6 +177,11 @@ describe('different CAs for different routes', () => {
     const namesake = await createAuthority({ name: [['CN', 'Devices Root']], issuer: pki.root });
     const impostor = await issueCertificate(namesake, { subject: [['CN', 'Kiosk'], ['OU', 'Devices']], san: { dns: 'kiosk.test' } });
     expect(await Promise.all([status(impostor, '/machines/1'), status(impostor, '/wards/1')])).toEqual([403, 200]);
+  });
+
+  it('are explained', async () => {
+    const run = await wardgate(['explain', '-c', byRoute.path('wardgate.yaml'), '--cert', byRoute.path('kiosk.pem'), '--request', 'GET https://localhost/wards/1']);
+    expect([run.code, run.stdout]).toEqual([3, expect.stringMatching(/deny +issuer +issuer_denied: no CA on the path is one of those that the route trusts/)]);
   });
 
   it('ask for a certificate on public routes too', async () => {
