@@ -24,7 +24,7 @@ import { openLine, type Line } from './store/call.ts';
 import { openConnectionCounts } from './store/connection-counts.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import { createSweep } from './sweep.ts';
-import type { FindingsAnswer, IssuersAnswer, OcspAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
+import type { FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
 import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
@@ -74,6 +74,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     find: (counters, session) => line.call<FindingsAnswer>({ kind: 'find', counters, ...(session === undefined ? {} : { session }) }, FINDINGS_MS),
     count: (counters) => void line.call<void>({ kind: 'count', counters }, FINDINGS_MS).catch(() => undefined),
     alarm: createAlarms((raised) => void line.call<void>({ kind: 'alarm', raised }).catch(() => undefined)),
+    page: (request) => line.call<PageAnswer>({ kind: 'page', request }, FINDINGS_MS),
   };
   const devices = createToldRegister();
   const ground: ThreadGround = { place: birth.place, deny, revocation, desk, devices: devices.view, now, clock };

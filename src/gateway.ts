@@ -208,6 +208,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     if (ask.kind === 'find') return find(ask);
     if (ask.kind === 'count') return rates.add(ask.counters);
     if (ask.kind === 'alarm') return alarms(ask.raised);
+    if (ask.kind === 'page') throw new Error('there are no pages yet');
     const certificate = parseCertificate(ask.certificate);
     const issuer = parseCertificate(ask.issuer);
     return ask.kind === 'ocsp' ? refresher.askOcsp(certificate, issuer) : refresher.fetchCrl(certificate, issuer);

@@ -3,7 +3,7 @@ import type { Device } from './config/inventory.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
-import type { RaisedAlarm, SessionQuestion } from './forward/client.ts';
+import type { PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
 import type { Findings } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -46,7 +46,7 @@ export type ToThread =
   | { readonly kind: 'drain'; readonly grace: number };
 
 /** What a data-plane thread tells and asks of the main thread. */
-export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall;
+export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall | PageQuestion;
 
 /** Somebody should look at something. */
 export interface AlarmCall {
@@ -59,6 +59,12 @@ export interface FindingsQuestion {
   readonly kind: 'find';
   readonly counters: readonly Counter[];
   readonly session?: SessionQuestion;
+}
+
+/** One of the gateway's own pages is asked for. */
+export interface PageQuestion {
+  readonly kind: 'page';
+  readonly request: PageRequest;
 }
 
 /** Something to count, whatever the counts are. */
@@ -96,6 +102,7 @@ export type PrepareAnswer = Readonly<Record<string, number>>;
 export type OcspAnswer = Statement;
 export type IssuersAnswer = FetchedIssuers;
 export type FindingsAnswer = Findings;
+export type PageAnswer = OwnPage;
 export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>[];
 export interface ThreadStatus {
   readonly connections: number;

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
+import type { Identity } from '../identity/roles.ts';
 import type { Admission, Alarm, Findings, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
 import type { Counter } from '../policy/limits.ts';
@@ -40,6 +41,8 @@ export interface Desk {
   count(counters: readonly Counter[]): void;
   /** Somebody should look at this. */
   alarm(raised: RaisedAlarm): void;
+  /** Answers a request for one of the gateway's own pages. Rejects when nobody answers in time. */
+  page(request: PageRequest): Promise<PageAnswer>;
 }
 
 /** What somebody should look at; the record has the details, and names. */
@@ -49,6 +52,32 @@ export interface RaisedAlarm {
   readonly certificate: string;
   readonly address: string;
   readonly listener: string;
+}
+
+/** A request for one of the gateway's own pages. */
+export interface PageRequest {
+  /** The `X-Request-Id` of its answer and its record. */
+  readonly id: string;
+  readonly method: string;
+  readonly host: string;
+  /** Decoded. */
+  readonly path: string;
+  /** As written, without its question mark. */
+  readonly query: string;
+  /** Name, value, name, value…: as received. */
+  readonly fields: readonly string[];
+  readonly body: Uint8Array;
+  readonly identity: Identity;
+  /** SHA-256 of the certificate, hex. */
+  readonly certificate: string;
+  readonly address: string;
+}
+
+export interface PageAnswer {
+  readonly status: number;
+  /** Name, value, name, value… in lower case; length, storage and security of the transport are said by whoever sends it. */
+  readonly fields: readonly string[];
+  readonly body: Uint8Array;
 }
 
 /** What serves a request: one snapshot's worth, read once a request so that a reload never splits one. */

@@ -7,14 +7,16 @@ import type { Denial, Permit } from '../policy/authorize.ts';
 import type { ListenerLimits } from '../config/schema.ts';
 import type { ClientOf } from './client.ts';
 import { decide, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
-import type { GeneralForwarder } from './general.ts';
+import type { Answer, GeneralForwarder } from './general.ts';
 import { answerRules, clientHeaders, upstreamHeaders } from './headers.ts';
 import type { HttpOptions } from './http-options.ts';
 import { countBody, fieldsBeyond, openHttp1Exchange, type Http1Exchange, type Verdict } from './http1/exchange.ts';
 import { clientErrorCode, expectsContinue, isWebSocket, reasonOf } from './http1/message.ts';
 import { createOrder, leaving } from './http1/order.ts';
 import { linger, refuseFlood, refuseRaw } from './http1/refusal.ts';
-import { bodyLimit, upstreamFor, type Obstacle } from './obstacle.ts';
+import { messageOf } from './message.ts';
+import { bodyLimit, obstacleTo, upstreamFor, type Obstacle } from './obstacle.ts';
+import { askOwnPage } from './own-pages.ts';
 import { problemStatus, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
@@ -155,6 +157,7 @@ export function createHttp1(options: Http1Options): Http1 {
 
   async function forward(exchange: Http1Exchange, permit: Permit): Promise<void> {
     const { request, response, service } = exchange;
+    if (permit.route.own) return answerOwn(exchange, permit);
     const upstream = upstreamFor(permit, service, options.audit, Number(request.headers['content-length'] ?? 0));
     if ('kind' in upstream) return block(exchange, upstream);
     const raw = request.rawHeaders;
@@ -164,7 +167,22 @@ export function createHttp1(options: Http1Options): Http1 {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
     countBody(exchange, bodyLimit(permit, service));
-    const asked = options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange });
+    return forwarded(exchange, permit, options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange }));
+  }
+
+  async function answerOwn(exchange: Http1Exchange, permit: Permit): Promise<void> {
+    const { request, response, service } = exchange;
+    const obstacle = obstacleTo(permit, service, options.audit, Number(request.headers['content-length'] ?? 0));
+    if (obstacle !== undefined) return block(exchange, obstacle);
+    if (expectsContinue(request) && response.socket !== null) response.writeContinue();
+    countBody(exchange, bodyLimit(permit, service));
+    const { answer } = askOwnPage(exchange, permit, { stream: request, announced: false, whole: () => request.complete, trailers: () => [] });
+    return forwarded(exchange, permit, answer.then((answered) => (answered.kind === 'answer' ? { kind: 'answer', message: messageOf(answered) } : answered)));
+  }
+
+  /** What comes of a request that is on its way. */
+  async function forwarded(exchange: Http1Exchange, permit: Permit, asked: Promise<Answer>): Promise<void> {
+    const { request } = exchange;
     const answer = await Promise.race([asked, exchange.whenSpoilt]);
     switch (answer.kind) {
       case 'cut':

@@ -1,5 +1,5 @@
-import type { IncomingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
 import type { Permit } from '../policy/authorize.ts';
 import type { Failed, Trail, Upstream } from './upstream/pool.ts';
 
@@ -69,4 +69,15 @@ export interface Call {
   cancel(): void;
   /** Where it keeps no clock of its own: to be called every now and then, `now` in ms on the monotonic clock. */
   look?(now: number): void;
+}
+
+/** An answer in the shape of Node's own, as far as it is read: the stream of its body, with its head. */
+export function messageOf({ status, fields, length, body, whole, trailers }: UpstreamAnswer): IncomingMessage {
+  return Object.defineProperties(Buffer.isBuffer(body) ? Readable.from(body.length === 0 ? [] : [body]) : body, {
+    statusCode: { value: status },
+    rawHeaders: { value: fields },
+    headers: { value: length === undefined ? {} : { 'content-length': String(length) } },
+    complete: { get: whole },
+    rawTrailers: { get: trailers },
+  }) as unknown as IncomingMessage;
 }

@@ -22,10 +22,14 @@ const NO_AUDIT: Obstacle = { kind: 'obstacle', code: 'overloaded', reason: 'audi
 /** The upstream that a permitted request goes to, or what stands in its way; `length` are the octets of body that it announces. */
 export function upstreamFor(permit: Permit, service: Service, audit: AuditWriter, length: number): Upstream | Obstacle {
   const upstream = service.upstreams.get(permit.route.config.upstream);
-  if (upstream === undefined) return NO_UPSTREAM;
+  return upstream === undefined ? NO_UPSTREAM : obstacleTo(permit, service, audit, length) ?? upstream;
+}
+
+/** What stands in the way of a permitted request whoever answers it. */
+export function obstacleTo(permit: Permit, service: Service, audit: AuditWriter, length: number): Obstacle | undefined {
   if (audit.failure() !== undefined) return NO_AUDIT;
   const most = bodyLimit(permit, service);
-  return length > most ? bodyTooLarge(most) : upstream;
+  return length > most ? bodyTooLarge(most) : undefined;
 }
 
 /** Octets that the body of a permitted request may have; infinite where nothing limits them. */

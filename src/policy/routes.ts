@@ -3,6 +3,7 @@ import { authoritiesOf, type Authorities, type AuthorityFiles } from '../identit
 import { compileRates, type RateConfig, type RateRule } from './limits.ts';
 import { parseNetwork, type Network } from './networks.ts';
 import { compilePatient, type PatientRule } from './patient.ts';
+import { ownRoutes } from './own-routes.ts';
 import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
 
 /** A route made ready for matching. */
@@ -26,6 +27,10 @@ export interface Route {
   readonly factor: 'totp' | 'sms' | undefined;
   /** Where its requests name the patient they concern. */
   readonly patient: PatientRule | undefined;
+  /** Whether the gateway answers by itself. */
+  readonly own: boolean;
+  /** Whether more is done with its requests or answers than passing their octets on: none of it is for the fast path. */
+  readonly general: boolean;
 }
 
 export type Segment = { readonly kind: 'literal'; readonly value: string } | { readonly kind: 'parameter'; readonly name: string };
@@ -40,7 +45,8 @@ export interface RouteMatch {
  * `files` has the CA certificates of those that a route names.
  */
 export function compileRoutes(configs: readonly RouteConfig[], rates: readonly RateRule[] = [], files: AuthorityFiles = {}): RouteIndex {
-  return indexRoutes(configs.map((config, order) => {
+  const own = ownRoutes(configs);
+  return indexRoutes([...own, ...configs].map((config, order) => {
     const below = config.match.path.endsWith('/*');
     const written = below ? config.match.path.slice(0, -2) : config.match.path;
     const pattern = written === '' ? [] : written.slice(1).split('/').map(compileSegment);
@@ -58,6 +64,8 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
       factor: config.require.second_factor,
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
+      own: order < own.length,
+      general: order < own.length,
     };
   }));
 }

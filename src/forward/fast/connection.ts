@@ -208,8 +208,8 @@ export class FastConnection implements AnswerTaker {
   }
 
   #decided(decision: Permit | Denial | Query): void {
-    // What the gateway as a whole must be asked for is served on the general path; nothing has been counted yet.
-    if (decision.kind === 'query') return this.#giveBack();
+    // The gateway as a whole must be asked, or more is done than passing octets on: that is for the general path. Nothing has been counted yet.
+    if (decision.kind === 'query' || (decision.kind === 'permit' && decision.route.general)) return this.#giveBack();
     const { service } = this.#exchange as Exchange;
     const head = this.#head as KnownHead;
     if (decision.kind === 'denial') {

@@ -6,7 +6,8 @@ import { upstreamHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
 import { isLastRequest } from '../limits.ts';
 import type { Answered, Call, Question } from '../message.ts';
-import { bodyLimit, bodyTooLarge, upstreamFor } from '../obstacle.ts';
+import { bodyLimit, bodyTooLarge, obstacleTo, upstreamFor, type Obstacle } from '../obstacle.ts';
+import { askOwnPage } from '../own-pages.ts';
 import { createAnswering, type Verdict } from './answering.ts';
 import { asksGrpc } from './fields.ts';
 import { grpcTimeout } from './grpc.ts';
@@ -110,11 +111,9 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
 
   async function forward(exchange: StreamExchange, permit: Permit): Promise<void> {
     const { stream, service, head, peer } = exchange;
+    if (permit.route.own && head.protocol === undefined) return answerOwn(exchange, permit);
     const upstream = upstreamFor(permit, service, options.audit, head.contentLength ?? 0);
-    if ('kind' in upstream) {
-      if (upstream.limit !== undefined) options.cut(upstream.limit);
-      return fail(exchange, upstream.code, upstream.reason, upstream.detail);
-    }
+    if ('kind' in upstream) return block(exchange, upstream);
     if (head.protocol !== undefined) return openTunnel(exchange, permit, upstream);
     // gRPC is HTTP/2 from end to end: elsewhere the label lifts no limit.
     exchange.grpc = exchange.asksGrpc && upstream.config.protocol === 'h2';
@@ -134,13 +133,34 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     };
     if (exchange.grpc && exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
     if (!exchange.received) watchPace(exchange);
-    const most = bodyLimit(permit, service);
-    if (!exchange.received) watchBody(exchange, () => {
+    if (!exchange.received) countBody(exchange, bodyLimit(permit, service));
+    return forwarded(exchange, permit, ask(exchange.received ? question : { ...question, body: bodyOf(exchange) }));
+  }
+
+  function block(exchange: StreamExchange, { code, reason, detail, limit }: Obstacle): Promise<void> {
+    if (limit !== undefined) options.cut(limit);
+    return fail(exchange, code, reason, detail);
+  }
+
+  function answerOwn(exchange: StreamExchange, permit: Permit): Promise<void> {
+    const { stream, service, head, received } = exchange;
+    const obstacle = obstacleTo(permit, service, options.audit, head.contentLength ?? 0);
+    if (obstacle !== undefined) return block(exchange, obstacle);
+    if (head.expectsContinue && !received) stream.additionalHeaders({ ':status': 100 });
+    if (!received) {
+      watchPace(exchange);
+      countBody(exchange, bodyLimit(permit, service));
+    }
+    return forwarded(exchange, permit, askOwnPage(exchange, permit, received ? undefined : bodyOf(exchange)));
+  }
+
+  /** Counts a body as it passes, and ends the request when it grows over the limit. */
+  function countBody(exchange: StreamExchange, most: number): void {
+    watchBody(exchange, () => {
       if (exchange.bytesIn <= most) return;
       const { code, reason, detail, limit } = bodyTooLarge(most);
       interrupt(exchange, cutFor(code, reason, detail, limit));
     });
-    return forwarded(exchange, permit, ask(exchange.received ? question : { ...question, body: bodyOf(exchange) }));
   }
 
   /** What comes of a request that is on its way. */

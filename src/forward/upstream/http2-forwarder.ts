@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Answer, Forwarding, GeneralForwarder } from '../general.ts';
 import { trailerFields } from '../headers.ts';
-import type { Call, UpstreamAnswer } from '../message.ts';
+import { messageOf, type Call, type UpstreamAnswer } from '../message.ts';
 import { askByHttp2 } from './http2-call.ts';
 
 /** The forwarder from Node's HTTP/1.1 server to upstreams that speak HTTP/2. */
@@ -33,15 +33,4 @@ export function createHttp2Forwarder(): GeneralForwarder {
 
 function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
-}
-
-/** An answer in the shape of Node's own, as far as it is read: the stream of its body, with its head. */
-function messageOf({ status, fields, length, body, whole, trailers }: UpstreamAnswer): IncomingMessage {
-  return Object.defineProperties(body, {
-    statusCode: { value: status },
-    rawHeaders: { value: fields },
-    headers: { value: length === undefined ? {} : { 'content-length': String(length) } },
-    complete: { get: whole },
-    rawTrailers: { get: trailers },
-  }) as unknown as IncomingMessage;
 }

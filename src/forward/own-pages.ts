@@ -1,0 +1,44 @@
+import type { Permit } from '../policy/authorize.ts';
+import type { Exchange } from './exchange.ts';
+import type { Answered, Call, RequestBody } from './message.ts';
+
+/** Asks for one of the gateway's own pages, with all of the request's body, as an upstream is asked for an answer. */
+export function askOwnPage(exchange: Exchange, permit: Permit, body: RequestBody | undefined): Call {
+  return { answer: makePage(exchange, permit, body), cancel: () => undefined };
+}
+
+async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | undefined): Promise<Answered> {
+  const { asked: { method, target, host, fields }, service, client, id } = exchange;
+  const { identity, certificate } = permit;
+  if (identity === undefined || certificate === undefined || target.kind !== 'target' || host.kind !== 'host') return failed('a page of the gateway\'s own for nobody');
+  const octets = body === undefined ? Buffer.alloc(0) : await wholeOf(body);
+  // Whoever cut it has said so, and hears this no more.
+  if (octets === undefined) return failed('the body was cut');
+  try {
+    const page = await service.desk.page({
+      id, method, host: host.name, path: `/${target.segments.join('/')}`, query: target.query, fields, body: octets, identity, certificate: certificate.leaf.sha256, address: client.address,
+    });
+    const content = Buffer.from(page.body.buffer, page.body.byteOffset, page.body.byteLength);
+    return {
+      kind: 'answer', status: page.status, fields: [...page.fields, 'content-length', String(content.length)], length: content.length, body: method === 'HEAD' ? Buffer.alloc(0) : content,
+      whole: () => true, late: () => false, trailers: () => [],
+    };
+  } catch (error) {
+    return failed((error as Error).message);
+  }
+}
+
+function failed(detail: string): Answered {
+  return { kind: 'failed', code: 'overloaded', detail };
+}
+
+/** All of a body, whose size is limited where it is counted; undefined when it was cut. */
+async function wholeOf({ stream, whole }: RequestBody): Promise<Buffer | undefined> {
+  const parts: Buffer[] = [];
+  try {
+    for await (const part of stream) parts.push(part as Buffer);
+  } catch {
+    return undefined;
+  }
+  return whole() ? Buffer.concat(parts) : undefined;
+}
