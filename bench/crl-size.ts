@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority, issueCrl } from '../src/ca/issue.ts';
-import type { RevokedEntry } from '../src/ca/issue.ts';
 import { lookupCrl } from '../src/revocation/crl-index.ts';
 import { loadCrls } from '../src/revocation/crl-store.ts';
 import type { LoadedCrls } from '../src/revocation/crl-store.ts';
+import { crlEntries, crlPem, SERIAL_OCTETS, usual } from './crl.ts';
 
 /**
  * What a CRL costs by its length: reading it (scan, index, signature, in the thread that reads CRLs), how long the calling thread
@@ -31,25 +31,14 @@ interface Row {
   readonly afterReloads: number;
 }
 
-function* entries(count: number, serials: Buffer): Generator<RevokedEntry> {
-  for (let index = 0; index < count; index += 1) {
-    const serial = serials.subarray(index * 16, index * 16 + 16);
-    serial[0] = 0x40 | (serial[0]! & 0x3f);
-    // A third with a reason, dates all over: what CAs really issue.
-    const reason = index % 3 === 0 ? { reason: 'keyCompromise' as const } : {};
-    yield { serial: serial.toString('hex'), date: Date.UTC(2024, index % 12, 1 + (index % 28)), ...reason };
-  }
-}
-
 async function writeMaterial(directory: string, count: number): Promise<void> {
   const ca = await createAuthority({ name: 'CRL bench CA' });
-  const serials = randomBytes(count * 16);
-  const der = await issueCrl(ca, { revoked: entries(count, serials) });
-  const base64 = der.toString('base64').replace(/.{64}(?=.)/g, '$&\n');
+  const serials = randomBytes(count * SERIAL_OCTETS);
+  const der = await issueCrl(ca, { revoked: crlEntries(serials, [], usual) });
   writeFileSync(join(directory, 'ca.der'), ca.der);
   writeFileSync(join(directory, 'serials'), serials);
   writeFileSync(join(directory, 'list.der'), der);
-  writeFileSync(join(directory, 'list.pem'), `-----BEGIN X509 CRL-----\n${base64}\n-----END X509 CRL-----\n`);
+  writeFileSync(join(directory, 'list.pem'), crlPem(der));
 }
 
 async function measure(directory: string, form: string): Promise<Row> {

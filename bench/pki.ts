@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { issueCrl, testPki, writePki, type PkiFiles, type TestPki } from '../test/support/pki.ts';
+import { crlPem } from './crl.ts';
 
 /** The files every server of the bench works with. */
 export interface BenchPki extends PkiFiles {
@@ -25,15 +26,11 @@ export async function writeBenchPki(directory: string): Promise<BenchPki> {
   await Promise.all([
     write('issuing.crl', crls.issuing),
     write('root.crl', crls.root),
-    write('crls.pem', pem(crls.issuing) + pem(crls.root)),
+    write('crls.pem', crlPem(crls.issuing) + crlPem(crls.root)),
     write('clients-ca.pem', await joined('root.pem', 'issuing.pem')),
     write('server.pem.ecdsa', await joined('server-ec.pem', 'server-ec.key')),
     write('server.pem.rsa', await joined('server-rsa.pem', 'server-rsa.key')),
     write('gateway.bundle', await joined('gateway.pem', 'gateway.key')),
   ]);
   return { ...files, pki };
-}
-
-function pem(crl: Uint8Array): string {
-  return `-----BEGIN X509 CRL-----\n${Buffer.from(crl).toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END X509 CRL-----\n`;
 }

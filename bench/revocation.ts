@@ -6,7 +6,8 @@ import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { issueCrl, writeLeaf, type Issued, type RevokedEntry } from '../test/support/pki.ts';
+import { issueCrl, writeLeaf, type Issued } from '../test/support/pki.ts';
+import { crlEntries, crlPem, SERIAL_OCTETS, usual } from './crl.ts';
 import { buildLoadGenerator } from './load.ts';
 import { measure, type Bench, type Measurement } from './measure.ts';
 import { PEERS, startBackend, type RunningPeer } from './peers.ts';
@@ -88,7 +89,7 @@ async function prepare(directory: string, pki: BenchPki, entries: number, backen
   const leavers = await Promise.all(Array.from({ length: 1 + RELOADS }, (_, index) =>
     pki.pki.issueClient({ subject: [['CN', `Dr Leaver ${index}`], ['OU', 'Doctors'], ['O', 'Hospital']] })));
   await Promise.all(leavers.flatMap((leaver, index) => writeLeaf(pki.path(`leaver-${index}`), leaver)));
-  const serials = randomBytes(entries * 16);
+  const serials = randomBytes(entries * SERIAL_OCTETS);
   const made = new Map<string, string>();
   return {
     directory, pki, entries, backendPort, leavers,
@@ -96,28 +97,13 @@ async function prepare(directory: string, pki: BenchPki, entries: number, backen
       const key = `large-${version}.${form}`;
       const known = made.get(key);
       if (known !== undefined) return known;
-      const der = await issueCrl(pki.pki.issuing, { number: 10 + version, revoked: entriesOf(entries, serials, leavers.slice(0, version)) });
+      const der = await issueCrl(pki.pki.issuing, { number: 10 + version, revoked: crlEntries(serials, leavers.slice(0, version).map(({ serialHex }) => serialHex), usual) });
       const file = pki.path(key);
-      await writeFile(file, form === 'der' ? der : pem(der));
+      await writeFile(file, form === 'der' ? der : crlPem(der));
       made.set(key, file);
       return file;
     },
   };
-}
-
-/** A third with a reason, dates all over: what CAs really issue. The serials of our own certificates are shorter or do not begin like this. */
-function* entriesOf(count: number, serials: Buffer, leavers: readonly Issued[]): Generator<RevokedEntry> {
-  for (const { serialHex } of leavers) yield { serial: serialHex, reason: 'keyCompromise' };
-  for (let index = leavers.length; index < count; index++) {
-    const serial = serials.subarray(index * 16, index * 16 + 16);
-    serial[0] = 0x40 | (serial[0]! & 0x3f);
-    const reason = index % 3 === 0 ? { reason: 'keyCompromise' as const } : {};
-    yield { serial: serial.toString('hex'), date: Date.UTC(2024, index % 12, 1 + (index % 28)), ...reason };
-  }
-}
-
-function pem(der: Buffer): string {
-  return `-----BEGIN X509 CRL-----\n${der.toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END X509 CRL-----\n`;
 }
 
 interface RunningGateway {
@@ -319,7 +305,7 @@ async function handshakes(setting: Setting, backend: RunningPeer): Promise<strin
   const cores = pinned ? { server: 0, load: 1 } : { server: undefined, load: undefined };
   const bench: Bench = { program: await buildLoadGenerator(directory), pki, backend, cores, machineCores: cpus().length };
   const large = await setting.crl(0, 'pem');
-  await writeFile(pki.path('crls-large.pem'), Buffer.concat([await readFile(large), Buffer.from(pem(await issueCrl(pki.pki.root, {})))]));
+  await writeFile(pki.path('crls-large.pem'), Buffer.concat([await readFile(large), Buffer.from(crlPem(await issueCrl(pki.pki.root, {})))]));
   const withLarge: BenchPki = { ...pki, path: (name) => (name === 'issuing.crl' ? large : name === 'crls.pem' ? pki.path('crls-large.pem') : pki.path(name)) };
   const [wardgate, nginx] = PEERS as [typeof PEERS[number], typeof PEERS[number]];
   const servers: { name: string; running: RunningPeer }[] = [];

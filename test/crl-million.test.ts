@@ -4,10 +4,11 @@ import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { crlEntries, SERIAL_OCTETS } from '../bench/crl.ts';
 import { benchDirectory, spawnGateway, type BenchDirectory, type SpawnedGateway } from '../bench/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { openTls } from './support/gateway.ts';
-import { issueCrl, type Issued, type RevokedEntry } from './support/pki.ts';
+import { issueCrl, type Issued } from './support/pki.ts';
 
 const ENTRIES = 1_000_000;
 const LOADS = 2;
@@ -23,9 +24,9 @@ beforeAll(async () => {
   directory = await benchDirectory();
   const { pki, path } = directory.pki;
   leavers = await Promise.all(Array.from({ length: LOADS }, (_, index) => pki.issueClient({ subject: [['CN', `Dr Leaver ${index}`], ['OU', 'Doctors'], ['O', 'Hospital']] })));
-  const serials = randomBytes(ENTRIES * 16);
+  const serials = randomBytes(ENTRIES * SERIAL_OCTETS);
   lists = [];
-  for (let load = 0; load < LOADS; load++) lists = [...lists, await issueCrl(pki.issuing, { number: 10 + load, revoked: entries(serials, leavers.slice(0, load + 1)) })];
+  for (let load = 0; load < LOADS; load++) lists = [...lists, await issueCrl(pki.issuing, { number: 10 + load, revoked: crlEntries(serials, leavers.slice(0, load + 1).map(({ serialHex }) => serialHex)) })];
   await writeFile(join(directory.path, 'issuing.crl'), await issueCrl(pki.issuing, {}));
   backend = await startBackend(pki, (_request, response) => void response.end(HELLO));
   gateway = await spawnGateway(directory.path, `
@@ -51,15 +52,6 @@ afterAll(async () => {
   await backend?.close();
   await directory?.remove();
 });
-
-function* entries(serials: Buffer, listed: readonly Issued[]): Generator<RevokedEntry> {
-  for (const { serialHex } of listed) yield { serial: serialHex, reason: 'keyCompromise' };
-  for (let index = listed.length; index < ENTRIES; index++) {
-    const serial = serials.subarray(index * 16, index * 16 + 16);
-    serial[0] = 0x40 | (serial[0]! & 0x3f);
-    yield { serial: serial.toString('hex') };
-  }
-}
 
 /** Whether a request was answered with 200; false when it was refused or the connection ended. */
 function served(socket: TLSSocket): Promise<boolean> {

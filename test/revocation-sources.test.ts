@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { startBackend, type Backend } from './support/backend.ts';
 import { startDistributionPoint, type DistributionPoint } from './support/distribution.ts';
 import { ask, exchange, openTls, startGateway, type TestGateway } from './support/gateway.ts';
+import { judged } from './support/judged.ts';
 import { createAuthority, issueCertificate, issueCrl, testPki, type CrlOptions, type Issued, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
@@ -52,11 +53,7 @@ function doctorNaming(...urls: string[]): Promise<Issued> {
   return pki.issueClient({ subject: [['CN', `Dr ${++serial}`], ['OU', 'Doctors']], crlDistributionPoints: [{ urls }] });
 }
 
-async function reasonFor(gateway: TestGateway, client: Issued): Promise<unknown> {
-  const { status } = await ask(pki, gateway.port, '/records', { client });
-  const mine = (await gateway.records()).filter((record) => record['serial'] === client.serialHex).toSorted((a, b) => String(a['time']).localeCompare(String(b['time'])));
-  return status === 200 ? 'good' : mine.at(-1)?.['reason'];
-}
+const reasonFor = async (gateway: TestGateway, client: Issued): Promise<unknown> => (await judged(pki, gateway, client)).reason;
 
 async function sourceOf(gateway: TestGateway, url: string) {
   return (await gateway.gateway.status()).crls.sources.find(({ source }) => source === url);
