@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { parseConfig } from '../src/config/load.ts';
-import { identify } from '../src/identity/roles.ts';
+import { compileRoles, identify } from '../src/identity/roles.ts';
 import { parseCertificate } from '../src/pki/certificate.ts';
 import { pemBlocks } from '../src/pki/pem.ts';
 import { authorize, type Policy } from '../src/policy/authorize.ts';
@@ -62,7 +62,7 @@ upstreams: { records: { endpoints: ["https://127.0.0.1:1"], tls: { trust: ca.pem
   if (parsed.kind !== 'ok') throw new Error(JSON.stringify(parsed));
   const config = parsed.config;
   const rates = compileRates('gateway', config.limits.rates);
-  const { identity } = identify({ path, policies: [] }, config.roles);
+  const { identity } = identify({ path, policies: [] }, compileRoles(config, {}));
   const admission = { kind: 'known', leaf, path, policies: [], identity, status: { kind: 'good', source: 'crl' }, statements: [], epoch: 1, validUntil: now + 60_000 } as unknown as KnownAdmission;
   return {
     policy: { routes: compileRoutes(config.routes, rates), unavailable: 'deny', rates },
