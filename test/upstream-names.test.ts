@@ -15,7 +15,7 @@ const [first, second, third] = ADDRESSES;
 const NAME = 'records.test';
 
 function named(name: string, keys = ''): string {
-  return `{ endpoints: ["https://${name}:${backends[0]?.port}"], tls: ${TLS}, slow_start: 0s, timeouts: { connect: 500ms }, resolve: { servers: ["127.0.0.1:${dns.port}"], interval: 200ms, timeout: 300ms ${keys} } }`;
+  return `{ endpoints: ["https://${name}:${backends[0]?.port}"], tls: ${TLS}, slow_start: 0s, timeouts: { connect: 2s }, resolve: { servers: ["127.0.0.1:${dns.port}"], interval: 200ms, timeout: 300ms ${keys} } }`;
 }
 
 beforeAll(async () => {

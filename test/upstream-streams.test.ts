@@ -32,8 +32,8 @@ beforeAll(async () => {
   const server = '{ certificates: [{ certificate: server-ec.pem, key: server-ec.key }] }';
   const auth = '{ trust: [root.pem], intermediates: [issuing.pem] }';
   const upstreams = {
-    tunnel: upstreamYaml([dead.port, raw.port], 'timeouts: { tunnel: 700ms }'),
-    body: upstreamYaml([raw.port], 'timeouts: { idle: 700ms, response: 5s }'),
+    tunnel: upstreamYaml([dead.port, raw.port], 'timeouts: { tunnel: 2s }'),
+    body: upstreamYaml([raw.port], 'timeouts: { idle: 2s, response: 20s }'),
     pacs: `{ endpoints: ["tls://127.0.0.1:${dead.port}", "tls://127.0.0.1:${echo.port}"], tls: ${TLS} }`,
     'pacs-down': `{ endpoints: ["tls://127.0.0.1:${dead.port}"], tls: ${TLS} }`,
   };
@@ -102,7 +102,7 @@ describe('a WebSocket', () => {
     const over = closed(socket);
     for (let round = 0; round < 4; round++) {
       socket.write('x');
-      await new Promise((done) => setTimeout(done, 300));
+      await new Promise((done) => setTimeout(done, 700));
     }
     expect(socket.destroyed).toBe(false);
     await over;
@@ -156,7 +156,7 @@ describe('a body that stands still', () => {
       const timer = setInterval(() => {
         socket.write('.');
         if (--left === 0) clearInterval(timer);
-      }, 400);
+      }, 600);
     });
     const socket = await openTls(pki, portOf('clinical'), { client: pki.patient });
     socket.write(`GET /body/dripping HTTP/1.1\r\n${HEAD}`);
