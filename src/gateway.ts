@@ -10,6 +10,7 @@ import { loadConfiguration } from './configuration.ts';
 import { createAlarms } from './alarms.ts';
 import { createCrlReload } from './crl-reload.ts';
 import { createDenials, type NewDenial } from './denials.ts';
+import { openSecondFactor, type SecondFactor } from './factor/second-factor.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
 import { openInventory } from './inventory.ts';
@@ -119,6 +120,15 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   let turn: Promise<unknown> = Promise.resolve();
   let stopped: Promise<void> | undefined;
 
+  const shared = first.store === undefined ? undefined : { redis: openRedis(first.store, (message) => log.warn({}, message)), prefix: first.store.prefix };
+  let secondFactor: SecondFactor | undefined;
+  try {
+    secondFactor = openFactors(first);
+  } catch (error) {
+    // Its attempts to connect would keep alive a process that does not start.
+    shared?.redis.disconnect();
+    throw error;
+  }
   const upstreams = createUpstreamWatch({
     threads: config.threads, log, clock: sharedClock(), publish: (share) => publisher.tell({ kind: 'targets', share }),
   });
@@ -152,7 +162,6 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const reloadCrls = createCrlReload({ snapshot: () => current.snapshot, refresher, publish: publishCrls, serially, stopped: () => stopped !== undefined, log });
   const denials = createDenials({ list: denyList, audit, sweep: publisher.sweep, announce: async (change) => replicas?.announce(change), now, log });
-  const shared = first.store === undefined ? undefined : { redis: openRedis(first.store, (message) => log.warn({}, message)), prefix: first.store.prefix };
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
   const replicas = shared === undefined ? undefined : openReplicas({
     ...shared, now, receive: denials.receive, isNews: (change) => denyList.isNews(change), changes: () => denyList.changes(),
@@ -178,10 +187,11 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     expiry.unref();
     closers.push(() => clearInterval(expiry));
     closers.push(() => {
+      secondFactor?.close();
       replicas?.close();
       shared?.redis.disconnect();
     });
-    const admin = await openAdminSocket(adminSocket, { status, reload, deny: denials.deny, reinstate: denials.reinstate });
+    const admin = await openAdminSocket(adminSocket, { status, reload, deny: denials.deny, reinstate: denials.reinstate, factors: () => secondFactor?.factors });
     closers.push(() => admin.close());
   } catch (error) {
     await stop(0);
@@ -199,6 +209,13 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   metrics.reloadSuccess.set(now() / 1000);
   await audit.append({ time: new Date(now()).toISOString(), event: 'start', result: 'done', detail: `configuration ${first.digest}` });
 
+  function openFactors(snapshot: Snapshot): SecondFactor | undefined {
+    return snapshot.secondFactor === undefined ? undefined : openSecondFactor({
+      snapshot, state, shared, now, record: (record) => audit.append(record),
+      count: (factor, result) => metrics.secondFactors.inc({ factor, result }), warn: (detail) => log.warn({}, detail),
+    });
+  }
+
   function answerThread(ask: ToMain): unknown {
     if (ask.kind === 'witness') {
       // The verdict is ours; where the library's is another, somebody should look.
@@ -215,9 +232,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   }
 
   /** What a request needs that exists once a gateway. What is used up is asked no further. */
-  async function find({ counters }: FindingsQuestion): Promise<Findings> {
+  async function find({ counters, session }: FindingsQuestion): Promise<Findings> {
     const limits = await rates.take(counters);
-    return { limits, session: { kind: 'none' } };
+    if (limits.kind === 'exceeded' || session === undefined || secondFactor === undefined) return { limits, session: { kind: 'none' } };
+    return { limits, session: await secondFactor.find(session.token, session) };
   }
 
   /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
@@ -270,11 +288,13 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const fixed = unchangeable(current.snapshot.config, snapshot.config);
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
     const revocation = await refresher.load(snapshot);
+    secondFactor ??= openFactors(snapshot);
     await prepare(snapshot);
     // From here on there is no way back: a thread that does not follow is replaced by one that starts with the new.
     await publisher.tell({ kind: 'crls', handles: revocation.handles });
     current = { snapshot, loadedAt: now() };
     pressure.adopt(snapshot.config.limits);
+    secondFactor?.adopt(snapshot);
     refresher.adopt(revocation);
     inventory.adopt(snapshot);
     // One that is no longer configured is asked until the commit.

@@ -31,6 +31,7 @@ function messages(text: string): readonly string[] {
 describe('what is not written', () => {
   it('gets the safe default', () => {
     expect(parsed(minimal)).toEqual({
+      second_factor: { previous_key_files: [], session: { idle: 900_000, lifetime: 3_600_000 }, totp: { algorithm: 'sha1', issuer: 'Wardgate' } },
       state: './state',
       threads: 1,
       limits: { connections: 100_000, memory: { shed_above: { kind: 'share', share: 0.9 } }, rates: [] },

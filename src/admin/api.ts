@@ -4,6 +4,8 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import type { DenySubject } from '../store/deny-list.ts';
+import { answerFactorCall, type FactorTarget } from './factor-calls.ts';
+import { input, InputError } from './input.ts';
 
 /** What the admin interface can do to a gateway. */
 export interface AdminTarget {
@@ -11,6 +13,8 @@ export interface AdminTarget {
   reload(): Promise<void>;
   deny(entry: DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
+  /** Undefined where no route requires a second factor. */
+  factors(): FactorTarget | undefined;
 }
 
 const hex = z.string().regex(/^[0-9a-f]+$/);
@@ -25,8 +29,6 @@ const subjects = [
 const denial = { reason: text, who, expires: z.iso.datetime().exactOptional() };
 const denyRequest = z.discriminatedUnion('kind', [subjects[0].extend(denial), subjects[1].extend(denial), subjects[2].extend(denial), subjects[3].extend(denial)]);
 const reinstateRequest = z.discriminatedUnion('kind', [subjects[0].extend({ who }), subjects[1].extend({ who }), subjects[2].extend({ who }), subjects[3].extend({ who })]);
-
-const MOST_INPUT = 64 * 1024;
 
 /**
  * Opens the admin interface on a Unix socket that only its owner can use. A socket file that nobody listens on any more is
@@ -88,8 +90,6 @@ async function listen(path: string, target: AdminTarget): Promise<Server> {
   return server;
 }
 
-class InputError extends Error {}
-
 async function serve(request: IncomingMessage, target: AdminTarget): Promise<unknown> {
   switch (`${request.method} ${request.url}`) {
     case 'GET /v1/status':
@@ -106,25 +106,9 @@ async function serve(request: IncomingMessage, target: AdminTarget): Promise<unk
       return { reinstated: await target.reinstate(subject, by) };
     }
     default:
+      if (request.url?.startsWith('/v1/factor/') === true) return answerFactorCall(request, target.factors());
       throw new InputError(`no such call: ${request.method} ${request.url}`);
   }
-}
-
-async function input<Schema extends z.ZodType>(request: IncomingMessage, schema: Schema): Promise<z.output<Schema>> {
-  let body = '';
-  for await (const chunk of request.setEncoding('utf8')) {
-    body += String(chunk);
-    if (body.length > MOST_INPUT) throw new InputError(`the input is larger than ${MOST_INPUT} characters`);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(body);
-  } catch {
-    throw new InputError('the input is not JSON');
-  }
-  const parsed = schema.safeParse(value);
-  if (!parsed.success) throw new InputError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
-  return parsed.data;
 }
 
 function reply(response: ServerResponse, status: number, answer: unknown): void {

@@ -76,6 +76,7 @@ export interface ProcessMetrics {
   readonly memoryResident: Gauge;
   readonly memoryMark: Gauge;
   readonly descriptorShortages: Counter;
+  readonly secondFactors: Counter<'factor' | 'result'>;
   readonly upstreamUp: Gauge<'upstream' | 'endpoint'>;
   readonly upstreamActive: Gauge<'upstream'>;
   readonly upstreamRequests: Counter<'upstream' | 'endpoint' | 'result'>;
@@ -103,6 +104,7 @@ export function createProcessMetrics(): ProcessMetrics {
     alarms: new Counter({ name: 'wardgate_alarms_total', help: 'What somebody should look at', labelNames: ['rule'], registers }),
     devices: new Gauge({ name: 'wardgate_devices', help: 'Registered devices', labelNames: ['state'], registers }),
     denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
+    secondFactors: new Counter({ name: 'wardgate_second_factors_total', help: 'Attempts at second factors, by what became of them', labelNames: ['factor', 'result'], registers }),
     upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
     upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),
     upstreamRequests: new Counter({ name: 'wardgate_upstream_requests_total', help: 'Attempts at endpoints, by what became of them', labelNames: ['upstream', 'endpoint', 'result'], registers }),

@@ -9,7 +9,7 @@ import type { Alarm, Reason } from '../policy/facts.ts';
  */
 export interface AuditRecord {
   readonly time: string;
-  readonly event: 'request' | 'connection' | 'revocation' | 'configuration' | 'start' | 'stop';
+  readonly event: 'request' | 'connection' | 'revocation' | 'configuration' | 'start' | 'stop' | 'second_factor';
   readonly result: 'permitted' | 'denied' | 'failed' | 'done';
   readonly reason?: Reason;
   /** The exact cause, for the operator. */
@@ -27,6 +27,8 @@ export interface AuditRecord {
   /** Every role of a client that holds more than `role`. */
   readonly roles?: readonly string[];
   readonly id?: string;
+  /** The second factor that was shown, or asked for. */
+  readonly factor?: 'totp' | 'sms';
   /** Id of the registered device that the client used, where its role is bound to one. */
   readonly device?: string;
   /** The rule by which somebody should look at it. */

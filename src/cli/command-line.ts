@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { check } from './check.ts';
 import { explain } from './explain.ts';
+import { invite, list, phone, reset, unlock } from './factor.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
 
@@ -67,6 +68,28 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   subject(program.command('reinstate').description('take a certificate off the deny list'))
     .addHelpText('after', '\nExample:\n  wardgate reinstate --cert doctor.pem')
     .action(settle((options: never) => reinstate(options, print)));
+
+  const factor = program.command('factor').description('second factors of people and devices, on the running gateway')
+    .addHelpText('after', "\nExamples:\n  wardgate factor invite --role patient --id urn:patient:1001\n  wardgate factor phone --role patient --id urn:patient:1001 --phone +8613800138000 --card - <card.txt\n  wardgate factor reset --role patient --id urn:patient:1001\n  wardgate factor list");
+  const person = (command: Command): Command => command
+    .option(...configOption).option(...jsonOption)
+    .requiredOption('--role <role>', 'the role that the certificate maps to')
+    .requiredOption('--id <id>', 'the id that it maps to')
+    .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
+  person(factor.command('invite').description('print an invitation: the code with which somebody sets up an authenticator app'))
+    .option('--expires <duration>', 'how long it is good', '7d')
+    .action(settle((options: never) => invite(options, print)));
+  person(factor.command('phone').description('register where codes are sent by text message, and the card number that is typed with them'))
+    .requiredOption('--phone <number>', 'as +8613800138000')
+    .requiredOption('--card <number>', 'the card number; - reads it from stdin')
+    .action(settle((options: never) => phone(options, print)));
+  person(factor.command('reset').description('forget an enrolment and end the sessions that stand on it: a phone was lost or stolen'))
+    .action(settle((options: never) => reset(options, print)));
+  person(factor.command('unlock').description('forget wrong codes'))
+    .action(settle((options: never) => unlock(options, print)));
+  factor.command('list').description('who is enrolled for what')
+    .option(...configOption).option(...jsonOption)
+    .action(settle((options: never) => list(options, print)));
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)

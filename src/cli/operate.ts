@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { request } from 'node:http';
 import { parseDuration } from '../config/values.ts';
 import { loadSnapshot } from '../config/snapshot.ts';
 import type { GatewayStatus } from '../gateway.ts';
@@ -9,6 +8,7 @@ import { pemBlocks } from '../pki/pem.ts';
 import { openDenyList, subjectText, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { lockState, StateError } from '../store/state-lock.ts';
+import { callGateway } from './call.ts';
 import { readPlaces } from './places.ts';
 
 type Print = (text: string) => void;
@@ -61,7 +61,7 @@ function liftFrom(list: DenyList, subject: DenySubject, who: string): boolean {
 
 /** `wardgate reload`: exit 1, with the issues, when the running gateway did not take the configuration. */
 export async function reload(options: Common, print: Print): Promise<number> {
-  const answer = await call(readPlaces(options.config).socket, 'POST', '/v1/reload');
+  const answer = await callGateway(readPlaces(options.config).socket, 'POST', '/v1/reload');
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
   print(options.json === true ? JSON.stringify(answer) : 'reloaded');
   return 0;
@@ -69,7 +69,7 @@ export async function reload(options: Common, print: Print): Promise<number> {
 
 /** `wardgate status`: exit 1 when no gateway answers. */
 export async function status(options: Common, print: Print): Promise<number> {
-  const answer = await call(readPlaces(options.config).socket, 'GET', '/v1/status') as GatewayStatus | undefined;
+  const answer = await callGateway(readPlaces(options.config).socket, 'GET', '/v1/status') as GatewayStatus | undefined;
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
   print(options.json === true ? JSON.stringify(answer) : formatStatus(answer));
   return 0;
@@ -197,7 +197,7 @@ async function runningOrAlone<Result>(config: string, path: string, ask: object,
   const { state, socket } = readPlaces(config);
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
-    const answer = await call(socket, 'POST', path, ask);
+    const answer = await callGateway(socket, 'POST', path, ask);
     if (answer !== undefined) return { answer };
     try {
       return { result: withDenyList(state, alone) };
@@ -221,28 +221,4 @@ function withDenyList<Result>(state: string, use: (list: DenyList) => Result): R
   } finally {
     lock.release();
   }
-}
-
-/** Calls the admin socket; undefined when no gateway listens there. */
-function call(socketPath: string, method: string, path: string, body?: unknown): Promise<unknown> {
-  return new Promise((done, failed) => {
-    const outgoing = request({ socketPath, method, path, timeout: 60_000 }, (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('data', (chunk: string) => {
-        text += chunk;
-      });
-      response.on('end', () => {
-        const answer = JSON.parse(text) as { error?: string };
-        if (response.statusCode === 200) done(answer);
-        else failed(new Error(answer.error ?? `the admin socket answered ${response.statusCode}`));
-      });
-    });
-    outgoing.on('timeout', () => outgoing.destroy(new Error(`${socketPath}: no answer within 60 s`)));
-    outgoing.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') done(undefined);
-      else failed(error);
-    });
-    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
-  });
 }

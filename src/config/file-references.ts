@@ -2,7 +2,7 @@ import type { Path } from './issue.ts';
 import { lookUp } from './schema-faults.ts';
 
 /** What a file that the configuration names is for. */
-export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'password' | 'crl' | 'inventory';
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory';
 
 /** One place that names a file; `name` is as written there. */
 export interface FileReference {
@@ -24,6 +24,10 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...named(value, ['store', 'trust'], 'upstream-trust'),
     ...named(value, ['tracing', 'authorization_file'], 'password'),
     ...upstreamFiles(value, ['tracing']),
+    ...named(value, ['second_factor', 'key_file'], 'secret'),
+    ...named(value, ['second_factor', 'previous_key_files'], 'secret'),
+    ...named(value, ['second_factor', 'sms', 'secret_file'], 'secret'),
+    ...upstreamFiles(value, ['second_factor', 'sms']),
     ...keys(value, ['upstreams']).flatMap((upstream) => upstreamFiles(value, [...upstream, 'tls'])),
   ];
 }

@@ -99,10 +99,10 @@ export function readIntermediates(bytes: Uint8Array, name: string, now: number):
 
 const SHORTEST_SECRET = 32;
 
-/** Reads the secret that ticket keys are made from. */
-export function readTicketSecret(bytes: Uint8Array, name: string): Findings<Uint8Array> {
-  if (bytes.length < SHORTEST_SECRET) return fault(`${show(name)} holds ${bytes.length} bytes; a ticket secret is at least ${SHORTEST_SECRET}`);
-  if (bytes.every((byte) => byte === bytes[0])) return fault(`${show(name)} holds the same byte again and again; a ticket secret is random`);
+/** Reads a secret that keys are made from; `what` is what messages call it. */
+export function readSecret(bytes: Uint8Array, name: string, what: 'ticket secret' | 'secret'): Findings<Uint8Array> {
+  if (bytes.length < SHORTEST_SECRET) return fault(`${show(name)} holds ${bytes.length} bytes; a ${what} is at least ${SHORTEST_SECRET}`);
+  if (bytes.every((byte) => byte === bytes[0])) return fault(`${show(name)} holds the same byte again and again; a ${what} is random`);
   return found(bytes);
 }
 

@@ -20,6 +20,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
     ...rateFaults(value, ['limits', 'rates']),
     ...tracingFaults(value),
+    ...secondFactorFaults(value),
     ...nobodyToAsk(value),
   ];
 }
@@ -207,6 +208,27 @@ function tracingFaults(value: unknown): Fault[] {
   const endpoint = lookUp(value, ['tracing', 'endpoint']);
   const blind = typeof endpoint === 'string' && endpoint.toLowerCase().startsWith('https:') && lookUp(value, ['tracing', 'trust']) === undefined;
   return [...halfPairs(value, ['tracing']), ...(blind ? [{ path: ['tracing', 'endpoint'], message: 'expected the CA certificates that verify it, in tracing.trust' }] : [])];
+}
+
+function secondFactorFaults(value: unknown): Fault[] {
+  const section = ['second_factor'];
+  const [lifetime, idle] = [durationAt(value, [...section, 'session', 'lifetime']) ?? 3_600_000, durationAt(value, [...section, 'session', 'idle']) ?? 900_000];
+  const key = lookUp(value, [...section, 'session', 'idle']) === undefined ? 'lifetime' : 'idle';
+  const endless: Fault[] = idle <= lifetime ? [] : [{ path: [...section, 'session', key], message: 'expected an idle time that is no longer than the lifetime' }];
+  return [...endless, ...halfPairs(value, [...section, 'sms'], 'sms.'), ...items(value, ['routes']).flatMap((_, index) => factorFaults(value, ['routes', index]))];
+}
+
+/** A second factor that a route requires and nobody could show. */
+function factorFaults(value: unknown, route: Path): Fault[] {
+  const path = [...route, 'require', 'second_factor'];
+  const wanted = lookUp(value, path);
+  if (wanted === undefined) return [];
+  const sms = wanted === 'sms' || items(value, path).includes('sms');
+  const unsent: Fault[] = sms && lookUp(value, ['second_factor', 'sms']) === undefined ? [{ path, message: 'expected a section second_factor.sms, with the webhook that sends messages' }] : [];
+  const open: Fault[] = items(value, [...route, 'allow']).includes('public') ? [{ path, message: 'a session is bound to a certificate, and public clients have none' }] : [];
+  const apart: Fault[] = lookUp(value, ['store', 'redis']) !== undefined && lookUp(value, ['second_factor', 'key_file']) === undefined
+    ? [{ path, message: 'gateways that share a store need one second_factor.key_file: what one of them seals the others must be able to open' }] : [];
+  return [...unsent, ...open, ...apart];
 }
 
 function sharedHeader(value: unknown, upstream: Path, protocols: ReadonlySet<string>): Fault[] {

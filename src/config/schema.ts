@@ -8,6 +8,7 @@ import { metrics } from './schema/metrics.ts';
 import { revocation } from './schema/revocation.ts';
 import { inherits, role } from './schema/role.ts';
 import { route } from './schema/route.ts';
+import { secondFactor } from './schema/second-factor.ts';
 import { mapping, some, whole } from './schema/shapes.ts';
 import { store } from './schema/store.ts';
 import { tracing } from './schema/tracing.ts';
@@ -31,6 +32,7 @@ export const configSchema = mapping({
   routes: z.array(route).describe('What may be asked by whom; the first match wins, no match is 404.').default([]),
   upstreams: z.record(name, upstream, { error: 'expected a mapping of names to upstreams' }).describe('Servers behind the gateway, by name.').default({}),
   audit,
+  second_factor: secondFactor,
   store: store.exactOptional(),
   admin,
   tracing: tracing.exactOptional(),
@@ -75,6 +77,7 @@ export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;
 export type ForwardConfig = RouteConfig['forward'];
 export type StoreConfig = NonNullable<Config['store']>;
+export type SecondFactorConfig = Config['second_factor'];
 export type TracingConfig = NonNullable<Config['tracing']>;
 export type UpstreamConfig = Config['upstreams'][string];
 export type EndpointConfig = UpstreamConfig['endpoints'][number];

@@ -10,10 +10,10 @@ import { LARGEST_INVENTORY, readInventory, type Device, type InventoryResult } f
 import { formatPath, pathKey, printable, show, type Fault, type Issue, type Path } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import {
-  encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPassword, readPrivateKey, readTicketSecret, readTrust,
+  encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPassword, readPrivateKey, readSecret, readTrust,
   type Chain, type Findings,
 } from './material.ts';
-import type { Config, DevicesConfig, ListenerConfig, StoreConfig, TracingConfig, UpstreamConfig } from './schema.ts';
+import type { Config, DevicesConfig, ListenerConfig, SecondFactorConfig, StoreConfig, TracingConfig, UpstreamConfig } from './schema.ts';
 import { decodeUtf8 } from './text.ts';
 
 /** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
@@ -35,6 +35,30 @@ export interface Snapshot {
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
   readonly tracing?: TracingMaterial;
+  /** Present where a route requires a second factor. */
+  readonly secondFactor?: SecondFactorMaterial;
+}
+
+/** What second factors are sealed and sent with. */
+export interface SecondFactorMaterial {
+  /** The key to seal under first, then those of before; none: the gateway's own. */
+  readonly keys: readonly Uint8Array[];
+  readonly sms?: SmsTarget;
+}
+
+/** Where text messages go, how it is verified, and how calls are signed. */
+export interface SmsTarget {
+  /** https */
+  readonly url: string;
+  /** PEM of everything the webhook is verified by. */
+  readonly trust: string;
+  readonly certificate?: string;
+  readonly key?: string;
+  readonly secret: Uint8Array;
+  /** The text, with {code} for the code. */
+  readonly template: string;
+  /** Milliseconds for the whole of a call. */
+  readonly timeout: number;
 }
 
 /** How the collector of spans is reached and verified. */
@@ -214,7 +238,7 @@ function checkFile(use: FileUse, name: string, content: FileContent | undefined,
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
   const { bytes, mode, group } = content;
   const findings = readHeld(use, name, bytes, options.now);
-  const secret = use === 'ticket-secret' || use === 'password' || (use !== 'crl' && use !== 'inventory' && holdsPrivateKey(bytes));
+  const secret = use === 'ticket-secret' || use === 'secret' || use === 'password' || (use !== 'crl' && use !== 'inventory' && holdsPrivateKey(bytes));
   const open = secret ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
   return open === undefined ? findings : { ...findings, faults: [open, ...findings.faults] };
 }
@@ -228,7 +252,8 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): F
     case 'upstream-trust': return wrap(readTrust(bytes, name, 'server', now), (certificates) => ({ certificates }));
     case 'authorities':
     case 'intermediates': return wrap(readIntermediates(bytes, name, now), (certificates) => ({ certificates }));
-    case 'ticket-secret': return wrap(readTicketSecret(bytes, name), (secret) => ({ bytes: secret }));
+    case 'ticket-secret': return wrap(readSecret(bytes, name, 'ticket secret'), (secret) => ({ bytes: secret }));
+    case 'secret': return wrap(readSecret(bytes, name, 'secret'), (secret) => ({ bytes: secret }));
     case 'password': return wrap(readPassword(bytes, name), (password) => ({ bytes: password }));
     case 'crl': return wrap(readCrl(bytes, name), (crl) => ({ bytes: crl }));
     // What is wrong in it has places of its own.
@@ -267,7 +292,7 @@ function checkedFiles(held: ReadonlyMap<string, Held>): CheckedFiles {
     chain: (name) => present(find(['server-certificate', 'client-certificate'], name).chain, name),
     key: (name) => present(find(['key'], name).key, name),
     certificates: (use, name) => present(find([use], name).certificates, name),
-    bytes: (name) => present(find(['ticket-secret', 'password', 'crl', 'inventory'], name).bytes, name),
+    bytes: (name) => present(find(['ticket-secret', 'secret', 'password', 'crl', 'inventory'], name).bytes, name),
   };
 }
 
@@ -309,6 +334,7 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     ...(devices === undefined ? {} : { devices }),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
+    ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
   };
 }
 
@@ -326,6 +352,17 @@ function tracingMaterial({ trust, certificate, key, authorization_file }: Tracin
     ...(trust === undefined ? {} : { trust: trustPem(trust, files) }),
     ...(certificate === undefined || key === undefined ? {} : { certificate: files.chain(certificate).pem, key: files.key(key) }),
     ...(authorization_file === undefined ? {} : { authorization: Buffer.from(files.bytes(authorization_file)).toString('utf8') }),
+  };
+}
+
+function secondFactorMaterial({ key_file, previous_key_files, sms }: SecondFactorConfig, files: CheckedFiles): SecondFactorMaterial {
+  return { keys: [...(key_file === undefined ? [] : [key_file]), ...previous_key_files].map((file) => files.bytes(file)), ...(sms === undefined ? {} : { sms: smsTarget(sms, files) }) };
+}
+
+function smsTarget({ url, trust, certificate, key, secret_file, template, timeout }: NonNullable<SecondFactorConfig['sms']>, files: CheckedFiles): SmsTarget {
+  return {
+    url, template, timeout, trust: trustPem(trust, files), secret: files.bytes(secret_file),
+    ...(certificate === undefined || key === undefined ? {} : { certificate: files.chain(certificate).pem, key: files.key(key) }),
   };
 }
 

@@ -340,6 +340,7 @@ export const hostPattern = scalar('expected a host name such as api.hospital.tes
 export const hostName = scalar('expected a host name such as devices.hospital.test, without wildcard, scheme, port or path', undefined, (text) => parseHost(text));
 export const hostAndPort = scalar('expected a host such as pki.hospital.test or pki.hospital.test:8080, without scheme or path', undefined, parseHostAndPort);
 export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/clients.crl', /^https?:\/\//, parseHttpUrl);
+export const httpsUrl = checked('expected a URL such as https://sms.hospital.test/send', httpsUrlFault);
 export const collectorUrl = checked('expected a URL such as https://collector.hospital.test:4318/v1/traces', collectorUrlFault);
 export const redisUrl = checked('expected a URL such as rediss://redis.hospital.test:6379/0', redisUrlFault);
 export const timeZone = checked('expected a time zone such as Asia/Shanghai', (text) => (isTimeZone(text) ? undefined : 'expected a time zone such as Asia/Shanghai or UTC'));
@@ -374,6 +375,12 @@ function dnsServerFault(text: string): string | undefined {
   const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? [];
   const right = port !== undefined && Number(port) >= 1 && Number(port) <= 65535 && (bracketed === undefined ? isIPv4(plain ?? '') : isIPv6(bracketed));
   return right ? undefined : 'expected the address of a DNS server such as 10.0.0.53 or 10.0.0.53:5353';
+}
+
+function httpsUrlFault(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || url.protocol !== 'https:') return 'expected a URL such as https://sms.hospital.test/send';
+  return url.username === '' && url.password === '' && url.hash === '' ? undefined : 'expected a URL without credentials and fragment';
 }
 
 function redisUrlFault(text: string): string | undefined {

@@ -29,8 +29,9 @@ export interface Client {
 export interface SessionQuestion {
   /** Nobody else may read it. */
   readonly token: string;
-  /** SHA-256 of the certificate that the request comes with, hex; absent without one. */
-  readonly certificate: string | undefined;
+  /** SHA-256 of the certificate that the request comes with, hex, and who it stands for. */
+  readonly certificate: string;
+  readonly subject: Pick<Identity, 'role' | 'id'>;
 }
 
 /** Where is found out what exists once a gateway. */

@@ -2,7 +2,7 @@ import { certificateFields, identityFields, trailFields, type AuditRecord } from
 import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
 import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
-import type { Client, Desk, Service } from './client.ts';
+import type { Client, Desk, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
 import { sessionToken } from './session-token.ts';
 
@@ -89,13 +89,18 @@ export function decide(exchange: Exchange, now: () => number): Permit | Denial |
 
 async function settle(exchange: Exchange, { counters, session }: Query, now: () => number): Promise<Permit | Denial> {
   const { asked, service, admission } = exchange;
-  const token = session ? sessionToken(asked.fields) : undefined;
-  const certificate = admission.kind === 'known' ? admission.leaf.sha256 : undefined;
-  const findings = await service.desk.find(counters, token === undefined ? undefined : { token, certificate });
+  const findings = await service.desk.find(counters, session ? sessionQuestion(asked, admission) : undefined);
   exchange.answerFields = rateLimitFields(findings.limits);
   // Taken again: the certificate may have been revoked meanwhile.
   const decision = judge(exchange, await admissionOf(exchange), findings, now());
   return decision.kind === 'query' ? Promise.reject(new Error('a query after its findings')) : decision;
+}
+
+function sessionQuestion({ fields }: Asked, admission: Admission): SessionQuestion | undefined {
+  const token = sessionToken(fields);
+  if (token === undefined || admission.kind !== 'known' || admission.identity === undefined) return undefined;
+  const { role, id } = admission.identity;
+  return { token, certificate: admission.leaf.sha256, subject: { role, id } };
 }
 
 function admissionOf({ asked: { host }, client }: Exchange): Admission | Promise<Admission> {

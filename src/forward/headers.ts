@@ -4,6 +4,7 @@ import type { Admission } from '../policy/facts.ts';
 import { formatName } from '../pki/name.ts';
 import type { Permit } from '../policy/authorize.ts';
 import { newTraceparent } from './ids.ts';
+import { withoutSession } from './session-token.ts';
 
 /** Names compared the way the laxest upstream does: CGI, WSGI and PHP read "X_Client.Role" as "X-Client-Role". */
 function canonical(name: string): string {
@@ -124,7 +125,8 @@ export function upstreamHeaders(raw: readonly string[], injected: Injected): Inc
     const value = raw[index + 1] as string;
     if (name === 'transfer-encoding') out[name] = 'chunked';
     if (HOP_BY_HOP.has(name) || named.has(name) || isReserved(name)) continue;
-    append(out, name, value);
+    const kept = name === 'cookie' || name === 'authorization' ? withoutSession(name, value) : value;
+    if (kept !== undefined) append(out, name, kept);
   }
   const { permit } = injected;
   out['x-request-id'] = injected.requestId;

@@ -15,6 +15,17 @@ export function sessionToken(fields: readonly string[]): string | undefined {
   return found.size === 1 ? [...found][0] : undefined;
 }
 
+/**
+ * The value of a request field without the session that it names, for the upstream: a credential of ours must not lie in somebody
+ * else's log. Undefined where nothing is left. `name` in lower case.
+ */
+export function withoutSession(name: string, value: string): string | undefined {
+  if (name === 'authorization') return BEARER.test(value) ? undefined : value;
+  if (name !== 'cookie' || !value.toLowerCase().includes(SESSION_COOKIE.toLowerCase())) return value;
+  const rest = value.split(';').filter((pair) => (pair.split('=')[0] as string).trim().toLowerCase() !== SESSION_COOKIE.toLowerCase());
+  return rest.every((pair) => pair.trim() === '') ? undefined : rest.join(';').trim();
+}
+
 const BEARER = /^bearer +(?=wgs_)/i;
 
 function cookieTokens(value: string): string[] {

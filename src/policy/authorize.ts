@@ -133,7 +133,7 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   if (refusal !== undefined) return refusal;
   const concern = judgeConcern(match, facts, trace);
   if (concern.kind === 'denial') return concern;
-  const objection = judgeFindings(route, route.factor, facts, now, trace);
+  const objection = judgeFindings(route, route.factors, facts, now, trace);
   if (objection !== undefined) return objection;
   return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, bound?.kind === 'bound' ? bound.device : undefined, concern);
 }
@@ -309,23 +309,24 @@ function judgeBound(verdict: DeviceVerdict | undefined, route?: Route, trace?: (
 }
 
 /** What counts and sessions say; a query where they have not been asked. */
-function judgeFindings(route: Route, factor: Route['factor'], facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | Query | undefined {
+function judgeFindings(route: Route, factors: Route['factors'], facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | Query | undefined {
   const { admission, address, findings } = facts;
-  if (route.rates.length === 0 && factor === undefined) return undefined;
+  if (route.rates.length === 0 && factors === undefined) return undefined;
   if (findings === undefined) {
     const counters = countersOf(route.rates, { admission, address, route: route.name });
-    return counters.length > 0 || factor !== undefined ? { kind: 'query', route, counters, session: factor !== undefined } : undefined;
+    return counters.length > 0 || factors !== undefined ? { kind: 'query', route, counters, session: factors !== undefined } : undefined;
   }
   const { limits, session } = findings;
   if (limits.kind === 'exceeded') {
     const { per, rate } = limits.exceeded;
     return deny('limits', 'rate_limited', 'rate_limited', `${rate} for each ${per} (${limits.rule})`, trace, route);
   }
-  if (factor === undefined) return undefined;
+  if (factors === undefined) return undefined;
   if (session.kind === 'refused') return deny('second factor', 'step_up_required', session.reason, session.detail, trace, route);
-  if (session.kind === 'none') return deny('second factor', 'step_up_required', 'step_up_required', `no session that has shown ${factor}`, trace, route);
+  if (session.kind === 'none') return deny('second factor', 'step_up_required', 'step_up_required', `no session that has shown ${factors.join(' or ')}`, trace, route);
   if (now >= session.until) return deny('second factor', 'step_up_required', 'step_up_required', 'the session has ended', trace, route);
-  if (!session.factors.includes(factor)) return deny('second factor', 'step_up_required', 'step_up_required', `the session has not shown ${factor}`, trace, route);
-  trace?.({ rule: 'second factor', outcome: 'pass', detail: factor });
+  const shown = session.factors.find((factor) => factors.includes(factor));
+  if (shown === undefined) return deny('second factor', 'step_up_required', 'step_up_required', `the session has not shown ${factors.join(' or ')}`, trace, route);
+  trace?.({ rule: 'second factor', outcome: 'pass', detail: shown });
   return undefined;
 }

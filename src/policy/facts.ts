@@ -13,7 +13,10 @@ export type Reason =
   | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'patient_mismatch' | 'patient_missing' | 'patient_unknown_shape'
   | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow'
-  | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours';
+  | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours'
+  | 'code_wrong' | 'code_reused' | 'code_expired' | 'locked' | 'not_enrolled' | 'invitation_wrong' | 'invitation_expired' | 'form_refused'
+  | 'sms_not_sent' | 'sms_too_soon' | 'factors_unavailable'
+  | 'session_unknown' | 'session_ended' | 'session_expired' | 'session_idle' | 'session_other_certificate';
 
 /** What somebody should look at, beside being refused: the rules that alarms are raised by. */
 export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours';

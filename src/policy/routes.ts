@@ -23,8 +23,8 @@ export interface Route {
   readonly authorities: Authorities | undefined;
   /** Its own limits, then those of the whole gateway. */
   readonly rates: readonly RateRule[];
-  /** The second factor that it requires. */
-  readonly factor: 'totp' | 'sms' | undefined;
+  /** The second factors of which it requires one. */
+  readonly factors: readonly ('totp' | 'sms')[] | undefined;
   /** Where its requests name the patient they concern. */
   readonly patient: PatientRule | undefined;
   /** Whether the gateway answers by itself. */
@@ -62,7 +62,7 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       networks: config.require.networks?.map(parseNetwork),
       authorities: config.require.trust === undefined ? undefined : authoritiesOf(config.require.trust, files),
       rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
-      factor: config.require.second_factor,
+      factors: config.require.second_factor,
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
       own: order < own.length,
       general: order < own.length,

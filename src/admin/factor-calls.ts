@@ -1,0 +1,42 @@
+import type { IncomingMessage } from 'node:http';
+import { z } from 'zod';
+import type { Factors } from '../factor/factors.ts';
+import { input, InputError } from './input.ts';
+
+/** What staff can do about second factors. */
+export type FactorTarget = Pick<Factors, 'invite' | 'registerPhone' | 'reset' | 'unlock' | 'list'>;
+
+const subject = { role: z.string().min(1).max(63), id: z.string().min(1).max(1_000), who: z.string().min(1).max(200) };
+const LONGEST_INVITATION_MS = 90 * 24 * 3_600_000;
+const invitation = z.strictObject({ ...subject, lifetime: z.int().min(1_000).max(LONGEST_INVITATION_MS) });
+const registration = z.strictObject({ ...subject, phone: z.string().regex(/^\+[1-9][0-9]{6,14}$/), card: z.string().regex(/[^\s\p{Pd}]/u).max(64) });
+const person = z.strictObject(subject);
+
+/** Answers a call about second factors. */
+export async function answerFactorCall(request: IncomingMessage, factors: FactorTarget | undefined): Promise<unknown> {
+  if (factors === undefined) throw new InputError('no route requires a second factor');
+  switch (`${request.method} ${request.url}`) {
+    case 'GET /v1/factor/list':
+      return { enrolments: factors.list() };
+    case 'POST /v1/factor/invite': {
+      const { who, lifetime, ...whom } = await input(request, invitation);
+      return factors.invite(whom, lifetime, who);
+    }
+    case 'POST /v1/factor/phone': {
+      const { who, phone, card, ...whom } = await input(request, registration);
+      await factors.registerPhone(whom, phone, card, who);
+      return { registered: true };
+    }
+    case 'POST /v1/factor/reset': {
+      const { who, ...whom } = await input(request, person);
+      return factors.reset(whom, who);
+    }
+    case 'POST /v1/factor/unlock': {
+      const { who, ...whom } = await input(request, person);
+      await factors.unlock(whom, who);
+      return { unlocked: true };
+    }
+    default:
+      throw new InputError(`no such call: ${request.method} ${request.url}`);
+  }
+}

@@ -1,0 +1,78 @@
+import { readFileSync } from 'node:fs';
+import { parseDuration } from '../config/values.ts';
+import type { EnrolmentReport } from '../factor/factors.ts';
+import { callGateway } from './call.ts';
+import { readPlaces } from './places.ts';
+
+type Print = (text: string) => void;
+
+interface FactorOptions {
+  readonly config: string;
+  readonly json?: boolean;
+  readonly role: string;
+  readonly id: string;
+  readonly who: string;
+}
+
+/** `wardgate factor invite`: prints the code that somebody enrols an authenticator with. */
+export async function invite({ expires, ...options }: FactorOptions & { readonly expires: string }, print: Print): Promise<number> {
+  const lifetime = parseDuration(expires);
+  if (lifetime === undefined || lifetime === 0) return usage(`--expires: ${JSON.stringify(expires)} is not a duration such as 12h or 7d`);
+  const answer = await ask(options, 'invite', { ...subjectOf(options), lifetime, who: options.who }) as { code: string; expires: string };
+  print(options.json === true ? JSON.stringify(answer) : `${answer.code}\ngood until ${answer.expires}, once, with a certificate of ${options.role} ${options.id}, at https://…/.wardgate/enrol`);
+  return 0;
+}
+
+/** `wardgate factor phone`: registers where codes are sent, and the card number that is typed with them. */
+export async function phone({ phone: number, card, ...options }: FactorOptions & { readonly phone: string; readonly card: string }, print: Print): Promise<number> {
+  if (!/^\+[1-9][0-9]{6,14}$/.test(number)) return usage(`--phone: ${JSON.stringify(number)} is not a number such as +8613800138000`);
+  // What stands on a command line is seen by everybody on the machine.
+  const secret = card === '-' ? readFileSync(0, 'utf8').trim() : card;
+  if (secret === '') return usage('--card: no number');
+  await ask(options, 'phone', { ...subjectOf(options), phone: number, card: secret, who: options.who });
+  print(options.json === true ? JSON.stringify({ registered: true }) : `registered the number ending in ${number.slice(-3)} for ${options.role} ${options.id}`);
+  return 0;
+}
+
+/** `wardgate factor reset`: exit 1 when there was nothing to forget. */
+export async function reset(options: FactorOptions, print: Print): Promise<number> {
+  const answer = await ask(options, 'reset', { ...subjectOf(options), who: options.who }) as { reset: boolean; sessions: number };
+  print(options.json === true ? JSON.stringify(answer) : `${answer.reset ? 'forgot the enrolment of' : 'knew no enrolment of'} ${options.role} ${options.id}; ended ${answer.sessions} sessions`);
+  return answer.reset ? 0 : 1;
+}
+
+/** `wardgate factor unlock`: forgets wrong codes. */
+export async function unlock(options: FactorOptions, print: Print): Promise<number> {
+  await ask(options, 'unlock', { ...subjectOf(options), who: options.who });
+  print(options.json === true ? JSON.stringify({ unlocked: true }) : `forgot the wrong codes of ${options.role} ${options.id}`);
+  return 0;
+}
+
+/** `wardgate factor list`: who is enrolled for what. */
+export async function list(options: Pick<FactorOptions, 'config' | 'json'>, print: Print): Promise<number> {
+  const answer = await callGateway(readPlaces(options.config).socket, 'GET', '/v1/factor/list') as { enrolments: readonly EnrolmentReport[] } | undefined;
+  if (answer === undefined) throw new Error('no gateway is running on this configuration');
+  print(options.json === true ? JSON.stringify(answer.enrolments) : answer.enrolments.map(describe).join('\n') || 'nobody is enrolled');
+  return 0;
+}
+
+function describe({ role, id, since, totp, recovery_codes: codes, phone: number, invited_until: until }: EnrolmentReport): string {
+  return [
+    `${role} ${id}: since ${since}`, ...(totp ? [`totp, ${codes} recovery codes left`] : []), ...(number === undefined ? [] : [`sms to …${number}`]), ...(until === undefined ? [] : [`invited until ${until}`]),
+  ].join(', ');
+}
+
+function subjectOf({ role, id }: FactorOptions): { role: string; id: string } {
+  return { role, id };
+}
+
+async function ask({ config }: Pick<FactorOptions, 'config'>, what: string, body: object): Promise<unknown> {
+  const answer = await callGateway(readPlaces(config).socket, 'POST', `/v1/factor/${what}`, body);
+  if (answer === undefined) throw new Error('no gateway is running on this configuration');
+  return answer;
+}
+
+function usage(message: string): number {
+  process.stderr.write(`wardgate: ${message}\n`);
+  return 2;
+}

@@ -1,0 +1,35 @@
+import { z } from 'zod';
+import { filePath, httpsUrl, timeout } from '../values.ts';
+import { mapping, oneOf, trustFiles } from './shapes.ts';
+
+const issuer = z.string({ error: 'expected a name such as Hospital' }).regex(/^[^\p{Cc}:]{1,60}$/u, { error: 'expected a name without ":", 60 characters at most' });
+const template = z.string({ error: 'expected a text with {code} in it' }).max(300, { error: 'expected at most 300 characters' })
+  .refine((text) => text.includes('{code}'), { error: 'expected a text with {code} in it' });
+
+const session = mapping({
+  lifetime: timeout.describe('How long a session lasts after a factor was shown.').prefault('1h'),
+  idle: timeout.describe('How long it lasts without a request.').prefault('15m'),
+});
+
+const totp = mapping({
+  issuer: issuer.describe('What authenticator apps call the account.').default('Wardgate'),
+  algorithm: oneOf(['sha1', 'sha256']).describe('Hash of new enrolments; many authenticator apps know sha1 alone.').default('sha1'),
+});
+
+const sms = mapping({
+  url: httpsUrl.describe('Webhook that takes { to, text, language } as JSON in a POST and sends the message.'),
+  trust: trustFiles.describe('PEM files of the CA certificates the webhook is verified by; the system\'s own are never used.'),
+  certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
+  key: filePath.describe('PEM file of its private key.').exactOptional(),
+  secret_file: filePath.describe('File of at least 32 secret bytes; calls are signed with them (HMAC-SHA-256, as Standard Webhooks has it). Others must not be able to read it.'),
+  template: template.describe('Text of the message; {code} stands for the code.').default('您的验证码是 {code}，五分钟内有效。 Your code is {code}, good for five minutes.'),
+  timeout: timeout.describe('How long an answer is waited for; nothing is tried twice.').prefault('5s'),
+});
+
+export const secondFactor = mapping({
+  key_file: filePath.describe('File of at least 32 secret bytes under which enrolments and sessions are sealed, the same on every replica. Others must not be able to read it. Absent: one is made in the state directory, beside what it seals.').exactOptional(),
+  previous_key_files: z.array(filePath, { error: 'expected a list of files' }).describe('Keys that were in use before; what is sealed under them is sealed anew at the start.').default([]),
+  session: session.describe('Sessions of clients that have shown a factor.').prefault({}),
+  totp: totp.describe('Authenticator apps (RFC 6238).').prefault({}),
+  sms: sms.describe('Codes by text message; absent: none.').exactOptional(),
+}).describe('Second factors beside the certificate, for routes that require one.').prefault({});

@@ -1,0 +1,273 @@
+import { createHash, randomBytes, randomInt } from 'node:crypto';
+import { Secret } from 'otpauth';
+import type { AuditRecord } from '../audit/record.ts';
+import {
+  failureAddress, forgiveAddress, judgeAddress, judgeInvitation, judgeLock, judgeRecovery, judgeSending, judgeSms, judgeTotp, NO_FAILURES, readCard, readCode, readDigits, FORGET_FAILURES_MS,
+  wasGuess, writeCode, type Factor, type FactorReason, type Failures, type Judged, type TotpAlgorithm, type TotpSecret, type Verdict,
+} from '../policy/second-factor.ts';
+import type { Reason } from '../policy/facts.ts';
+import type { Cells } from '../store/cells.ts';
+import { subjectName, type Enrolment, type Enrolments, type Subject } from '../store/enrolments.ts';
+import type { Sessions } from '../store/sessions.ts';
+import { newSalt, type Salting } from './salted.ts';
+
+/** Who makes an attempt. */
+export interface Person extends Subject {
+  readonly address: string;
+  /** What the record of the attempt says of the request: certificate, listener, request id. */
+  readonly trail: Partial<AuditRecord>;
+}
+
+export type Refusal = Extract<Verdict, { kind: 'refused' }>;
+export type Outcome = Verdict;
+export type Invited = { readonly kind: 'good'; readonly enrolling: TotpSecret & { readonly invitation: string } } | Refusal;
+export type Enrolled = { readonly kind: 'good'; readonly codes: readonly string[] } | Refusal;
+
+/** A message with a code. */
+export interface SmsMessage {
+  readonly to: string;
+  readonly code: string;
+  readonly language: string;
+}
+
+/** What an operator sees of an enrolment. */
+export interface EnrolmentReport extends Subject {
+  readonly since: string;
+  readonly totp: boolean;
+  readonly recovery_codes: number;
+  /** The last three digits. */
+  readonly phone?: string;
+  /** ISO 8601, while an invitation is out. */
+  readonly invited_until?: string;
+}
+
+/** Every attempt at a second factor, each on record before its outcome is told; every enrolment. Rejects with a CellsError while the store is away. */
+export interface Factors {
+  totp(person: Person, code: string): Promise<Outcome>;
+  recovery(person: Person, code: string): Promise<Outcome>;
+  sendSms(person: Person, language: string): Promise<Outcome>;
+  sms(person: Person, code: string, card: string): Promise<Outcome>;
+  /** Judges an invitation and makes the secret that the enrolment is about. */
+  invitation(person: Person, code: string): Promise<Invited>;
+  /** Judges the first code made with that secret, and enrols. */
+  confirm(person: Person, enrolling: TotpSecret & { readonly invitation: string }, code: string): Promise<Enrolled>;
+  /** Notes something else that happened to a session, such as its end. */
+  note(person: Person, fields: Pick<AuditRecord, 'result' | 'detail'> & { readonly reason?: Reason }): Promise<void>;
+  enrolment(subject: Subject): Promise<Enrolment | undefined>;
+  /** Staff. `lifetime` in ms; gives back the code to hand out. */
+  invite(subject: Subject, lifetime: number, who: string): Promise<{ readonly code: string; readonly expires: string }>;
+  registerPhone(subject: Subject, phone: string, card: string, who: string): Promise<void>;
+  /** Forgets an enrolment and ends the sessions that stand on it; false when there was none. */
+  reset(subject: Subject, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
+  /** Forgets somebody's wrong codes. */
+  unlock(subject: Subject, who: string): Promise<void>;
+  list(): readonly EnrolmentReport[];
+}
+
+export interface FactorsOptions {
+  readonly cells: Cells;
+  readonly enrolments: Enrolments;
+  readonly sessions: Sessions;
+  readonly salting: Salting;
+  /** Resolves once the record is kept. */
+  readonly record: (record: AuditRecord) => Promise<void>;
+  /** Hands a message to the webhook; false when it did not take it. Absent: there is none. */
+  readonly send: (message: SmsMessage) => Promise<boolean>;
+  readonly count: (factor: Factor | 'invitation', result: 'good' | FactorReason) => void;
+  readonly algorithm: () => TotpAlgorithm;
+  readonly now: () => number;
+}
+
+const RECOVERY_CODES = 10;
+const SECRET_OCTETS = { SHA1: 20, SHA256: 32 } as const;
+/** RFC 4226 section 5.3 asks for six digits at least. */
+const SMS_DIGITS = 6;
+
+export function createFactors(options: FactorsOptions): Factors {
+  const { cells, enrolments, sessions, salting, now } = options;
+
+  /** Puts an outcome on record before it is told. */
+  async function recorded<Result extends { readonly kind: 'good' } | Refusal>(person: Person, factor: Factor | 'invitation', what: string, outcome: Result): Promise<Result> {
+    options.count(factor, outcome.kind === 'good' ? 'good' : outcome.reason);
+    await options.record({
+      ...opening(person), ...person.trail, ...(factor === 'invitation' ? {} : { factor }),
+      ...(outcome.kind === 'good' ? { result: 'done', detail: what } : { result: 'denied', reason: outcome.reason, detail: `${what}: ${outcome.detail}${untilText(outcome.retryAt)}` }),
+    });
+    return outcome;
+  }
+
+  function opening({ role, id, address }: Person): Pick<AuditRecord, 'time' | 'event' | 'role' | 'id' | 'address'> {
+    return { time: new Date(now()).toISOString(), event: 'second_factor', role, id, address };
+  }
+
+  function byStaff(subject: Subject, who: string, detail: string): Promise<void> {
+    return options.record({ time: new Date(now()).toISOString(), event: 'second_factor', result: 'done', role: subject.role, id: subject.id, who, detail });
+  }
+
+  /** Judges an attempt that its address may still make; only a guess counts against the address. */
+  async function guarded(person: Person, judge: () => Promise<Verdict>): Promise<Verdict> {
+    const cell = `address:${failureAddress(person.address)}`;
+    const step = (change: (failures: Failures) => Judged<Failures>): Promise<Verdict> => cells.update(cell, (held) => {
+      const before = held === undefined ? NO_FAILURES : JSON.parse(held) as Failures;
+      const { state, verdict } = change(before);
+      if (state === before) return { result: verdict };
+      return { result: verdict, value: state.count === 0 ? null : JSON.stringify(state), lifetime: FORGET_FAILURES_MS };
+    });
+    const allowed = await step((failures) => judgeAddress(failures, now()));
+    if (allowed.kind === 'refused') return allowed;
+    const verdict = await judge();
+    if (!wasGuess(verdict)) await step((failures) => ({ state: forgiveAddress(failures), verdict }));
+    return verdict;
+  }
+
+  /** The digest of what was typed, under the salt that it is kept with; spends the same time where nothing is kept. */
+  async function compared(person: Person, text: string, kept: { readonly salt: string } | undefined): Promise<Refusal | string> {
+    const lock = await sessions.attempt(person, (state) => ({ state, verdict: judgeLock(state, now()) }));
+    return lock.kind === 'refused' ? lock : salting.digest(text, kept?.salt ?? newSalt());
+  }
+
+  return {
+    totp: async (person, code) => recorded(person, 'totp', 'code', await guarded(person, async () => {
+      const { totp } = await enrolments.get(person) ?? {};
+      if (totp === undefined) return notEnrolled('no authenticator');
+      return sessions.attempt(person, (state) => judgeTotp(state, totp, readDigits(code), now()));
+    })),
+
+    recovery: async (person, code) => recorded(person, 'totp', 'recovery code', await guarded(person, async () => {
+      const { recovery } = await enrolments.get(person) ?? {};
+      const digest = await compared(person, readCode(code) ?? '', recovery);
+      if (typeof digest !== 'string') return digest;
+      const verdict = await sessions.attempt(person, (state) => judgeRecovery(state, digest, recovery?.digests ?? [], now()));
+      if (verdict.kind === 'good') await forgetCode(person, digest);
+      return verdict;
+    })),
+
+    async sendSms(person, language) {
+      const enrolment = await enrolments.get(person);
+      const { phone } = enrolment ?? {};
+      if (phone === undefined || enrolment?.card === undefined) return recorded(person, 'sms', 'sending a code', notEnrolled('no phone number and card'));
+      const code = String(randomInt(10 ** SMS_DIGITS)).padStart(SMS_DIGITS, '0');
+      const verdict = await sessions.attempt(person, (state) => judgeSending(state, smsDigest(person, code), now()));
+      if (verdict.kind === 'refused') return recorded(person, 'sms', 'sending a code', verdict);
+      const sent = await options.send({ to: phone, code, language });
+      return recorded(person, 'sms', 'sending a code', sent ? verdict : { kind: 'refused', reason: 'sms_not_sent', detail: 'the webhook did not take the message' });
+    },
+
+    sms: async (person, code, card) => recorded(person, 'sms', 'code', await guarded(person, async () => {
+      const { card: kept } = await enrolments.get(person) ?? {};
+      const digest = await compared(person, readCard(card), kept);
+      if (typeof digest !== 'string') return digest;
+      return sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, readDigits(code)), digest === kept?.digest, now()));
+    })),
+
+    async invitation(person, code) {
+      const { invitation } = await enrolments.get(person) ?? {};
+      const verdict = await guarded(person, async () => {
+        const digest = await compared(person, readCode(code) ?? '', invitation);
+        return typeof digest === 'string' ? sessions.attempt(person, (state) => judgeInvitation(state, digest, invitation, now())) : digest;
+      });
+      const outcome = await recorded(person, 'invitation', 'invitation', verdict);
+      if (outcome.kind === 'refused' || invitation === undefined) return outcome as Refusal;
+      const algorithm = options.algorithm();
+      return { kind: 'good', enrolling: { secret: newSecret(algorithm), algorithm, invitation: invitation.digest } };
+    },
+
+    async confirm(person, { invitation, ...totp }, code) {
+      // Steps that were taken are those of the authenticator before.
+      const verdict = await guarded(person, () => sessions.attempt(person, (state) => {
+        const judged = judgeTotp({ ...state, step: 0 }, totp, readDigits(code), now());
+        return judged.verdict.kind === 'good' ? judged : { ...judged, state: { ...state, failures: judged.state.failures } };
+      }));
+      if (verdict.kind === 'refused') return recorded(person, 'totp', 'enrolment', verdict);
+      const codes = Array.from({ length: RECOVERY_CODES }, () => writeCode(randomBytes(10)));
+      const salt = newSalt();
+      const digests = await Promise.all(codes.map((one) => salting.digest(readCode(one) as string, salt)));
+      const enrolled = await enrolments.change(person, (held) => {
+        // The invitation may have been used meanwhile, in another window or by somebody else, or withdrawn.
+        if (held?.invitation?.digest !== invitation || now() >= held.invitation.expires) return { result: false };
+        const { invitation: _, ...rest } = contentOf(held);
+        return { result: true, enrolment: { ...rest, totp: { ...totp, since: new Date(now()).toISOString() }, recovery: { salt, digests } } };
+      });
+      if (!enrolled) return recorded(person, 'totp', 'enrolment', { kind: 'refused', reason: 'invitation_expired', detail: 'the invitation was used or withdrawn' });
+      // What stands on the authenticator before ends with it.
+      await sessions.endAll(person, 'reset');
+      return recorded(person, 'totp', 'enrolment', { kind: 'good', codes });
+    },
+
+    note: (person, { reason, ...fields }) => options.record({ ...opening(person), ...person.trail, ...fields, ...(reason === undefined ? {} : { reason }) }),
+
+    enrolment: (subject) => enrolments.get(subject),
+
+    async invite(subject, lifetime, who) {
+      const code = writeCode(randomBytes(10));
+      const expires = now() + lifetime;
+      const salted = await salting.salted(readCode(code) as string);
+      await enrolments.change(subject, (held) => ({ result: undefined, enrolment: { ...contentOf(held), invitation: { ...salted, expires } } }));
+      await byStaff(subject, who, `invited until ${new Date(expires).toISOString()}`);
+      return { code, expires: new Date(expires).toISOString() };
+    },
+
+    async registerPhone(subject, phone, card, who) {
+      const salted = await salting.salted(readCard(card));
+      await enrolments.change(subject, (held) => ({ result: undefined, enrolment: { ...contentOf(held), phone, card: salted } }));
+      await byStaff(subject, who, `phone number ending in ${phone.slice(-3)} and card registered`);
+    },
+
+    async reset(subject, who) {
+      const known = await enrolments.change(subject, (held) => {
+        const content = contentOf(held);
+        return { result: Object.keys(content).length > 0, ...(held === undefined ? {} : { enrolment: {} }) };
+      });
+      const ended = await sessions.endAll(subject, 'reset');
+      await byStaff(subject, who, `enrolment reset, ${ended} sessions ended`);
+      return { reset: known, sessions: ended };
+    },
+
+    async unlock(subject, who) {
+      await sessions.attempt(subject, (state) => ({ state: { ...state, failures: NO_FAILURES }, verdict: undefined }));
+      await byStaff(subject, who, 'wrong codes forgotten');
+    },
+
+    list: () => enrolments.list().filter((enrolment) => Object.keys(contentOf(enrolment)).length > 0).map(reportOf),
+  };
+
+  function forgetCode(subject: Subject, digest: string): Promise<void> {
+    return enrolments.change(subject, (held) => {
+      const { recovery, ...rest } = contentOf(held);
+      if (recovery === undefined) return { result: undefined };
+      return { result: undefined, enrolment: { ...rest, recovery: { ...recovery, digests: recovery.digests.filter((one) => one !== digest) } } };
+    });
+  }
+
+  function reportOf({ role, id, at, totp, recovery, phone, invitation }: Enrolment): EnrolmentReport {
+    return {
+      role, id, since: totp?.since ?? at, totp: totp !== undefined, recovery_codes: recovery?.digests.length ?? 0,
+      ...(phone === undefined ? {} : { phone: phone.slice(-3) }),
+      ...(invitation === undefined || now() >= invitation.expires ? {} : { invited_until: new Date(invitation.expires).toISOString() }),
+    };
+  }
+}
+
+function notEnrolled(detail: string): Refusal {
+  return { kind: 'refused', reason: 'not_enrolled', detail };
+}
+
+/** What an enrolment holds, without what says whose and which it is. */
+function contentOf(enrolment: Enrolment | undefined): Omit<Enrolment, 'role' | 'id' | 'version' | 'at'> {
+  if (enrolment === undefined) return {};
+  const { role: _role, id: _id, version: _version, at: _at, ...content } = enrolment;
+  return content;
+}
+
+function newSecret(algorithm: TotpAlgorithm): string {
+  return new Secret({ buffer: new Uint8Array(randomBytes(SECRET_OCTETS[algorithm])).buffer }).base32;
+}
+
+/** Six digits are soon guessed from a digest: it is kept sealed, and for five minutes. */
+function smsDigest(subject: Subject, code: string): string {
+  return createHash('sha256').update(`${subjectName(subject)} ${code}`).digest('hex');
+}
+
+function untilText(time: number | undefined): string {
+  return time === undefined ? '' : `, until ${new Date(time).toISOString()}`;
+}

@@ -1,0 +1,121 @@
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import type { AuditRecord } from '../audit/record.ts';
+import type { Config } from '../config/schema.ts';
+import type { Snapshot } from '../config/snapshot.ts';
+import type { SessionFinding } from '../policy/facts.ts';
+import type { Bearer, Factor, FactorReason } from '../policy/second-factor.ts';
+import { CellsError, openLocalCells } from '../store/cells.ts';
+import { openEnrolments } from '../store/enrolments.ts';
+import { ownKey } from '../store/own-key.ts';
+import { createKeyring } from '../store/sealing.ts';
+import { openSessions } from '../store/sessions.ts';
+import { createSharedCells } from '../store/shared-cells.ts';
+import { createPages, type PageAnswer, type PageRequest } from './answer-page.ts';
+import { createFactors, type Factors } from './factors.ts';
+import { createSalting, type ScryptCost } from './salted.ts';
+import { openSmsWebhook, type SmsWebhook } from './sms-webhook.ts';
+
+/** Second factors of one gateway: kept in its main thread, and with replicas in what they share. */
+export interface SecondFactor {
+  /** What a request's session is worth. Never rejects: what cannot be found out is refused. */
+  find(token: string | undefined, bearer: Bearer): Promise<SessionFinding>;
+  answerPage(request: PageRequest): Promise<PageAnswer>;
+  /** For staff. */
+  readonly factors: Pick<Factors, 'invite' | 'registerPhone' | 'reset' | 'unlock' | 'list'>;
+  /** Takes what a new configuration says; keys stay those of the start. */
+  adopt(snapshot: Snapshot): void;
+  /** Brings enrolments to a shared store that may have lost them. */
+  bring(): Promise<void>;
+  close(): void;
+}
+
+export interface SecondFactorOptions {
+  readonly snapshot: Snapshot;
+  /** The state directory, absolute. */
+  readonly state: string;
+  readonly shared: { readonly redis: Redis; readonly prefix: string } | undefined;
+  readonly record: (record: AuditRecord) => Promise<void>;
+  readonly count: (factor: Factor | 'invitation', result: 'good' | FactorReason) => void;
+  /** Of what is only compared; default: enough. */
+  readonly cost?: ScryptCost;
+  readonly now: () => number;
+  readonly warn: (detail: string) => void;
+}
+
+/** Enrolments that one gateway keeps, and sessions with what else passes. */
+const MOST_ENROLMENTS = 1_000_000;
+const MOST_PASSING = 1_000_000;
+
+/** Opens what is kept of second factors. Throws when the files in the state directory cannot be opened with the configured keys. */
+export function openSecondFactor({ snapshot: first, state, shared, record, count, cost, now, warn }: SecondFactorOptions): SecondFactor {
+  const keyring = createKeyring(keysOf(first, state));
+  const kept = openLocalCells({ file: join(state, 'factors.db'), keyring, now, durable: true, most: MOST_ENROLMENTS });
+  // With replicas nothing that passes is kept here: two truths about a session would be one too many.
+  const passing = shared === undefined ? openLocalCells({ file: join(state, 'sessions.db'), keyring, now, durable: false, most: MOST_PASSING }) : undefined;
+  const sharedCells = shared === undefined ? undefined : createSharedCells({ ...shared, keyring });
+  const cells = sharedCells ?? passing as NonNullable<typeof passing>;
+  let current = settingsOf(first.config);
+  let webhook = openWebhook(first);
+
+  const enrolments = openEnrolments({ local: kept, shared: sharedCells, now });
+  const sessions = openSessions({ cells, limits: () => current.limits, now });
+  const factors = createFactors({
+    cells, enrolments, sessions, salting: createSalting(cost), record, count, now,
+    algorithm: () => current.algorithm, send: (message) => webhook?.send(message) ?? Promise.resolve(false),
+  });
+  const answerPage = createPages({ factors, sessions, settings: () => current, now, warn });
+  const bring = (): Promise<void> => enrolments.bring().catch((error: Error) => warn(`enrolments could not be brought to the shared store: ${error.message}`));
+  const connected = (): void => void bring();
+  shared?.redis.on('ready', connected);
+
+  function openWebhook({ secondFactor }: Snapshot): SmsWebhook | undefined {
+    return secondFactor?.sms === undefined ? undefined : openSmsWebhook(secondFactor.sms, now, warn);
+  }
+
+  return {
+    async find(token, bearer) {
+      try {
+        return await sessions.find(token, bearer);
+      } catch (error) {
+        if (!(error instanceof CellsError)) throw error;
+        return { kind: 'refused', reason: 'factors_unavailable', detail: error.message };
+      }
+    },
+    answerPage,
+    factors,
+    adopt(snapshot) {
+      current = settingsOf(snapshot.config);
+      webhook?.close();
+      webhook = openWebhook(snapshot);
+    },
+    bring,
+    close() {
+      shared?.redis.off('ready', connected);
+      webhook?.close();
+      passing?.close();
+      kept.close();
+    },
+  };
+}
+
+/** The configured keys, the gateway's own before keys of before where none is configured to seal under. */
+function keysOf({ config, secondFactor }: Snapshot, state: string): readonly Uint8Array[] {
+  const configured = secondFactor?.keys ?? [];
+  return config.second_factor.key_file === undefined ? [ownKey(state), ...configured] : configured;
+}
+
+function settingsOf({ second_factor: { session, totp, sms }, routes }: Config) {
+  const asked = new Map<string, Set<Factor>>();
+  for (const { allow, require } of routes) {
+    for (const factor of require.second_factor ?? []) for (const role of allow) asked.set(role, (asked.get(role) ?? new Set()).add(factor));
+  }
+  const none: ReadonlySet<Factor> = new Set();
+  return {
+    limits: session, issuer: totp.issuer, algorithm: totp.algorithm === 'sha256' ? 'SHA256' : 'SHA1',
+    asked: (role: string): ReadonlySet<Factor> => {
+      const factors = asked.get(role) ?? none;
+      return sms === undefined && factors.has('sms') ? new Set([...factors].filter((factor) => factor !== 'sms')) : factors;
+    },
+  } as const;
+}

@@ -1,0 +1,321 @@
+import { timingSafeEqual } from 'node:crypto';
+import { Secret, TOTP } from 'otpauth';
+import type { Identity } from '../identity/roles.ts';
+import type { SessionFinding } from './facts.ts';
+
+/** What a client can show beside its certificate. A recovery code stands for the authenticator that was lost: it counts as `totp`. */
+export type Factor = 'totp' | 'sms';
+
+/** Why a second factor was not taken, or a session not honoured, on record. */
+export type FactorReason =
+  | 'code_wrong' | 'code_reused' | 'code_expired' | 'locked' | 'not_enrolled' | 'invitation_wrong' | 'invitation_expired' | 'form_refused'
+  | 'sms_not_sent' | 'sms_too_soon' | 'factors_unavailable' | SessionReason;
+
+export type SessionReason = 'session_unknown' | 'session_ended' | 'session_expired' | 'session_idle' | 'session_other_certificate';
+
+/** How codes are made that authenticator apps show (RFC 6238). */
+export type TotpAlgorithm = 'SHA1' | 'SHA256';
+export const TOTP_PERIOD_S = 30;
+export const TOTP_DIGITS = 6;
+/** Steps by which a client's clock may be off, either way (RFC 6238 section 5.2 recommends one). */
+const SKEW_STEPS = 1;
+
+/** Wrong codes that cost nothing yet: those of one person, and those from one address, behind which a whole ward may be. */
+export const FREE_FAILURES = { identity: 5, address: 50 } as const;
+const FIRST_LOCK_MS = 60_000;
+const LONGEST_LOCK_MS = 3_600_000;
+/** Failures this old are forgotten. */
+export const FORGET_FAILURES_MS = 24 * 3_600_000;
+
+export const SMS_CODE_MS = 5 * 60_000;
+const SMS_TRIES = 3;
+const SMS_PAUSE_MS = 60_000;
+const SMS_PER_HOUR = 5;
+const HOUR_MS = 3_600_000;
+
+/** Open sessions of one person, of each kind; the oldest goes when there is one more. */
+export const MOST_SESSIONS = 10;
+
+/** Wrong codes since the last right one; `last` in ms since the epoch. */
+export interface Failures {
+  readonly count: number;
+  readonly last: number;
+}
+
+export interface SentCode {
+  /** HMAC of the code, hex. */
+  readonly digest: string;
+  readonly expires: number;
+  readonly tries: number;
+}
+
+/** What is known of one person's attempts: changed in one step, so that of two at once only one can win. */
+export interface Attempts {
+  readonly failures: Failures;
+  /** The last time step whose code was taken: neither it nor one before it is good again (RFC 6238 section 5.2). */
+  readonly step: number;
+  /** Digests of the recovery codes taken lately: the enrolment forgets them, too, but not in the same step. */
+  readonly recovery: readonly string[];
+  readonly sms?: SentCode;
+  /** When codes were sent in the last hour. */
+  readonly sent: readonly number[];
+  /** Names of the open sessions, oldest first; those that have shown no factor yet by themselves, so that they push out no other. */
+  readonly sessions: readonly string[];
+  readonly pending: readonly string[];
+}
+
+export const NO_FAILURES: Failures = { count: 0, last: 0 };
+export const NO_ATTEMPTS: Attempts = { failures: NO_FAILURES, step: 0, recovery: [], sent: [], sessions: [], pending: [] };
+
+export type Verdict =
+  | { readonly kind: 'good' }
+  | { readonly kind: 'refused'; readonly reason: FactorReason; readonly detail: string; /** ms since the epoch */ readonly retryAt?: number };
+
+/** What an attempt came to, and what is known afterwards. */
+export interface Judged<State> {
+  readonly state: State;
+  readonly verdict: Verdict;
+}
+
+const GOOD: Verdict = { kind: 'good' };
+
+/** Refusals that were guesses: those count, for a person and for an address. */
+const GUESSES: ReadonlySet<FactorReason> = new Set(['code_wrong', 'code_reused', 'code_expired', 'invitation_wrong']);
+
+export function wasGuess(verdict: Verdict): boolean {
+  return verdict.kind === 'refused' && GUESSES.has(verdict.reason);
+}
+
+function refused(reason: FactorReason, detail: string, retryAt?: number): Verdict {
+  return { kind: 'refused', reason, detail, ...(retryAt === undefined ? {} : { retryAt }) };
+}
+
+/**
+ * When the next attempt is looked at, in ms since the epoch; 0 when it is now. After the free failures a minute, and twice as long
+ * with each further one, up to an hour. Attempts while it lasts are not counted: nobody is kept out for ever by somebody else's.
+ */
+export function lockedUntil({ count, last }: Failures, free: number, now: number): number {
+  if (count < free || now - last >= FORGET_FAILURES_MS) return 0;
+  const until = last + Math.min(LONGEST_LOCK_MS, FIRST_LOCK_MS * 2 ** (count - free));
+  return now < until ? until : 0;
+}
+
+/** The failures with one more. */
+export function failOnce({ count, last }: Failures, now: number): Failures {
+  return { count: now - last >= FORGET_FAILURES_MS ? 1 : count + 1, last: now };
+}
+
+/** An attempt from an address, counted before anything else is known of it: attempts at once cannot slip through together. */
+export function judgeAddress(failures: Failures, now: number): Judged<Failures> {
+  const until = lockedUntil(failures, FREE_FAILURES.address, now);
+  if (until > 0) return { state: failures, verdict: refused('locked', `${failures.count} wrong codes from this address`, until) };
+  return { state: failOnce(failures, now), verdict: GOOD };
+}
+
+/** Takes one failure back that was counted for an attempt that was right. */
+export function forgiveAddress({ count, last }: Failures): Failures {
+  return { count: Math.max(0, count - 1), last };
+}
+
+/** Whether the person may try now. */
+export function judgeLock({ failures }: Attempts, now: number): Verdict {
+  const until = lockedUntil(failures, FREE_FAILURES.identity, now);
+  return until > 0 ? refused('locked', `${failures.count} wrong codes`, until) : GOOD;
+}
+
+function wrong(state: Attempts, now: number, verdict: Verdict): Judged<Attempts> {
+  return { state: { ...state, failures: failOnce(state.failures, now) }, verdict };
+}
+
+export interface TotpSecret {
+  /** Base 32, RFC 4648. */
+  readonly secret: string;
+  readonly algorithm: TotpAlgorithm;
+}
+
+/**
+ * Judges a code of an authenticator (RFC 6238: 30 s, six digits, one step of skew either way); `now` in ms. Lock, code and reuse are
+ * looked at in this order, in one step with what is noted of it.
+ */
+export function judgeTotp(state: Attempts, { secret, algorithm }: TotpSecret, code: string, now: number): Judged<Attempts> {
+  const lock = judgeLock(state, now);
+  if (lock.kind === 'refused') return { state, verdict: lock };
+  const delta = /^\d{6}$/.test(code)
+    ? TOTP.validate({ token: code, secret: Secret.fromBase32(secret), algorithm, digits: TOTP_DIGITS, period: TOTP_PERIOD_S, timestamp: now, window: SKEW_STEPS })
+    : null;
+  if (delta === null) return wrong(state, now, refused('code_wrong', 'not the code of this time'));
+  const step = stepOf(now) + delta;
+  if (step <= state.step) return wrong(state, now, refused('code_reused', 'this code, or one after it, was taken before'));
+  return { state: { ...state, failures: NO_FAILURES, step }, verdict: GOOD };
+}
+
+/** The time step of RFC 6238 section 4.2. */
+export function stepOf(now: number): number {
+  return Math.floor(now / 1000 / TOTP_PERIOD_S);
+}
+
+/** The URI that an authenticator reads from the QR code. */
+export function totpUri({ secret, algorithm }: TotpSecret, issuer: string, account: string): string {
+  return new TOTP({ issuer, label: account, secret: Secret.fromBase32(secret), algorithm, digits: TOTP_DIGITS, period: TOTP_PERIOD_S }).toString();
+}
+
+/**
+ * Judges a recovery code: `digest` is that of what was typed, `known` those of the enrolment. Each is good once, which is noted
+ * here, in one step.
+ */
+export function judgeRecovery(state: Attempts, digest: string, known: readonly string[], now: number): Judged<Attempts> {
+  const lock = judgeLock(state, now);
+  if (lock.kind === 'refused') return { state, verdict: lock };
+  const taken = state.recovery.some((one) => sameDigest(one, digest));
+  if (taken) return wrong(state, now, refused('code_reused', 'this recovery code was taken before'));
+  if (!known.some((one) => sameDigest(one, digest))) return wrong(state, now, refused('code_wrong', 'no recovery code of this enrolment'));
+  return { state: { ...state, failures: NO_FAILURES, recovery: [...state.recovery, digest].slice(-20) }, verdict: GOOD };
+}
+
+/** Judges the invitation that an enrolment begins with. It stays good until the enrolment is done. */
+export function judgeInvitation(state: Attempts, digest: string, invitation: { readonly digest: string; readonly expires: number } | undefined, now: number): Judged<Attempts> {
+  const lock = judgeLock(state, now);
+  if (lock.kind === 'refused') return { state, verdict: lock };
+  if (invitation === undefined || !sameDigest(invitation.digest, digest)) return wrong(state, now, refused('invitation_wrong', 'no invitation, or another'));
+  if (now >= invitation.expires) return wrong(state, now, refused('invitation_expired', `the invitation was good until ${new Date(invitation.expires).toISOString()}`));
+  return { state: { ...state, failures: NO_FAILURES }, verdict: GOOD };
+}
+
+/** Whether another message may be sent, and its code noted when it may: one a minute, five an hour. `digest` is that of the code. */
+export function judgeSending(state: Attempts, digest: string, now: number): Judged<Attempts> {
+  const lock = judgeLock(state, now);
+  if (lock.kind === 'refused') return { state, verdict: lock };
+  const sent = state.sent.filter((time) => now - time < HOUR_MS);
+  const last = sent.at(-1);
+  if (last !== undefined && now - last < SMS_PAUSE_MS) return { state, verdict: refused('sms_too_soon', 'the last message is less than a minute old', last + SMS_PAUSE_MS) };
+  if (sent.length >= SMS_PER_HOUR) {
+    return { state, verdict: refused('sms_too_soon', `${SMS_PER_HOUR} messages within an hour`, (sent[0] as number) + HOUR_MS) };
+  }
+  return { state: { ...state, sent: [...sent, now], sms: { digest, expires: now + SMS_CODE_MS, tries: SMS_TRIES } }, verdict: GOOD };
+}
+
+/**
+ * Judges a code that was sent, with the card number that was typed beside it: which of the two was wrong is not told to the client.
+ * Three tries a code; a right one is gone.
+ */
+export function judgeSms(state: Attempts, digest: string, cardRight: boolean, now: number): Judged<Attempts> {
+  const lock = judgeLock(state, now);
+  if (lock.kind === 'refused') return { state, verdict: lock };
+  const { sms, ...rest } = state;
+  if (sms === undefined) return wrong(state, now, refused('code_expired', 'no code is out'));
+  if (now >= sms.expires) return wrong(rest, now, refused('code_expired', 'the code was older than five minutes'));
+  const codeRight = sameDigest(sms.digest, digest);
+  if (codeRight && cardRight) return { state: { ...rest, failures: NO_FAILURES }, verdict: GOOD };
+  const left = sms.tries - 1;
+  return wrong(left > 0 ? { ...state, sms: { ...sms, tries: left } } : rest, now, refused('code_wrong', codeRight ? 'the code was right, the card number was not' : 'not the code that was sent'));
+}
+
+/** Compares two digests of one length in constant time. */
+export function sameDigest(one: string, other: string): boolean {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+/** A session, kept on our side only; times in ms since the epoch. */
+export interface Session {
+  readonly subject: Pick<Identity, 'role' | 'id'>;
+  /** SHA-256 of the certificate that it was made with, hex. */
+  readonly certificate: string;
+  /** When each factor was shown; none yet while the client is on its way through the forms. */
+  readonly factors: Readonly<Partial<Record<Factor, number>>>;
+  readonly opened: number;
+  readonly seen: number;
+  /** What its forms must bring back. */
+  readonly form: string;
+  readonly ended?: 'signed_out' | 'replaced' | 'reset' | 'too_many';
+  /** An enrolment under way: what the QR code shows, and the invitation that it stands on. */
+  readonly enrolling?: TotpSecret & { readonly invitation: string };
+}
+
+/** How long sessions last, in ms. */
+export interface SessionLimits {
+  readonly lifetime: number;
+  readonly idle: number;
+}
+
+/** Through the forms, before a factor has been shown. */
+export const PENDING_MS = 15 * 60_000;
+
+/** Who shows a session credential. */
+export interface Bearer {
+  readonly subject: Pick<Identity, 'role' | 'id'>;
+  /** SHA-256, hex. */
+  readonly certificate: string;
+}
+
+/**
+ * Judges a session; `now` in ms. That it was made with another certificate comes first: that is a stolen cookie, whatever else is
+ * the matter with it.
+ */
+export function judgeSession(session: Session | undefined, { subject, certificate }: Bearer, { lifetime, idle }: SessionLimits, now: number): SessionFinding {
+  if (session === undefined) return refusedSession('session_unknown', 'no such session');
+  if (session.certificate !== certificate || session.subject.role !== subject.role || session.subject.id !== subject.id) {
+    return refusedSession('session_other_certificate', `made with the certificate ${session.certificate}`);
+  }
+  if (session.ended !== undefined) return refusedSession('session_ended', session.ended.replace('_', ' '));
+  const factors = Object.entries(session.factors);
+  const life = factors.length === 0 ? PENDING_MS : lifetime;
+  if (now - session.opened >= life) return refusedSession('session_expired', `opened ${new Date(session.opened).toISOString()}`);
+  if (now - session.seen >= idle) return refusedSession('session_idle', `last seen ${new Date(session.seen).toISOString()}`);
+  const shown = factors.filter(([, time]) => now - time < lifetime).map(([factor]) => factor as Factor);
+  return shown.length === 0 ? { kind: 'none' } : { kind: 'valid', factors: shown, until: session.opened + lifetime };
+}
+
+function refusedSession(reason: SessionReason, detail: string): SessionFinding {
+  return { kind: 'refused', reason, detail };
+}
+
+/** Whether a session's use is noted: not with every request, but often enough that nobody is signed out early by more than a share of the idle time. */
+export function isWorthNoting({ seen }: Session, { idle }: SessionLimits, now: number): boolean {
+  return now - seen >= idle / 60;
+}
+
+const CODE_ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+const CODE_LENGTH = 16;
+
+/** Recovery codes and invitations from 10 random octets: 80 bits, in Crockford's alphabet, in groups of four. */
+export function writeCode(octets: Uint8Array): string {
+  let bits = 0n;
+  for (const octet of octets.subarray(0, 10)) bits = (bits << 8n) | BigInt(octet);
+  const letters = Array.from({ length: CODE_LENGTH }, (_, index) => CODE_ALPHABET[Number((bits >> BigInt(5 * (CODE_LENGTH - 1 - index))) & 31n)]);
+  return letters.join('').replace(/.{4}(?=.)/g, '$&-');
+}
+
+/** A code as people type it: blanks, dashes, full width, letters that look like digits; undefined when it cannot be one. */
+export function readCode(text: string): string | undefined {
+  const plain = text.normalize('NFKC').toUpperCase().replace(/[\s\-–—]/g, '').replace(/O/g, '0').replace(/[IL]/g, '1');
+  return plain.length === CODE_LENGTH && [...plain].every((letter) => CODE_ALPHABET.includes(letter)) ? plain : undefined;
+}
+
+/** A code of digits as people type it. */
+export function readDigits(text: string): string {
+  return text.normalize('NFKC').replace(/[\s\-–—]/g, '');
+}
+
+/** A card number as it is compared: capitals, without blanks and dashes. */
+export function readCard(text: string): string {
+  return text.normalize('NFKC').toUpperCase().replace(/[\s\-–—]/g, '').slice(0, 64);
+}
+
+/** The address that failures are counted for: an IPv6 client has a /64 to itself. */
+export function failureAddress(address: string): string {
+  if (!address.includes(':')) return address;
+  const [head = '', tail = ''] = address.split('::');
+  const groups = head.split(':').filter((group) => group !== '');
+  const rest = tail.split(':').filter((group) => group !== '');
+  const zeros = Array.from({ length: Math.max(0, 8 - groups.length - rest.length) }, () => '0');
+  return `${[...groups, ...zeros, ...rest].slice(0, 4).map((group) => group.replace(/^0+(?=.)/, '')).join(':')}::/64`;
+}
+
+/**
+ * Where a client goes on after it has shown its factor: a path on the same origin, or undefined. Anything that a browser could take for
+ * another origin (`//host`, `/\host`, a scheme, control characters that it drops) is none.
+ */
+export function safeReturn(text: string | undefined): string | undefined {
+  return text !== undefined && text.length <= 2048 && /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/.test(text) && !text.startsWith('/.wardgate') ? text : undefined;
+}

@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import type { TotpSecret } from '../policy/second-factor.ts';
+import type { Cells, LocalCells } from './cells.ts';
+
+/** Who an enrolment is of: the person or device, not the certificate, which is renewed. */
+export interface Subject {
+  readonly role: string;
+  readonly id: string;
+}
+
+/** A secret that is only compared: scrypt of it, in hex, under a salt. */
+export interface Salted {
+  readonly salt: string;
+  readonly digest: string;
+}
+
+/** What somebody can show beside a certificate. A removed one stays as its name and version, so that an older copy does not come back. */
+export interface Enrolment extends Subject {
+  /** Grows with every change: of two copies the higher one is right. */
+  readonly version: number;
+  /** ISO 8601, of the last change. */
+  readonly at: string;
+  readonly totp?: TotpSecret & { readonly since: string };
+  readonly recovery?: { readonly salt: string; readonly digests: readonly string[] };
+  /** E.164. */
+  readonly phone?: string;
+  readonly card?: Salted;
+  readonly invitation?: Salted & { /** ms since the epoch */ readonly expires: number };
+}
+
+export type EnrolmentChange<Result> = (held: Enrolment | undefined) => { readonly result: Result; readonly enrolment?: Omit<Enrolment, 'version' | 'at' | 'role' | 'id'> };
+
+/** Who is enrolled for what. Survives restarts, and the loss of a shared store. */
+export interface Enrolments {
+  get(subject: Subject): Promise<Enrolment | undefined>;
+  /** Changes an enrolment in one step; on disk here when it resolves. */
+  change<Result>(subject: Subject, step: EnrolmentChange<Result>): Promise<Result>;
+  /** Those known on this gateway. */
+  list(): readonly Enrolment[];
+  /** Brings what is known here to the shared store, where that lacks it or knows an older version. */
+  bring(): Promise<void>;
+}
+
+export interface EnrolmentsOptions {
+  /** On this gateway's disk. */
+  readonly local: LocalCells;
+  /** What the replicas share; absent: this gateway stands alone. */
+  readonly shared: Cells | undefined;
+  readonly now: () => number;
+}
+
+interface Changed<Result> {
+  readonly result: Result;
+  readonly changed: Enrolment | undefined;
+}
+
+const PREFIX = 'enrolment:';
+
+/** The name under which something is kept of a person: tells who it is only to those who can guess. */
+export function subjectName({ role, id }: Subject): string {
+  return createHash('sha256').update(`${role}\0${id}`).digest('hex');
+}
+
+/**
+ * Keeps enrolments: alone on disk; with replicas in the shared store, and a copy on the disk of each gateway that wrote or read one.
+ * The shared store alone decides while it is there, nothing does while it is away.
+ */
+export function openEnrolments({ local, shared, now }: EnrolmentsOptions): Enrolments {
+  const cellOf = (subject: Subject): string => PREFIX + subjectName(subject);
+
+  /** The later of what a cell holds and what is known here. */
+  function later(held: string | undefined, known: Enrolment | undefined): Enrolment | undefined {
+    const there = held === undefined ? undefined : JSON.parse(held) as Enrolment;
+    if (there === undefined || known === undefined) return there ?? known;
+    return known.version > there.version ? known : there;
+  }
+
+  function read(cells: Cells, cell: string): Promise<Enrolment | undefined> {
+    return cells.update(cell, (held) => ({ result: held === undefined ? undefined : JSON.parse(held) as Enrolment }));
+  }
+
+  /** Keeps a copy here, unless a later one is here already. */
+  function keep(cell: string, enrolment: Enrolment): Promise<void> {
+    return local.update(cell, (held) => {
+      if (held !== undefined && (JSON.parse(held) as Enrolment).version >= enrolment.version) return { result: undefined };
+      return { result: undefined, value: JSON.stringify(enrolment) };
+    });
+  }
+
+  async function current(cell: string): Promise<Enrolment | undefined> {
+    if (shared === undefined) return read(local, cell);
+    const known = await read(local, cell);
+    const found = await shared.update(cell, (held) => {
+      const latest = later(held, known);
+      return { result: latest, ...(latest === known && known !== undefined && held !== JSON.stringify(known) ? { value: JSON.stringify(known) } : {}) };
+    });
+    if (found !== undefined && found !== known) await keep(cell, found);
+    return found;
+  }
+
+  return {
+    get: (subject) => current(cellOf(subject)),
+    async change<Result>(subject: Subject, step: EnrolmentChange<Result>): Promise<Result> {
+      const cell = cellOf(subject);
+      const known = await read(local, cell);
+      const { result, changed } = await (shared ?? local).update<Changed<Result>>(cell, (held) => {
+        const before = later(held, known);
+        const { result: outcome, enrolment } = step(before);
+        if (enrolment === undefined) return { result: { result: outcome, changed: undefined } };
+        const after: Enrolment = { ...enrolment, role: subject.role, id: subject.id, version: (before?.version ?? 0) + 1, at: new Date(now()).toISOString() };
+        return { result: { result: outcome, changed: after }, value: JSON.stringify(after) };
+      });
+      if (shared !== undefined && changed !== undefined) await keep(cell, changed);
+      return result;
+    },
+    list: () => local.entries(PREFIX).map(([, value]) => JSON.parse(value) as Enrolment),
+    async bring() {
+      for (const [cell] of local.entries(PREFIX)) await current(cell);
+    },
+  };
+}
