@@ -21,11 +21,11 @@ describe('the preparation of names', () => {
     }), { numRuns: 5_000 });
   });
 
-  it('of every single character changes nothing when it is done again, and neither case nor form matters', () => {
+  it('of every character that there is changes nothing when it is done again, and neither case nor form matters', () => {
     const wrong: string[] = [];
     for (let point = 0; point < 0x110000; point++) {
-      if (point >= 0xd800 && point < 0xe000) continue;
       const character = String.fromCodePoint(point);
+      if (/[\p{Cn}\p{Co}\p{Cs}]/u.test(character)) continue;
       const once = prepareText(`x${character}x`);
       const same = [once, `x${character}x`.normalize('NFKC'), `x${character}x`.normalize('NFD'), `x${character.toLowerCase()}x`].every((form) => prepareText(form) === once);
       if (!same) wrong.push(point.toString(16));

@@ -147,6 +147,13 @@ describe('wardgate explain', () => {
     expect(doctor).toMatch(/the route does not allow any of the roles doctor, staff/);
   });
 
+  it('lets no name steer the terminal', async () => {
+    await Promise.all(writeLeaf(join(directory, 'turned'), await pki.issueClient({ subject: [['CN', 'a\u202eb'], ['OU', 'Doctors']] })));
+    const text = await explain('turned', '/staff/1');
+    expect(text).toMatch(/roles +doctor \+ staff, id a\\u\{202e\}b/);
+    expect(text).not.toContain('\u202e');
+  });
+
   it('says what each rule above missed: names, keys, hardware, trust domains', async () => {
     const stray = await explain('stray', '/monitors/1');
     expect(stray).toMatch(/roles +doctor: subject OU is absent/);

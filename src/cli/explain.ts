@@ -199,7 +199,7 @@ function describeAdmission(admission: Admission, roles: RoleRules, steps: Step[]
   for (const miss of misses) steps.push({ rule: 'roles', outcome: 'skip', detail: `${miss.role}: ${miss.detail}` });
   steps.push(identity === undefined
     ? { rule: 'roles', outcome: 'skip', detail: 'no role matches: every route denies' }
-    : { rule: 'roles', outcome: 'pass', detail: `${[...identity.roles].join(' + ')}, id ${printable(identity.id)}` });
+    : { rule: 'roles', outcome: 'pass', detail: `${[...identity.roles].join(' + ')}, id ${identity.id}` });
 }
 
 function statementStep(statement: Statement): Step {
@@ -212,5 +212,5 @@ function statementStep(statement: Statement): Step {
 }
 
 function formatStep(step: Step): string {
-  return `${step.outcome.padEnd(4)}  ${step.rule.padEnd(11)}  ${step.detail}`;
+  return `${step.outcome.padEnd(4)}  ${step.rule.padEnd(11)}  ${printable(step.detail)}`;
 }
