@@ -1,4 +1,3 @@
-import { describeFailures, HTTP1_KEPT, HTTP2 } from './support/upstream-failures.ts';
+import { describeFailures, HTTP2 } from './support/upstream-failures.ts';
 
-describeFailures(HTTP1_KEPT, { upstream: 'h2' });
 describeFailures(HTTP2, { upstream: 'h2' });
