@@ -192,6 +192,24 @@ describe('the MLLP scanner', () => {
     }
   });
 
+  it('closes on just what the rule says, whatever is put together and however it is cut', () => {
+    const octets = (text: string): string => Buffer.from(text).toString('latin1');
+    const piece = fc.constantFrom('MSH', 'msh', 'BHS', 'FHS', 'M', 'S', 'H', '|', '#', '.', ' ', '\t', '\x1f', '\r', '\n', '\f', 'a', '1', '\x7f', '\x85', '\x80', '\xa0', octets('é'), octets('Å'), octets('检'), octets('\u2028'), octets('\ufeff'), '\xc0\x8d');
+    // From each name back to where its segment begins, over what is skipped: the other way round than the scanner goes.
+    const expected = (text: string): boolean => [...text.matchAll(/(?=(MSH|BHS|FHS)([^]{0,2}))/gi)].some(({ index, 1: name = '', 2: behind = '' }) => {
+      if (name !== name.toUpperCase() && !/^(?:\||[!-/:-@[-`{-~][!-~\x80-\xff])/.test(behind)) return false;
+      // eslint-disable-next-line no-control-regex
+      return /(?:[\x00-\x1f]|\x85|\xe2\x80[\xa8\xa9]|\xc0[\x80-\x9f])[\x00-\x20\x7f-\xff]*$/.test(text.slice(0, index));
+    });
+    fc.assert(fc.property(fc.array(piece, { maxLength: 12 }), fc.array(fc.nat(), { maxLength: 20 }), (pieces, places) => {
+      const body = `PID|1\r${pieces.join('')}\r`;
+      const whole = frame('LAB', 'NORTH', Buffer.from(body, 'latin1'));
+      const seen = scanAll(createMllpScanner(), cut(whole, places));
+      expect(seen.fault !== undefined, JSON.stringify(body)).toBe(expected(body));
+      if (seen.fault === undefined) expect(seen.octets.equals(whole)).toBe(true);
+    }), { numRuns: 3_000 });
+  });
+
   it('knows an octet of 0x85 for the end of a letter where the message declares UTF-8, and for a line end where it stands alone', () => {
     const declared = (body: string | Buffer): Buffer => Buffer.concat([Buffer.from(`\x0bMSH|^~\\&|LAB|NORTH|${'|'.repeat(13)}UNICODE UTF-8\r`), Buffer.from(body as string), Buffer.from('\r\x1c\r')]);
     const field = 'OBX|1|TX|||血清MSH: 20 pg/ml ÅMSH|';
