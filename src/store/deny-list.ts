@@ -1,6 +1,7 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { addDenied, advanceEpoch, denyKey, hasRoom, isDenied, removeDenied, type DenyKey, type DenyTable } from './deny-table.ts';
+import { openJournal, readJournal, type ChangeKind, type JournalOptions } from './journal.ts';
 
 /**
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA. Hex is
@@ -51,60 +52,36 @@ export class DenyListError extends Error {
   readonly code = 'deny_list_unusable';
 }
 
-/** A journal this much longer than what it says is written anew at the start. */
-const MOST_OLD_LINES = 1_000;
-
 /**
  * Opens the deny list of a state directory: a journal of JSON lines, flushed before a change is in force. `table` is
  * filled from it and kept in step. The caller holds the lock of the directory. A last line without its end is a change that nobody was told had happened.
  */
 export function openDenyList(state: string, table: DenyTable): DenyList {
   mkdirSync(state, { recursive: true, mode: 0o700 });
-  const file = join(state, 'denylist.jsonl');
-  const { lines, whole } = readJournal(file);
-  const latest = new Map<string, DenyChange>();
-  for (const line of lines) remember(latest, line);
+  const options = journalOf(state);
+  const journal = openJournal(options);
   const startedAt = Date.now();
-  for (const change of latest.values()) if (isInForce(change, startedAt)) publish(change);
-  const rewritten = lines.length > latest.size + MOST_OLD_LINES;
-  if (rewritten) rewrite(file, [...latest.values()]);
-  const journal = openSync(file, 'a', 0o600);
-  if (!rewritten) ftruncateSync(journal, whole);
-  let length = fstatSync(journal).size;
-  flushDirectory(state);
+  for (const change of journal.latest()) if (isInForce(change, startedAt)) publish(change);
 
   function publish(subject: DenySubject): void {
     if (!addDenied(table, subjectKey(subject))) throw full();
   }
 
   function full(): DenyListError {
-    return new DenyListError(`${file}: the deny list is full; deny the issuer instead of single certificates`);
-  }
-
-  /** All of a line or none: half of one would spoil the next. */
-  function append(line: Buffer): void {
-    try {
-      for (let written = 0; written < line.length;) written += writeSync(journal, line, written);
-      fsyncSync(journal);
-      length += line.length;
-    } catch (error) {
-      ftruncateSync(journal, length);
-      throw new DenyListError(`${file}: cannot be written: ${(error as Error).message}`, { cause: error });
-    }
+    return new DenyListError(`${options.file}: the deny list is full; deny the issuer instead of single certificates`);
   }
 
   function apply(change: DenyChange): void {
     // Before it is on file: a journal that the table cannot hold would stop the next start.
     if (change.op === 'deny' && !hasRoom(table) && !isDenied(table, subjectKey(change))) throw full();
-    append(Buffer.from(`${JSON.stringify(change)}\n`));
-    remember(latest, change);
+    journal.append(change);
     if (isInForce(change, Date.now())) publish(change);
     else removeDenied(table, subjectKey(change));
     advanceEpoch(table);
   }
 
   function entries(): readonly DenyEntry[] {
-    return [...latest.values()].flatMap((change) => {
+    return journal.latest().flatMap((change) => {
       if (change.op !== 'deny' || !isInForce(change, Date.now())) return [];
       const { op: _, ...entry } = change;
       return [entry];
@@ -113,33 +90,27 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
 
   return {
     entries,
-    changes: () => [...latest.values()],
-    isNews(change) {
-      const known = latest.get(subjectText(change));
-      if (known === undefined) return true;
-      if (known.at !== change.at) return known.at < change.at;
-      return known.op === 'reinstate' && change.op === 'deny';
-    },
+    changes: journal.latest,
+    isNews: journal.isNews,
     apply,
     expire(now) {
-      const expired = [...latest.values()].filter((change) => change.op === 'deny' && !isInForce(change, now) && isDenied(table, subjectKey(change)));
+      const expired = journal.latest().filter((change) => change.op === 'deny' && !isInForce(change, now) && isDenied(table, subjectKey(change)));
       for (const change of expired) removeDenied(table, subjectKey(change));
       if (expired.length > 0) advanceEpoch(table);
       return expired.filter((change) => change.op === 'deny');
     },
-    timeOf(subject, now) {
-      const known = latest.get(subjectText(subject));
-      return new Date(Math.max(now, known === undefined ? 0 : Date.parse(known.at) + 1)).toISOString();
-    },
-    close: () => closeSync(journal),
+    timeOf: (subject, now) => journal.timeOf(subjectText(subject), now),
+    close: journal.close,
   };
 }
 
 /** Fills `table` from the deny list of a state directory without touching it: for looking beside a running gateway. */
 export function readDenyList(state: string, table: DenyTable): void {
-  const latest = new Map<string, DenyChange>();
-  for (const line of readJournal(join(state, 'denylist.jsonl')).lines) remember(latest, line);
-  for (const change of latest.values()) if (isInForce(change, Date.now())) addDenied(table, subjectKey(change));
+  for (const change of readJournal(journalOf(state))) if (isInForce(change, Date.now())) addDenied(table, subjectKey(change));
+}
+
+function journalOf(state: string): JournalOptions<DenyChange> {
+  return { file: join(state, 'denylist.jsonl'), entry: 'deny list entry', fault: (message, cause) => new DenyListError(message, { cause }), ...DENIALS };
 }
 
 function isInForce(change: DenyChange, now: number): boolean {
@@ -159,31 +130,6 @@ export function subjectText(subject: DenySubject): string {
 function subjectKey(subject: DenySubject): DenyKey {
   const text = subjectText(subject);
   return denyKey(subject.kind, text.slice(subject.kind.length + 1));
-}
-
-function remember(latest: Map<string, DenyChange>, change: DenyChange): void {
-  const text = subjectText(change);
-  latest.delete(text);
-  latest.set(text, change);
-}
-
-function readJournal(file: string): { lines: readonly DenyChange[]; whole: number } {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { lines: [], whole: 0 };
-    throw new DenyListError(`${file}: cannot be read: ${(error as Error).message}`, { cause: error });
-  }
-  const whole = bytes.lastIndexOf(0x0a) + 1;
-  const rows = bytes.toString('utf8', 0, whole).split('\n').slice(0, -1);
-  return { lines: rows.map((row, index) => parseLine(row, `${file}:${index + 1}`)), whole };
-}
-
-function parseLine(row: string, place: string): DenyChange {
-  const change = parseDenyChange(row);
-  if (change === undefined) throw new DenyListError(`${place}: not a deny list entry: ${JSON.stringify(row.slice(0, 60))}`);
-  return change;
 }
 
 /** Reads one change from JSON; undefined when it is not one. */
@@ -207,16 +153,5 @@ const SUBJECT_FIELDS: Readonly<Record<string, readonly string[]>> = {
   fingerprint: ['fingerprint'], serial: ['serial', 'issuer', 'issuer_text'], key: ['key'], issuer: ['issuer', 'issuer_text'],
 };
 
-function rewrite(file: string, changes: readonly DenyChange[]): void {
-  const next = openSync(`${file}.new`, 'w', 0o600);
-  writeSync(next, changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
-  fsyncSync(next);
-  closeSync(next);
-  renameSync(`${file}.new`, file);
-}
-
-function flushDirectory(directory: string): void {
-  const handle = openSync(directory, 'r');
-  fsyncSync(handle);
-  closeSync(handle);
-}
+/** What the deny list is made of. */
+export const DENIALS: ChangeKind<DenyChange> = { parse: parseDenyChange, subject: subjectText, restricts: (change) => change.op === 'deny' };

@@ -1,0 +1,132 @@
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** Changes of a kind that is kept in a journal: of each subject the last one counts. */
+export interface ChangeKind<Change> {
+  /** Reads one change from JSON; undefined when it is not one. */
+  readonly parse: (json: string) => Change | undefined;
+  /** What it is about in one line, the same for the same subject on every replica. */
+  readonly subject: (change: Change) => string;
+  /** Whether it takes something away: of two changes of the same time such a one wins. */
+  readonly restricts: (change: Change) => boolean;
+}
+
+/** A journal of JSON lines: a change is flushed to the disk before anybody is told of it. */
+export interface Journal<Change> {
+  /** The last change of every subject, in the order in which they came. */
+  latest(): readonly Change[];
+  last(subject: string): Change | undefined;
+  /** Whether this change would win over the last one known of its subject: the later one does, and a restriction over a tie. */
+  isNews(change: Change): boolean;
+  /** Durable when it returns; throws, and nothing has changed, when it cannot be written. */
+  append(change: Change): void;
+  /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock. */
+  timeOf(subject: string, now: number): string;
+  close(): void;
+}
+
+export interface JournalOptions<Change> extends ChangeKind<Change> {
+  readonly file: string;
+  /** What a line of it is, for messages: `deny list entry`. */
+  readonly entry: string;
+  /** Makes the error that is thrown when the file cannot be read or written. */
+  readonly fault: (message: string, cause?: unknown) => Error;
+}
+
+/** A journal this much longer than what it says is written anew at the start. */
+const MOST_OLD_LINES = 1_000;
+
+/**
+ * Opens a journal, made when it is not there. The caller holds the lock of its directory. A last line without its end is a change that
+ * nobody was told had happened.
+ */
+export function openJournal<Change extends { readonly at: string }>(options: JournalOptions<Change>): Journal<Change> {
+  const { file, subject, restricts, fault } = options;
+  const { lines, whole } = readLines(options);
+  const latest = new Map<string, Change>();
+  for (const line of lines) remember(line);
+  const rewritten = lines.length > latest.size + MOST_OLD_LINES;
+  if (rewritten) rewrite(file, [...latest.values()]);
+  const handle = openSync(file, 'a', 0o600);
+  if (!rewritten) ftruncateSync(handle, whole);
+  let length = fstatSync(handle).size;
+  flushDirectory(dirname(file));
+
+  function remember(change: Change): void {
+    const about = subject(change);
+    latest.delete(about);
+    latest.set(about, change);
+  }
+
+  return {
+    latest: () => [...latest.values()],
+    last: (about) => latest.get(about),
+    isNews(change) {
+      const known = latest.get(subject(change));
+      if (known === undefined) return true;
+      if (known.at !== change.at) return known.at < change.at;
+      return !restricts(known) && restricts(change);
+    },
+    append(change) {
+      const line = Buffer.from(`${JSON.stringify(change)}\n`);
+      // All of a line or none: half of one would spoil the next.
+      try {
+        for (let written = 0; written < line.length;) written += writeSync(handle, line, written);
+        fsyncSync(handle);
+        length += line.length;
+      } catch (error) {
+        ftruncateSync(handle, length);
+        throw fault(`${file}: cannot be written: ${(error as Error).message}`, error);
+      }
+      remember(change);
+    },
+    timeOf(about, now) {
+      const known = latest.get(about);
+      return new Date(Math.max(now, known === undefined ? 0 : Date.parse(known.at) + 1)).toISOString();
+    },
+    close: () => closeSync(handle),
+  };
+}
+
+/** The last change of every subject in a journal, which is not touched: for looking beside a running gateway. */
+export function readJournal<Change>(options: JournalOptions<Change>): readonly Change[] {
+  const latest = new Map<string, Change>();
+  for (const line of readLines(options).lines) {
+    const about = options.subject(line);
+    latest.delete(about);
+    latest.set(about, line);
+  }
+  return [...latest.values()];
+}
+
+function readLines<Change>({ file, parse, entry, fault }: JournalOptions<Change>): { lines: readonly Change[]; whole: number } {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { lines: [], whole: 0 };
+    throw fault(`${file}: cannot be read: ${(error as Error).message}`, error);
+  }
+  const whole = bytes.lastIndexOf(0x0a) + 1;
+  const rows = bytes.toString('utf8', 0, whole).split('\n').slice(0, -1);
+  const lines = rows.map((row, index) => {
+    const change = parse(row);
+    if (change === undefined) throw fault(`${file}:${index + 1}: not a ${entry}: ${JSON.stringify(row.slice(0, 60))}`);
+    return change;
+  });
+  return { lines, whole };
+}
+
+function rewrite(file: string, changes: readonly unknown[]): void {
+  const next = openSync(`${file}.new`, 'w', 0o600);
+  writeSync(next, changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
+  fsyncSync(next);
+  closeSync(next);
+  renameSync(`${file}.new`, file);
+}
+
+function flushDirectory(directory: string): void {
+  const handle = openSync(directory, 'r');
+  fsyncSync(handle);
+  closeSync(handle);
+}
