@@ -12,8 +12,10 @@ import { createGeneralForwarder } from './forward/general.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
+import { createConcern } from './concern.ts';
 import { createToldRegister } from './identity/devices.ts';
 import type { Admission, Alarm, Reason } from './policy/facts.ts';
+import { compileSuspensions, type Suspension } from './policy/suspensions.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { httpProtocol } from './http-protocol.ts';
 import { alpnOf, connectionFields, endsTls, type HttpsRuntime, type ListenerRuntime, type TcpRuntime } from './protocol.ts';
@@ -77,9 +79,11 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     page: (request) => line.call<PageAnswer>({ kind: 'page', request }, FINDINGS_MS),
   };
   const devices = createToldRegister();
-  const ground: ThreadGround = { place: birth.place, deny, revocation, desk, devices: devices.view, now, clock };
+  let suspensions: readonly Suspension[] = [];
+  const ground: ThreadGround = { place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, now, clock };
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
+  const concern = createConcern(serving);
   const sweepConnections = createSweep({ serving, deny, metrics, desk, record: recordConnection });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
@@ -95,6 +99,10 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'discard': return discard();
       case 'crls': return revocation.replaceCrls(ask.handles as readonly CrlHandle[]);
       case 'devices': return devices.take(ask);
+      case 'suspensions':
+        suspensions = compileSuspensions(ask.orders);
+        return undefined;
+      case 'concerned': return concern(ask.scope, ask.allow);
       case 'targets': return retarget(ask.share);
       case 'answer': return revocation.learn(ask.question, ask.statement);
       case 'sweep': return sweep();

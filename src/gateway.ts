@@ -8,6 +8,7 @@ import type { Snapshot } from './config/snapshot.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
 import { createAlarms } from './alarms.ts';
+import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import { createCrlReload } from './crl-reload.ts';
 import { createDenials, type NewDenial } from './denials.ts';
 import { openSecondFactor, type SecondFactor } from './factor/second-factor.ts';
@@ -22,16 +23,19 @@ import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
-import { openDenyList, type DenySubject } from './store/deny-list.ts';
+import { DENIALS, openDenyList, type DenySubject } from './store/deny-list.ts';
 import { createRates } from './store/rates.ts';
 import { openRedis } from './store/redis.ts';
 import { openReplicas } from './store/replicas.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import { createDenyTable, currentEpoch } from './store/deny-table.ts';
 import type { Findings } from './policy/facts.ts';
-import type { FindingsQuestion, MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import type { SuspensionScope } from './policy/suspensions.ts';
+import type { Concerned, FindingsQuestion, MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
+import { openSuspensions, SUSPENSIONS } from './store/suspensions.ts';
+import { createSuspensions, unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.ts';
 import { startThreads } from './threads.ts';
 import { assertFreePort } from './tls/free-port.ts';
 import { deniedCertificate } from './tls/admission.ts';
@@ -39,6 +43,7 @@ import { randomTicketSecret } from './tls/tickets.ts';
 
 export { ConfigurationError } from './configuration.ts';
 export type { NewDenial } from './denials.ts';
+export type { NewSuspension } from './suspensions.ts';
 export type { Log } from './log.ts';
 export type { BoundListener, GatewayStatus } from './status.ts';
 export type { DenyEntry, DenySubject } from './store/deny-list.ts';
@@ -56,6 +61,12 @@ export interface Gateway {
   /** In force on every thread, durable, and its open connections ended, when it resolves. */
   deny(entry: NewDenial): Promise<void>;
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
+  /** In force on every thread, durable, and what it ends ended, when it resolves. */
+  suspend(order: NewSuspension): Promise<void>;
+  /** False when nothing of this scope is suspended. */
+  resume(scope: SuspensionScope, who: string): Promise<boolean>;
+  /** Whom a suspension would concern. */
+  concerned(scope: SuspensionScope): Promise<Concerned & { readonly routes: readonly ConcernedRoute[] }>;
   /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest. */
   stop(grace?: number): Promise<void>;
 }
@@ -102,6 +113,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
 
   const table = createDenyTable();
   const denyList = openDenyList(state, table);
+  const suspensionList = openSuspensions(state);
   const audit = openAuditWriter(auditDirectory, 'main', now());
   const metrics = createProcessMetrics();
   const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
@@ -143,6 +155,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     bringUp: async (call) => {
       await call({ kind: 'crls', handles: refresher.handles() });
       await inventory.tell(call);
+      await call({ kind: 'suspensions', orders: suspensions.entries() });
       await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports, upstreams: upstreams.shares() });
       await call({ kind: 'commit' });
     },
@@ -161,18 +174,23 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     log.warn({ alarm: rule, ...raised }, 'alarm');
   });
   const reloadCrls = createCrlReload({ snapshot: () => current.snapshot, refresher, publish: publishCrls, serially, stopped: () => stopped !== undefined, log });
-  const denials = createDenials({ list: denyList, audit, sweep: publisher.sweep, announce: async (change) => replicas?.announce(change), now, log });
+  const denials = createDenials({ list: denyList, audit, sweep: publisher.sweep, announce: async (change) => announceDenial?.(change), now, log });
+  const suspensions = createSuspensions({
+    list: suspensionList, config: () => current.snapshot.config, audit, announce: async (change) => announceSuspension?.(change), now, log,
+    publish: (orders) => publisher.publish({ kind: 'suspensions', orders }),
+  });
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
   const replicas = shared === undefined ? undefined : openReplicas({
-    ...shared, now, receive: denials.receive, isNews: (change) => denyList.isNews(change), changes: () => denyList.changes(),
-    epochMoved: reloadCrls,
-    warn: (message) => log.warn({}, message),
+    ...shared, now, epochMoved: reloadCrls, warn: (message) => log.warn({}, message),
   });
+  const announceDenial = replicas?.share({ ...DENIALS, name: 'deny', receive: denials.receive, isNews: denyList.isNews, changes: denyList.changes });
+  const announceSuspension = replicas?.share({ ...SUSPENSIONS, name: 'suspensions', receive: suspensions.receive, isNews: suspensionList.isNews, changes: suspensionList.changes });
   const pressure = watchPressure(config.limits, counts, metrics, log);
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close()];
   try {
     await threads.all({ kind: 'crls', handles: refresher.handles() });
     await inventory.tell((part) => threads.all(part));
+    await threads.all({ kind: 'suspensions', orders: suspensions.entries() });
     refresher.start();
     await prepare(first);
     await threads.all({ kind: 'commit' });
@@ -183,7 +201,11 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       changed: reloadCrls,
     });
     closers.push(() => watcher.close());
-    const expiry = setInterval(denials.expire, EXPIRY_MS);
+    suspensions.look();
+    const expiry = setInterval(() => {
+      denials.expire();
+      suspensions.look();
+    }, EXPIRY_MS);
     expiry.unref();
     closers.push(() => clearInterval(expiry));
     closers.push(() => {
@@ -191,7 +213,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       replicas?.close();
       shared?.redis.disconnect();
     });
-    const admin = await openAdminSocket(adminSocket, { status, reload, deny: denials.deny, reinstate: denials.reinstate, factors: () => secondFactor?.factors });
+    const admin = await openAdminSocket(adminSocket, {
+      status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, factors: () => secondFactor?.factors,
+    });
     closers.push(() => admin.close());
   } catch (error) {
     await stop(0);
@@ -313,9 +337,17 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const perThread = await threads.all<ThreadStatus>({ kind: 'status' }, 5_000);
     return statusOf({
       file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
-      listeners: listeners(), revocation: refresher.report(), denyList: denyList.entries(), upstreams: upstreams.report(), store: replicas?.state(),
+      listeners: listeners(), revocation: refresher.report(), denyList: denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), upstreams: upstreams.report(), store: replicas?.state(),
       auditDirectory, auditFailure: audit.failure()?.message,
     });
+  }
+
+  async function concerned(scope: SuspensionScope): ReturnType<Gateway['concerned']> {
+    const unknown = unknownIn(scope, current.snapshot.config);
+    if (unknown !== undefined) throw new UnknownScopeError(unknown);
+    const routes = concernedRoutes(scope, current.snapshot.config);
+    const found = await threads.all<Concerned>({ kind: 'concerned', scope, allow: routes.flatMap(({ allow }) => allow) }, 5_000);
+    return { routes, ...addUp(found) };
   }
 
   /** Why the gateway is not ready; empty when it is. */
@@ -328,7 +360,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function scrape(): Promise<string> {
     pressure.report();
     measure(metrics, {
-      threads: threads.count, denyListEntries: denyList.entries().length, revocation: refresher.report(), devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(),
+      threads: threads.count, denyListEntries: denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, revocation: refresher.report(),
+      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }
@@ -347,6 +380,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
       denyList.close();
+      suspensionList.close();
       portLocks.release();
       lock.release();
     })();
@@ -358,7 +392,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       return listeners();
     },
     ...(metricsAt === undefined ? {} : { metrics: metricsAt }),
-    adminSocket, reload, status, deny: denials.deny, reinstate: denials.reinstate, stop,
+    adminSocket, reload, status, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, stop,
   };
 }
 

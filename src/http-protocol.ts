@@ -38,7 +38,8 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   /** Whether what a stream was let in on would no longer let it in. */
   function denialOf(facts: RequestFacts, admission: Admission, policy = service().policy): Denial | undefined {
     const { config: listener } = options.runtime();
-    const decision = authorize(policy, { ...facts, clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED }, now());
+    const { suspensions } = service();
+    const decision = authorize(policy, { ...facts, suspensions: suspensions(), clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED }, now());
     return decision.kind === 'denial' ? decision : undefined;
   }
 
@@ -76,7 +77,9 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
           return denial;
         });
       }
-      return connection.stream === undefined ? undefined : denialOf(connection.stream, admission);
+      if (connection.stream !== undefined) return denialOf(connection.stream, admission);
+      // An answer under way is finished under what it began with, unless it was to end.
+      return [...connection.underWay].map((facts) => denialOf(facts, admission)).find((denial) => denial?.code === 'suspended');
     },
   };
 }
@@ -98,6 +101,12 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
     admission: (host) => currentAdmission(connection, runtime().office, connection.serverName ?? host),
     countRequest: () => ++connection.requests,
     reset: () => connection.reset(),
+    begins(facts) {
+      connection.underWay.add(facts);
+    },
+    ends(facts) {
+      connection.underWay.delete(facts);
+    },
     becomeStream(facts) {
       connection.stream = facts;
     },

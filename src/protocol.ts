@@ -8,6 +8,7 @@ import type { GeneralForwarder } from './forward/general.ts';
 import type { Upstream } from './forward/upstream/pool.ts';
 import type { Denial, StreamPolicy } from './policy/authorize.ts';
 import type { Admission, Reason } from './policy/facts.ts';
+import type { Suspension } from './policy/suspensions.ts';
 import type { AdmissionOffice } from './tls/admission.ts';
 import type { Connection } from './tls/connection.ts';
 import type { ListenerContexts } from './tls/contexts.ts';
@@ -28,6 +29,8 @@ export interface HttpsRuntime extends CommonRuntime {
 export interface TcpRuntime extends CommonRuntime {
   readonly config: TcpListenerConfig;
   readonly policy: StreamPolicy;
+  /** What is suspended by order at the moment. */
+  readonly suspensions: () => readonly Suspension[];
   readonly upstream: Upstream;
 }
 

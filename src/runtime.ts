@@ -7,8 +7,10 @@ import type { DeviceView } from './identity/devices.ts';
 import type { StreamPolicy } from './policy/authorize.ts';
 import { compileBindings, type DevicePolicy } from './policy/devices.ts';
 import { compileRates } from './policy/limits.ts';
+import { parseNetwork } from './policy/networks.ts';
 import { compileRoutes } from './policy/routes.ts';
 import { compileSenders } from './policy/senders.ts';
+import type { Suspension } from './policy/suspensions.ts';
 import { endsTls, type ListenerRuntime } from './protocol.ts';
 import type { RevocationDesk } from './revocation/view.ts';
 import type { DenyTable } from './store/deny-table.ts';
@@ -35,6 +37,8 @@ export interface ThreadGround {
   readonly desk: Desk;
   /** The inventory, whichever is in force. */
   readonly devices: DeviceView;
+  /** What is suspended by order at the moment. */
+  readonly suspensions: () => readonly Suspension[];
   readonly now: () => number;
   /** Milliseconds on a clock that all threads share. */
   readonly clock: () => number;
@@ -52,7 +56,7 @@ export interface RuntimeParts {
 }
 
 /** Builds the runtime of a snapshot, beside the one in force. */
-export function buildRuntime({ place, deny, revocation, desk, devices, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
+export function buildRuntime({ place, deny, revocation, desk, devices, suspensions, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
   const { config } = snapshot;
   const tracer = collector?.tracer;
   const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
@@ -60,22 +64,24 @@ export function buildRuntime({ place, deny, revocation, desk, devices, now, cloc
   const rates = compileRates('gateway', config.limits.rates);
   const bindings = compileBindings(config.roles);
   const bound = bindings.size === 0 ? {} : { devices: { register: devices, bindings } };
-  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, ...bound };
-  const routeHosts = config.routes.flatMap((route) => route.match.host ?? []);
+  const aliases = new Map(Object.entries(config.aliases));
+  const inside = (config.networks.inside ?? []).map(parseNetwork);
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, aliases, inside, ...bound };
+  const routeHosts = [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()];
   return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
 
   function listenerRuntime(listener: TlsListenerConfig): ListenerRuntime {
     const material = snapshot.listeners[listener.name];
     if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
     const common = {
-      contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret),
+      contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret, aliases),
       office: createAdmissionOffice({
-        config, realms: material.realms, authorities: snapshot.authorities, deny, revocation: revocation.view(config.revocation), now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+        config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation), now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
       }),
     };
     return listener.protocol === 'https'
-      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, ...(tracer === undefined ? {} : { tracer }) } }
-      : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), ...bound }, upstream: upstreams.get(listener.upstream) as Upstream };
+      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, suspensions, ...(tracer === undefined ? {} : { tracer }) } }
+      : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 
   /** One that has not changed goes on: a reload must not cost its warm connections, nor what is known of its endpoints. */

@@ -2,6 +2,8 @@ import { resolve } from 'node:path';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
 import type { DenyEntry } from './store/deny-list.ts';
+import type { SuspensionEntry } from './store/suspensions.ts';
+import type { MaintenanceReport } from './suspensions.ts';
 import type { ReplicaState } from './store/replicas.ts';
 import type { ThreadStatus } from './thread-protocol.ts';
 
@@ -24,6 +26,9 @@ export interface GatewayStatus {
   readonly crls: Pick<RevocationReport, 'report' | 'problems' | 'sources'>;
   readonly ocsp: { readonly cached: number; readonly responders: RevocationReport['responders'] };
   readonly deny_list: readonly DenyEntry[];
+  /** What is suspended by order, and by its schedule. */
+  readonly suspensions: readonly SuspensionEntry[];
+  readonly maintenance: readonly MaintenanceReport[];
   readonly upstreams: readonly UpstreamReport[];
   /** Present when the gateway shares its deny list with others. */
   readonly store?: ReplicaState;
@@ -31,7 +36,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'upstreams'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'suspensions' | 'maintenance' | 'upstreams'> {
   readonly file: string;
   readonly digest: string;
   /** Milliseconds. */
@@ -61,6 +66,8 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     crls: { report, problems, sources },
     ocsp: { cached: ocspAnswers, responders },
     deny_list: denyList,
+    suspensions: same.suspensions,
+    maintenance: same.maintenance,
     upstreams: same.upstreams,
     ...(store === undefined ? {} : { store }),
     audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },

@@ -36,21 +36,21 @@ export function createSweep({ serving, deny, metrics, desk, record }: SweepOptio
         const denied = deniedCertificate(deny, held.path);
         if (denied !== undefined) end(connection, held, 'revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`);
       }
-      if (connection.stream !== undefined && held.kind === 'anonymous') judgeOpen(connection, listener, held);
+      if (held.kind === 'anonymous') judgeOpen(connection, listener, held);
     }
     if (!judging) void judgeStale().finally(() => {
       judging = false;
     });
   }
 
-  /** What open connections stand on that does not stand any more, and the streams of the anonymous. */
+  /** What open connections stand on that does not stand any more, and what the anonymous have under way. */
   function* stale(): Generator<readonly [OpenListener, Connection, Admission, string]> {
     for (const listener of serving()) {
       const { office } = listener.runtime;
       for (const connection of listener.connections.values()) {
         if (connection.socket.destroyed) continue;
         for (const [realm, held] of connection.admissions) {
-          if (!office.stands(held) || (held.kind === 'anonymous' && connection.stream !== undefined)) yield [listener, connection, held, realm];
+          if (!office.stands(held) || (held.kind === 'anonymous' && (connection.stream !== undefined || connection.underWay.size > 0))) yield [listener, connection, held, realm];
         }
       }
     }

@@ -6,7 +6,7 @@ import { createGate } from './forward/senders/gate.ts';
 import { createMllpScanner } from './forward/senders/mllp.ts';
 import { takeStream } from './forward/tcp.ts';
 import { proxyHeader } from './forward/upstream/proxy-header.ts';
-import { authorizeStream, type StreamDenial, type StreamPermit } from './policy/authorize.ts';
+import { authorizeStream, type StreamFacts, type StreamDenial, type StreamPermit } from './policy/authorize.ts';
 import type { Admission } from './policy/facts.ts';
 import { unmapped } from './policy/networks.ts';
 import type { Announced } from './policy/senders.ts';
@@ -50,11 +50,14 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
   let cause: Fields | undefined;
 
   connection.ending = ({ reason, detail, alarm }) => end({ result: 'denied', reason, detail, ...(alarm === undefined ? {} : { alarm }) });
-  const { address } = connection;
-  const decision = authorizeStream(policy, { admission, address }, options.now());
+  const decision = authorizeStream(policy, { admission, ...circumstances() }, options.now());
   if (decision.kind === 'denial') refuse(decision);
   else if (decision.kind === 'expected') listen();
   else void open(decision).catch(fail);
+
+  function circumstances(): Omit<StreamFacts, 'admission'> {
+    return { listener: connection.listener, address: connection.address, suspensions: options.runtime().suspensions() };
+  }
 
   async function open(decided: StreamPermit): Promise<boolean> {
     const failed = await stream.connect(decided, upstream, decided.identity.id, headerFor(decided));
@@ -126,7 +129,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
     announced = sender;
     const runtime = options.runtime();
     const current = await currentAdmission(connection, runtime.office, connection.serverName ?? '');
-    const decided = authorizeStream(runtime.policy, { admission: current, address, announced: sender }, options.now());
+    const decided = authorizeStream(runtime.policy, { admission: current, announced: sender, ...circumstances() }, options.now());
     if (decided.kind === 'denial') refuse(decided);
     if (decided.kind !== 'permit' || cause !== undefined) return false;
     messages += 1;
@@ -184,7 +187,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
   return {
     objection(taken) {
       const { policy: current } = options.runtime();
-      const decided = authorizeStream(current, { admission: taken, address, announced }, options.now());
+      const decided = authorizeStream(current, { admission: taken, announced, ...circumstances() }, options.now());
       if (decided.kind === 'denial') return decided;
       if (decided.kind === 'permit' || !joined) return undefined;
       return { kind: 'denial', code: 'role_denied', reason: 'sender_denied', detail: 'the listener has come to list senders, and this stream began without naming one' };

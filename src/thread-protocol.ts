@@ -6,6 +6,7 @@ import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
 import type { Findings } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
+import type { SuspensionOrder, SuspensionScope } from './policy/suspensions.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
 import type { Statement } from './revocation/status.ts';
@@ -36,6 +37,10 @@ export type ToThread =
   | { readonly kind: 'devices'; readonly devices: readonly Device[]; readonly first: boolean; readonly last: boolean }
   /** What the names of an upstream's endpoints have become. */
   | { readonly kind: 'targets'; readonly share: UpstreamShare }
+  /** Everything that is suspended by order. */
+  | { readonly kind: 'suspensions'; readonly orders: readonly SuspensionOrder[] }
+  /** Whom a suspension would concern; `allow` are the roles that may use its route. */
+  | { readonly kind: 'concerned'; readonly scope: SuspensionScope; readonly allow: readonly string[] }
   /** An OCSP answer other than the one that was given out before. */
   | { readonly kind: 'answer'; readonly question: OcspKey; readonly statement: Statement }
   /** Judges open connections again where their admission no longer stands. Answers once what the deny list ends is ended; the rest follows. */
@@ -104,6 +109,23 @@ export type IssuersAnswer = FetchedIssuers;
 export type FindingsAnswer = Findings;
 export type PageAnswer = OwnPage;
 export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>[];
+/** Whom a suspension would concern at the moment, on one thread or on all of them. */
+export interface Concerned {
+  /** Open connections of clients that it is for. */
+  readonly connections: number;
+  /** Requests and streams that would end. */
+  readonly under_way: number;
+  readonly clients: readonly ConcernedClient[];
+}
+
+export interface ConcernedClient {
+  /** Absent for those without a certificate, or without a role. */
+  readonly role?: string;
+  readonly id?: string;
+  readonly address: string;
+  readonly connections: number;
+}
+
 export interface ThreadStatus {
   readonly connections: number;
   readonly auditFailure?: string;

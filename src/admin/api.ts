@@ -3,6 +3,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { z } from 'zod';
+import { networkFault } from '../config/values.ts';
+import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
 import type { DenySubject } from '../store/deny-list.ts';
 import { answerFactorCall, type FactorTarget } from './factor-calls.ts';
 import { input, InputError } from './input.ts';
@@ -15,6 +17,9 @@ export interface AdminTarget {
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
   /** Undefined where no route requires a second factor. */
   factors(): FactorTarget | undefined;
+  suspend(order: SuspensionOrder & { readonly who: string }): Promise<void>;
+  resume(scope: SuspensionScope, who: string): Promise<boolean>;
+  concerned(scope: SuspensionScope): Promise<unknown>;
 }
 
 const hex = z.string().regex(/^[0-9a-f]+$/);
@@ -29,6 +34,16 @@ const subjects = [
 const denial = { reason: text, who, expires: z.iso.datetime().exactOptional() };
 const denyRequest = z.discriminatedUnion('kind', [subjects[0].extend(denial), subjects[1].extend(denial), subjects[2].extend(denial), subjects[3].extend(denial)]);
 const reinstateRequest = z.discriminatedUnion('kind', [subjects[0].extend({ who }), subjects[1].extend({ who }), subjects[2].extend({ who }), subjects[3].extend({ who })]);
+
+const scope = {
+  route: text.exactOptional(), listener: text.exactOptional(), role: text.exactOptional(), outside: z.literal(true).exactOptional(),
+  network: text.refine((value) => networkFault(value) === undefined, { error: 'expected a network such as 10.1.0.0/16' }).exactOptional(),
+};
+const named = <Fields extends object>(fields: Fields): boolean => Object.keys(scope).some((key) => Object.hasOwn(fields, key));
+const NAMED = { error: 'expected at least one of route, listener, role, network and outside' };
+const suspendRequest = z.strictObject({ ...scope, reason: text, who, expires: z.iso.datetime().exactOptional() }).refine(named, NAMED);
+const resumeRequest = z.strictObject({ ...scope, who }).refine(named, NAMED);
+const concernedRequest = z.strictObject(scope).refine(named, NAMED);
 
 /**
  * Opens the admin interface on a Unix socket that only its owner can use. A socket file that nobody listens on any more is
@@ -105,6 +120,15 @@ async function serve(request: IncomingMessage, target: AdminTarget): Promise<unk
       const { who: by, ...subject } = await input(request, reinstateRequest);
       return { reinstated: await target.reinstate(subject, by) };
     }
+    case 'POST /v1/suspend':
+      await target.suspend(await input(request, suspendRequest));
+      return { suspended: true };
+    case 'POST /v1/resume': {
+      const { who: by, ...resumed } = await input(request, resumeRequest);
+      return { resumed: await target.resume(resumed, by) };
+    }
+    case 'POST /v1/concerned':
+      return target.concerned(await input(request, concernedRequest));
     default:
       if (request.url?.startsWith('/v1/factor/') === true) return answerFactorCall(request, target.factors());
       throw new InputError(`no such call: ${request.method} ${request.url}`);

@@ -72,6 +72,7 @@ export interface ProcessMetrics {
   readonly denyListEntries: Gauge;
   readonly alarms: Counter<'rule'>;
   readonly devices: Gauge<'state'>;
+  readonly suspensions: Gauge;
   readonly connectionsCeiling: Gauge;
   readonly memoryResident: Gauge;
   readonly memoryMark: Gauge;
@@ -105,6 +106,7 @@ export function createProcessMetrics(): ProcessMetrics {
     devices: new Gauge({ name: 'wardgate_devices', help: 'Registered devices', labelNames: ['state'], registers }),
     denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
     secondFactors: new Counter({ name: 'wardgate_second_factors_total', help: 'Attempts at second factors, by what became of them', labelNames: ['factor', 'result'], registers }),
+    suspensions: new Gauge({ name: 'wardgate_suspensions', help: 'What is suspended, by order or for maintenance', registers }),
     upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
     upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),
     upstreamRequests: new Counter({ name: 'wardgate_upstream_requests_total', help: 'Attempts at endpoints, by what became of them', labelNames: ['upstream', 'endpoint', 'result'], registers }),

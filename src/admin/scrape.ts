@@ -8,6 +8,7 @@ import type { ProcessMetrics } from './metrics.ts';
 export interface Measured {
   readonly threads: number;
   readonly denyListEntries: number;
+  readonly suspensions: number;
   readonly revocation: RevocationReport;
   /** By state. */
   readonly devices: ReadonlyMap<string, number>;
@@ -16,9 +17,10 @@ export interface Measured {
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, revocation, devices, snapshot, upstreams }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, revocation, devices, snapshot, upstreams }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
+  metrics.suspensions.set(suspensions);
   metrics.devices.reset();
   for (const [state, count] of devices) metrics.devices.set({ state }, count);
   measureCrls(metrics, revocation);

@@ -9,7 +9,7 @@ import type { Alarm, Reason } from '../policy/facts.ts';
  */
 export interface AuditRecord {
   readonly time: string;
-  readonly event: 'request' | 'connection' | 'revocation' | 'configuration' | 'start' | 'stop' | 'second_factor';
+  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'configuration' | 'start' | 'stop' | 'second_factor';
   readonly result: 'permitted' | 'denied' | 'failed' | 'done';
   readonly reason?: Reason;
   /** The exact cause, for the operator. */
@@ -60,6 +60,10 @@ export interface AuditRecord {
   /** Admitted although the certificate's status was unknown, for this reason. */
   readonly degraded?: Reason;
   readonly who?: string;
+  /** Of a suspension: the network that it is for, whether it is for clients outside only, and when it ends by itself (ISO 8601). */
+  readonly network?: string;
+  readonly outside?: boolean;
+  readonly until?: string;
 }
 
 /** The fields of a record that say where a request went. */

@@ -4,6 +4,7 @@ import { explain } from './explain.ts';
 import { invite, list, phone, reset, unlock } from './factor.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
+import { resume, suspend } from './suspend.ts';
 
 /** What a command needs of the process. */
 export interface Process {
@@ -90,6 +91,23 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   factor.command('list').description('who is enrolled for what')
     .option(...configOption).option(...jsonOption)
     .action(settle((options: never) => list(options, print)));
+  const scope = (command: Command): Command => command
+    .option(...configOption).option(...jsonOption)
+    .option('--route <name>', 'a route')
+    .option('--listener <name>', 'a listener')
+    .option('--role <role>', 'clients with a role')
+    .option('--network <cidr>', 'clients from a network')
+    .option('--outside', 'only clients from outside networks.inside')
+    .option('--dry-run', 'say whom it concerns, and change nothing')
+    .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
+  scope(program.command('suspend').description('stop serving a route, a listener, a role or a network: 503 at once, open streams end; several options narrow each other'))
+    .requiredOption('--reason <text>', 'why, for the record')
+    .option('--for <duration>', 'resume by itself after this time, such as 2h')
+    .addHelpText('after', "\nExamples:\n  wardgate suspend --route prescriptions --reason 'wrong doses' --dry-run\n  wardgate suspend --route prescriptions --outside --reason 'attack from outside' --for 2h\n  wardgate suspend --role device --network 10.7.0.0/16 --reason 'kiosks on the third floor'")
+    .action(settle((options: never) => suspend(options, print)));
+  scope(program.command('resume').description('serve again what was suspended, named by the same options'))
+    .addHelpText('after', '\nExample:\n  wardgate resume --route prescriptions --outside')
+    .action(settle((options: never) => resume(options, print)));
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)

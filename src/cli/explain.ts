@@ -15,14 +15,17 @@ import { authorize, authorizeStream, type Denial, type Expected, type Permit, ty
 import { compileBindings, describeDevice } from '../policy/devices.ts';
 import { COUNTED, type Admission, type RequestFacts } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
+import { parseNetwork, type Network } from '../policy/networks.ts';
 import { compileRates } from '../policy/limits.ts';
 import { compileRoutes } from '../policy/routes.ts';
 import { compileSenders, sendersFor, type Announced } from '../policy/senders.ts';
+import { compileSuspensions, type Suspension } from '../policy/suspensions.ts';
 import { parseTarget } from '../policy/target.ts';
 import { createRefresher } from '../revocation/refresher.ts';
 import type { Statement } from '../revocation/status.ts';
 import { createRevocationView } from '../revocation/view.ts';
 import { readDenyList } from '../store/deny-list.ts';
+import { readSuspensions } from '../store/suspensions.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
 import { createContexts } from '../tls/contexts.ts';
@@ -81,17 +84,20 @@ function decide(
 ): Decision | undefined {
   const { config } = snapshot;
   const { unavailable } = config.revocation;
-  if (listener.protocol === 'tcp') return decideStream(snapshot, listener, { sender, address }, admission, now, steps);
+  const inside = (config.networks.inside ?? []).map(parseNetwork);
+  const suspensions = compileSuspensions(readSuspensions(resolve(snapshot.directory, config.state), now));
+  if (listener.protocol === 'tcp') return decideStream(snapshot, listener, { sender, address, suspensions, inside }, admission, now, steps);
   if (request === undefined) return undefined;
   const host = parseHost(request.host);
+  const aliases = new Map(Object.entries(config.aliases));
   const material = snapshot.listeners[listener.name];
   const knows = material !== undefined && host.kind === 'host'
-    && createContexts(listener, material, config.routes.flatMap((route) => route.match.host ?? []), new Uint8Array(32)).knows(host.name);
+    && createContexts(listener, material, [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()], new Uint8Array(32), aliases).knows(host.name);
   const rates = compileRates('gateway', config.limits.rates);
-  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, ...devicesOf(snapshot) };
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, aliases, inside, ...devicesOf(snapshot) };
   const facts: RequestFacts = {
     method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
-    clientAuth: listener.client_auth.mode, admission, address, preflight: undefined,
+    clientAuth: listener.client_auth.mode, admission, address, preflight: undefined, listener: listener.name, suspensions,
   };
   const first = authorize(policy, facts, now);
   const decision = authorize(policy, { ...facts, findings: COUNTED }, now, (step) => steps.push(step));
@@ -106,16 +112,17 @@ function devicesOf({ config, devices }: Snapshot): Pick<StreamPolicy, 'devices'>
 }
 
 function decideStream(
-  snapshot: Snapshot, listener: TcpListenerConfig, { sender, address }: Pick<Asked, 'sender' | 'address'>, admission: Admission, now: number, steps: Step[],
+  snapshot: Snapshot, listener: TcpListenerConfig, { sender, address, suspensions, inside }: Pick<Asked, 'sender' | 'address'> & { readonly suspensions: readonly Suspension[]; readonly inside: readonly Network[] },
+  admission: Admission, now: number, steps: Step[],
 ): Decision {
   const { unavailable } = snapshot.config.revocation;
   const senders = listener.senders === undefined ? undefined : compileSenders(listener.senders);
   if (sender !== undefined && senders === undefined) throw new Error(`--sender: the listener ${listener.name} lists no senders`);
   const announced = sender === undefined || senders === undefined ? undefined : parseSender(sender, senders.protocol);
-  const policy = { allow: new Set(listener.allow), unavailable, ...(senders === undefined ? {} : { senders }), ...devicesOf(snapshot) };
-  const decision = authorizeStream(policy, { admission, address, announced }, now);
+  const policy = { allow: new Set(listener.allow), unavailable, inside, ...(senders === undefined ? {} : { senders }), ...devicesOf(snapshot) };
+  const decision = authorizeStream(policy, { admission, address, announced, listener: listener.name, suspensions }, now);
   if (decision.kind === 'denial') {
-    steps.push({ rule: decision.reason === 'sender_denied' ? 'sender' : decision.alarm === undefined ? 'listener' : 'device', outcome: 'deny', detail: `${decision.reason}: ${decision.detail}` });
+    steps.push({ rule: STREAM_RULES[decision.reason] ?? (decision.alarm === undefined ? 'listener' : 'device'), outcome: 'deny', detail: `${decision.reason}: ${decision.detail}` });
     return decision;
   }
   const { identity } = decision;
@@ -125,6 +132,8 @@ function decideStream(
   if (decision.kind === 'permit' && sender !== undefined) steps.push({ rule: 'sender', outcome: 'pass', detail: `${sender} is one of them` });
   return decision;
 }
+
+const STREAM_RULES: Readonly<Record<string, string>> = { sender_denied: 'sender', suspended: 'suspended' };
 
 /** `APPLICATION|FACILITY` as an HL7 header has them, `CALLING|CALLED` for DICOM. */
 function parseSender(text: string, protocol: Announced['kind']): Announced {
@@ -167,7 +176,7 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   desk.replaceCrls(refresher.handles());
   refresher.start();
   const office = createAdmissionOffice({
-    config, realms: snapshot.listeners[listener.name]?.realms ?? [], authorities: snapshot.authorities, deny: table, revocation: desk.view(config.revocation), now,
+    config, realms: snapshot.listeners[listener.name]?.realms ?? [], authorities: snapshot.authorities, aliases: new Map(Object.entries(config.aliases)), deny: table, revocation: desk.view(config.revocation), now,
     fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
   });
   const name = parseHost(host);

@@ -5,10 +5,11 @@ import type { GatewayStatus } from '../gateway.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName, parseNameText } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
+import { describeScope } from '../policy/suspensions.ts';
 import { openDenyList, subjectText, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
-import { lockState, StateError } from '../store/state-lock.ts';
 import { callGateway } from './call.ts';
+import { runningOrAlone } from './running-or-alone.ts';
 import { readPlaces } from './places.ts';
 
 type Print = (text: string) => void;
@@ -37,7 +38,7 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
     ...subject, reason: options.reason, who: options.who,
     ...(lifetime === undefined ? {} : { expires: new Date(at.getTime() + lifetime).toISOString() }),
   };
-  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, (list) => list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) }));
+  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, (state) => withDenyList(state, (list) => list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) })));
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
   return 0;
@@ -47,7 +48,7 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
 export async function reinstate(options: SubjectOptions, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
-  const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who }, (list) => liftFrom(list, subject, options.who));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who }, (state) => withDenyList(state, (list) => liftFrom(list, subject, options.who)));
   const reinstated = (answer as { reinstated: boolean } | undefined)?.reinstated ?? result === true;
   print(options.json === true ? JSON.stringify({ reinstated, subject }) : `${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`);
   return reinstated ? 0 : 1;
@@ -93,6 +94,8 @@ function formatStatus(status: GatewayStatus): string {
     ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
     `deny list     ${status.deny_list.length} entries`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
+    ...status.suspensions.map((entry) => `suspended     ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),
+    ...status.maintenance.map(({ route, reason, until }) => `maintenance   route ${route} (${reason}), until ${until}`),
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
   ];
   return lines.join('\n');
@@ -181,44 +184,16 @@ function describe(subject: DenySubject): string {
   }
 }
 
+function withDenyList<Result>(state: string, use: (list: DenyList) => Result): Result {
+  const list = openDenyList(state, createDenyTable());
+  try {
+    return use(list);
+  } finally {
+    list.close();
+  }
+}
+
 function usage(message: string): number {
   process.stderr.write(`wardgate: ${message}\n`);
   return 2;
-}
-
-/** How long a gateway that holds the state may take to answer: it may be starting. */
-const PATIENCE_MS = 10_000;
-
-/**
- * Has the running gateway do it, or does it in the state of one that does not run; never in the state of one that does, which
- * would not hear of it.
- */
-async function runningOrAlone<Result>(config: string, path: string, ask: object, alone: (list: DenyList) => Result): Promise<{ answer?: unknown; result?: Result }> {
-  const { state, socket } = readPlaces(config);
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const answer = await callGateway(socket, 'POST', path, ask);
-    if (answer !== undefined) return { answer };
-    try {
-      return { result: withDenyList(state, alone) };
-    } catch (error) {
-      if (!(error instanceof StateError) || error.code !== 'state_in_use') throw error;
-      if (Date.now() > deadline) throw new Error(`nothing was changed: a gateway holds ${state} and does not answer on ${socket}`);
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
-  }
-}
-
-function withDenyList<Result>(state: string, use: (list: DenyList) => Result): Result {
-  const lock = lockState(state);
-  try {
-    const list = openDenyList(state, createDenyTable());
-    try {
-      return use(list);
-    } finally {
-      list.close();
-    }
-  } finally {
-    lock.release();
-  }
 }

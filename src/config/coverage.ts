@@ -7,7 +7,10 @@ import type { Config, TlsConfig } from './schema.ts';
  * names in a certificate's file.
  */
 export function coverageWarnings(config: Config, namesOf: (certificateFile: string) => readonly string[]): readonly Fault[] {
-  const hosts = config.routes.flatMap((route, index) => (route.match.host ?? []).map((host) => ({ host, path: ['routes', index, 'match', 'host'] as Path })));
+  const hosts = [
+    ...config.routes.flatMap((route, index) => (route.match.host ?? []).map((host) => ({ host, path: ['routes', index, 'match', 'host'] as Path }))),
+    ...Object.keys(config.aliases).map((host) => ({ host, path: ['aliases', host] as Path })),
+  ];
   const listeners = config.listeners.flatMap((listener, index) => (listener.protocol === 'https' ? [{ listener, path: ['listeners', index] as Path }] : []));
   const served = listeners.flatMap(({ listener }) => certificateNames(listener.tls, namesOf));
   const uncovered = hosts.filter(({ host }) => !served.some((name) => overlaps(name, host)));

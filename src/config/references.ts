@@ -19,6 +19,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...items(value, ['routes']).flatMap((_, index) => routeFaults(value, ['routes', index])),
     ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
     ...rateFaults(value, ['limits', 'rates']),
+    ...aliasFaults(value),
     ...tracingFaults(value),
     ...secondFactorFaults(value),
     ...nobodyToAsk(value),
@@ -151,6 +152,7 @@ function routeFaults(value: unknown, path: Path): Fault[] {
   return [
     ...unknownRoles(value, [...path, 'allow'], ['public']), ...rateFaults(value, [...path, 'limits', 'rates']), ...upstreamReference(value, path, 'https'),
     ...patientFaults(value, path),
+    ...items(value, [...path, 'suspended']).flatMap((_, index) => maintenanceFaults(value, [...path, 'suspended', index])),
   ];
 }
 
@@ -161,6 +163,35 @@ function patientFaults(value: unknown, path: Path): Fault[] {
     ...unknownRoles(value, [...where, 'bound'], []),
     ...(items(value, [...path, 'allow']).includes('public') ? [{ path: where, message: 'a route that is public cannot tell whose requests concern whom' }] : []),
   ];
+}
+
+function maintenanceFaults(value: unknown, path: Path): Fault[] {
+  const blind = lookUp(value, [...path, 'outside']) === true && items(value, ['networks', 'inside']).length === 0;
+  return [
+    ...unknownRoles(value, [...path, 'roles'], []),
+    ...(blind ? [{ path: [...path, 'outside'], message: 'networks.inside is not configured: everybody would be outside' }] : []),
+  ];
+}
+
+/** A name stands for one other, and has no routes and no client CAs of its own. */
+function aliasFaults(value: unknown): Fault[] {
+  const aliases = keys(value, ['aliases']);
+  const names = items(value, ['routes']).flatMap((route) => {
+    const host = lookUp(route, ['match', 'host']);
+    return Array.isArray(host) ? host : [host];
+  });
+  const routed = new Set(names.flatMap((host) => (typeof host === 'string' ? [host.toLowerCase()] : [])));
+  const trusted = new Set(items(value, ['listeners']).flatMap((_, index) => keys(value, ['listeners', index, 'client_auth', 'names'])).map((name) => name.toLowerCase()));
+  return aliases.flatMap((alias): Fault[] => {
+    const path: Path = ['aliases', alias];
+    const target = lookUp(value, path);
+    if (typeof target !== 'string') return [];
+    const own = alias.toLowerCase();
+    if (routed.has(own)) return [{ path, at: 'key', message: `a route of its own is for ${show(alias)}: an alias has the routes of ${show(target)}` }];
+    if (trusted.has(own)) return [{ path, at: 'key', message: `client_auth.names has CAs of its own for ${show(alias)}: an alias has those of ${show(target)}` }];
+    if (aliases.some((other) => other.toLowerCase() === target.toLowerCase())) return [{ path, message: `${show(target)} is an alias itself` }];
+    return [];
+  });
 }
 
 function unknownRoles(value: unknown, path: Path, reserved: readonly string[]): Fault[] {

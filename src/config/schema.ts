@@ -5,6 +5,7 @@ import { devices } from './schema/devices.ts';
 import { limits } from './schema/limits.ts';
 import { listener } from './schema/listener.ts';
 import { metrics } from './schema/metrics.ts';
+import { networks } from './schema/networks.ts';
 import { revocation } from './schema/revocation.ts';
 import { inherits, role } from './schema/role.ts';
 import { route } from './schema/route.ts';
@@ -14,7 +15,7 @@ import { store } from './schema/store.ts';
 import { tracing } from './schema/tracing.ts';
 import { trustDomains } from './schema/trust-domains.ts';
 import { upstream } from './schema/upstream.ts';
-import { directoryPath, name } from './values.ts';
+import { directoryPath, hostName, name } from './values.ts';
 
 export type { Address, Endpoint, Rate, StatusRange, Watermark } from './values.ts';
 
@@ -30,6 +31,9 @@ export const configSchema = mapping({
   trust_domains: trustDomains.default({}),
   devices: devices.exactOptional(),
   routes: z.array(route).describe('What may be asked by whom; the first match wins, no match is 404.').default([]),
+  networks,
+  aliases: z.record(hostName, hostName, { error: 'expected a mapping of host names such as { emergency.hospital.test: api.hospital.test }' })
+    .describe('Further names, each for one whose routes and client CAs hold under it as well: a second name for an emergency. Its certificate is chosen by the name that is asked for.').default({}),
   upstreams: z.record(name, upstream, { error: 'expected a mapping of names to upstreams' }).describe('Servers behind the gateway, by name.').default({}),
   audit,
   second_factor: secondFactor,

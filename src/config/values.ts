@@ -1,7 +1,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { closest } from './closest.ts';
-import { isTimeZone } from './hours.ts';
+import { isTimeZone, parseHours } from './hours.ts';
 
 /** Where a listener binds. `text` is the address as written. */
 export interface Address {
@@ -45,6 +45,7 @@ const SAN_PLACEHOLDERS = [
   'dns', 'email', 'uri', 'spiffe', 'ip', 'upn', 'registered_id', 'hardware_module.serial', 'hardware_module.type', 'permanent_identifier.value', 'permanent_identifier.assigner',
 ] as const;
 
+const MOMENT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:Z|[+-]\d{2}:\d{2})$/;
 const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/;
 const SIZE = /^(\d{1,12})(B|KiB|MiB|GiB)$/;
 const WATERMARK = /^(?:\d{1,3}%|\d{1,12}(?:B|KiB|MiB|GiB))$/;
@@ -335,6 +336,8 @@ export const endpoint = z.string({ error: ENDPOINT_EXPECTED }).meta({ pattern: E
   context.addIssue({ code: 'custom', message: endpointExpectation(value) });
   return z.NEVER;
 });
+/** A moment in ms since the epoch. */
+export const moment = scalar('expected a moment with its offset such as 2026-12-24T22:00:00+01:00', MOMENT, parseMoment);
 export const network = checked('expected a network such as 10.1.0.0/16 or 2001:db8::/32', networkFault);
 export const hostPattern = scalar('expected a host name such as api.hospital.test or *.hospital.test, without scheme, port or path', undefined, (text) => parseHost(text, true));
 export const hostName = scalar('expected a host name such as devices.hospital.test, without wildcard, scheme, port or path', undefined, (text) => parseHost(text));
@@ -344,6 +347,7 @@ export const httpsUrl = checked('expected a URL such as https://sms.hospital.tes
 export const collectorUrl = checked('expected a URL such as https://collector.hospital.test:4318/v1/traces', collectorUrlFault);
 export const redisUrl = checked('expected a URL such as rediss://redis.hospital.test:6379/0', redisUrlFault);
 export const timeZone = checked('expected a time zone such as Asia/Shanghai', (text) => (isTimeZone(text) ? undefined : 'expected a time zone such as Asia/Shanghai or UTC'));
+export const hours = scalar('expected hours such as Mon-Fri 07:00-19:00, Sat 08:00-12:00 or daily 22:00-06:00', undefined, parseHours);
 export const oid = checked('expected an object identifier such as 1.3.6.1.4.1.99999.1', (text) => (isOid(text) ? undefined : 'expected an object identifier such as 1.3.6.1.4.1.99999.1'));
 export const pathPattern = checked('expected a path such as /a, /a/:id or /a/*', pathPatternFault);
 export const idTemplate = checked('expected a template such as {subject.CN}', idTemplateFault);
@@ -402,4 +406,9 @@ function parseHttpUrl(text: string): string | undefined {
   const url = new URL(text);
   const plain = url.username === '' && url.password === '' && url.hash === '';
   return plain && (url.protocol === 'http:' || url.protocol === 'https:') ? text : undefined;
+}
+
+function parseMoment(text: string): number | undefined {
+  const moment = Date.parse(text);
+  return Number.isNaN(moment) ? undefined : moment;
 }

@@ -4,6 +4,7 @@ import type { Identity } from '../identity/roles.ts';
 import type { Admission, Alarm, Findings, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
 import type { Counter } from '../policy/limits.ts';
+import type { Suspension } from '../policy/suspensions.ts';
 import type { Tracer } from './exchange.ts';
 import type { Upstream } from './upstream/pool.ts';
 
@@ -21,6 +22,10 @@ export interface Client {
   countRequest(): number;
   /** Ends the connection so that nothing sent so far can be taken for a whole answer. */
   reset(): void;
+  /** A request that was let in on these facts is under way: what takes its right away may end it. */
+  begins(facts: RequestFacts): void;
+  /** It is no longer. */
+  ends(facts: RequestFacts): void;
   /** From now on the connection is a stream that was let in on these facts: it ends when they no longer let it in. */
   becomeStream(facts: RequestFacts): void;
 }
@@ -89,6 +94,8 @@ export interface Service {
   readonly policy: Policy;
   readonly desk: Desk;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  /** What is suspended by order at the moment. */
+  readonly suspensions: () => readonly Suspension[];
   /** Absent where nobody watches requests from outside. */
   readonly tracer?: Tracer;
 }

@@ -121,14 +121,18 @@ function judge(exchange: Exchange, admission: Admission, findings: Findings | un
     address: client.address,
     preflight: asked.preflight,
     fields: asked.fields,
+    listener: service.listener.name,
+    suspensions: service.suspensions(),
     ...(findings === undefined ? {} : { findings }),
   };
   const decision = authorize(service.policy, exchange.facts, now);
   if (decision.kind === 'query') return decision;
   exchange.decision = decision;
-  if (decision.kind === 'denial') {
+  if (decision.kind === 'permit') client.begins(exchange.facts);
+  else {
     countDenial(exchange, decision, findings !== undefined);
     raiseAlarm(service.desk, client, admission, decision);
+    if (decision.until !== undefined) exchange.answerFields = ['retry-after', String(Math.max(1, Math.ceil((decision.until - now) / 1000)))];
   }
   return decision;
 }
@@ -139,10 +143,10 @@ export function raiseAlarm({ alarm }: Desk, { listener, address }: Pick<Client, 
   alarm({ rule: denial.alarm, certificate: admission.leaf.sha256, address, listener });
 }
 
-/** Being refused for asking too often is not counted: nobody would ever be let in again who keeps asking. */
+/** Being refused for asking too often is not counted: nobody would ever be let in again who keeps asking. Nor is what is nobody's fault. */
 function countDenial({ service, admission, client: { address } }: Exchange, { route, code }: Denial, asked: boolean): void {
   const rules = route?.rates ?? service.policy.rates;
-  if (rules.length === 0 || code === 'rate_limited') return;
+  if (rules.length === 0 || code === 'rate_limited' || code === 'suspended') return;
   const counters = denialCounters(rules, { admission, address, route: route?.name ?? '' }, asked);
   if (counters.length > 0) service.desk.count(counters);
 }
@@ -186,9 +190,15 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
   };
 }
 
+/** A request that was let in is no longer under way, or goes on as another exchange. */
+export function leave({ client, facts }: Exchange): void {
+  if (facts !== undefined) client.ends(facts);
+}
+
 /** What an exchange came to, `ended` in ms on the monotonic clock; its span ends here, after its last record. */
 export function outcomeOf(exchange: Exchange, status: number, ended = performance.now()): Outcome {
   const { admission, decision } = exchange;
+  leave(exchange);
   exchange.span?.end(exchange, status);
   return {
     route: decision?.route?.name ?? 'none',

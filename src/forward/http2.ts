@@ -165,11 +165,12 @@ export function createHttp2(options: HttpOptions): Http2 {
     },
     judge(socket, objection) {
       for (const exchange of peers.get(socket)?.streams ?? []) {
-        if ((!exchange.grpc && !exchange.tunnel) || exchange.facts === undefined) continue;
+        if (exchange.facts === undefined || exchange.decision?.kind !== 'permit') continue;
         // Where nothing new is taken any more, what is under way finishes under what it began with.
         const { policy } = options.draining() ? exchange.service : options.service();
         const denial = objection(exchange.facts, policy);
-        if (denial === undefined) continue;
+        // An answer under way is finished under what it began with, unless it was to end.
+        if (denial === undefined || (!exchange.grpc && !exchange.tunnel && denial.code !== 'suspended')) continue;
         const why = cutFor(denial.code, denial.reason, denial.detail);
         if (exchange.tunnel) streams.reset(exchange, why);
         else streams.interrupt(exchange, why);

@@ -43,11 +43,13 @@ export function sendProblem(response: ServerResponse, code: ProblemCode, request
   response.end(response.req.method === 'HEAD' ? undefined : body);
 }
 
-/** The same as octets, for connections that frame their messages themselves. `body` is false in answer to HEAD. */
-export function rawProblem(code: ProblemCode, requestId: string, hsts: string | undefined, { close = true, body: withBody = true } = {}): string {
+/** The same as octets, for connections that frame their messages themselves; `fields` are further ones, name, value, name, value…. `body` is false in answer to HEAD. */
+export function rawProblem(code: ProblemCode, requestId: string, hsts: string | undefined, { close = true, body: withBody = true, fields = [] as readonly string[] } = {}): string {
   const body = problemBody(code, requestId);
   const status = problemStatus(code);
+  let more = '';
+  for (let index = 0; index < fields.length; index += 2) more += `${fields[index]}: ${fields[index + 1]}\r\n`;
   return `HTTP/1.1 ${status} ${PROBLEMS[code][1]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`
-    + `cache-control: no-store\r\nx-request-id: ${requestId}\r\n${hsts === undefined ? '' : `strict-transport-security: ${hsts}\r\n`}`
+    + `cache-control: no-store\r\nx-request-id: ${requestId}\r\n${more}${hsts === undefined ? '' : `strict-transport-security: ${hsts}\r\n`}`
     + `${close ? 'connection: close\r\n' : ''}\r\n${withBody ? body : ''}`;
 }

@@ -6,11 +6,12 @@ import { admitUnknown } from '../revocation/status.ts';
 import { describeDevice, judgeDevice, type DevicePolicy, type DeviceVerdict } from './devices.ts';
 import type { Admission, Alarm, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
-import { inNetworks } from './networks.ts';
+import { inNetworks, type Network } from './networks.ts';
 import { judgePatient, type Bond } from './patient.ts';
 import type { RouteIndex } from './route-index.ts';
 import { matchRoute, type Route, type RouteMatch } from './routes.ts';
 import { judgeSender, type Announced, type SenderName, type SenderPolicy } from './senders.ts';
+import { maintenanceOf, suspensionOf, type Suspended, type Suspension } from './suspensions.ts';
 
 declare const permitted: unique symbol;
 
@@ -63,6 +64,8 @@ export interface Denial {
   readonly patient?: string;
   /** Set when somebody should look at it. */
   readonly alarm?: Alarm;
+  /** When it is over, in ms since the epoch, where that is known: the client may come again then. */
+  readonly until?: number;
 }
 
 /**
@@ -91,11 +94,15 @@ export interface Policy {
   readonly rates: readonly RateRule[];
   /** Absent: no role is bound to devices. */
   readonly devices?: DevicePolicy;
+  /** Names under which another one's routes hold. */
+  readonly aliases?: ReadonlyMap<string, string>;
+  /** The networks of the house, for what is suspended for clients outside only; absent: everybody is outside. */
+  readonly inside?: readonly Network[];
 }
 
 /**
  * The decision about one request, from its facts alone. The order is the contract's: malformed, misdirected, refused
- * certificate, no route, certificate missing, role, limits, second factor; `now` in ms since the epoch. `trace` receives each rule
+ * certificate, no route, certificate missing, role, what is suspended, limits, second factor; `now` in ms since the epoch. `trace` receives each rule
  * looked at. A query comes only without findings.
  */
 export function authorize(policy: Policy, facts: RequestFacts & { readonly findings: Findings }, now: number, trace?: (step: Step) => void): Permit | Denial;
@@ -111,9 +118,10 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   trace?.({ rule: 'name', outcome: 'pass', detail: host.name });
   if (admission.kind === 'refused') return deny('certificate', 'certificate_rejected', admission.reason, admission.detail, trace);
 
-  const asked = facts.preflight === undefined ? undefined : matchRoute(policy.routes, host.name, target.segments, facts.preflight);
+  const name = policy.aliases?.get(host.name) ?? host.name;
+  const asked = facts.preflight === undefined ? undefined : matchRoute(policy.routes, name, target.segments, facts.preflight);
   const preflight = asked?.route.config.preflight === 'allow';
-  const match = preflight ? asked : matchRoute(policy.routes, host.name, target.segments, facts.method);
+  const match = preflight ? asked : matchRoute(policy.routes, name, target.segments, facts.method);
   const route = match?.route;
   const unknown = admission.kind === 'known' ? judgeUnknown(route?.config.unavailable ?? policy.unavailable, route, admission, now) : undefined;
   if (unknown?.kind === 'denial') return trace === undefined ? unknown : traced(unknown, trace);
@@ -126,14 +134,15 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   trace?.({ rule: 'route', outcome: 'pass', detail: route.name });
   if (preflight) {
     trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
-    return judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined, undefined);
+    return judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined, undefined);
   }
   const bound = admission.kind === 'known' ? bindDevice(policy.devices, admission, facts.address, now) : undefined;
   const refusal = judgeRoute(route, facts, trace) ?? judgeBound(bound, route, trace);
   if (refusal !== undefined) return refusal;
   const concern = judgeConcern(match, facts, trace);
   if (concern.kind === 'denial') return concern;
-  const objection = judgeFindings(route, route.factors, facts, now, trace);
+  // Behind what is personal: who may not use a route learns nothing of how it stands.
+  const objection = judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, route.factors, facts, now, trace);
   if (objection !== undefined) return objection;
   return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, bound?.kind === 'bound' ? bound.device : undefined, concern);
 }
@@ -146,6 +155,8 @@ export interface StreamPolicy {
   readonly senders?: SenderPolicy;
   /** Absent: no role is bound to devices. */
   readonly devices?: DevicePolicy;
+  /** As in `Policy`. */
+  readonly inside?: readonly Network[];
 }
 
 /** What a stream is decided by. */
@@ -155,6 +166,9 @@ export interface StreamFacts {
   readonly address: string;
   /** Absent as long as the client has not said who it is. */
   readonly announced?: Announced | undefined;
+  readonly listener?: string;
+  /** As in `RequestFacts`. */
+  readonly suspensions?: readonly Suspension[];
 }
 
 /** A client that may connect, and has yet to say who it is in the octets of its protocol. */
@@ -173,7 +187,8 @@ export interface StreamDenial extends Denial {
  * The decision about one stream, or about one message on it: a certificate that is good, a role that the listener allows, and,
  * where the listener lists senders, an announcement that is this client's own.
  */
-export function authorizeStream(policy: StreamPolicy, { admission, address, announced }: StreamFacts, now: number): StreamPermit | Expected | StreamDenial {
+export function authorizeStream(policy: StreamPolicy, facts: StreamFacts, now: number): StreamPermit | Expected | StreamDenial {
+  const { admission, address, announced, listener, suspensions = NONE_SUSPENDED } = facts;
   if (admission.kind === 'anonymous') return deny('certificate', 'certificate_required', 'no_certificate', 'this listener requires a client certificate');
   if (admission.kind === 'refused') return deny('certificate', 'certificate_rejected', admission.reason, admission.detail);
   const unknown = judgeUnknown(policy.unavailable, undefined, admission, now);
@@ -185,6 +200,8 @@ export function authorizeStream(policy: StreamPolicy, { admission, address, anno
   const unbound = judgeBound(bound);
   if (unbound !== undefined) return unbound;
   const device = bound.kind === 'bound' ? { device: bound.device } : {};
+  const suspended = suspensionOf(suspensions, { listener, identity, address }, policy.inside ?? NOWHERE, now);
+  if (suspended !== undefined) return suspend(suspended);
   if (policy.senders !== undefined) {
     const verdict = judgeSender(policy.senders, identity, announced);
     if (verdict.kind === 'expected') return { kind: 'expected', identity, ...device };
@@ -306,6 +323,21 @@ function judgeBound(verdict: DeviceVerdict | undefined, route?: Route, trace?: (
   if (verdict?.kind === 'bound') trace?.({ rule: 'device', outcome: 'pass', detail: describeDevice(verdict.device) });
   if (verdict?.kind !== 'refused') return undefined;
   return { ...deny('device', 'role_denied', verdict.reason, verdict.detail, trace, route), alarm: verdict.alarm };
+}
+
+function judgeSuspended({ inside = NOWHERE }: Policy, route: Route, facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | undefined {
+  const { suspensions = NONE_SUSPENDED, admission, address, listener } = facts;
+  if (suspensions.length === 0 && route.maintenance.length === 0) return undefined;
+  const suspect = { route: route.name, listener, identity: admission.kind === 'known' ? admission.identity : undefined, address };
+  const found = suspensionOf(suspensions, suspect, inside, now) ?? maintenanceOf(route.maintenance, suspect, inside, now);
+  return found === undefined ? undefined : { ...suspend(found, trace), route };
+}
+
+const NOWHERE: readonly Network[] = [];
+const NONE_SUSPENDED: readonly Suspension[] = [];
+
+function suspend({ detail, until }: Suspended, trace?: (step: Step) => void): Denial {
+  return { ...deny('suspended', 'suspended', 'suspended', detail, trace), ...(until === undefined ? {} : { until }) };
 }
 
 /** What counts and sessions say; a query where they have not been asked. */

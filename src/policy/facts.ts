@@ -3,6 +3,7 @@ import type { Certificate } from '../pki/certificate.ts';
 import type { Statement, Status } from '../revocation/status.ts';
 import type { Host } from './host.ts';
 import type { LimitFinding } from './limits.ts';
+import type { Suspension } from './suspensions.ts';
 import type { Target } from './target.ts';
 
 /** Every reason a decision can have on record: audit, explain and metrics use these words and no others. */
@@ -70,6 +71,10 @@ export interface RequestFacts {
   readonly admission: Admission;
   /** The client's address as text, IPv4-mapped IPv6 unwrapped. */
   readonly address: string;
+  /** Name of the listener. */
+  readonly listener?: string;
+  /** What is suspended at the moment, by order; absent: nothing. */
+  readonly suspensions?: readonly Suspension[];
   /** For a CORS preflight (Fetch standard: OPTIONS with Origin and Access-Control-Request-Method): the method it asks about. */
   readonly preflight: string | undefined;
   /** The header section as it was received: name, value, name, value… Absent where there is none. */

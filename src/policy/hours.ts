@@ -6,6 +6,29 @@ export function withinHours({ zone, windows }: Hours, now: number): boolean {
   return windows.some((window) => holds(window, day, minute));
 }
 
+/**
+ * When hours that include a moment end, in ms since the epoch; undefined when they do not include it. Hours that follow without a gap
+ * count as another end.
+ */
+export function endOfHours({ zone, windows }: Hours, now: number): number | undefined {
+  const clock = clockOf(zone);
+  const { day, minute } = clock.read(now);
+  const open = windows.filter((window) => holds(window, day, minute));
+  if (open.length === 0) return undefined;
+  return Math.max(...open.map(({ to }) => nextTime(clock, now, minute, to)));
+}
+
+/** The next moment at which a clock shows a minute of the day; about that where it is set forward over it. */
+function nextTime(clock: Clock, now: number, minute: number, wanted: number): number {
+  const begun = Math.floor(now / MINUTE_MS) * MINUTE_MS;
+  const ahead = (wanted - minute + DAY_MINUTES) % DAY_MINUTES || DAY_MINUTES;
+  const guess = begun + ahead * MINUTE_MS;
+  // The clock was set in between: by an hour or two at most, to either side.
+  const shown = clock.read(guess).minute;
+  const off = ((wanted - shown + DAY_MINUTES * 1.5) % DAY_MINUTES) - DAY_MINUTES / 2;
+  return Math.max(begun + MINUTE_MS, guess + off * MINUTE_MS);
+}
+
 function holds({ days, from, to }: HoursWindow, day: number, minute: number): boolean {
   const today = (days & (1 << day)) !== 0;
   if (from < to) return today && minute >= from && minute < to;
@@ -24,6 +47,7 @@ interface Clock {
 }
 
 const MINUTE_MS = 60_000;
+const DAY_MINUTES = 1_440;
 /** There are some six hundred names of zones. */
 const clocks = new Map<string, Clock>();
 

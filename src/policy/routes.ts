@@ -5,6 +5,7 @@ import { parseNetwork, type Network } from './networks.ts';
 import { compilePatient, type PatientRule } from './patient.ts';
 import { ownRoutes } from './own-routes.ts';
 import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
+import type { Maintenance } from './suspensions.ts';
 
 /** A route made ready for matching. */
 export interface Route {
@@ -31,6 +32,8 @@ export interface Route {
   readonly own: boolean;
   /** Whether more is done with its requests or answers than passing their octets on: none of it is for the fast path. */
   readonly general: boolean;
+  /** When it serves nobody, or not those named. */
+  readonly maintenance: readonly Maintenance[];
 }
 
 export type Segment = { readonly kind: 'literal'; readonly value: string } | { readonly kind: 'parameter'; readonly name: string };
@@ -66,6 +69,7 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
       own: order < own.length,
       general: order < own.length,
+      maintenance: (config.suspended ?? []).map(({ when, outside, roles, reason }) => ({ when, outside, roles: roles === undefined ? undefined : new Set(roles), reason })),
     };
   }));
 }

@@ -154,4 +154,4 @@ const SUBJECT_FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the deny list is made of. */
-export const DENIALS: ChangeKind<DenyChange> = { parse: parseDenyChange, subject: subjectText, restricts: (change) => change.op === 'deny' };
+export const DENIALS: ChangeKind<DenyChange> = { parse: parseDenyChange, subject: subjectText, winner: 'deny' };

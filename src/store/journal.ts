@@ -1,14 +1,20 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
+/** A change: `at` is ISO 8601. */
+export interface Dated {
+  readonly op: string;
+  readonly at: string;
+}
+
 /** Changes of a kind that is kept in a journal: of each subject the last one counts. */
 export interface ChangeKind<Change> {
   /** Reads one change from JSON; undefined when it is not one. */
   readonly parse: (json: string) => Change | undefined;
   /** What it is about in one line, the same for the same subject on every replica. */
   readonly subject: (change: Change) => string;
-  /** Whether it takes something away: of two changes of the same time such a one wins. */
-  readonly restricts: (change: Change) => boolean;
+  /** The operation that takes something away: of two changes of the same time such a one wins. */
+  readonly winner: string;
 }
 
 /** A journal of JSON lines: a change is flushed to the disk before anybody is told of it. */
@@ -16,7 +22,7 @@ export interface Journal<Change> {
   /** The last change of every subject, in the order in which they came. */
   latest(): readonly Change[];
   last(subject: string): Change | undefined;
-  /** Whether this change would win over the last one known of its subject: the later one does, and a restriction over a tie. */
+  /** Whether this change would win over the last one known of its subject: the later one does, and the winning operation over a tie. */
   isNews(change: Change): boolean;
   /** Durable when it returns; throws, and nothing has changed, when it cannot be written. */
   append(change: Change): void;
@@ -40,8 +46,8 @@ const MOST_OLD_LINES = 1_000;
  * Opens a journal, made when it is not there. The caller holds the lock of its directory. A last line without its end is a change that
  * nobody was told had happened.
  */
-export function openJournal<Change extends { readonly at: string }>(options: JournalOptions<Change>): Journal<Change> {
-  const { file, subject, restricts, fault } = options;
+export function openJournal<Change extends Dated>(options: JournalOptions<Change>): Journal<Change> {
+  const { file, subject, winner, fault } = options;
   const { lines, whole } = readLines(options);
   const latest = new Map<string, Change>();
   for (const line of lines) remember(line);
@@ -65,7 +71,7 @@ export function openJournal<Change extends { readonly at: string }>(options: Jou
       const known = latest.get(subject(change));
       if (known === undefined) return true;
       if (known.at !== change.at) return known.at < change.at;
-      return !restricts(known) && restricts(change);
+      return known.op !== winner && change.op === winner;
     },
     append(change) {
       const line = Buffer.from(`${JSON.stringify(change)}\n`);

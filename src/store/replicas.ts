@@ -1,10 +1,21 @@
 import type { Redis } from 'ioredis';
-import { parseDenyChange, subjectText, type DenyChange } from './deny-list.ts';
+import type { ChangeKind, Dated } from './journal.ts';
+
+/** A list of changes that all gateways with the same store share. */
+export interface SharedList<Change> extends ChangeKind<Change> {
+  /** Where it is in the store; never two alike. */
+  readonly name: string;
+  /** The last change of every subject known here. */
+  readonly changes: () => readonly Change[];
+  /** A change made elsewhere that wins over ours. */
+  readonly receive: (change: Change) => void;
+  readonly isNews: (change: Change) => boolean;
+}
 
 /** This gateway among its replicas. */
 export interface Replicas {
-  /** Tells the others of a change that is in force here. When the store is away they hear of it on its return. */
-  announce(change: DenyChange): Promise<void>;
+  /** Shares a list from now on. The answer tells the others of a change that is in force here; when the store is away they hear of it on its return. */
+  share<Change extends Dated>(list: SharedList<Change>): (change: Change) => Promise<void>;
   /** Tells the others that revocation data changed, so that they look at their sources now. */
   moveEpoch(): Promise<void>;
   state(): ReplicaState;
@@ -13,7 +24,7 @@ export interface Replicas {
 
 export interface ReplicaState {
   readonly connected: boolean;
-  /** ISO 8601; when the shared list was last compared with ours in full. */
+  /** ISO 8601; when the shared lists were last compared with ours in full. */
   readonly synchronized_at?: string;
   readonly error?: string;
 }
@@ -22,11 +33,6 @@ export interface ReplicasOptions {
   readonly redis: Redis;
   /** What its keys begin with. */
   readonly prefix: string;
-  /** The last change of every subject known here. */
-  readonly changes: () => readonly DenyChange[];
-  /** A change made elsewhere that wins over ours. */
-  readonly receive: (change: DenyChange) => void;
-  readonly isNews: (change: DenyChange) => boolean;
   readonly epochMoved: () => void;
   readonly now: () => number;
   readonly warn: (message: string) => void;
@@ -35,26 +41,38 @@ export interface ReplicasOptions {
 /** How often the shared version is looked at: polled, since a message that was published while we were away is lost. */
 const POLL_MS = 500;
 
-/** Sets a subject's change if it is the later one, a denial over a tie, and moves the version: one step, so that two writers cannot lose one. */
+/**
+ * Sets a subject's change if it is the later one, the winning operation over a tie, and moves the version: one step, so that two writers cannot
+ * lose one. Arguments: the subject, the change, its time, its operation, the winning one.
+ */
 const SET_IF_NEWS = `
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known then
   local ok, change = pcall(cjson.decode, known)
-  if ok and type(change) == 'table' and type(change.at) == 'string' and (change.at > ARGV[3] or (change.at == ARGV[3] and (change.op == 'deny' or ARGV[4] ~= 'deny'))) then return 0 end
+  if ok and type(change) == 'table' and type(change.at) == 'string' and (change.at > ARGV[3] or (change.at == ARGV[3] and (change.op == ARGV[5] or ARGV[4] ~= ARGV[5]))) then return 0 end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('INCR', KEYS[2])
 return 1`;
 
+/** One list as it is compared with the store. */
+interface Comparison {
+  readonly version: string;
+  /** Takes what is newer there, brings what is newer here, if its version in the store is another than the one that was compared last. */
+  compare(version: string | null): Promise<void>;
+  /** What was compared counts no more. */
+  forget(): void;
+}
+
 /**
- * Keeps the deny list the same on every gateway that names the same store. The list lives in each gateway's own journal; the
+ * Keeps lists the same on every gateway that names the same store. They live in each gateway's own journals; the
  * store only carries what changed, so a store that is lost, emptied or unreachable takes nothing away: on its return each
  * gateway brings what it lacks and takes what it missed.
  */
 export function openReplicas(options: ReplicasOptions): Replicas {
   const { redis, prefix } = options;
-  const keys = { list: `${prefix}:deny`, version: `${prefix}:deny:version`, epoch: `${prefix}:epoch` };
-  let version: string | null | undefined;
+  const epochKey = `${prefix}:epoch`;
+  const lists: Comparison[] = [];
   let epoch: string | null | undefined;
   let synchronizedAt: number | undefined;
   let lastError: string | undefined;
@@ -62,62 +80,81 @@ export function openReplicas(options: ReplicasOptions): Replicas {
   redis.on('error', (error: Error) => {
     lastError = error.message;
   });
-  redis.on('close', () => {
-    version = undefined;
-  });
+  redis.on('close', forget);
   const timer = setInterval(() => void poll(), POLL_MS);
   timer.unref();
+
+  function forget(): void {
+    for (const list of lists) list.forget();
+  }
 
   async function poll(): Promise<void> {
     if (busy || redis.status !== 'ready') return;
     busy = true;
     try {
-      const [sharedVersion = null, sharedEpoch = null] = await redis.mget(keys.version, keys.epoch);
-      if (version !== sharedVersion || version === undefined) await synchronize(sharedVersion);
+      const compared = [...lists];
+      const [sharedEpoch = null, ...versions] = await redis.mget(epochKey, ...compared.map(({ version }) => version));
+      for (const [index, list] of compared.entries()) await list.compare(versions[index] ?? null);
       if (epoch !== undefined && sharedEpoch !== epoch) options.epochMoved();
       epoch = sharedEpoch;
       lastError = undefined;
     } catch (error) {
       lastError = (error as Error).message;
-      version = undefined;
+      forget();
     } finally {
       busy = false;
     }
   }
 
-  /** Takes what is newer there, brings what is newer here. */
-  async function synchronize(sharedVersion: string | null): Promise<void> {
-    const shared = new Map<string, DenyChange>();
-    for (const [subject, text] of Object.entries(await redis.hgetall(keys.list))) {
-      const change = parseDenyChange(text);
-      if (change === undefined || subjectText(change) !== subject) options.warn(`the shared store holds no deny list entry under ${JSON.stringify(subject.slice(0, 80))}`);
-      else shared.set(subject, change);
-    }
-    for (const change of shared.values()) if (options.isNews(change)) options.receive(change);
-    let brought = false;
-    for (const change of options.changes()) {
-      const known = shared.get(subjectText(change));
-      if (known?.at === change.at && known.op === change.op) continue;
-      brought = await push(change) || brought;
-    }
-    // What we brought moved the version; whatever came meanwhile moves it further and is seen at the next look.
-    version = brought ? undefined : sharedVersion;
-    synchronizedAt = options.now();
-  }
+  function share<Change extends Dated>(list: SharedList<Change>): (change: Change) => Promise<void> {
+    const { parse, subject: subjectOf, winner } = list;
+    const keys = { list: `${prefix}:${list.name}`, version: `${prefix}:${list.name}:version` };
+    let version: string | null | undefined;
 
-  /** False when the store knows a later change of the subject: then the lists have to be compared. */
-  async function push(change: DenyChange): Promise<boolean> {
-    return await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subjectText(change), JSON.stringify(change), change.at, change.op) === 1;
-  }
+    async function synchronize(sharedVersion: string | null): Promise<void> {
+      const shared = new Map<string, Change>();
+      for (const [subject, text] of Object.entries(await redis.hgetall(keys.list))) {
+        const change = parse(text);
+        if (change === undefined || subjectOf(change) !== subject) options.warn(`the shared store holds nothing of ${list.name} under ${JSON.stringify(subject.slice(0, 80))}`);
+        else shared.set(subject, change);
+      }
+      for (const change of shared.values()) if (list.isNews(change)) list.receive(change);
+      let brought = false;
+      for (const change of list.changes()) {
+        const known = shared.get(subjectOf(change));
+        if (known?.at === change.at && known.op === change.op) continue;
+        brought = await push(change) || brought;
+      }
+      // What we brought moved the version; whatever came meanwhile moves it further and is seen at the next look.
+      version = brought ? undefined : sharedVersion;
+      synchronizedAt = options.now();
+    }
 
-  return {
-    async announce(change) {
+    /** False when the store knows a later change of the subject: then the lists have to be compared. */
+    async function push(change: Change): Promise<boolean> {
+      return await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subjectOf(change), JSON.stringify(change), change.at, change.op, winner) === 1;
+    }
+
+    lists.push({
+      version: keys.version,
+      async compare(sharedVersion) {
+        if (version !== sharedVersion || version === undefined) await synchronize(sharedVersion);
+      },
+      forget() {
+        version = undefined;
+      },
+    });
+    return async (change) => {
       // Whatever fails here is brought by the next synchronization.
       const taken = await push(change).catch(() => false);
       if (!taken) version = undefined;
-    },
+    };
+  }
+
+  return {
+    share,
     async moveEpoch() {
-      const moved = await redis.incr(keys.epoch).catch(() => undefined);
+      const moved = await redis.incr(epochKey).catch(() => undefined);
       if (moved !== undefined) epoch = String(moved);
     },
     state: () => ({

@@ -42,6 +42,8 @@ export interface AdmissionOptions {
   readonly realms: readonly Realm[];
   /** The CA certificates that roles and trust domains are bound to. */
   readonly authorities: AuthorityFiles;
+  /** Names under which another one's trust holds. */
+  readonly aliases?: ReadonlyMap<string, string>;
   readonly deny: DenyTable;
   readonly revocation: RevocationView;
   /** Hosts that missing issuers may be fetched from, as `client_auth.fetch_intermediates.from` has them; absent: none. */
@@ -105,7 +107,10 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     pools.set(realm.name, createPool(realm.anchors.map(parseCertificate), realm.intermediates.map(parseCertificate)));
   }
   const fetchFrom = { from: options.fetchFrom ?? [], allowLocal: config.revocation.allow_local };
-  const realmOf = (name: string): string => (pools.has(name) ? name : '');
+  const realmOf = (name: string): string => {
+    const held = options.aliases?.get(name) ?? name;
+    return pools.has(held) ? held : '';
+  };
 
   function admit(peer: Peer, name: string): Admission | Promise<Admission> {
     if (peer.leaf === undefined) return { kind: 'anonymous' };

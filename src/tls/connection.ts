@@ -20,6 +20,8 @@ export interface Connection {
   readonly places: Places;
   /** Admissions by realm: a connection without SNI may serve names of several. */
   readonly admissions: Map<string, Admission>;
+  /** What was let in and is under way: a request, or on HTTP/2 several. */
+  readonly underWay: Set<RequestFacts>;
   /** Set while the connection is a stream (WebSocket): what it was let in for, judged again whenever something changed. */
   stream?: RequestFacts;
   /** Ends the connection for a cause: set by a protocol that puts the end on its own record. */
@@ -61,6 +63,7 @@ export function openConnection(socket: TLSSocket, { listener, places, transport,
     peer: { leaf: leaf?.raw, fault: faultOf(socket), intermediates: () => chainAbove(leaf) },
     places,
     admissions: new Map(),
+    underWay: new Set(),
     requests: 0,
     reset() {
       // In this order: the reset is the last thing that happens to the connection, and both know that it is over.

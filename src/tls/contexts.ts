@@ -28,17 +28,18 @@ export interface ListenerContexts {
 
 /**
  * Builds the groups of a listener. Certificates of every key type go into each. `routeHosts` are names that routes serve;
- * `ticketSecret` is what ticket keys are derived from, each group its own: a session of one never resumes in another.
+ * `aliases` are names for which
+ * another one's client CAs hold. `ticketSecret` is what ticket keys are derived from, each group its own: a session of one never resumes in another.
  */
-export function createContexts(config: TlsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[], ticketSecret: Uint8Array): ListenerContexts {
+export function createContexts(config: TlsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[], ticketSecret: Uint8Array, aliases: ReadonlyMap<string, string> = new Map()): ListenerContexts {
   const certificateNames = material.certificates.flatMap((certificate) => certificate.names);
-  const patterns = new Set([...certificateNames, ...routeHosts, ...material.realms.map((realm) => realm.name)]);
   const realms = new Map(material.realms.map((realm) => [realm.name, realm]));
+  const patterns = new Set([...certificateNames, ...routeHosts, ...realms.keys(), ...[...aliases].flatMap(([name, held]) => (realms.has(held) ? [name] : []))]);
   const groups: ContextGroup[] = [];
   const indexes = new Map<string, number>();
 
   function groupOf(name: string): number {
-    const realm = realms.get(name) ?? realms.get('') as Realm;
+    const realm = realms.get(aliases.get(name) ?? name) ?? realms.get('') as Realm;
     const chosen = certificatesFor(material.certificates, name);
     const key = JSON.stringify([realm.name, chosen.map((certificate) => certificate.file)]);
     const known = indexes.get(key);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { hostPattern, method, name, network, oid, pathPattern, rate, size } from '../values.ts';
+import { maintenance } from './maintenance.ts';
 import { patient } from './patient.ts';
 import { rates } from './rates.ts';
 import { forward, mapping, oneOf, oneOrMore, some, trustFiles, unavailable } from './shapes.ts';
@@ -38,6 +39,8 @@ export const route = mapping({
   unavailable: unavailable.describe('Overrides revocation.unavailable for this route.').exactOptional(),
   require: requirements.describe('What is required beyond the role.').prefault({}),
   patient: patient.describe('Where a request names the patient it concerns, and whom that binds.').exactOptional(),
+  suspended: z.array(maintenance, { error: 'expected a list of { hours, zone, reason } or { from, to, reason }' })
+    .describe('When the route serves nobody, or not those named: 503, with the time to come again. wardgate suspend does the same at once.').exactOptional(),
   phi: z.boolean().describe('Whether answers carry health data: they are no-store, and audited durably or not sent.').default(false),
   responses: responses.describe('What is added to answers.').prefault({}),
   preflight: oneOf(['deny', 'allow']).describe('allow: CORS preflights, which never carry a certificate, pass to the upstream.').default('deny'),

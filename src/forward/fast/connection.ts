@@ -3,7 +3,7 @@ import type { AuditRecord } from '../../audit/record.ts';
 import type { Denial, Permit, Query } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
 import type { Client, Service } from '../client.ts';
-import { consider, exchangeRecord, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
+import { consider, exchangeRecord, leave, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
 import type { Answer } from '../general.ts';
 import { answerRules, clientHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
@@ -324,7 +324,7 @@ export class FastConnection implements AnswerTaker {
       this.#options.observe(outcomeOf(exchange, status));
       if (this.#state !== 'recording') return this.#done();
       this.#close ||= close;
-      this.#socket.write(rawProblem(code, exchange.id, exchange.service.hsts, { close: this.closing(), body: exchange.asked.method !== 'HEAD' }));
+      this.#socket.write(rawProblem(code, exchange.id, exchange.service.hsts, { close: this.closing(), body: exchange.asked.method !== 'HEAD', fields: exchange.answerFields }));
       this.#finish();
     });
   }
@@ -482,6 +482,7 @@ export class FastConnection implements AnswerTaker {
 
   /** Hands a request over after it has been decided, with everything that has been read of it. */
   #giveBack(): void {
+    leave(this.#exchange as Exchange);
     const octets = Buffer.concat([(this.#head as KnownHead).octets, this.#body, this.#pending]);
     this.#takeTime();
     this.#done();

@@ -1,0 +1,35 @@
+import { lockState, StateError } from '../store/state-lock.ts';
+import { callGateway } from './call.ts';
+import { readPlaces } from './places.ts';
+
+/** How long a gateway that holds the state may take to answer: it may be starting. */
+const PATIENCE_MS = 10_000;
+
+/**
+ * Has the running gateway do it, or does it in the state of one that does not run, under its lock; never in the state of one that
+ * does, which would not hear of it.
+ */
+export async function runningOrAlone<Result>(config: string, path: string, ask: object, alone: (state: string) => Result): Promise<{ answer?: unknown; result?: Result }> {
+  const { state, socket } = readPlaces(config);
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const answer = await callGateway(socket, 'POST', path, ask);
+    if (answer !== undefined) return { answer };
+    try {
+      return { result: locked(state, alone) };
+    } catch (error) {
+      if (!(error instanceof StateError) || error.code !== 'state_in_use') throw error;
+      if (Date.now() > deadline) throw new Error(`nothing was changed: a gateway holds ${state} and does not answer on ${socket}`);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
+
+function locked<Result>(state: string, use: (state: string) => Result): Result {
+  const lock = lockState(state);
+  try {
+    return use(state);
+  } finally {
+    lock.release();
+  }
+}

@@ -1,0 +1,81 @@
+import type { OpenListener } from './bound-listener.ts';
+import type { Config } from './config/schema.ts';
+import type { Identity } from './identity/roles.ts';
+import type { Policy } from './policy/authorize.ts';
+import type { RequestFacts } from './policy/facts.ts';
+import { matchRoute } from './policy/routes.ts';
+import { compileSuspensions, fits, type Suspension, type SuspensionScope } from './policy/suspensions.ts';
+import type { ListenerRuntime } from './protocol.ts';
+import type { Concerned, ConcernedClient } from './thread-protocol.ts';
+import type { Connection } from './tls/connection.ts';
+
+/** How many clients are named; the others are only counted. */
+const MOST_CLIENTS = 100;
+
+/** Tells whom a suspension would concern among the open connections of a thread; `allow` are the roles that may use its route, if it names one. */
+export function createConcern(serving: () => readonly OpenListener[]): (scope: SuspensionScope, allow: readonly string[]) => Concerned {
+  return ({ route, ...scope }, allow) => {
+    // Without the route: of those who may use it nobody knows who will.
+    const [suspension] = compileSuspensions([{ ...scope, reason: '' }]) as readonly [Suspension];
+    const found = serving().flatMap(({ runtime, connections }) => [...connections.values()].flatMap((connection): Concerned[] => {
+      const identity = identityOf(connection);
+      const { listener, address } = connection;
+      if (!fits(suspension, { listener, identity, address }, insideOf(runtime)) || (route !== undefined && !mayUse(allow, runtime, identity))) return [];
+      return [{ connections: 1, under_way: underWay(route, runtime, connection), clients: [{ ...(identity === undefined ? {} : { role: identity.role, id: identity.id }), address, connections: 1 }] }];
+    }));
+    return addUp(found);
+  };
+}
+
+/** What was found, together. */
+export function addUp(found: readonly Concerned[]): Concerned {
+  const clients = new Map<string, ConcernedClient>();
+  for (const client of found.flatMap((one) => one.clients)) {
+    const key = JSON.stringify([client.role, client.id, client.address]);
+    const known = clients.get(key);
+    if (known === undefined && clients.size >= MOST_CLIENTS) continue;
+    clients.set(key, { ...client, connections: client.connections + (known?.connections ?? 0) });
+  }
+  const sum = (count: (one: Concerned) => number): number => found.reduce((all, one) => all + count(one), 0);
+  return { connections: sum((one) => one.connections), under_way: sum((one) => one.under_way), clients: [...clients.values()] };
+}
+
+/** A route that a suspension would concern, and who may use it. */
+export interface ConcernedRoute {
+  readonly route: string;
+  readonly allow: readonly string[];
+}
+
+/** The routes on which a suspension would be felt. */
+export function concernedRoutes({ route, role }: SuspensionScope, { routes }: Pick<Config, 'routes'>): readonly ConcernedRoute[] {
+  return routes
+    .filter(({ name, allow }) => (route === undefined || name === route) && (role === undefined || allow.includes(role) || allow.includes('public')))
+    .map(({ name, allow }) => ({ route: name, allow }));
+}
+
+function insideOf(runtime: ListenerRuntime): NonNullable<Policy['inside']> {
+  return ('service' in runtime ? runtime.service.policy.inside : runtime.policy.inside) ?? [];
+}
+
+function identityOf({ admissions }: Connection): Identity | undefined {
+  for (const held of admissions.values()) if (held.kind === 'known' && held.identity !== undefined) return held.identity;
+  return undefined;
+}
+
+/** Whether somebody may use a route; streams use none. */
+function mayUse(allow: readonly string[], runtime: ListenerRuntime, identity: Identity | undefined): boolean {
+  if (!('service' in runtime)) return false;
+  return allow.includes('public') || (identity !== undefined && allow.some((role) => identity.roles.has(role)));
+}
+
+function underWay(route: string | undefined, runtime: ListenerRuntime, { underWay: requests, stream }: Connection): number {
+  if (!('service' in runtime)) return 1;
+  const { policy } = runtime.service;
+  const all: readonly RequestFacts[] = [...requests, ...(stream === undefined ? [] : [stream])];
+  return all.filter((facts) => route === undefined || routeOf(policy, facts) === route).length;
+}
+
+function routeOf({ routes, aliases }: Policy, { host, target, method }: RequestFacts): string | undefined {
+  if (host.kind === 'malformed' || target.kind === 'malformed') return undefined;
+  return matchRoute(routes, aliases?.get(host.name) ?? host.name, target.segments, method)?.route.name;
+}

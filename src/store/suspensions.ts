@@ -1,0 +1,95 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { networkFault } from '../config/values.ts';
+import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
+import { openJournal, readJournal, type ChangeKind, type JournalOptions } from './journal.ts';
+
+/** A suspension that was ordered: by whom, and when (ISO 8601). */
+export interface SuspensionEntry extends SuspensionOrder {
+  readonly who: string;
+  readonly at: string;
+}
+
+/** One change of what is suspended: a line of the journal, and what replicas tell each other. */
+export type SuspensionChange =
+  | ({ readonly op: 'suspend' } & SuspensionEntry)
+  | ({ readonly op: 'resume'; readonly who: string; readonly at: string } & SuspensionScope);
+
+/** What is suspended. Unlike the deny list it is not looked at by the threads: they are told. */
+export interface SuspensionList {
+  /** What is in force, oldest first. */
+  entries(now: number): readonly SuspensionEntry[];
+  changes(): readonly SuspensionChange[];
+  isNews(change: SuspensionChange): boolean;
+  /** Durable when it returns. */
+  apply(change: SuspensionChange): void;
+  /** The time (ISO 8601) of a change made at `now`. */
+  timeOf(scope: SuspensionScope, now: number): string;
+  close(): void;
+}
+
+/** A list that cannot be read stops the start: what is suspended must not come back by itself. One that cannot be written changes nothing. */
+export class SuspensionListError extends Error {
+  readonly code = 'suspensions_unusable';
+}
+
+/** Opens the list of a state directory, whose lock the caller holds. */
+export function openSuspensions(state: string): SuspensionList {
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  const journal = openJournal(journalOf(state));
+  return {
+    entries: (now) => inForce(journal.latest(), now),
+    changes: journal.latest,
+    isNews: journal.isNews,
+    apply: journal.append,
+    timeOf: (scope, now) => journal.timeOf(scopeText(scope), now),
+    close: journal.close,
+  };
+}
+
+/** What is suspended according to a state directory, for looking beside a running gateway. */
+export function readSuspensions(state: string, now: number): readonly SuspensionEntry[] {
+  return inForce(readJournal(journalOf(state)), now);
+}
+
+function inForce(changes: readonly SuspensionChange[], now: number): readonly SuspensionEntry[] {
+  return changes.flatMap((change) => {
+    if (change.op !== 'suspend' || (change.expires !== undefined && Date.parse(change.expires) <= now)) return [];
+    const { op: _, ...entry } = change;
+    return [entry];
+  });
+}
+
+function journalOf(state: string): JournalOptions<SuspensionChange> {
+  return { file: join(state, 'suspensions.jsonl'), entry: 'suspension', fault: (message, cause) => new SuspensionListError(message, { cause }), ...SUSPENSIONS };
+}
+
+/** A scope in one line, the same for the same scope on every replica. */
+export function scopeText({ route, listener, role, network, outside }: SuspensionScope): string {
+  return JSON.stringify([route ?? null, listener ?? null, role ?? null, network ?? null, outside ?? false]);
+}
+
+const TEXTS = ['route', 'listener', 'role', 'network'] as const;
+
+/** Reads one change from JSON; undefined when it is not one. */
+export function parseSuspensionChange(json: string): SuspensionChange | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const fields = value as Readonly<Record<string, unknown>>;
+  const isText = (name: string): boolean => typeof fields[name] === 'string';
+  if (!isText('who') || !isText('at') || (fields['outside'] !== undefined && fields['outside'] !== true)) return undefined;
+  if (TEXTS.some((name) => fields[name] !== undefined && !isText(name)) || [...TEXTS, 'outside'].every((name) => fields[name] === undefined)) return undefined;
+  if (typeof fields['network'] === 'string' && networkFault(fields['network']) !== undefined) return undefined;
+  if (fields['op'] === 'suspend') {
+    if (!isText('reason') || (fields['expires'] !== undefined && Number.isNaN(Date.parse(String(fields['expires']))))) return undefined;
+  } else if (fields['op'] !== 'resume') return undefined;
+  return fields as unknown as SuspensionChange;
+}
+
+/** What the list is made of. */
+export const SUSPENSIONS: ChangeKind<SuspensionChange> = { parse: parseSuspensionChange, subject: scopeText, winner: 'suspend' };
