@@ -199,7 +199,7 @@ describe('the MLLP scanner', () => {
     const expected = (text: string): boolean => [...text.matchAll(/(?=(MSH|BHS|FHS)([^]{0,2}))/gi)].some(({ index, 1: name = '', 2: behind = '' }) => {
       if (name !== name.toUpperCase() && !/^(?:\||[!-/:-@[-`{-~][!-~\x80-\xff])/.test(behind)) return false;
       // eslint-disable-next-line no-control-regex
-      return /(?:[\x00-\x1f]|\x85|\xe2\x80[\xa8\xa9]|\xc0[\x80-\x9f])[\x00-\x20\x7f-\xff]*$/.test(text.slice(0, index));
+      return /(?:[\x00-\x1f]|\x85|\xe2\x80[\xa8\xa9]|(?:\xc0|[\xe0\x80]\x80)[\x80-\x9f])[\x00-\x20\x7f-\xff]*$/.test(text.slice(0, index));
     });
     fc.assert(fc.property(fc.array(piece, { maxLength: 12 }), fc.array(fc.nat(), { maxLength: 20 }), (pieces, places) => {
       const body = `PID|1\r${pieces.join('')}\r`;
