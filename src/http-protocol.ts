@@ -5,6 +5,7 @@ import { raiseAlarm, type Outcome } from './forward/exchange.ts';
 import { createFastPath } from './forward/fast/fast-path.ts';
 import { createHttp1 } from './forward/http1.ts';
 import { createHttp2 } from './forward/http2.ts';
+import type { Objection } from './forward/judgement.ts';
 import type { RequestLimit } from './forward/limits.ts';
 import { createPaceWatch } from './forward/pace.ts';
 import { authorize, type Denial } from './policy/authorize.ts';
@@ -69,17 +70,23 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     },
     reconfigure: () => http.limit(options.runtime().config.limits),
     objection(connection, admission) {
-      if (isHttp2(connection)) {
-        return void http2.judge(connection.socket, (facts, policy) => {
-          const held = admissionFor(connection, facts) ?? admission;
-          const denial = denialOf(facts, held, policy);
-          if (denial !== undefined) raiseAlarm(options.desk, connection, held, denial);
-          return denial;
-        });
-      }
-      if (connection.stream !== undefined) return denialOf(connection.stream, admission);
-      // An answer under way is finished under what it began with, unless it was to end.
-      return [...connection.underWay].map((facts) => denialOf(facts, admission)).find((denial) => denial?.code === 'suspended');
+      const { socket, stream } = connection;
+      const judge: Objection = (facts, policy) => {
+        const held = admissionFor(connection, facts) ?? admission;
+        const denial = denialOf(facts, held, policy);
+        if (denial !== undefined) raiseAlarm(options.desk, connection, held, denial);
+        return denial;
+      };
+      if (isHttp2(connection)) return void http2.judge(socket, judge);
+      if (stream !== undefined) return denialOf(stream, admission);
+      fast.judge(socket, judge);
+      http.judge(socket, judge);
+      return undefined;
+    },
+    ending({ socket }, cause) {
+      fast.ending(socket, cause);
+      http.ending(socket, cause);
+      http2.ending(socket, cause);
     },
   };
 }

@@ -5,6 +5,7 @@ import type { ThreadMetrics } from './admin/metrics.ts';
 import type { HttpsListenerConfig, TcpListenerConfig, TlsListenerConfig } from './config/schema.ts';
 import type { Desk, Service } from './forward/client.ts';
 import type { GeneralForwarder } from './forward/general.ts';
+import type { EndCause } from './forward/judgement.ts';
 import type { Upstream } from './forward/upstream/pool.ts';
 import type { Denial, StreamPolicy } from './policy/authorize.ts';
 import type { Admission, Reason } from './policy/facts.ts';
@@ -44,8 +45,13 @@ export interface Protocol {
   reconfigure(): void;
   /** Resolves when everything taken so far has its record. */
   settled(): Promise<void>;
-  /** Why an open connection, admitted anew, has to end although its certificate is good. */
+  /**
+   * Judges an open connection that was admitted anew: requests under way on it that would not be let in any more end, and what it gives
+   * back is why all of it has to end although its certificate is good.
+   */
   objection(connection: Connection, admission: Admission): Denial | undefined;
+  /** Told why a connection is about to be ended: what is under way on it goes on record with that, and must not look whole. */
+  ending(connection: Connection, cause: EndCause): void;
 }
 
 export interface ProtocolOptions<Runtime extends ListenerRuntime> {

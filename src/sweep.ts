@@ -31,10 +31,10 @@ export function createSweep({ serving, deny, metrics, desk, record }: SweepOptio
 
   function sweep(): void {
     for (const [listener, connection, held] of stale()) {
-      if (held.kind === 'refused') connection.socket.destroy();
+      if (held.kind === 'refused' && connection.unjudged !== true) connection.socket.destroy();
       else if (held.kind === 'known') {
         const denied = deniedCertificate(deny, held.path);
-        if (denied !== undefined) end(connection, held, 'revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`);
+        if (denied !== undefined) end(connection, listener, held, 'revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`);
       }
       if (held.kind === 'anonymous') judgeOpen(connection, listener, held);
     }
@@ -43,14 +43,18 @@ export function createSweep({ serving, deny, metrics, desk, record }: SweepOptio
     });
   }
 
-  /** What open connections stand on that does not stand any more, and what the anonymous have under way. */
+  /**
+   * What open connections stand on that does not stand any more, or has been replaced by a request since what is under way was judged;
+   * and what the anonymous have under way.
+   */
   function* stale(): Generator<readonly [OpenListener, Connection, Admission, string]> {
     for (const listener of serving()) {
       const { office } = listener.runtime;
       for (const connection of listener.connections.values()) {
         if (connection.socket.destroyed) continue;
         for (const [realm, held] of connection.admissions) {
-          if (!office.stands(held) || (held.kind === 'anonymous' && (connection.stream !== undefined || connection.underWay.size > 0))) yield [listener, connection, held, realm];
+          const open = held.kind === 'anonymous' && (connection.stream !== undefined || connection.underWay.size > 0);
+          if (connection.unjudged === true || !office.stands(held) || open) yield [listener, connection, held, realm];
         }
       }
     }
@@ -86,20 +90,22 @@ export function createSweep({ serving, deny, metrics, desk, record }: SweepOptio
     }
   }
 
-  /** Whether an open connection had to be ended: its certificate is refused, or its stream would not be let in any more. */
+  /** Ends an open connection whose certificate is refused or whose stream would not be let in any more; of others the requests that would not be. */
   function judgeOpen(connection: Connection, listener: OpenListener, admission: Admission): void {
     if (connection.socket.destroyed) return;
-    if (admission.kind === 'refused') return end(connection, admission, admission.reason, admission.detail);
+    connection.unjudged = false;
+    if (admission.kind === 'refused') return end(connection, listener, admission, admission.reason, admission.detail);
     const objection = listener.protocol.objection(connection, admission);
     if (objection === undefined) return;
     raiseAlarm(desk, connection, admission, objection);
-    end(connection, admission, objection.reason, objection.detail, objection.alarm);
+    end(connection, listener, admission, objection.reason, objection.detail, objection.alarm);
   }
 
-  function end(connection: Connection, admission: Admission, reason: Reason, detail: string, alarm?: Alarm): void {
+  function end(connection: Connection, listener: OpenListener, admission: Admission, reason: Reason, detail: string, alarm?: Alarm): void {
     metrics.connectionsTerminated.inc({ reason });
     if (connection.ending !== undefined) return connection.ending({ reason, detail, ...(alarm === undefined ? {} : { alarm }) });
     void record(connection, admission, reason, detail, alarm);
+    listener.protocol.ending(connection, { reason, detail });
     connection.socket.destroy();
   }
 

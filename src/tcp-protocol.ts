@@ -18,6 +18,8 @@ export function tcpProtocol(options: ProtocolOptions<TcpRuntime>): Protocol {
     async settled() {
       while (running.size > 0) await Promise.all([...running.values()].map(({ over }) => over));
     },
+    // A conversation ends itself, on its own record.
+    ending: () => undefined,
     objection: (connection, admission) => running.get(connection)?.objection(admission),
   };
 }

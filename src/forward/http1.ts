@@ -14,6 +14,7 @@ import { countBody, fieldsBeyond, openHttp1Exchange, type Http1Exchange, type Ve
 import { clientErrorCode, expectsContinue, isWebSocket, reasonOf } from './http1/message.ts';
 import { createOrder, leaving } from './http1/order.ts';
 import { linger, refuseFlood, refuseRaw } from './http1/refusal.ts';
+import { objectionTo, type EndCause, type Objection } from './judgement.ts';
 import { messageOf } from './message.ts';
 import { bodyLimit, obstacleTo, upstreamFor, type Obstacle } from './obstacle.ts';
 import { askOwnPage } from './own-pages.ts';
@@ -31,6 +32,10 @@ export interface Http1 {
   /** Takes an admitted connection. */
   serve(socket: Socket): void;
   closeIdle(): void;
+  /** Puts what is under way on a connection to judgement. */
+  judge(socket: Socket, objection: Objection): void;
+  /** Puts what is under way on a connection on record with why it is being ended. */
+  ending(socket: Socket, cause: EndCause): void;
   /** Limits of a new configuration, for connections from now on. */
   limit(limits: ListenerLimits): void;
   /** Resolves when every request taken so far has its record. */
@@ -44,6 +49,8 @@ export interface Http1 {
 export function createHttp1(options: Http1Options): Http1 {
   const { limits } = options;
   const order = createOrder();
+  /** The request of a connection that its upstream has, until it is on record. */
+  const underWay = new WeakMap<Socket, Http1Exchange>();
   /** Connections on which octets came that are no HTTP. */
   const faulty = new WeakSet<Socket>();
   const server = createServer({
@@ -183,6 +190,7 @@ export function createHttp1(options: Http1Options): Http1 {
   /** What comes of a request that is on its way. */
   async function forwarded(exchange: Http1Exchange, permit: Permit, asked: Promise<Answer>): Promise<void> {
     const { request } = exchange;
+    underWay.set(request.socket, exchange);
     const answer = await Promise.race([asked, exchange.whenSpoilt]);
     switch (answer.kind) {
       case 'cut':
@@ -212,7 +220,7 @@ export function createHttp1(options: Http1Options): Http1 {
     // The upstream may answer before it has read the body, which must be one all the same.
     void exchange.whenSpoilt.then(() => {
       abandonUpstream(exchange);
-      response.destroy();
+      cutAnswer(exchange);
     });
     const status = message.statusCode as number;
     const head = clientHeaders(status, message.rawHeaders, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) });
@@ -221,6 +229,7 @@ export function createHttp1(options: Http1Options): Http1 {
     exchange.last ||= options.draining() || !exchange.request.complete;
     if (exchange.last) head.push('connection', 'close');
     response.writeHead(status, head);
+    exchange.lasting = message.headers['content-length'] === undefined && !response.chunkedEncoding;
     const end = await relayAnswer(message, response, (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }), exchange.client.reset);
     if (end.kind === 'complete') {
       // The client's connection ends, so the rest of its body never comes: the upstream would wait for it.
@@ -233,6 +242,12 @@ export function createHttp1(options: Http1Options): Http1 {
     if (cut !== undefined) return gone(exchange, cut.detail, status, cut.by === 'upstream' ? 'upstream_timeout' : undefined);
     if (end.kind === 'upstream_died') return gone(exchange, 'the upstream died within its answer', status, 'upstream_unavailable');
     return gone(exchange, 'the client left within the answer', status);
+  }
+
+  /** Ends an answer within itself, and never cleanly: the mere end of its connection would be that of a whole one where nothing else says its length. */
+  function cutAnswer({ response, client, lasting }: Http1Exchange): void {
+    if (lasting) client.reset();
+    response.destroy();
   }
 
   /** Records a request that got no whole answer. */
@@ -274,6 +289,9 @@ export function createHttp1(options: Http1Options): Http1 {
     const headers = upstreamHeaders(request.rawHeaders, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
+    // Judged as a stream from now on: what takes the right away may come while the upstream is asked.
+    if (exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
+    underWay.set(request.socket, exchange);
     const answer = await forwardUpgrade({
       permit, path: request.url as string, webSocketKey: request.headers['sec-websocket-key'] ?? '', client: request.socket, headers, upstream, key: keyOf(exchange), trail: exchange,
     });
@@ -287,7 +305,6 @@ export function createHttp1(options: Http1Options): Http1 {
       return void socket.destroy();
     }
     observe(exchange, 101);
-    if (exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
     exchange.stopPace();
     response.detachSocket(socket);
     const end = await answer.join(socket, head, { requestId: exchange.id, ...answerRules(service.hsts, permit.route.config) });
@@ -295,7 +312,9 @@ export function createHttp1(options: Http1Options): Http1 {
     await record(exchange, { event: 'connection', result: end.fault === undefined ? 'done' : 'failed', ...(end.fault === undefined ? {} : { detail: end.fault }), bytes_out: end.bytesOut }).catch(() => undefined);
   }
 
-  function record(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>): Promise<void> {
+  function record(exchange: Http1Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>): Promise<void> {
+    // What is on record is not judged any more.
+    if (underWay.get(exchange.request.socket) === exchange) underWay.delete(exchange.request.socket);
     return options.audit.append(exchangeRecord(exchange, fields, options.now()));
   }
 
@@ -312,6 +331,17 @@ export function createHttp1(options: Http1Options): Http1 {
       socket.off('data', noop);
     },
     closeIdle: () => server.closeIdleConnections(),
+    judge(socket, objection) {
+      const exchange = underWay.get(socket);
+      const denial = exchange === undefined ? undefined : objectionTo(exchange, objection, options);
+      if (denial !== undefined) exchange?.spoil({ kind: 'refusal', code: denial.code, verdict: { result: 'denied', reason: denial.reason, detail: denial.detail } });
+    },
+    ending(socket, { reason, detail }) {
+      const exchange = underWay.get(socket);
+      if (exchange === undefined) return;
+      exchange.spoilt ??= { kind: 'refusal', code: 'certificate_rejected', verdict: { result: 'failed', reason, detail } };
+      if (exchange.response.headersSent) cutAnswer(exchange);
+    },
     limit(changed) {
       (server as { maxHeaderSize?: number }).maxHeaderSize = changed.header_size;
       server.headersTimeout = Math.min(changed.header_time, changed.request_time);

@@ -1,14 +1,13 @@
 import { constants, performServerHandshake, type ServerOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import type { Denial, Policy } from '../policy/authorize.ts';
-import type { RequestFacts } from '../policy/facts.ts';
 import type { Client } from './client.ts';
 import type { HttpOptions } from './http-options.ts';
 import { createAllowance } from './http2/allowance.ts';
 import { nameCodes } from './http2/codes.ts';
-import { cutFor, type Peer } from './http2/peer.ts';
+import { cutFor, type Cut, type Peer } from './http2/peer.ts';
 import { sensitiveOf } from './http2/sensitive.ts';
 import { createStreams } from './http2/streams.ts';
+import { objectionTo, type EndCause, type Objection } from './judgement.ts';
 
 export interface Http2 {
   /** Takes an admitted connection that has chosen `h2`; `terminated` is told when it had to be ended for what it did. */
@@ -16,7 +15,9 @@ export interface Http2 {
   /** Asks every client to go elsewhere while draining; ends connections that have nothing to do. */
   closeIdle(): void;
   /** Puts the open streams of a connection to judgement, and ends those that would not be let in any more. */
-  judge(socket: TLSSocket, objection: (facts: RequestFacts, policy: Policy) => Denial | undefined): void;
+  judge(socket: TLSSocket, objection: Objection): void;
+  /** Puts what is under way on a connection on record with why it is being ended. */
+  ending(socket: TLSSocket, cause: EndCause): void;
   /** Resolves when every request taken so far has its record. */
   settled(): Promise<void>;
 }
@@ -165,16 +166,17 @@ export function createHttp2(options: HttpOptions): Http2 {
     },
     judge(socket, objection) {
       for (const exchange of peers.get(socket)?.streams ?? []) {
-        if (exchange.facts === undefined || exchange.decision?.kind !== 'permit') continue;
-        // Where nothing new is taken any more, what is under way finishes under what it began with.
-        const { policy } = options.draining() ? exchange.service : options.service();
-        const denial = objection(exchange.facts, policy);
-        // An answer under way is finished under what it began with, unless it was to end.
-        if (denial === undefined || (!exchange.grpc && !exchange.tunnel && denial.code !== 'suspended')) continue;
-        const why = cutFor(denial.code, denial.reason, denial.detail);
+        // It is on its way out already.
+        if (exchange.cut !== undefined) continue;
+        const denial = objectionTo(exchange, objection, options);
+        if (denial === undefined) continue;
+        const why: Cut = { ...cutFor(denial.code, denial.reason, denial.detail), result: 'denied' };
         if (exchange.tunnel) streams.reset(exchange, why);
         else streams.interrupt(exchange, why);
       }
+    },
+    ending(socket, { reason, detail }) {
+      for (const exchange of peers.get(socket)?.streams ?? []) exchange.cut ??= cutFor('certificate_rejected', reason, detail);
     },
     settled: () => streams.settled(),
   };

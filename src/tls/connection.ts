@@ -26,6 +26,8 @@ export interface Connection {
   stream?: RequestFacts;
   /** Ends the connection for a cause: set by a protocol that puts the end on its own record. */
   ending?: (cause: { readonly reason: Reason; readonly detail: string; readonly alarm?: Alarm }) => void;
+  /** Set when what is under way on it has to be judged again although its admissions stand: a request has taken one anew. */
+  unjudged?: boolean;
   /** Requests that it has brought, as far as they count against a limit. */
   requests: number;
   /** Ends it so that its client sees an error and no end of anything (a TCP reset). */
@@ -104,6 +106,7 @@ export function currentAdmission(connection: Connection, office: AdmissionOffice
   const held = connection.admissions.get(realm);
   if (held !== undefined && office.stands(held)) return held;
   const taken = office.admit(connection.peer, name);
+  if (held !== undefined) connection.unjudged = true;
   if (!(taken instanceof Promise)) {
     connection.admissions.set(realm, taken);
     return taken;

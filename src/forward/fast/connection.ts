@@ -7,6 +7,7 @@ import { consider, exchangeRecord, leave, openExchange, outcomeOf, type Exchange
 import type { Answer } from '../general.ts';
 import { answerRules, clientHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
+import { objectionTo, type EndCause, type Objection } from '../judgement.ts';
 import { isLastRequest } from '../limits.ts';
 import { upstreamFor } from '../obstacle.ts';
 import type { PaceSide } from '../pace.ts';
@@ -22,7 +23,7 @@ import { UpstreamExchange, type AnswerTaker, type Cut, type Remembered } from '.
 export interface FastPathOptions extends HttpOptions {
   readonly memory: OutgoingMemory;
   /** Takes a connection for the general path, with what it has not read of it. */
-  readonly handOver: (socket: TLSSocket, octets: Buffer, connection: FastConnection) => void;
+  readonly handOver: (socket: TLSSocket, octets: Buffer) => void;
   /** Told of each request that is taken (1) and of each that has its record and its end (-1). */
   readonly busy: (change: 1 | -1) => void;
   /** Milliseconds on the monotonic clock, as late as deadlines may be noticed. */
@@ -109,6 +110,30 @@ export class FastConnection implements AnswerTaker {
     if (this.#state === 'idle') this.#socket.destroy();
   }
 
+  /** Ends the request under way where it would not be let in any more: with a problem, or within its answer. One whose answer is whole goes on. */
+  judge(objection: Objection): void {
+    if (this.#state !== 'forwarding') return;
+    const denial = objectionTo(this.#exchange as Exchange, objection, this.#options);
+    if (denial === undefined) return;
+    const { code, reason, detail } = denial;
+    if (this.#begun) this.#gone(detail, this.#statusBegun, reason);
+    else this.#refuse(code, { result: 'denied', reason, detail }, code === 'certificate_rejected');
+  }
+
+  /** Puts the request under way on record with why its connection is being ended. */
+  ending({ reason, detail }: EndCause): void {
+    if (this.#state === 'forwarding' || this.#state === 'deciding') this.#gone(detail, this.#begun ? this.#statusBegun : 499, reason);
+  }
+
+  /** Whether any of an answer may have reached the client. */
+  get #begun(): boolean {
+    return this.#relay !== undefined || this.#upstream?.begun === true;
+  }
+
+  get #statusBegun(): number {
+    return this.#relay?.status ?? this.#remembered.answer?.head.status ?? 499;
+  }
+
   /** Ends what takes too long; `now` in ms, monotonic. */
   checkDeadlines(now: number): void {
     const waited = now - this.#since;
@@ -146,7 +171,7 @@ export class FastConnection implements AnswerTaker {
     const detail = side === 'request' ? 'the body came too slowly' : 'the client took the answer too slowly';
     if (this.#state !== 'forwarding') return void this.#socket.destroy();
     if (this.#upstream?.begun !== true) return this.#fail('request_timeout', 'too_slow', detail);
-    this.#gone(detail, this.#relay?.status ?? this.#remembered.answer?.head.status ?? 499, 'too_slow');
+    this.#gone(detail, this.#statusBegun, 'too_slow');
   }
 
   #received(octets: Buffer): void {
@@ -403,9 +428,8 @@ export class FastConnection implements AnswerTaker {
   }
 
   #clientLeft(): void {
-    const begun = this.#relay !== undefined || this.#upstream?.begun === true;
-    if (this.#state === 'deciding' || (this.#state === 'forwarding' && !begun)) this.#gone('the client left before the answer', 499);
-    else if (this.#state === 'forwarding' && this.#relay === undefined) this.#gone('the client left within the answer', this.#remembered.answer?.head.status ?? 499);
+    if (this.#state === 'deciding' || (this.#state === 'forwarding' && !this.#begun)) this.#gone('the client left before the answer', 499);
+    else if (this.#state === 'forwarding' && this.#relay === undefined) this.#gone('the client left within the answer', this.#statusBegun);
     // A relay notices by itself, and records it.
     else if (this.#relay === undefined) this.#state = 'gone';
   }
@@ -496,6 +520,6 @@ export class FastConnection implements AnswerTaker {
     socket.off('drain', this.#onDrain);
     socket.off('close', this.#onClose);
     socket.pause();
-    this.#options.handOver(socket, octets, this);
+    this.#options.handOver(socket, octets);
   }
 }

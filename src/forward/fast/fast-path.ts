@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import type { Client } from '../client.ts';
+import type { EndCause, Objection } from '../judgement.ts';
 import { FastConnection, type FastPathOptions } from './connection.ts';
 import { OutgoingMemory } from './memory.ts';
 
@@ -7,6 +8,10 @@ export interface FastPath {
   /** Takes an admitted connection. */
   serve(socket: TLSSocket, client: Client): void;
   closeIdle(): void;
+  /** Puts what is under way on a connection to judgement. */
+  judge(socket: TLSSocket, objection: Objection): void;
+  /** Puts what is under way on a connection on record with why it is being ended. */
+  ending(socket: TLSSocket, cause: EndCause): void;
   /** Resolves when every request taken so far has its record. */
   settled(): Promise<void>;
 }
@@ -19,7 +24,7 @@ const WATCH_MS = 250;
  * watches the deadlines of all its connections: a timer for each would be set anew with each request.
  */
 export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'memory' | 'clock'>): FastPath {
-  const connections = new Set<FastConnection>();
+  const connections = new Map<TLSSocket, FastConnection>();
   const clock = { now: performance.now() };
   let busy = 0;
   let waiting: (() => void)[] = [];
@@ -28,9 +33,9 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'memory' 
     ...options,
     clock,
     memory: new OutgoingMemory(),
-    handOver(socket, octets, connection) {
-      forget(connection);
-      options.handOver(socket, octets, connection);
+    handOver(socket, octets) {
+      forget(socket);
+      options.handOver(socket, octets);
     },
     busy(change) {
       busy += change;
@@ -42,11 +47,11 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'memory' 
 
   function checkDeadlines(): void {
     clock.now = performance.now();
-    for (const connection of connections) connection.checkDeadlines(clock.now);
+    for (const connection of connections.values()) connection.checkDeadlines(clock.now);
   }
 
-  function forget(connection: FastConnection): void {
-    connections.delete(connection);
+  function forget(socket: TLSSocket): void {
+    connections.delete(socket);
     if (connections.size > 0) return;
     clearInterval(watch);
     watch = undefined;
@@ -56,14 +61,15 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'memory' 
     serve(socket, client) {
       // The timer stood still while there was nobody.
       if (watch === undefined) clock.now = performance.now();
-      const connection = new FastConnection(socket, client, shared);
-      connections.add(connection);
+      connections.set(socket, new FastConnection(socket, client, shared));
       watch ??= setInterval(checkDeadlines, WATCH_MS);
-      socket.on('close', () => forget(connection));
+      socket.on('close', () => forget(socket));
     },
     closeIdle() {
-      for (const connection of connections) connection.closeIdle();
+      for (const connection of connections.values()) connection.closeIdle();
     },
+    judge: (socket, objection) => connections.get(socket)?.judge(objection),
+    ending: (socket, cause) => connections.get(socket)?.ending(cause),
     settled: () => new Promise((resolve) => {
       if (busy === 0) resolve();
       else waiting.push(resolve);

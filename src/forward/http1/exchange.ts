@@ -27,6 +27,8 @@ export interface Http1Exchange extends Exchange {
   readonly response: ServerResponse;
   /** Nothing behind it is served: it ends the connection, or where it ends itself is not sure. */
   last: boolean;
+  /** Set once its answer has begun, and nothing but the end of the connection will say where that ends. */
+  lasting: boolean;
   /** Set once it is refused: what goes wrong with it from then on is nobody's concern. */
   refused: boolean;
   /** Set once it is spoilt; `whenSpoilt` resolves then. */
@@ -43,7 +45,7 @@ export function openHttp1Exchange(options: HttpOptions, client: Client, request:
   const service = options.service();
   const { promise: whenSpoilt, resolve } = Promise.withResolvers<Spoiling>();
   const exchange: Http1Exchange = Object.assign(openExchange(askedOf(request, fault), client, service), {
-    request, response, last: fault !== undefined || !response.shouldKeepAlive || offersUpgrade(request), refused: false, spoilt: undefined, whenSpoilt,
+    request, response, last: fault !== undefined || !response.shouldKeepAlive || offersUpgrade(request), lasting: false, refused: false, spoilt: undefined, whenSpoilt,
     spoil(spoiling: Spoiling) {
       if (exchange.spoilt !== undefined) return;
       exchange.spoilt = spoiling;

@@ -66,7 +66,8 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
     const { body } = answer;
     if (Buffer.isBuffer(body)) return sendWhole(exchange, permit, head, status, body);
     const end = await relayToStream({
-      answer: { ...answer, body }, stream, head, trailers: trailersOf, headOnly: exchange.asked.method === 'HEAD',
+      // What has lost its right must not end well, although all of it may have come by now.
+      answer: { ...answer, body, whole: () => exchange.cut === undefined && answer.whole() }, stream, head, trailers: trailersOf, headOnly: exchange.asked.method === 'HEAD',
       commit: (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }),
       watch: {
         wrote(octets) {

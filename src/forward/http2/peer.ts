@@ -57,6 +57,8 @@ export type Interruption = Cut | { readonly kind: 'client_left' };
 export interface Cut {
   readonly kind: 'cut';
   readonly code: ProblemCode;
+  /** What goes on record of one whose answer has not begun. */
+  readonly result: 'denied' | 'failed';
   readonly reason: Reason;
   readonly detail: string;
   /** The limit that it ran into. */
@@ -128,5 +130,5 @@ export function watchBody(exchange: StreamExchange, passed: () => void): void {
 }
 
 export function cutFor(code: ProblemCode, reason: Reason, detail: string, limit?: RequestLimit): Cut {
-  return { kind: 'cut', code, reason, detail, limit };
+  return { kind: 'cut', code, result: 'failed', reason, detail, limit };
 }

@@ -176,7 +176,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     switch (answered.kind) {
       case 'cut':
         call.cancel();
-        return fail(exchange, answered.code, answered.reason, answered.detail);
+        return refuse(exchange, answered.code, { result: answered.result, reason: answered.reason, detail: answered.detail });
       case 'failed':
         return fail(exchange, answered.code, answered.code, answered.detail);
       case 'client_left':
