@@ -74,7 +74,7 @@ describe('a listener that a reload removes', () => {
     const closed = once(socket, 'close');
     await remove();
     await closed;
-    expect((await gateway.gateway.status()).connections).toBe(0);
+    await expect.poll(async () => (await gateway.gateway.status()).connections).toBe(0);
   }));
 
   it('denies a request that was half sent by then', () => withConnection(async (_gateway, socket, remove) => {

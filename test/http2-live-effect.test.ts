@@ -180,8 +180,7 @@ describe('HTTP/2 connections, answers, gRPC streams and WebSockets end', () => {
     await writeFile(gateway.path('issuing.crl'), await issueCrl(pki.issuing, { number: 8, nextUpdate: new Date(Date.now() + 4_000) }));
     await gateway.gateway.reload();
     const live = await openAll(await doctor());
-    await Promise.all([live.download, live.chat, live.webSocket]);
-    // An answer that has begun is not cut by what is not known any more, and the connection's next request is denied.
+    await Promise.all([live.answer, live.download, live.chat, live.webSocket]);
     expect([403, undefined]).toContain(await live.ask());
     expect((await gateway.records()).filter((record) => record['reason'] === 'crl_expired').length).toBeGreaterThan(0);
     live.stop();
@@ -211,12 +210,12 @@ describe('HTTP/2 connections, answers, gRPC streams and WebSockets end', () => {
   });
 });
 
-describe('gRPC streams and WebSockets end, on both sides and on record, and the next request is denied', () => {
+describe('answers, gRPC streams and WebSockets end, on both sides and on record, and the next request is denied', () => {
   it.each<readonly [string, string, number, number, (text: string) => string]>([
     ['gives their certificate no role', 'no_role', Status.PERMISSION_DENIED, 403, (text) => text.replace('OU: Doctors', 'OU: Surgeons')],
     ['no longer lets their role in', 'role_denied', Status.PERMISSION_DENIED, 403, (text) => text.replaceAll('allow: [doctor, patient]', 'allow: [patient]')],
     ['takes their route away', 'not_found', Status.UNIMPLEMENTED, 404, (text) => text.replace('path: /echo/*', 'path: /gone/*').replace('path: /wardgate.test.Records/*', 'path: /gone.Records/*')],
-  ])('when a reload %s; an answer that has begun is finished', async (_what, reason, code, http, change) => {
+  ])('when a reload %s', async (_what, reason, code, http, change) => {
     await begin();
     const live = await openAll(await doctor());
     const yaml = await readFile(gateway.path('wardgate.yaml'), 'utf8');
@@ -228,7 +227,8 @@ describe('gRPC streams and WebSockets end, on both sides and on record, and the 
     const ends = await Promise.all([live.download, live.chat]);
     expect(ends.map((end) => end.code)).toEqual([code, code]);
     await live.webSocket;
-    await expect.poll(() => upstreamEnds.toSorted()).toEqual(['chat', 'download', 'websocket']);
+    await live.answer;
+    await expect.poll(() => upstreamEnds.toSorted()).toEqual(['answer', 'chat', 'download', 'websocket']);
     expect(await live.ask()).toBe(http);
     const failed = (await gateway.records()).filter((record) => String(record['path']).startsWith('/wardgate') && record['result'] === 'failed');
     expect(failed.map((record) => record['reason'])).toEqual([reason, reason]);
