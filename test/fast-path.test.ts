@@ -234,14 +234,14 @@ describe('on the fast path', () => {
       const text = await send(get(path) + get('/echo/next'));
       expect(text).toMatch(/^HTTP\/1\.1 200 [^]*hello/);
       expect(text).not.toMatch(/0\r\n\r\n$|\/echo\/next/);
-      expect(await recordsOf(path)).toMatchObject([{ result: 'failed', status: 200, reason: how === 'stalled' ? 'upstream_timeout' : 'upstream_unavailable' }]);
+      await expect.poll(() => recordsOf(path)).toMatchObject([{ result: 'failed', status: 200, reason: how === 'stalled' ? 'upstream_timeout' : 'upstream_unavailable' }]);
     }
   });
 
   it('chunks that are none end the answer', async () => {
     answer('/echo/no-chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX0\r\n\r\n');
     expect(await send(get('/echo/no-chunks'))).not.toMatch(/0\r\n\r\n$/);
-    expect(await recordsOf('/echo/no-chunks')).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }]);
+    await expect.poll(() => recordsOf('/echo/no-chunks')).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }]);
   });
 
   it('a client that leaves ends the upstream\'s work, and is on record', async () => {
