@@ -40,8 +40,8 @@ function judgeForm(awaited: AwaitedBody & { kind: 'form' }, contentType: string 
 function judgeGiven({ type, id }: AwaitedBody & { kind: 'resource' }, value: unknown, { compartment }: SearchRules): Objection | undefined {
   if (!isObject(value) || value['resourceType'] !== type) return unknownShape(`a body that is no ${type}`);
   if (id !== undefined && value['id'] !== id) return mismatch(`a ${type} with another id`);
-  // Whoever says that they are the same person as another gets that one's compartment (FHIR R4, CompartmentDefinition/patient).
-  return judgeRead(value, { compartment, links: 'refuse' });
+  // Whoever says that they are the same person as another (Patient.link) gets that one's compartment (FHIR R4, CompartmentDefinition/patient).
+  return judgeRead(value, { compartment, others: 'refuse' });
 }
 
 /** A batch or a transaction: every entry is a request for itself. */

@@ -16,7 +16,7 @@ export function judgeAnswer({ value, colons }: JsonValue, compartment: Compartme
 }
 
 function judgeAnswerRead(value: unknown, compartment: Compartment, nesting: number): Objection | undefined {
-  const rules: ResourceRules = { compartment, links: 'pass' };
+  const rules: ResourceRules = { compartment, others: 'pass' };
   if (!isObject(value) || value['resourceType'] !== 'Bundle') return judgeRead(value, rules);
   // An answer to a batch holds the answers to its searches.
   if (nesting > 2) return unknownShape('a Bundle in a Bundle in a Bundle');
@@ -84,7 +84,7 @@ function judgeResponse(response: unknown, compartment: Compartment): Objection |
 
 function judgeOutcome(outcome: unknown, compartment: Compartment): Objection | undefined {
   if (!isObject(outcome) || outcome['resourceType'] !== 'OperationOutcome') return unknownShape('an outcome that is no OperationOutcome');
-  return judgeRead(outcome, { compartment, links: 'refuse' });
+  return judgeRead(outcome, { compartment, others: 'refuse' });
 }
 
 function judgeAddress(address: unknown, compartment: Compartment): Objection | undefined {

@@ -10,18 +10,21 @@ export interface JsonValue {
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Of a Patient, `link` says who else is the same person (FHIR R4, Patient, section 8.1.5): `pass` where it is told, `refuse` where it is asked for. */
 export interface ResourceRules {
   readonly compartment: Compartment;
-  readonly links: 'pass' | 'refuse';
+  /**
+   * Whether references to other patients may stand beside the one to this patient. In answers they may: the mother who asserted a
+   * condition is part of the child's record. What is asked for must name no other: it would appear in their record.
+   */
+  readonly others: 'pass' | 'refuse';
 }
 
 /** Types that are answers about the interface itself. */
 const OF_THE_INTERFACE = new Set(['OperationOutcome', 'CapabilityStatement']);
 
 /**
- * Whether a resource is the patient's, or nobody's in particular: it is in the compartment by an element of FHIR's own
- * definition, or of a type that is shared, and nothing in it refers to another patient.
+ * Whether a resource is the patient's, or nobody's in particular: it is about the patient, or it is about nobody and names the
+ * patient and no other where FHIR's definition of the compartment looks, or it is of a type that is shared and names nobody.
  */
 export function judgeResource({ value, colons }: JsonValue, rules: ResourceRules): Objection | undefined {
   return judgeMembers(value, colons) ?? judgeRead(value, rules);
@@ -32,7 +35,7 @@ export function judgeRead(value: unknown, rules: ResourceRules): Objection | und
   if (!isObject(value)) return unknownShape('not a resource');
   const type = value['resourceType'];
   if (typeof type !== 'string' || !RESOURCE_TYPES.has(type)) return unknownShape(`a resource of the type ${quoted(String(type))}`);
-  return judgeType(type, value, rules) ?? judgeContained(type, value, rules) ?? judgeMentions(type, value, rules);
+  return judgeType(type, value, rules) ?? judgeContained(type, value, rules) ?? judgeParts(type, value, rules);
 }
 
 function judgeType(type: string, resource: JsonObject, { compartment }: ResourceRules): Objection | undefined {
@@ -41,27 +44,36 @@ function judgeType(type: string, resource: JsonObject, { compartment }: Resource
   // A group is of several patients, however many its members are.
   const membership = type === 'Group' ? undefined : COMPARTMENT.get(type);
   if (membership === undefined) return unknownShape(`${nameOf(type, resource)} is of a type that is neither in patients' compartments nor shared`);
+  let about = false;
   let own = false;
   let other = false;
   for (const path of membership.elements) {
     for (const element of elementsAt(resource, path.split('.'))) {
       const named = referenceOf(element, compartment);
-      own ||= named === 'own';
-      other ||= named === 'other';
-      if (named === 'none' && ABOUT.has(path) && isLogical(element)) return unknownShape(`${nameOf(type, resource)} names whom it is about by no reference`);
+      if (!ABOUT.has(path)) {
+        own ||= named === 'own';
+        other ||= named === 'other';
+        continue;
+      }
+      about ||= named === 'own';
+      if (named === 'other') return mismatch(`${nameOf(type, resource)} is about another patient`);
+      if (named === 'none' && !refersToThing(element)) return unknownShape(`${nameOf(type, resource)} does not say by a reference whom it is about`);
     }
   }
-  // Another one beside this patient shows where all references are looked at.
-  if (own) return undefined;
+  if (about || (own && !other)) return undefined;
   const detail = `${nameOf(type, resource)} names ${other ? 'another patient' : 'no patient'} in ${membership.elements.join(', ')}`;
   return other ? mismatch(detail) : missing(detail);
 }
 
-/** The elements that say whom a resource is about: who it is must be told in a way that can be compared. */
-const ABOUT = new Set(['subject', 'patient', 'beneficiary']);
+/** The elements that say whom a resource is about: FHIR's definition lists those beside them that had a part in it. */
+const ABOUT = new Set(['subject', 'patient', 'beneficiary', 'candidate', 'individual']);
+const THING = /(?:^|\/)([A-Z][A-Za-z]+)\/[A-Za-z0-9\-.]{1,64}(?:\/_history\/[A-Za-z0-9\-.]{1,64})?$/;
 
-function isLogical(element: unknown): boolean {
-  return isObject(element) && typeof element['reference'] !== 'string';
+/** Whether an element refers to what is a resource and no patient: a group, a device, a place. */
+function refersToThing(element: unknown): boolean {
+  const reference = isObject(element) ? element['reference'] : undefined;
+  const type = typeof reference === 'string' ? THING.exec(reference)?.[1] : undefined;
+  return type !== undefined && type !== 'Patient' && RESOURCE_TYPES.has(type);
 }
 
 /** A contained resource has no identity of its own: it is judged by what it says, and a Patient says nothing that can be compared. */
@@ -80,22 +92,23 @@ function judgeContained(type: string, resource: JsonObject, rules: ResourceRules
   return undefined;
 }
 
-/** Looks for references to others, and for resources where none may be. */
-function judgeMentions(type: string, resource: JsonObject, { compartment, links }: ResourceRules): Objection | undefined {
+/** Looks for resources where none may be, and for references to others where there must be none. */
+function judgeParts(type: string, resource: JsonObject, { compartment, others }: ResourceRules): Objection | undefined {
+  const references = others === 'refuse' || !COMPARTMENT.has(type) ? compartment : undefined;
   for (const [name, value] of Object.entries(resource)) {
-    if (name === 'resourceType' || (type === 'Patient' && name === 'link' && links === 'pass')) continue;
+    if (name === 'resourceType') continue;
     const objection = name === 'contained' && Array.isArray(value)
-      ? firstOf(value, (one) => judgeMentions('', one as JsonObject, { compartment, links: 'refuse' }))
-      : judgeElement(name, value, compartment);
-    if (objection !== undefined) return { ...objection, detail: type === '' ? objection.detail : `${nameOf(type, resource)}: ${objection.detail}` };
+      ? firstOf(value, (one) => firstOf(Object.entries(one as JsonObject), ([inner, part]) => (inner === 'resourceType' ? undefined : judgeElement(inner, part, references))))
+      : judgeElement(name, value, references);
+    if (objection !== undefined) return { ...objection, detail: `${nameOf(type, resource)}: ${objection.detail}` };
   }
   return undefined;
 }
 
-/** Any part of a resource, or of what carries resources, but the resources themselves. */
-export function judgeElement(name: string, value: unknown, compartment: Compartment): Objection | undefined {
+/** Any part of a resource, or of what carries resources, but the resources themselves; its references only where a compartment is given. */
+export function judgeElement(name: string, value: unknown, compartment: Compartment | undefined): Objection | undefined {
   if (Array.isArray(value)) return firstOf(value, (one) => judgeElement(name, one, compartment));
-  if (!isObject(value)) return name === 'reference' && typeof value === 'string' ? judgeText(value, compartment) : undefined;
+  if (!isObject(value)) return name === 'reference' && typeof value === 'string' && compartment !== undefined ? judgeText(value, compartment) : undefined;
   for (const inner in value) {
     if (inner === 'resourceType') return unknownShape(`a resource in ${name}`);
     const objection = judgeElement(inner, value[inner], compartment);
