@@ -28,8 +28,11 @@ interface CompartmentDefinition {
 
 /** Types that say something of one person although none of their elements refers to a patient, or that may name one in a text that is no reference. */
 const INDIRECT = new Set(['Bundle', 'CatalogEntry', 'DeviceMetric', 'EnrollmentResponse', 'OperationOutcome', 'Subscription', 'TestReport']);
-/** Definitions that refer to anything only in examples and defaults. */
-const DEFINITIONS = ['Questionnaire'];
+/**
+ * Questionnaires refer to anything only in their defaults. Devices may name a patient, which is looked at: a route may share those
+ * that name none, or this one.
+ */
+const LOOKED_AT = ['Questionnaire', 'Device'];
 
 const directory = process.argv[2] ?? '.';
 const published = readdirSync(directory);
@@ -43,7 +46,7 @@ const table = new Map(compartment.resource.filter(({ param }) => param !== undef
   const elements = [...new Set(param.flatMap((name) => elementsOf(code, only(code, name))))];
   return [code, { elements, search: bindingParameters(code, elements) }] as const;
 }));
-const shareable = [...types.filter((type) => !table.has(type) && !mayReferToPatients(type) && !INDIRECT.has(type)), ...DEFINITIONS].sort();
+const shareable = [...types.filter((type) => !table.has(type) && !mayReferToPatients(type) && !INDIRECT.has(type)), ...LOOKED_AT].sort();
 
 writeFileSync(new URL('../src/policy/fhir/r4.ts', import.meta.url), `// Written by scripts/write-fhir.ts from the definitions of FHIR R4 (4.0.1, CC0): CompartmentDefinition/patient, the search parameters
 // that it names, and the list of resource types.
@@ -68,14 +71,14 @@ export const RESOURCE_TYPES: ReadonlySet<string> = new Set([
 ${lines(types)}
 ]);
 
-/** The resource types that are in nobody's compartment and none of whose elements may refer to a patient. */
+/** The resource types that are in nobody's compartment, and do not name patients. */
 export const UNRELATED_TYPES: ReadonlySet<string> = new Set([
 ${lines(shareable)}
 ]);
 `);
 writeFileSync(new URL('../src/config/fhir-shareable.ts', import.meta.url), `// Written by scripts/write-fhir.ts from the definitions of FHIR R4 (4.0.1, CC0).
 
-/** The resource types of R4 that are in nobody's compartment and none of whose elements may refer to a patient: a route may share them. */
+/** The resource types of R4 that are in nobody's compartment, and do not name patients: a route may share them. */
 export const SHAREABLE_TYPES = [
 ${lines(shareable)}
 ] as const;

@@ -14,7 +14,6 @@ export const NOT_YET: readonly Setting[] = [
   { path: 'listeners[].tls.session_tickets.rotate' },
   { path: 'listeners[].client_auth.forwarded' },
   { path: 'routes[].require.second_factor' },
-  { path: 'routes[].patient.body' },
 ];
 
 /**

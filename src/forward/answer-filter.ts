@@ -42,13 +42,18 @@ export function filterAnswer(answer: UpstreamAnswer, filter: AnswerFilter): Prom
     return Promise.resolve(head);
   }
   return new Promise((resolve) => {
-    const body = new FilteredBody(filter, () => answer.whole(), () => resolve({
-      kind: 'answer', objection: () => body.objection,
-      answer: { ...answer, fields: head.fields, length: head.length, body, whole: () => body.whole && answer.whole(), trailers: () => [] },
+    const failed = (): void => resolve(body.objection ?? { kind: 'failed', code: answer.late() ? 'upstream_timeout' : 'upstream_unavailable', detail: 'the upstream died within its answer' });
+    // Not at once: what ends it within the same turn would be over before anybody listens.
+    const body = new FilteredBody(filter, () => answer.whole(), () => void setImmediate(() => {
+      if (body.destroyed && !body.readableEnded) return failed();
+      resolve({
+        kind: 'answer', objection: () => body.objection,
+        answer: { ...answer, fields: head.fields, length: head.length, body, whole: () => body.whole && answer.whole(), trailers: () => [] },
+      });
     }));
+    // Of no consequence where it has begun: whoever passes it on notices by itself.
     const ended = (error?: Error | null): void => {
-      // Of no consequence where it has begun: whoever passes it on notices by itself.
-      if (error !== undefined && error !== null) resolve(body.objection ?? { kind: 'failed', code: answer.late() ? 'upstream_timeout' : 'upstream_unavailable', detail: 'the upstream died within its answer' });
+      if (error !== undefined && error !== null) failed();
     };
     if (Buffer.isBuffer(answer.body)) {
       body.on('error', ended);

@@ -1,8 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { judgeBody } from '../policy/fhir/body.ts';
 import type { Objection } from '../policy/fhir/compartment.ts';
 import type { Bond } from '../policy/patient.ts';
+import type { RequestBody } from './message.ts';
 
 /** What an answer must not be where it is judged: a part of itself, the news that it has not changed, or compressed. */
 const NOT_FOR_JUDGED = ['range', 'if-range'];
@@ -18,6 +19,12 @@ export function boundHeaders(headers: IncomingHttpHeaders, method: string, body:
 /** Judges the whole body of a bound request. */
 export function judgeBoundBody({ body: awaited, rules }: Bond, headers: IncomingHttpHeaders, body: Buffer): Objection | undefined {
   return judgeBody(awaited, headers['content-type'], body, rules);
+}
+
+/** A body that has been read, to be sent; nothing where there is none. */
+export function heldBody(octets: Buffer): { readonly body?: RequestBody } {
+  if (octets.length === 0) return {};
+  return { body: { stream: Readable.from([octets]), announced: false, whole: () => true, trailers: () => [] } };
 }
 
 /** All octets of a body that something else bounds. Open for ever when it does not end. */

@@ -21,6 +21,8 @@ export interface Forwarding {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly upstream: Upstream;
+  /** The body where all of it has been read already; then nothing is read of `request` any more. */
+  readonly held?: Buffer;
   /** Whose request it is, for the choice of an endpoint. */
   readonly key: string;
   readonly trail: Trail;
@@ -127,7 +129,9 @@ function createHttp1Forwarder(): GeneralForwarder {
   function send(one: Attempt): void {
     if (one.phase !== 'opening' || one.outgoing === undefined) return;
     one.phase = 'sending';
-    one.forwarding.request.pipe(one.outgoing);
+    const { held, request } = one.forwarding;
+    if (held === undefined) request.pipe(one.outgoing);
+    else one.outgoing.end(held);
   }
 
   /** The request has left as a whole. */

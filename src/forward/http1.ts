@@ -4,14 +4,18 @@ import type { Duplex } from 'node:stream';
 import type { AuditRecord } from '../audit/record.ts';
 import type { Reason } from '../policy/facts.ts';
 import type { Denial, Permit } from '../policy/authorize.ts';
+import type { Bond } from '../policy/patient.ts';
 import type { ListenerLimits } from '../config/schema.ts';
+import { filterAnswer, type AnswerObjection } from './answer-filter.ts';
 import type { ClientOf } from './client.ts';
 import { decide, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
+import { createFhirFilter } from './fhir-answers.ts';
 import type { Answer, GeneralForwarder } from './general.ts';
 import { answerRules, clientHeaders, upstreamHeaders } from './headers.ts';
 import type { HttpOptions } from './http-options.ts';
-import { countBody, fieldsBeyond, openHttp1Exchange, type Http1Exchange, type Verdict } from './http1/exchange.ts';
-import { clientErrorCode, expectsContinue, isWebSocket, reasonOf } from './http1/message.ts';
+import { clientLeft, holdBody } from './http1/bound.ts';
+import { countBody, fieldsBeyond, openHttp1Exchange, type Http1Exchange, type Spoiling, type Verdict } from './http1/exchange.ts';
+import { answerOf, clientErrorCode, expectsContinue, isWebSocket, reasonOf } from './http1/message.ts';
 import { createOrder, leaving } from './http1/order.ts';
 import { linger, refuseFlood, refuseRaw } from './http1/refusal.ts';
 import { objectionTo, type EndCause, type Objection } from './judgement.ts';
@@ -174,7 +178,11 @@ export function createHttp1(options: Http1Options): Http1 {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
     countBody(exchange, bodyLimit(permit, service));
-    return forwarded(exchange, permit, options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange }));
+    // What takes the right away may come while the body does.
+    if (permit.bond !== undefined) underWay.set(request.socket, exchange);
+    const body = permit.bond === undefined ? undefined : await holdBody(exchange, permit.bond);
+    if (body !== undefined && body.kind !== 'held') return stopped(exchange, body);
+    return forwarded(exchange, permit, options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange, ...(body === undefined ? {} : { held: body.octets }) }));
   }
 
   async function answerOwn(exchange: Http1Exchange, permit: Permit): Promise<void> {
@@ -189,24 +197,27 @@ export function createHttp1(options: Http1Options): Http1 {
 
   /** What comes of a request that is on its way. */
   async function forwarded(exchange: Http1Exchange, permit: Permit, asked: Promise<Answer>): Promise<void> {
-    const { request } = exchange;
-    underWay.set(request.socket, exchange);
+    underWay.set(exchange.request.socket, exchange);
     const answer = await Promise.race([asked, exchange.whenSpoilt]);
-    switch (answer.kind) {
+    if (answer.kind !== 'answer') return stopped(exchange, answer);
+    return permit.bond === undefined ? relay(exchange, permit, answer.message) : relayFiltered(exchange, permit, permit.bond, answer.message);
+  }
+
+  /** What becomes of a request that got no answer. */
+  function stopped(exchange: Http1Exchange, why: Spoiling | Exclude<Answer, { kind: 'answer' }>): Promise<void> {
+    switch (why.kind) {
       case 'cut':
         abandonUpstream(exchange);
-        request.socket.destroy();
+        exchange.request.socket.destroy();
         return gone(exchange, 'the client left within its request', 499);
       case 'refusal':
         abandonUpstream(exchange);
-        return refuse(exchange, answer.code, answer.verdict);
+        return refuse(exchange, why.code, why.verdict);
       case 'failed':
-        return fail(exchange, answer.code, answer.code, answer.detail);
+        return fail(exchange, why.code, why.code, why.detail);
       case 'client_left':
         abandonUpstream(exchange);
         return gone(exchange, 'the client left before the answer', 499);
-      case 'answer':
-        return relay(exchange, permit, answer.message);
     }
   }
 
@@ -215,7 +226,22 @@ export function createHttp1(options: Http1Options): Http1 {
     options.forwarder.cancel(request);
   }
 
-  async function relay(exchange: Http1Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
+  /** An answer that is judged on its way: nothing of it is sent before its beginning has been. */
+  async function relayFiltered(exchange: Http1Exchange, permit: Permit, bond: Bond, message: IncomingMessage): Promise<void> {
+    const filtered = await Promise.race([filterAnswer(answerOf(message), createFhirFilter(bond)), exchange.whenSpoilt, clientLeft(exchange.response)]);
+    switch (filtered.kind) {
+      case 'answer': return relay(exchange, permit, messageOf(filtered.answer), () => filtered.objection());
+      case 'objection': return stopped(exchange, { kind: 'refusal', code: 'role_denied', verdict: { result: 'denied', reason: filtered.reason, detail: filtered.detail } });
+      case 'failed': {
+        const cut = options.forwarder.cut(exchange.request);
+        return stopped(exchange, cut === undefined ? filtered : { ...filtered, code: 'upstream_timeout', detail: cut.detail });
+      }
+      default: return stopped(exchange, filtered);
+    }
+  }
+
+  /** `objection`: why its filter cut it. */
+  async function relay(exchange: Http1Exchange, permit: Permit, message: IncomingMessage, objection?: () => AnswerObjection | undefined): Promise<void> {
     const { response, service } = exchange;
     // The upstream may answer before it has read the body, which must be one all the same.
     void exchange.whenSpoilt.then(() => {
@@ -237,6 +263,8 @@ export function createHttp1(options: Http1Options): Http1 {
       return observe(exchange, status);
     }
     if (end.kind === 'record_lost') return gone(exchange, 'the record could not be written', status, 'audit_unavailable');
+    const objected = objection?.();
+    if (objected !== undefined) return cutShort(exchange, objected, status);
     const cut = options.forwarder.cut(exchange.request);
     options.forwarder.cancel(exchange.request);
     if (cut !== undefined) return gone(exchange, cut.detail, status, cut.by === 'upstream' ? 'upstream_timeout' : undefined);
@@ -248,6 +276,13 @@ export function createHttp1(options: Http1Options): Http1 {
   function cutAnswer({ response, client, lasting }: Http1Exchange): void {
     if (lasting) client.reset();
     response.destroy();
+  }
+
+  /** Records a request whose answer was found not to be for its client when it had begun. */
+  async function cutShort(exchange: Http1Exchange, { reason, detail }: AnswerObjection, status: number): Promise<void> {
+    options.forwarder.cancel(exchange.request);
+    await record(exchange, { result: 'denied', reason, detail, status }).catch(() => undefined);
+    observe(exchange, status);
   }
 
   /** Records a request that got no whole answer. */

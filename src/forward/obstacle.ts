@@ -34,7 +34,7 @@ export function obstacleTo(permit: Permit, service: Service, audit: AuditWriter,
 
 /** Octets that the body of a permitted request may have; infinite where nothing limits them. */
 export function bodyLimit(permit: Permit, { listener }: Service): number {
-  return permit.route.config.limits.body ?? listener.limits.body ?? Infinity;
+  return permit.route.config.limits.body ?? listener.limits.body ?? permit.bond?.resource ?? Infinity;
 }
 
 /** What becomes of a request whose body is larger than it may be. */

@@ -57,6 +57,9 @@ function seed(patients: readonly string[]): Resource[] {
   })];
 }
 
+/** Types that refer to patients and are in nobody's compartment, and groups, which are in several. */
+const OUTSIDE = new Set(['Task', 'Device', 'Group']);
+
 type Parameter = readonly [name: string, value: string];
 
 class Answering {
@@ -110,7 +113,7 @@ class Answering {
   #read(type: string, id: string, third: string, fourth: string, asked: readonly Parameter[]): [number, unknown?, Record<string, string>?] {
     const all = [...this.#store.values()];
     if (type === 'metadata') return [200, { resourceType: 'CapabilityStatement', fhirVersion: '4.0.1' }];
-    if (type === '' || type === '_search') return [200, bundle('searchset', asked.some(([name]) => name === '_getpages') ? all.filter((one) => this.#concerns(one, value(asked, '_getpages'))) : all.filter((one) => value(asked, '_type').split(',').includes(one.resourceType)))];
+    if (type === '' || type === '_search') return [200, bundle('searchset', asked.some(([name]) => name === '_getpages') ? all.filter((one) => this.#isOf(one, value(asked, '_getpages'))) : all.filter((one) => value(asked, '_type').split(',').includes(one.resourceType)))];
     if (type === '_history' || id === '_history') return [200, bundle('history', type === '_history' ? all : all.filter((one) => one.resourceType === type))];
     if (type.startsWith('$')) return [200, bundle('collection', all)];
     if (id === '$everything' || id === '$export') return [200, bundle('searchset', all)];
@@ -119,8 +122,9 @@ class Answering {
     if (one === undefined) return [404, { resourceType: 'OperationOutcome', issue: [{ severity: 'error', code: 'not-found' }] }];
     if (third === '' || (third === '_history' && fourth !== '') || third === '$meta') return [200, one, { etag: 'W/"1"' }];
     if (third === '_history') return [200, { ...bundle('history', [one]), entry: [{ resource: one, request: { method: 'PUT', url: key(one) }, response: { status: '200' } }] }];
-    if (third.startsWith('$')) return [200, bundle(third === '$summary' ? 'document' : 'searchset', all.filter((other) => this.#concerns(other, id) || ['Practitioner', 'Medication'].includes(other.resourceType)))];
-    const below = all.filter((other) => (third === '*' || other.resourceType === third) && (this.#concerns(other, id) || JSON.stringify(other).includes(`"${type}/${id}"`)));
+    if (third.startsWith('$') && type === 'Group') return [200, bundle('searchset', all)];
+    if (third.startsWith('$')) return [200, bundle(third === '$summary' ? 'document' : 'searchset', all.filter((other) => this.#isOf(other, id) || ['Practitioner', 'Medication'].includes(other.resourceType)))];
+    const below = all.filter((other) => (third === '*' ? !OUTSIDE.has(other.resourceType) : other.resourceType === third) && (this.#concerns(other, id) || JSON.stringify(other).includes(`"${type}/${id}"`)));
     return [200, bundle('searchset', fourth === '' ? below.filter((other) => this.#matches(other, asked)) : below.filter((other) => other.id === fourth))];
   }
 
@@ -146,8 +150,8 @@ class Answering {
     const matches = value(asked, '_query') === 'all' ? [...this.#store.values()].filter((one) => one.resourceType === type) : this.#search(type, asked);
     if (value(asked, '_summary') === 'count') return [200, { ...bundle('searchset', []), total: matches.length }];
     const included = asked.filter(([name]) => name.startsWith('_include')).flatMap(() => matches.flatMap((one) => this.#referred(one)));
-    const referring = asked.filter(([name]) => name.startsWith('_revinclude')).flatMap(([name]) => {
-      const first = [...this.#store.values()].filter((one) => matches.some((match) => JSON.stringify(one).includes(`"${key(match)}"`)));
+    const referring = asked.filter(([name]) => name.startsWith('_revinclude')).flatMap(([name, wanted]) => {
+      const first = [...this.#store.values()].filter((one) => (wanted === '*' || wanted.startsWith(one.resourceType)) && matches.some((match) => JSON.stringify(one).includes(`"${key(match)}"`)));
       return name.includes(':') ? [...first, ...first.flatMap((one) => this.#referred(one))] : first;
     });
     return [200, bundle('searchset', [...new Set([...matches, ...included, ...referring])], matches.length)];
@@ -185,6 +189,11 @@ class Answering {
 
   #concerns(one: Resource, patient: string): boolean {
     return key(one) === `Patient/${patient}` || (one.resourceType !== 'Group' && JSON.stringify(one).includes(`"Patient/${patient}"`));
+  }
+
+  /** Whether it is in the patient's compartment. */
+  #isOf(one: Resource, patient: string): boolean {
+    return !OUTSIDE.has(one.resourceType) && this.#concerns(one, patient);
   }
 
   #send(status: number, resource: unknown, fields: Record<string, string> = {}, asked: readonly Parameter[]): void {

@@ -242,7 +242,8 @@ export class FastConnection implements AnswerTaker {
       return this.#refuse(decision.code, { result: 'denied', reason: decision.reason, detail: decision.detail }, decision.code === 'certificate_rejected');
     }
     const upstream = upstreamFor(decision, service, this.#options.audit, head.bodyLength);
-    if (!('kind' in upstream) && upstream.config.protocol === 'h2') return this.#giveBack();
+    // Upstreams that speak HTTP/2, and bodies that must be judged, are for the general path.
+    if (decision.bond !== undefined || (!('kind' in upstream) && upstream.config.protocol === 'h2')) return this.#giveBack();
     this.#countRequest(service);
     if ('kind' in upstream) {
       if (upstream.limit !== undefined) this.#options.cut(upstream.limit);

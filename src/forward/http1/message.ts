@@ -4,7 +4,18 @@ import { parseHost, type Host } from '../../policy/host.ts';
 import { parseTarget } from '../../policy/target.ts';
 import type { Asked } from '../exchange.ts';
 import { checkFields } from '../headers.ts';
+import type { UpstreamAnswer } from '../message.ts';
 import type { ProblemCode } from '../problem.ts';
+import { isWhole } from '../relay.ts';
+
+/** An upstream's message, its body still to be read, as every version of HTTP has it. */
+export function answerOf(message: IncomingMessage): UpstreamAnswer {
+  const length = message.headers['content-length'];
+  return {
+    kind: 'answer', status: message.statusCode as number, fields: message.rawHeaders, length: length === undefined ? undefined : Number(length), body: message,
+    whole: () => isWhole(message), late: () => false, trailers: () => message.rawTrailers,
+  };
+}
 
 /** What a message asks; `fault` is what makes it one that is not read. */
 export function askedOf(request: IncomingMessage, fault: string | undefined): Asked {

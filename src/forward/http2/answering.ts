@@ -3,6 +3,7 @@ import { constants } from 'node:http2';
 import type { AuditRecord } from '../../audit/record.ts';
 import type { Permit } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
+import type { AnswerObjection } from '../answer-filter.ts';
 import { exchangeRecord, keyOf, outcomeOf, type Exchange } from '../exchange.ts';
 import { recordBeginning, recordRest } from '../fast/record-line.ts';
 import { answerRules, upstreamHeaders } from '../headers.ts';
@@ -31,7 +32,8 @@ export interface Answering {
   refuse(exchange: StreamExchange, code: ProblemCode, verdict: Verdict): Promise<void>;
   fail(exchange: StreamExchange, code: ProblemCode, reason: Reason, detail: string): Promise<void>;
   gone(exchange: StreamExchange, detail: string, status: number, reason?: Reason): Promise<void>;
-  relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer): Promise<void>;
+  /** `objection`: why its filter cut it. */
+  relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer, objection?: () => AnswerObjection | undefined): Promise<void>;
   openTunnel(exchange: StreamExchange, permit: Permit, upstream: Upstream): Promise<void>;
 }
 
@@ -54,7 +56,7 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
     if (!exchange.received) endUnread(stream, () => exchange.call?.cancel());
   }
 
-  async function relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer): Promise<void> {
+  async function relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer, objection?: () => AnswerObjection | undefined): Promise<void> {
     const { stream, service, peer } = exchange;
     const { status } = answer;
     peer.answerHead = knownAnswerHead(peer.answerHead, answer, answerRules(service.hsts, permit.route.config));
@@ -88,6 +90,12 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
     }
     exchange.call?.cancel();
     if (end.kind === 'client_left') return gone(exchange, 'the client left within the answer', status);
+    const objected = objection?.();
+    if (objected !== undefined) {
+      await record(exchange, { result: 'denied', reason: objected.reason, detail: objected.detail, status }).catch(() => undefined);
+      observe(exchange, status);
+      return breakOff(exchange, answer, undefined);
+    }
     const [reason, detail] = end.kind === 'record_lost'
       ? ['audit_unavailable', 'the record could not be written'] as const
       : answer.late() ? ['upstream_timeout', 'the upstream\'s answer stood still for too long'] as const : ['upstream_unavailable', 'the upstream died within its answer'] as const;

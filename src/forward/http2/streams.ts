@@ -1,13 +1,18 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Denial, Permit } from '../../policy/authorize.ts';
+import type { Bond } from '../../policy/patient.ts';
+import { filterAnswer } from '../answer-filter.ts';
 import { ask } from '../ask.ts';
+import { boundHeaders, heldBody, judgeBoundBody, wholeBody } from '../bond.ts';
 import { decide, keyOf, openExchange } from '../exchange.ts';
+import { createFhirFilter } from '../fhir-answers.ts';
 import { upstreamHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
 import { isLastRequest } from '../limits.ts';
-import type { Answered, Call, Question } from '../message.ts';
+import type { Call, Question } from '../message.ts';
 import { bodyLimit, bodyTooLarge, obstacleTo, upstreamFor, type Obstacle } from '../obstacle.ts';
 import { askOwnPage } from '../own-pages.ts';
+import type { Failed } from '../upstream/pool.ts';
 import { createAnswering, type Verdict } from './answering.ts';
 import { asksGrpc } from './fields.ts';
 import { grpcTimeout } from './grpc.ts';
@@ -114,10 +119,10 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (permit.route.own && head.protocol === undefined) return answerOwn(exchange, permit);
     const upstream = upstreamFor(permit, service, options.audit, head.contentLength ?? 0);
     if ('kind' in upstream) return block(exchange, upstream);
-    if (head.protocol !== undefined) return openTunnel(exchange, permit, upstream);
+    if (head.protocol !== undefined) return permit.bond === undefined ? openTunnel(exchange, permit, upstream) : refuse(exchange, 'role_denied', NO_TUNNEL);
     // gRPC is HTTP/2 from end to end: elsewhere the label lifts no limit.
     exchange.grpc = exchange.asksGrpc && upstream.config.protocol === 'h2';
-    if (exchange.received && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
+    if (exchange.received && permit.bond === undefined && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
       return forwarded(exchange, permit, new RawCall(exchange, permit, exchange.known, upstream, exchange.peer.memory));
     }
     const fields = upstreamHeaders(head.fields, {
@@ -134,6 +139,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (exchange.grpc && exchange.facts !== undefined) exchange.client.becomeStream(exchange.facts);
     if (!exchange.received) watchPace(exchange);
     if (!exchange.received) countBody(exchange, bodyLimit(permit, service));
+    if (permit.bond !== undefined) return forwardBound(exchange, permit, permit.bond, question);
     return forwarded(exchange, permit, ask(exchange.received ? question : { ...question, body: bodyOf(exchange) }));
   }
 
@@ -163,28 +169,54 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     });
   }
 
+  /** A request whose body is judged before any of it leaves. */
+  async function forwardBound(exchange: StreamExchange, permit: Permit, bond: Bond, question: Question): Promise<void> {
+    const octets = exchange.received ? NOTHING : await untilInterrupted(exchange, wholeBody(exchange.stream));
+    if (!Buffer.isBuffer(octets)) return stopped(exchange, octets);
+    const objection = judgeBoundBody(bond, question.fields, octets);
+    if (objection !== undefined) return refuse(exchange, 'role_denied', { result: 'denied', reason: objection.reason, detail: objection.detail });
+    return forwarded(exchange, permit, ask({ ...question, fields: boundHeaders(question.fields, question.method, octets), ...heldBody(octets) }));
+  }
+
+  /** What comes of something that is waited for, or what ends the request before that. */
+  function untilInterrupted<Result>(exchange: StreamExchange, work: Promise<Result>): Promise<Result | Interruption> {
+    return new Promise((resolve) => {
+      const settle = (result: Result | Interruption): void => {
+        if (exchange.interrupted === settle) exchange.interrupted = undefined;
+        resolve(result);
+      };
+      exchange.interrupted = settle;
+      void work.then(settle);
+      if (exchange.stream.destroyed) settle(LEFT);
+    });
+  }
+
+  /** What becomes of a request that got no answer. */
+  function stopped(exchange: StreamExchange, why: Failed | Interruption): Promise<void> {
+    switch (why.kind) {
+      case 'cut':
+        exchange.call?.cancel();
+        return refuse(exchange, why.code, { result: why.result, reason: why.reason, detail: why.detail });
+      case 'failed':
+        return fail(exchange, why.code, why.code, why.detail);
+      case 'client_left':
+        exchange.call?.cancel();
+        return gone(exchange, 'the client left before the answer', 499);
+    }
+  }
+
   /** What comes of a request that is on its way. */
   async function forwarded(exchange: StreamExchange, permit: Permit, call: Call): Promise<void> {
-    const { stream } = exchange;
     exchange.call = call;
-    const answered = await new Promise<Answered | Interruption>((resolve) => {
-      exchange.interrupted = resolve;
-      void call.answer.then(resolve);
-      if (stream.destroyed) resolve(LEFT);
-    });
-    exchange.interrupted = undefined;
-    switch (answered.kind) {
-      case 'cut':
-        call.cancel();
-        return refuse(exchange, answered.code, { result: answered.result, reason: answered.reason, detail: answered.detail });
-      case 'failed':
-        return fail(exchange, answered.code, answered.code, answered.detail);
-      case 'client_left':
-        call.cancel();
-        return gone(exchange, 'the client left before the answer', 499);
-      case 'answer':
-        return relay(exchange, permit, answered);
-    }
+    const answered = await untilInterrupted(exchange, call.answer);
+    if (answered.kind !== 'answer') return stopped(exchange, answered);
+    if (permit.bond === undefined) return relay(exchange, permit, answered);
+    // Nothing of it is sent before its beginning has been judged.
+    const filtered = await untilInterrupted(exchange, filterAnswer(answered, createFhirFilter(permit.bond)));
+    if (filtered.kind === 'answer') return relay(exchange, permit, filtered.answer, () => filtered.objection());
+    if (filtered.kind !== 'objection') return stopped(exchange, filtered);
+    call.cancel();
+    return refuse(exchange, 'role_denied', { result: 'denied', reason: filtered.reason, detail: filtered.detail });
   }
 
   /** Ends a stream before its time: with a problem where nothing of an answer has been sent. */
@@ -232,6 +264,9 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     },
   };
 }
+
+const NOTHING = Buffer.alloc(0);
+const NO_TUNNEL: Verdict = { result: 'denied', reason: 'patient_unknown_shape', detail: 'a WebSocket, whose messages nobody judges' };
 
 /** Of a request that came with END_STREAM on its head. */
 const ENDED = (): StreamEnd => ({ kind: 'ended', octets: 0 });

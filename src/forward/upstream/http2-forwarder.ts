@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Answer, Forwarding, GeneralForwarder } from '../general.ts';
 import { trailerFields } from '../headers.ts';
 import { messageOf, type Call, type UpstreamAnswer } from '../message.ts';
+import { heldBody } from '../bond.ts';
 import { askByHttp2 } from './http2-call.ts';
 
 /** The forwarder from Node's HTTP/1.1 server to upstreams that speak HTTP/2. */
@@ -9,11 +10,11 @@ export function createHttp2Forwarder(): GeneralForwarder {
   const calls = new WeakMap<IncomingMessage, Call>();
   const answers = new WeakMap<IncomingMessage, UpstreamAnswer>();
   return {
-    async forward({ permit, request, response, upstream, key, trail }: Forwarding): Promise<Answer> {
+    async forward({ permit, request, response, upstream, key, trail, held }: Forwarding): Promise<Answer> {
       const { response: patience, idle } = upstream.config.timeouts;
       const call = askByHttp2({
         permit, method: request.method as string, path: request.url as string, fields: request.headers, sensitive: [], grpc: false, trailers: false, upstream, key, trail, patience, idle,
-        ...(hasBody(request) ? { body: { stream: request, announced: request.headers['transfer-encoding'] !== undefined, whole: () => request.complete, trailers: () => trailerFields(request.rawTrailers) } } : {}),
+        ...(held !== undefined ? heldBody(held) : hasBody(request) ? { body: { stream: request, announced: request.headers['transfer-encoding'] !== undefined, whole: () => request.complete, trailers: () => trailerFields(request.rawTrailers) } } : {}),
       });
       calls.set(request, call);
       const left = new Promise<{ readonly kind: 'client_left' }>((resolve) => response.once('close', () => {

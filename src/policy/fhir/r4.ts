@@ -105,14 +105,14 @@ export const RESOURCE_TYPES: ReadonlySet<string> = new Set([
   'VerificationResult', 'VisionPrescription',
 ]);
 
-/** The resource types that are in nobody's compartment and none of whose elements may refer to a patient. */
+/** The resource types that are in nobody's compartment, and do not name patients. */
 export const UNRELATED_TYPES: ReadonlySet<string> = new Set([
-  'CapabilityStatement', 'ChargeItemDefinition', 'CodeSystem', 'CompartmentDefinition', 'ConceptMap', 'DeviceDefinition', 'EffectEvidenceSynthesis',
-  'Endpoint', 'Evidence', 'ExampleScenario', 'GraphDefinition', 'HealthcareService', 'InsurancePlan', 'Location', 'Medication', 'MedicationKnowledge',
-  'MedicinalProduct', 'MedicinalProductAuthorization', 'MedicinalProductContraindication', 'MedicinalProductIndication', 'MedicinalProductIngredient',
-  'MedicinalProductInteraction', 'MedicinalProductManufactured', 'MedicinalProductPackaged', 'MedicinalProductPharmaceutical',
-  'MedicinalProductUndesirableEffect', 'MessageDefinition', 'NamingSystem', 'ObservationDefinition', 'OperationDefinition', 'Organization',
-  'OrganizationAffiliation', 'Practitioner', 'PractitionerRole', 'Questionnaire', 'RiskEvidenceSynthesis', 'SearchParameter', 'Slot',
-  'SpecimenDefinition', 'StructureDefinition', 'Substance', 'SubstanceNucleicAcid', 'SubstancePolymer', 'SubstanceProtein',
+  'CapabilityStatement', 'ChargeItemDefinition', 'CodeSystem', 'CompartmentDefinition', 'ConceptMap', 'Device', 'DeviceDefinition',
+  'EffectEvidenceSynthesis', 'Endpoint', 'Evidence', 'ExampleScenario', 'GraphDefinition', 'HealthcareService', 'InsurancePlan', 'Location', 'Medication',
+  'MedicationKnowledge', 'MedicinalProduct', 'MedicinalProductAuthorization', 'MedicinalProductContraindication', 'MedicinalProductIndication',
+  'MedicinalProductIngredient', 'MedicinalProductInteraction', 'MedicinalProductManufactured', 'MedicinalProductPackaged',
+  'MedicinalProductPharmaceutical', 'MedicinalProductUndesirableEffect', 'MessageDefinition', 'NamingSystem', 'ObservationDefinition',
+  'OperationDefinition', 'Organization', 'OrganizationAffiliation', 'Practitioner', 'PractitionerRole', 'Questionnaire', 'RiskEvidenceSynthesis',
+  'SearchParameter', 'Slot', 'SpecimenDefinition', 'StructureDefinition', 'Substance', 'SubstanceNucleicAcid', 'SubstancePolymer', 'SubstanceProtein',
   'SubstanceReferenceInformation', 'SubstanceSourceMaterial', 'SubstanceSpecification', 'TerminologyCapabilities', 'ValueSet',
 ]);

@@ -120,7 +120,7 @@ export function judgeFields(fields: readonly string[]): Objection | undefined {
   for (let index = 0; index < fields.length; index += 2) {
     const name = (fields[index] as string).toLowerCase();
     const value = fields[index + 1] as string;
-    if (name === 'if-none-exist' || name === 'x-provenance') return unknownShape(`the header field ${name}`);
+    if (name === 'if-none-exist' || name === 'x-provenance' || name === 'upgrade') return unknownShape(`the header field ${name}`);
     if (name === 'content-encoding' && value.trim().toLowerCase() !== 'identity') return unknownShape('a body that is encoded');
     if (name === 'accept') accept = accept === undefined ? value : `${accept},${value}`;
   }
