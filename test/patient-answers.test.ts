@@ -172,9 +172,9 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('an answer over %s', (version) =>
     await expect.poll(() => recordsOf(path)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }]);
   });
 
-  it('of 50 MB passes in the memory of a few resources', async () => {
+  it('of 200 MB passes in less memory than that', async () => {
     const entry = `{"resource":${observation('1001', 100_000)}},`;
-    const entries = Math.ceil(50_000_000 / entry.length);
+    const entries = Math.ceil(200_000_000 / entry.length);
     let highest = 0;
     const before = process.memoryUsage().rss;
     answer = (response) => void stream(response, (function* pieces() {
@@ -189,9 +189,9 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('an answer over %s', (version) =>
     const told = await get[version](path);
     expect(told).toMatchObject({ status: 200, whole: true, octets: OPEN.length + entries * entry.length + observation('1001').length + 15 });
     await expect.poll(() => recordsOf(path)).toMatchObject([{ result: 'permitted', bytes_out: told.octets }]);
-    // Backend, gateway and client share this process: what none of them frees would show as the answer's own size several times over.
+    // Backend, gateway and client share this process: an answer that one of them kept would show in full.
     if (process.env['SHOW_MEMORY'] !== undefined) console.log(version, Math.round(highest / 1e6), 'MB');
-    expect(highest).toBeLessThan(150_000_000);
+    expect(highest).toBeLessThan(170_000_000);
   });
 });
 
