@@ -66,6 +66,8 @@ export function configurationDocs(): string {
     ['`listeners[]`, protocol `redirect`', members('listeners[]', redirect)],
     ['`revocation`', members('revocation', top('revocation'))],
     ['`roles[]`', members('roles[]', top('roles').items)],
+    ['Beside `roles`', ['inherits', 'trust_domains'].flatMap((name) => rowsOf(name, top(name), false))],
+    ['Devices, and systems that tell', ['devices', 'webhooks'].flatMap((name) => rowsOf(name, top(name), false))],
     ['`routes[]`', members('routes[]', top('routes').items)],
     ['`upstreams.*`', members('upstreams.*', top('upstreams').additionalProperties || undefined)],
   ];

@@ -14,6 +14,7 @@ import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import { createConcern } from './concern.ts';
 import { createToldRegister } from './identity/devices.ts';
+import { createTransfers, NO_TRANSFERS } from './identity/people.ts';
 import type { Admission, Alarm, Reason } from './policy/facts.ts';
 import { compileSuspensions, type Suspension } from './policy/suspensions.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -26,7 +27,7 @@ import { openLine, type Line } from './store/call.ts';
 import { openConnectionCounts } from './store/connection-counts.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import { createSweep } from './sweep.ts';
-import type { FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToMain, ToThread } from './thread-protocol.ts';
+import type { FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
 import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
@@ -45,6 +46,8 @@ const SPANS_MS = 2_000;
 const ANSWER_MS = 120_000;
 /** Who is served waits for it. */
 const FINDINGS_MS = 5_000;
+/** An event is in force on every thread when it is answered, or the threads that it is not in force on are ended. */
+const TOLD_MS = 20_000;
 /** How long the main thread is waited for; it waits for the host itself. */
 const ISSUERS_MS = ISSUER_FETCH_MS + 1_000;
 
@@ -77,10 +80,12 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     count: (counters) => void line.call<void>({ kind: 'count', counters }, FINDINGS_MS).catch(() => undefined),
     alarm: createAlarms((raised) => void line.call<void>({ kind: 'alarm', raised }).catch(() => undefined)),
     page: (request) => line.call<PageAnswer>({ kind: 'page', request }, FINDINGS_MS),
+    tell: (told) => line.call<ToldAnswer>({ kind: 'told', told }, TOLD_MS),
   };
   const devices = createToldRegister();
   let suspensions: readonly Suspension[] = [];
-  const ground: ThreadGround = { place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, now, clock };
+  let transfers = NO_TRANSFERS;
+  const ground: ThreadGround = { place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, transfers: () => transfers, now, clock };
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
   const concern = createConcern(serving);
@@ -103,6 +108,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         suspensions = compileSuspensions(ask.orders);
         return undefined;
       case 'concerned': return concern(ask.scope, ask.allow);
+      case 'device': return devices.put(ask.id, ask.device);
+      case 'transfers': return void (transfers = createTransfers(ask.transfers));
       case 'targets': return retarget(ask.share);
       case 'answer': return revocation.learn(ask.question, ask.statement);
       case 'sweep': return sweep();

@@ -1,6 +1,6 @@
 import type { AuditWriter } from './audit/writer.ts';
 import type { Log } from './log.ts';
-import { subjectText, type DenyChange, type DenyList, type DenySubject } from './store/deny-list.ts';
+import { deniedOf, type DenyChange, type DenyList, type DenySubject } from './store/deny-list.ts';
 
 /** An entry for the deny list, before it has its time. */
 export type NewDenial = DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string };
@@ -9,6 +9,8 @@ export type NewDenial = DenySubject & { readonly reason: string; readonly who: s
 export interface Denials {
   /** In force on every thread, durable, and its open connections ended, when it resolves. */
   deny(entry: NewDenial): Promise<void>;
+  /** The same for a change that was made at its own time; false, and nothing has changed, when a later one is known. */
+  take(change: DenyChange): Promise<boolean>;
   /** False when the subject is not on the list. */
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
   /** Takes a change that another gateway made. */
@@ -51,10 +53,15 @@ export function createDenials({ list, audit, sweep, announce, now, log }: Denial
     async deny(entry) {
       await make({ op: 'deny', ...entry, at: list.timeOf(entry, now()) });
     },
-    async reinstate(subject, who) {
-      if (!list.entries().some((entry) => subjectText(entry) === subjectText(subject))) return false;
-      await make({ op: 'reinstate', ...subject, who, at: list.timeOf(subject, now()) });
+    async take(change) {
+      if (!list.isNews(change)) return false;
+      await make(change);
       return true;
+    },
+    async reinstate(subject, who) {
+      const meant = deniedOf(list, subject);
+      for (const one of meant) await make({ op: 'reinstate', ...one, who, at: list.timeOf(one, now()) });
+      return meant.length > 0;
     },
     receive(change) {
       try {
@@ -75,11 +82,12 @@ export function createDenials({ list, audit, sweep, announce, now, log }: Denial
   };
 }
 
-function subjectFields(subject: DenySubject): { serial?: string; issuer?: string; fingerprint?: string; key?: string } {
+function subjectFields(subject: DenySubject): { serial?: string; issuer?: string; fingerprint?: string; key?: string; id?: string } {
   switch (subject.kind) {
     case 'fingerprint': return { fingerprint: subject.fingerprint };
     case 'serial': return { serial: subject.serial, issuer: subject.issuer_text };
     case 'key': return { key: subject.key };
     case 'issuer': return { issuer: subject.issuer_text };
+    case 'identity': case 'departed': return { id: subject.id };
   }
 }

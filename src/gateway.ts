@@ -26,6 +26,9 @@ import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
 import { DENIALS, openDenyList, type DenySubject } from './store/deny-list.ts';
 import { createRates } from './store/rates.ts';
 import { openRedis } from './store/redis.ts';
+import { openToldDevices, TOLD_DEVICES } from './store/told-devices.ts';
+import { openToldEvents } from './store/told-events.ts';
+import { openTransfers, TRANSFERS, transfersIn } from './store/transfers.ts';
 import { openReplicas } from './store/replicas.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import { createDenyTable, currentEpoch } from './store/deny-table.ts';
@@ -40,6 +43,7 @@ import { startThreads } from './threads.ts';
 import { assertFreePort } from './tls/free-port.ts';
 import { deniedCertificate } from './tls/admission.ts';
 import { randomTicketSecret } from './tls/tickets.ts';
+import { createWebhooks } from './webhooks.ts';
 
 export { ConfigurationError } from './configuration.ts';
 export type { NewDenial } from './denials.ts';
@@ -114,6 +118,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const table = createDenyTable();
   const denyList = openDenyList(state, table);
   const suspensionList = openSuspensions(state);
+  const transfers = openTransfers(state);
+  const toldDevices = openToldDevices(state);
   const audit = openAuditWriter(auditDirectory, 'main', now());
   const metrics = createProcessMetrics();
   const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
@@ -156,6 +162,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await call({ kind: 'crls', handles: refresher.handles() });
       await inventory.tell(call);
       await call({ kind: 'suspensions', orders: suspensions.entries() });
+      await call({ kind: 'transfers', transfers: transfersIn(transfers.latest()) });
       await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports, upstreams: upstreams.shares() });
       await call({ kind: 'commit' });
     },
@@ -163,7 +170,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const publisher = createPublisher(threads, table);
   const inventory = openInventory({
-    snapshot: first, readAt: startedAt, log, serially,
+    snapshot: first, readAt: startedAt, told: () => toldDevices.latest(), log, serially,
     async publish() {
       await inventory.tell(publisher.tell);
       await publisher.sweep();
@@ -185,12 +192,29 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const announceDenial = replicas?.share({ ...DENIALS, name: 'deny', receive: denials.receive, isNews: denyList.isNews, changes: denyList.changes });
   const announceSuspension = replicas?.share({ ...SUSPENSIONS, name: 'suspensions', receive: suspensions.receive, isNews: suspensionList.isNews, changes: suspensionList.changes });
+  const toldEvents = openToldEvents(state, now(), shared);
+  const webhooks = createWebhooks({
+    config: () => current.snapshot.config, denials, transfers, devices: toldDevices, events: toldEvents, audit, now,
+    publishTransfers: () => publisher.publish({ kind: 'transfers', transfers: transfersIn(transfers.latest()) }),
+    async publishDevice(id) {
+      await inventory.tellOne(id, publisher.tell);
+      await publisher.sweep();
+    },
+    deviceOf: inventory.get,
+    announceTransfer: async (change) => announceTransferred?.(change),
+    announceDevice: async (change) => announceDevice?.(change),
+    count: (webhook, result) => metrics.webhookEvents.inc({ webhook, result }),
+    fault: (error) => log.error({ error: error.message }, 'what another gateway was told could not be taken'),
+  });
+  const announceTransferred = replicas?.share({ ...TRANSFERS, name: 'transfers', receive: webhooks.receiveTransfer, isNews: transfers.isNews, changes: transfers.latest });
+  const announceDevice = replicas?.share({ ...TOLD_DEVICES, name: 'devices', receive: webhooks.receiveDevice, isNews: toldDevices.isNews, changes: toldDevices.latest });
   const pressure = watchPressure(config.limits, counts, metrics, log);
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close()];
   try {
     await threads.all({ kind: 'crls', handles: refresher.handles() });
     await inventory.tell((part) => threads.all(part));
     await threads.all({ kind: 'suspensions', orders: suspensions.entries() });
+    await threads.all({ kind: 'transfers', transfers: transfersIn(transfers.latest()) });
     refresher.start();
     await prepare(first);
     await threads.all({ kind: 'commit' });
@@ -249,6 +273,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     if (ask.kind === 'find') return find(ask);
     if (ask.kind === 'count') return rates.add(ask.counters);
     if (ask.kind === 'alarm') return alarms(ask.raised);
+    if (ask.kind === 'told') return webhooks.take(ask.told);
     if (ask.kind === 'page') throw new Error('there are no pages yet');
     const certificate = parseCertificate(ask.certificate);
     const issuer = parseCertificate(ask.issuer);
@@ -336,7 +361,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function status(): Promise<GatewayStatus> {
     const perThread = await threads.all<ThreadStatus>({ kind: 'status' }, 5_000);
     return statusOf({
-      file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
+      transfers: transfersIn(transfers.latest()), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), upstreams: upstreams.report(), store: replicas?.state(),
       auditDirectory, auditFailure: audit.failure()?.message,
     });
@@ -381,6 +406,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       audit.close();
       denyList.close();
       suspensionList.close();
+      transfers.close();
+      toldDevices.close();
+      toldEvents.close();
       portLocks.release();
       lock.release();
     })();

@@ -3,7 +3,9 @@ import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
+import { createWebhookDesk } from './forward/webhooks/desk.ts';
 import type { DeviceView } from './identity/devices.ts';
+import type { TransferView } from './identity/people.ts';
 import type { StreamPolicy } from './policy/authorize.ts';
 import { compileBindings, type DevicePolicy } from './policy/devices.ts';
 import { compileRates } from './policy/limits.ts';
@@ -39,6 +41,8 @@ export interface ThreadGround {
   readonly devices: DeviceView;
   /** What is suspended by order at the moment. */
   readonly suspensions: () => readonly Suspension[];
+  /** Who has come to other roles, as of now. */
+  readonly transfers: () => TransferView;
   readonly now: () => number;
   /** Milliseconds on a clock that all threads share. */
   readonly clock: () => number;
@@ -56,7 +60,7 @@ export interface RuntimeParts {
 }
 
 /** Builds the runtime of a snapshot, beside the one in force. */
-export function buildRuntime({ place, deny, revocation, desk, devices, suspensions, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
+export function buildRuntime({ place, deny, revocation, desk, devices, suspensions, transfers, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
   const { config } = snapshot;
   const tracer = collector?.tracer;
   const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
@@ -66,6 +70,7 @@ export function buildRuntime({ place, deny, revocation, desk, devices, suspensio
   const bound = bindings.size === 0 ? {} : { devices: { register: devices, bindings } };
   const aliases = new Map(Object.entries(config.aliases));
   const inside = (config.networks.inside ?? []).map(parseNetwork);
+  const webhooks = createWebhookDesk({ webhooks: config.webhooks, secrets: snapshot.webhooks, zone: config.devices?.timezone ?? 'UTC', tell: desk.tell, now });
   const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, aliases, inside, ...bound };
   const routeHosts = [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()];
   return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
@@ -76,11 +81,11 @@ export function buildRuntime({ place, deny, revocation, desk, devices, suspensio
     const common = {
       contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret, aliases),
       office: createAdmissionOffice({
-        config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation), now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+        config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation), transfers, now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
       }),
     };
     return listener.protocol === 'https'
-      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, suspensions, ...(tracer === undefined ? {} : { tracer }) } }
+      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, webhooks, suspensions, ...(tracer === undefined ? {} : { tracer }) } }
       : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 

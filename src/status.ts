@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
+import type { Transfer } from './identity/people.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
 import type { DenyEntry } from './store/deny-list.ts';
 import type { SuspensionEntry } from './store/suspensions.ts';
@@ -26,6 +27,8 @@ export interface GatewayStatus {
   readonly crls: Pick<RevocationReport, 'report' | 'problems' | 'sources'>;
   readonly ocsp: { readonly cached: number; readonly responders: RevocationReport['responders'] };
   readonly deny_list: readonly DenyEntry[];
+  /** Who has come to other roles than those of their certificates. */
+  readonly transfers: readonly Transfer[];
   /** What is suspended by order, and by its schedule. */
   readonly suspensions: readonly SuspensionEntry[];
   readonly maintenance: readonly MaintenanceReport[];
@@ -36,7 +39,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'suspensions' | 'maintenance' | 'upstreams'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams'> {
   readonly file: string;
   readonly digest: string;
   /** Milliseconds. */
@@ -66,6 +69,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     crls: { report, problems, sources },
     ocsp: { cached: ocspAnswers, responders },
     deny_list: denyList,
+    transfers: same.transfers,
     suspensions: same.suspensions,
     maintenance: same.maintenance,
     upstreams: same.upstreams,

@@ -6,7 +6,7 @@ import { isBound } from './policy/devices.ts';
 import type { Admission, Alarm, Reason } from './policy/facts.ts';
 import { devicesOf } from './runtime.ts';
 import type { DenyTable } from './store/deny-table.ts';
-import { deniedCertificate } from './tls/admission.ts';
+import { deniedCertificate, deniedIdentity } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 
 /** How long judging open connections again may hold up requests at a time. */
@@ -34,6 +34,7 @@ export function createSweep({ serving, deny, metrics, desk, record }: SweepOptio
       if (held.kind === 'refused' && connection.unjudged !== true) connection.socket.destroy();
       else if (held.kind === 'known') {
         const denied = deniedCertificate(deny, held.path);
+        if (denied === undefined && held.identity !== undefined && deniedIdentity(deny, held.identity)) end(connection, listener, held, 'revoked_denylist', `the id ${held.identity.id} is on the deny list`);
         if (denied !== undefined) end(connection, listener, held, 'revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`);
       }
       if (held.kind === 'anonymous') judgeOpen(connection, listener, held);
@@ -60,14 +61,14 @@ export function createSweep({ serving, deny, metrics, desk, record }: SweepOptio
     }
   }
 
-  /** Streams that were let in on a device: nobody tells when its hours end. */
+  /** What is under way and was let in on a device: nobody tells when its hours end. */
   function* bound(): Generator<readonly [OpenListener, Connection, Admission, string]> {
     for (const listener of serving()) {
       const { office, config } = listener.runtime;
       const devices = devicesOf(listener.runtime);
       if (devices === undefined) continue;
       for (const connection of listener.connections.values()) {
-        if (config.protocol === 'https' && connection.stream === undefined) continue;
+        if (config.protocol === 'https' && connection.stream === undefined && connection.underWay.size === 0) continue;
         for (const [realm, held] of connection.admissions) {
           if (held.kind === 'known' && held.identity !== undefined && isBound(devices, held.identity.roles) && office.stands(held)) yield [listener, connection, held, realm];
         }

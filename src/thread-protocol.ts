@@ -4,6 +4,8 @@ import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
+import type { ToldEvent, WebhookOutcome } from './forward/webhooks/event.ts';
+import type { Transfer } from './identity/people.ts';
 import type { Findings } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
 import type { SuspensionOrder, SuspensionScope } from './policy/suspensions.ts';
@@ -35,6 +37,10 @@ export type ToThread =
   | { readonly kind: 'crls'; readonly handles: readonly CrlHandle[] }
   /** A part of the inventory; it is in force once the last has come. */
   | { readonly kind: 'devices'; readonly devices: readonly Device[]; readonly first: boolean; readonly last: boolean }
+  /** What one device is by now; absent: nothing any more. */
+  | { readonly kind: 'device'; readonly id: string; readonly device?: Device }
+  /** Who has come to other roles than those of their certificate: all of them. */
+  | { readonly kind: 'transfers'; readonly transfers: readonly Transfer[] }
   /** What the names of an upstream's endpoints have become. */
   | { readonly kind: 'targets'; readonly share: UpstreamShare }
   /** Everything that is suspended by order. */
@@ -51,7 +57,13 @@ export type ToThread =
   | { readonly kind: 'drain'; readonly grace: number };
 
 /** What a data-plane thread tells and asks of the main thread. */
-export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall | PageQuestion;
+export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall | PageQuestion | Told;
+
+/** An event of a webhook whose sender is known. */
+export interface Told {
+  readonly kind: 'told';
+  readonly told: ToldEvent;
+}
 
 /** Somebody should look at something. */
 export interface AlarmCall {
@@ -108,6 +120,7 @@ export type OcspAnswer = Statement;
 export type IssuersAnswer = FetchedIssuers;
 export type FindingsAnswer = Findings;
 export type PageAnswer = OwnPage;
+export type ToldAnswer = WebhookOutcome;
 export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>[];
 /** Whom a suspension would concern at the moment, on one thread or on all of them. */
 export interface Concerned {

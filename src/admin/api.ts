@@ -30,10 +30,11 @@ const subjects = [
   z.strictObject({ kind: z.literal('serial'), serial: hex.max(64), issuer: text, issuer_text: text }),
   z.strictObject({ kind: z.literal('key'), key: hex.length(64) }),
   z.strictObject({ kind: z.literal('issuer'), issuer: text, issuer_text: text }),
+  z.strictObject({ kind: z.literal('identity'), id: text }),
 ] as const;
 const denial = { reason: text, who, expires: z.iso.datetime().exactOptional() };
-const denyRequest = z.discriminatedUnion('kind', [subjects[0].extend(denial), subjects[1].extend(denial), subjects[2].extend(denial), subjects[3].extend(denial)]);
-const reinstateRequest = z.discriminatedUnion('kind', [subjects[0].extend({ who }), subjects[1].extend({ who }), subjects[2].extend({ who }), subjects[3].extend({ who })]);
+const denyRequest = z.discriminatedUnion('kind', [subjects[0].extend(denial), subjects[1].extend(denial), subjects[2].extend(denial), subjects[3].extend(denial), subjects[4].extend(denial)]);
+const reinstateRequest = z.discriminatedUnion('kind', [subjects[0].extend({ who }), subjects[1].extend({ who }), subjects[2].extend({ who }), subjects[3].extend({ who }), subjects[4].extend({ who })]);
 
 const scope = {
   route: text.exactOptional(), listener: text.exactOptional(), role: text.exactOptional(), outside: z.literal(true).exactOptional(),

@@ -71,6 +71,7 @@ export interface ProcessMetrics {
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
   readonly alarms: Counter<'rule'>;
+  readonly webhookEvents: Counter<'webhook' | 'result'>;
   readonly devices: Gauge<'state'>;
   readonly suspensions: Gauge;
   readonly connectionsCeiling: Gauge;
@@ -103,6 +104,7 @@ export function createProcessMetrics(): ProcessMetrics {
     memoryMark: new Gauge({ name: 'wardgate_memory_mark_bytes', help: 'Resident memory above which new connections are shed', registers }),
     descriptorShortages: new Counter({ name: 'wardgate_descriptor_shortages_total', help: 'Times that the process was found without a free file descriptor', registers }),
     alarms: new Counter({ name: 'wardgate_alarms_total', help: 'What somebody should look at', labelNames: ['rule'], registers }),
+    webhookEvents: new Counter({ name: 'wardgate_webhook_events_total', help: 'Events that webhooks brought, by what became of them', labelNames: ['webhook', 'result'], registers }),
     devices: new Gauge({ name: 'wardgate_devices', help: 'Registered devices', labelNames: ['state'], registers }),
     denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
     secondFactors: new Counter({ name: 'wardgate_second_factors_total', help: 'Attempts at second factors, by what became of them', labelNames: ['factor', 'result'], registers }),

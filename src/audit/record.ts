@@ -9,7 +9,7 @@ import type { Alarm, Reason } from '../policy/facts.ts';
  */
 export interface AuditRecord {
   readonly time: string;
-  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'configuration' | 'start' | 'stop' | 'second_factor';
+  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'webhook' | 'configuration' | 'start' | 'stop' | 'second_factor';
   readonly result: 'permitted' | 'denied' | 'failed' | 'done';
   readonly reason?: Reason;
   /** The exact cause, for the operator. */

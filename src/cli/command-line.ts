@@ -60,6 +60,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--fingerprint <hex>', 'its SHA-256 fingerprint')
     .option('--key <pem|hex>', 'every certificate of a public key: that of a certificate file, or its SHA-256')
     .option('--whole-issuer <dn>', 'every certificate of a CA')
+    .option('--id <id>', 'every certificate of a person or device, by the id that roles give it')
     .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
   subject(program.command('revoke').description('put a certificate on the deny list: no connection of it survives'))
     .requiredOption('--reason <text>', 'why, for the record')

@@ -7,6 +7,7 @@ import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { SILENT } from '../log.ts';
 import { createDeviceRegister } from '../identity/devices.ts';
+import { createTransfers } from '../identity/people.ts';
 import { compileRoles, identify, type RoleRules } from '../identity/roles.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
@@ -25,6 +26,8 @@ import { createRefresher } from '../revocation/refresher.ts';
 import type { Statement } from '../revocation/status.ts';
 import { createRevocationView } from '../revocation/view.ts';
 import { readDenyList } from '../store/deny-list.ts';
+import { readToldDevices, withTold } from '../store/told-devices.ts';
+import { readTransfers } from '../store/transfers.ts';
 import { readSuspensions } from '../store/suspensions.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
@@ -107,8 +110,10 @@ function decide(
 }
 
 /** What the inventory says, where roles are bound to it. */
-function devicesOf({ config, devices }: Snapshot): Pick<StreamPolicy, 'devices'> {
-  return devices === undefined ? {} : { devices: { register: createDeviceRegister(devices), bindings: compileBindings(config.roles) } };
+function devicesOf({ config, devices, directory }: Snapshot): Pick<StreamPolicy, 'devices'> {
+  if (devices === undefined) return {};
+  const known = withTold(devices, readToldDevices(resolve(directory, config.state)));
+  return { devices: { register: createDeviceRegister(known), bindings: compileBindings(config.roles) } };
 }
 
 function decideStream(
@@ -161,6 +166,7 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   const table = createDenyTable();
   const state = resolve(snapshot.directory, config.state);
   readDenyList(state, table);
+  const transfers = createTransfers(readTransfers(state));
   const desk = createRevocationView({
     ask: (certificate, issuer) => refresher.askOcsp(parseCertificate(certificate), parseCertificate(issuer)),
     fetchCrl: (certificate, issuer) => refresher.fetchCrl(parseCertificate(certificate), parseCertificate(issuer)),
@@ -177,6 +183,7 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   refresher.start();
   const office = createAdmissionOffice({
     config, realms: snapshot.listeners[listener.name]?.realms ?? [], authorities: snapshot.authorities, aliases: new Map(Object.entries(config.aliases)), deny: table, revocation: desk.view(config.revocation), now,
+    transfers: () => transfers,
     fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
   });
   const name = parseHost(host);
@@ -209,6 +216,8 @@ function describeAdmission(admission: Admission, roles: RoleRules, steps: Step[]
   steps.push(identity === undefined
     ? { rule: 'roles', outcome: 'skip', detail: 'no role matches: every route denies' }
     : { rule: 'roles', outcome: 'pass', detail: `${[...identity.roles].join(' + ')}, id ${identity.id}` });
+  const held = admission.identity;
+  if (held !== undefined && held.role !== identity?.role) steps.push({ rule: 'transfer', outcome: 'pass', detail: `${[...held.roles].join(' + ')}, since a webhook told so` });
 }
 
 function statementStep(statement: Statement): Step {

@@ -6,7 +6,7 @@ import { parseCertificate } from '../pki/certificate.ts';
 import { formatName, parseNameText } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { describeScope } from '../policy/suspensions.ts';
-import { openDenyList, subjectText, type DenyList, type DenySubject } from '../store/deny-list.ts';
+import { deniedOf, openDenyList, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { callGateway } from './call.ts';
 import { runningOrAlone } from './running-or-alone.ts';
@@ -24,6 +24,7 @@ interface SubjectOptions extends Common {
   readonly fingerprint?: string;
   readonly key?: string;
   readonly wholeIssuer?: string;
+  readonly id?: string;
   readonly who: string;
 }
 
@@ -55,9 +56,9 @@ export async function reinstate(options: SubjectOptions, print: Print): Promise<
 }
 
 function liftFrom(list: DenyList, subject: DenySubject, who: string): boolean {
-  if (!list.entries().some((entry) => subjectText(entry) === subjectText(subject))) return false;
-  list.apply({ op: 'reinstate', ...subject, who, at: list.timeOf(subject, Date.now()) });
-  return true;
+  const meant = deniedOf(list, subject);
+  for (const one of meant) list.apply({ op: 'reinstate', ...one, who, at: list.timeOf(one, Date.now()) });
+  return meant.length > 0;
 }
 
 /** `wardgate reload`: exit 1, with the issues, when the running gateway did not take the configuration. */
@@ -94,6 +95,7 @@ function formatStatus(status: GatewayStatus): string {
     ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
     `deny list     ${status.deny_list.length} entries`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
+    ...status.transfers.map(({ id, roles }) => `transferred   ${id}: ${roles.join(', ')}`),
     ...status.suspensions.map((entry) => `suspended     ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),
     ...status.maintenance.map(({ route, reason, until }) => `maintenance   route ${route} (${reason}), until ${until}`),
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
@@ -125,8 +127,9 @@ function freshness(source: Freshness): string {
 }
 
 async function subjectOf(options: SubjectOptions): Promise<DenySubject | string> {
-  const given = [options.cert, options.serial, options.fingerprint, options.key, options.wholeIssuer].filter((value) => value !== undefined);
-  if (given.length !== 1) return 'give exactly one of --cert, --serial (with --issuer), --fingerprint, --key and --whole-issuer';
+  const given = [options.cert, options.serial, options.fingerprint, options.key, options.wholeIssuer, options.id].filter((value) => value !== undefined);
+  if (given.length !== 1) return 'give exactly one of --cert, --serial (with --issuer), --fingerprint, --key, --whole-issuer and --id';
+  if (options.id !== undefined) return { kind: 'identity', id: options.id };
   if (options.wholeIssuer !== undefined) return { kind: 'issuer', ...await findIssuer(options.wholeIssuer, options.config) };
   if (options.key !== undefined) {
     const key = /^[0-9a-fA-F:]{64,95}$/.test(options.key) ? options.key.replaceAll(':', '').toLowerCase() : keyOf(options.key);
@@ -181,6 +184,8 @@ function describe(subject: DenySubject): string {
     case 'serial': return `serial ${subject.serial} of ${subject.issuer_text}`;
     case 'key': return `every certificate of the key ${subject.key}`;
     case 'issuer': return `every certificate of ${subject.issuer_text}`;
+    case 'identity': return `every certificate of the id ${subject.id}`;
+    case 'departed': return `every certificate of the id ${subject.id}, which has left or was scrapped`;
   }
 }
 

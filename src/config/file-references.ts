@@ -20,6 +20,7 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...keys(value, ['trust_domains']).flatMap((domain) => named(value, [...domain, 'trust'], 'authorities')),
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),
     ...named(value, ['devices', 'inventory'], 'inventory'),
+    ...keys(value, ['webhooks']).flatMap((webhook) => named(value, [...webhook, 'secrets'], 'secret')),
     ...named(value, ['store', 'password_file'], 'password'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),
     ...named(value, ['tracing', 'authorization_file'], 'password'),

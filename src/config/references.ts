@@ -20,6 +20,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...keys(value, ['upstreams']).flatMap((name) => upstreamFaults(value, ['upstreams', name])),
     ...rateFaults(value, ['limits', 'rates']),
     ...aliasFaults(value),
+    ...webhookFaults(value),
     ...tracingFaults(value),
     ...secondFactorFaults(value),
     ...nobodyToAsk(value),
@@ -126,7 +127,7 @@ function bindFaults(value: unknown): Fault[] {
   const nowhere = lookUp(value, ['devices']) === undefined;
   return items(value, ['roles']).flatMap((entry, index): Fault[] => {
     const [role, bind] = [lookUp(entry, ['role']), lookUp(entry, ['bind'])];
-    if (bind !== undefined && nowhere) return [{ path: ['roles', index, 'bind'], message: 'expected the registered devices, in devices.inventory' }];
+    if (bind !== undefined && nowhere) return [{ path: ['roles', index, 'bind'], message: 'expected the registered devices, in devices' }];
     const known = first.get(role);
     if (known === undefined) first.set(role, { index, bind: bindText(bind) });
     else if (known.bind !== bindText(bind)) return [{ path: bind === undefined ? ['roles', index] : ['roles', index, 'bind'], message: `expected the same bind as in roles[${known.index}], which gives the same role` }];
@@ -153,7 +154,33 @@ function routeFaults(value: unknown, path: Path): Fault[] {
     ...unknownRoles(value, [...path, 'allow'], ['public']), ...rateFaults(value, [...path, 'limits', 'rates']), ...upstreamReference(value, path, 'https'),
     ...patientFaults(value, path),
     ...items(value, [...path, 'suspended']).flatMap((_, index) => maintenanceFaults(value, [...path, 'suspended', index])),
+    ...webhookRouteFaults(value, path),
   ];
+}
+
+/** A route has an upstream or a webhook; events need POST, a certificate or a signature, and nothing that is about answers of upstreams. */
+function webhookRouteFaults(value: unknown, path: Path): Fault[] {
+  const [upstream, webhook] = [lookUp(value, [...path, 'upstream']), lookUp(value, [...path, 'webhook'])];
+  if (webhook === undefined) return upstream === undefined && lookUp(value, path) !== undefined ? [{ path: [...path, 'upstream'], message: 'required, but missing: expected the name of an upstream, or a webhook' }] : [];
+  if (upstream !== undefined) return [{ path: [...path, 'webhook'], message: 'expected an upstream or a webhook, not both' }];
+  if (typeof webhook !== 'string') return [];
+  const known = keys(value, ['webhooks']);
+  if (!known.includes(webhook)) return [{ path: [...path, 'webhook'], message: `no webhook named ${show(webhook)}; ${listKnown(known)}` }];
+  const open = items(value, [...path, 'allow']).includes('public') && lookUp(value, ['webhooks', webhook, 'secrets']) === undefined;
+  return [
+    ...(open ? [{ path: [...path, 'allow'], message: `expected roles: the webhook ${show(webhook)} has no secrets, so that anybody could tell its events` }] : []),
+    ...(['patient', 'forward'] as const).filter((key) => lookUp(value, [...path, key]) !== undefined).map((key): Fault => ({ path: [...path, key], at: 'key', message: 'has no meaning with a webhook' })),
+  ];
+}
+
+function webhookFaults(value: unknown): Fault[] {
+  return keys(value, ['webhooks']).flatMap((name): Fault[] => {
+    const path = ['webhooks', name];
+    const kind = lookUp(value, [...path, 'kind']);
+    if (kind === 'cmdb' && lookUp(value, [...path, 'roles']) !== undefined) return [{ path: [...path, 'roles'], at: 'key', message: 'has no meaning with kind: cmdb' }];
+    if (kind === 'cmdb' && lookUp(value, ['devices']) === undefined) return [{ path, at: 'key', message: 'expected the section devices, in which what it tells is kept' }];
+    return unknownRoles(value, [...path, 'roles'], []);
+  });
 }
 
 function patientFaults(value: unknown, path: Path): Fault[] {

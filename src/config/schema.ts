@@ -15,6 +15,7 @@ import { store } from './schema/store.ts';
 import { tracing } from './schema/tracing.ts';
 import { trustDomains } from './schema/trust-domains.ts';
 import { upstream } from './schema/upstream.ts';
+import { webhooks } from './schema/webhooks.ts';
 import { directoryPath, hostName, name } from './values.ts';
 
 export type { Address, Endpoint, Rate, StatusRange, Watermark } from './values.ts';
@@ -30,6 +31,7 @@ export const configSchema = mapping({
   inherits: inherits.default({}),
   trust_domains: trustDomains.default({}),
   devices: devices.exactOptional(),
+  webhooks: webhooks.default({}),
   routes: z.array(route).describe('What may be asked by whom; the first match wins, no match is 404.').default([]),
   networks,
   aliases: z.record(hostName, hostName, { error: 'expected a mapping of host names such as { emergency.hospital.test: api.hospital.test }' })
@@ -76,6 +78,7 @@ export type UnavailableConfig = RevocationConfig['unavailable'];
 export type RoleConfig = Config['roles'][number];
 export type BindConfig = NonNullable<RoleConfig['bind']>;
 export type DevicesConfig = NonNullable<Config['devices']>;
+export type WebhookConfig = Config['webhooks'][string];
 export type CertificateMatch = RoleConfig['match'];
 export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;

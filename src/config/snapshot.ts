@@ -32,6 +32,8 @@ export interface Snapshot {
   readonly authorities: Readonly<Record<string, readonly Uint8Array[]>>;
   /** The inventory; absent where none is configured. */
   readonly devices?: readonly Device[];
+  /** The secrets that events are signed with, by webhook; none for those that need no signature. */
+  readonly webhooks: Readonly<Record<string, readonly Uint8Array[]>>;
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
   readonly tracing?: TracingMaterial;
@@ -160,13 +162,13 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   };
 }
 
-function inventoryOf({ inventory, timezone }: DevicesConfig, bytesOf: (name: string) => Uint8Array): Promise<InventoryResult> {
-  return readInventory(bytesOf(inventory), inventory, timezone);
+async function inventoryOf({ inventory, timezone }: DevicesConfig, bytesOf: (name: string) => Uint8Array): Promise<InventoryResult> {
+  return inventory === undefined ? { kind: 'ok', devices: [] } : readInventory(bytesOf(inventory), inventory, timezone);
 }
 
 /** Reads the inventory of a snapshot again, and nothing else. */
 export async function readInventoryFile({ config: { devices }, directory }: Snapshot): Promise<InventoryResult> {
-  if (devices === undefined) return { kind: 'ok', devices: [] };
+  if (devices?.inventory === undefined) return { kind: 'ok', devices: [] };
   const content = await readRegularFile(resolve(directory, devices.inventory), devices.inventory, LARGEST_INVENTORY);
   if (content.kind === 'ok') return inventoryOf(devices, () => content.bytes);
   return { kind: 'invalid', issues: [{ file: devices.inventory, line: 1, column: 1, path: 'inventory', message: content.message }] };
@@ -332,10 +334,17 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
     authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
     ...(devices === undefined ? {} : { devices }),
+    webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => withoutLineEnd(files.bytes(file)))])),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
     ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
   };
+}
+
+/** Senders leave it out as well. */
+function withoutLineEnd(secret: Uint8Array): Uint8Array {
+  const ending = secret.at(-1) !== 0x0a ? 0 : secret.at(-2) === 0x0d ? 2 : 1;
+  return secret.subarray(0, secret.length - ending);
 }
 
 function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {

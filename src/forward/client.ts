@@ -6,6 +6,8 @@ import type { Policy } from '../policy/authorize.ts';
 import type { Counter } from '../policy/limits.ts';
 import type { Suspension } from '../policy/suspensions.ts';
 import type { Tracer } from './exchange.ts';
+import type { ToldEvent, WebhookOutcome } from './webhooks/event.ts';
+import type { WebhookDesk } from './webhooks/desk.ts';
 import type { Upstream } from './upstream/pool.ts';
 
 /** Who is on the other end of a connection, as a protocol sees it. */
@@ -49,6 +51,8 @@ export interface Desk {
   alarm(raised: RaisedAlarm): void;
   /** Answers a request for one of the gateway's own pages. Rejects when nobody answers in time. */
   page(request: PageRequest): Promise<PageAnswer>;
+  /** Has the gateway take an event. Rejects when nobody does in time. */
+  tell(told: ToldEvent): Promise<WebhookOutcome>;
 }
 
 /** What somebody should look at; the record has the details, and names. */
@@ -94,6 +98,7 @@ export interface Service {
   readonly policy: Policy;
   readonly desk: Desk;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly webhooks: WebhookDesk;
   /** What is suspended by order at the moment. */
   readonly suspensions: () => readonly Suspension[];
   /** Absent where nobody watches requests from outside. */

@@ -52,6 +52,8 @@ export interface Exchange {
   admission: Admission;
   facts: RequestFacts | undefined;
   decision: Permit | Denial | undefined;
+  /** What goes on record of a request that is answered by the gateway itself, where it is not that it was permitted. */
+  verdict: Pick<AuditRecord, 'result' | 'reason' | 'detail'> | undefined;
   /** What the answer says about it beside what the upstream does: name, value, name, value… in lower case. */
   answerFields: readonly string[];
   /** Octets of body received. */
@@ -66,7 +68,7 @@ const NONE: readonly string[] = [];
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
     id: newRequestId(), started: performance.now(), asked, client, service, span: service.tracer?.open(asked),
-    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
+    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, verdict: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
   };
 }
 
@@ -152,7 +154,8 @@ function countDenial({ service, admission, client: { address } }: Exchange, { ro
 }
 
 /** The record of an exchange as it stands; `now` in ms since the epoch. */
-export function exchangeRecord(exchange: Exchange, fields: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, now: number): AuditRecord {
+export function exchangeRecord(exchange: Exchange, noted: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, now: number): AuditRecord {
+  const fields = noted.result === 'permitted' ? { ...noted, ...exchange.verdict } : noted;
   exchange.span?.note(fields);
   return {
     time: new Date(now).toISOString(),
@@ -177,7 +180,7 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
     ...(leaf === undefined ? {} : certificateFields(leaf)),
     ...identityFields(identity),
     ...(decision?.route === undefined ? {} : { route: decision.route.name }),
-    ...(decision?.kind === 'permit' ? { upstream: decision.route.config.upstream } : {}),
+    ...(decision?.kind === 'permit' && decision.route.config.upstream !== '' ? { upstream: decision.route.config.upstream } : {}),
     ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),
     ...(decision?.patient === undefined ? {} : { patient: decision.patient }),
     ...(decision?.kind === 'permit' && decision.device !== undefined ? { device: decision.device.id } : {}),

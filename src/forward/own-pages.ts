@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import type { Permit } from '../policy/authorize.ts';
 import type { Exchange } from './exchange.ts';
 import type { Answered, Call, RequestBody } from './message.ts';
@@ -10,6 +11,8 @@ export function askOwnPage(exchange: Exchange, permit: Permit, body: RequestBody
 async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | undefined): Promise<Answered> {
   const { asked: { method, target, host, fields }, service, client, id } = exchange;
   const { identity, certificate } = permit;
+  const { webhook } = permit.route.config;
+  if (webhook !== undefined) return takeEvent(exchange, webhook, body);
   if (identity === undefined || certificate === undefined || target.kind !== 'target' || host.kind !== 'host') return failed('a page of the gateway\'s own for nobody');
   const octets = body === undefined ? Buffer.alloc(0) : await wholeOf(body);
   // Whoever cut it has said so, and hears this no more.
@@ -22,6 +25,23 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
     return {
       kind: 'answer', status: page.status, fields: [...page.fields, 'content-length', String(content.length)], length: content.length, body: method === 'HEAD' ? Buffer.alloc(0) : content,
       whole: () => true, late: () => false, trailers: () => [],
+    };
+  } catch (error) {
+    return failed((error as Error).message);
+  }
+}
+
+async function takeEvent(exchange: Exchange, webhook: string, body: RequestBody | undefined): Promise<Answered> {
+  const { asked: { method, fields }, service, id } = exchange;
+  const octets = body === undefined ? Buffer.alloc(0) : await wholeOf(body);
+  if (octets === undefined) return failed('the body was cut');
+  try {
+    const { status, body: told, refusal } = await service.webhooks.take(webhook, { id, method, fields, body: octets });
+    if (refusal !== undefined) exchange.verdict = { result: 'denied', ...refusal };
+    const content = Buffer.from(`${JSON.stringify(told)}\n`);
+    return {
+      kind: 'answer', status, fields: ['content-type', refusal === undefined ? 'application/json' : 'application/problem+json', 'cache-control', 'no-store', 'content-length', String(content.length)],
+      length: content.length, body: method === 'HEAD' ? Buffer.alloc(0) : Readable.from([content]), whole: () => true, late: () => false, trailers: () => [],
     };
   } catch (error) {
     return failed((error as Error).message);

@@ -81,6 +81,8 @@ export interface ToldRegister {
   /** What is in force: the whole of what was told last. */
   readonly view: DeviceView;
   take(part: { readonly devices: readonly Device[]; readonly first: boolean; readonly last: boolean }): void;
+  /** Takes what one device is by now; absent: nothing any more. */
+  put(id: string, device: Device | undefined): void;
 }
 
 export function createToldRegister(): ToldRegister {
@@ -92,6 +94,12 @@ export function createToldRegister(): ToldRegister {
       if (first) coming = createDeviceRegister();
       for (const device of devices) coming.put(device);
       if (last) register = coming;
+    },
+    put(id, device) {
+      for (const one of new Set([register, coming])) {
+        if (device === undefined) one.remove(id);
+        else one.put(device);
+      }
     },
   };
 }

@@ -14,6 +14,7 @@ export type Reason =
   | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'patient_mismatch' | 'patient_missing' | 'patient_unknown_shape'
   | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow'
+  | 'webhook_signature' | 'webhook_stale' | 'webhook_conflict' | 'webhook_invalid'
   | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours'
   | 'code_wrong' | 'code_reused' | 'code_expired' | 'locked' | 'not_enrolled' | 'invitation_wrong' | 'invitation_expired' | 'form_refused'
   | 'sms_not_sent' | 'sms_too_soon' | 'factors_unavailable'

@@ -43,6 +43,9 @@ export interface RouteMatch {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
+/** Octets of an event. */
+const LARGEST_EVENT = 64 * 1024;
+
 /**
  * Compiles the configured routes, in their order: the first match wins. `rates` are limits that count on all of them together,
  * `files` has the CA certificates of those that a route names.
@@ -54,7 +57,7 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
     const written = below ? config.match.path.slice(0, -2) : config.match.path;
     const pattern = written === '' ? [] : written.slice(1).split('/').map(compileSegment);
     return {
-      config,
+      config: config.webhook === undefined ? config : { ...config, limits: { ...config.limits, body: Math.min(config.limits.body ?? LARGEST_EVENT, LARGEST_EVENT) } },
       name: config.name,
       order,
       methods: config.match.methods === undefined ? undefined : new Set(config.match.methods),
@@ -67,8 +70,8 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
       factors: config.require.second_factor,
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
-      own: order < own.length,
-      general: order < own.length,
+      own: order < own.length || config.webhook !== undefined,
+      general: order < own.length || config.webhook !== undefined,
       maintenance: (config.suspended ?? []).map(({ when, outside, roles, reason }) => ({ when, outside, roles: roles === undefined ? undefined : new Set(roles), reason })),
     };
   }));

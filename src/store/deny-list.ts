@@ -1,10 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { prepareText } from '../pki/preparation.ts';
 import { addDenied, advanceEpoch, denyKey, hasRoom, isDenied, removeDenied, type DenyKey, type DenyTable } from './deny-table.ts';
 import { openJournal, readJournal, type ChangeKind, type JournalOptions } from './journal.ts';
 
 /**
- * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA. Hex is
+ * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA, every certificate
+ * that gives an id, whether it has been seen or not: by hand, or because the person has left or the device is scrapped (`departed`). Hex is
  * lower case; `issuer` is the normalised form of the name, `issuer_text` how people write it; `key` is the SHA-256 of the
  * SubjectPublicKeyInfo.
  */
@@ -12,7 +14,8 @@ export type DenySubject =
   | { readonly kind: 'fingerprint'; readonly fingerprint: string }
   | { readonly kind: 'serial'; readonly serial: string; readonly issuer: string; readonly issuer_text: string }
   | { readonly kind: 'key'; readonly key: string }
-  | { readonly kind: 'issuer'; readonly issuer: string; readonly issuer_text: string };
+  | { readonly kind: 'issuer'; readonly issuer: string; readonly issuer_text: string }
+  | { readonly kind: 'identity' | 'departed'; readonly id: string };
 
 export type DenyEntry = DenySubject & {
   readonly reason: string;
@@ -117,6 +120,12 @@ function isInForce(change: DenyChange, now: number): boolean {
   return change.op === 'deny' && (change.expires === undefined || Date.parse(change.expires) > now);
 }
 
+/** What of a list is meant by who lifts a subject: an id gets its certificates back, for whatever cause they were taken. */
+export function deniedOf(list: Pick<DenyList, 'entries'>, subject: DenySubject): readonly DenySubject[] {
+  const meant: readonly DenySubject[] = subject.kind === 'identity' ? [subject, { kind: 'departed', id: subject.id }] : [subject];
+  return meant.filter((one) => list.entries().some((entry) => subjectText(entry) === subjectText(one)));
+}
+
 /** A subject in one line, the same for the same subject on every replica. */
 export function subjectText(subject: DenySubject): string {
   switch (subject.kind) {
@@ -124,6 +133,7 @@ export function subjectText(subject: DenySubject): string {
     case 'serial': return `serial ${subject.serial} ${subject.issuer}`;
     case 'key': return `key ${subject.key}`;
     case 'issuer': return `issuer ${subject.issuer}`;
+    case 'identity': case 'departed': return `${subject.kind} ${prepareText(subject.id)}`;
   }
 }
 
@@ -150,7 +160,7 @@ export function parseDenyChange(json: string): DenyChange | undefined {
 }
 
 const SUBJECT_FIELDS: Readonly<Record<string, readonly string[]>> = {
-  fingerprint: ['fingerprint'], serial: ['serial', 'issuer', 'issuer_text'], key: ['key'], issuer: ['issuer', 'issuer_text'],
+  fingerprint: ['fingerprint'], serial: ['serial', 'issuer', 'issuer_text'], key: ['key'], issuer: ['issuer', 'issuer_text'], identity: ['id'], departed: ['id'],
 };
 
 /** What the deny list is made of. */

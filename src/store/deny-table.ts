@@ -56,7 +56,7 @@ export function advanceEpoch(table: DenyTable): number {
 export type DenyKey = Int32Array;
 
 /** `kind` keeps the name spaces apart: a fingerprint can never equal a subject key. */
-export function denyKey(kind: 'fingerprint' | 'serial' | 'key' | 'issuer', text: string): DenyKey {
+export function denyKey(kind: 'fingerprint' | 'serial' | 'key' | 'issuer' | 'identity' | 'departed', text: string): DenyKey {
   const digest = createHash('sha256').update(`${kind}\0${text}`).digest();
   const words = new Int32Array(KEY_WORDS);
   for (let index = 0; index < KEY_WORDS; index++) words[index] = digest.readInt32LE(index * 4);

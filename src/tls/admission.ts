@@ -3,9 +3,11 @@ import { LRUCache } from 'lru-cache';
 import type { Config } from '../config/schema.ts';
 import type { Realm } from '../config/snapshot.ts';
 import type { AuthorityFiles } from '../identity/authorities.ts';
-import { compileRoles, identify } from '../identity/roles.ts';
+import { NO_TRANSFERS, transferred, type TransferView } from '../identity/people.ts';
+import { compileRoles, identify, type Identity } from '../identity/roles.ts';
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
+import { prepareText } from '../pki/preparation.ts';
 import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
 import {
   certificatesToCheck, combineStatuses, decideStatus, nextSource, type RevocationSource, type Statement, type Status,
@@ -48,6 +50,8 @@ export interface AdmissionOptions {
   readonly revocation: RevocationView;
   /** Hosts that missing issuers may be fetched from, as `client_auth.fetch_intermediates.from` has them; absent: none. */
   readonly fetchFrom?: readonly string[];
+  /** Who has come to other roles since, as of now; absent: nobody. */
+  readonly transfers?: () => TransferView;
   readonly now: () => number;
 }
 
@@ -296,7 +300,11 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       const revoked = questions[statuses.indexOf(status)]?.certificate.sha256;
       return { ...refuse(reason, status.detail, epoch, now() + RETRY_MS), leaf, path, statements: all, ...(revoked === undefined ? {} : { revoked }) };
     }
-    const { identity } = identify({ path, policies }, roles);
+    const { identity: given } = identify({ path, policies }, roles);
+    if (given !== undefined && deniedIdentity(deny, given)) {
+      return { ...refuse('revoked_denylist', `the id ${given.id} is on the deny list`, epoch, Infinity), leaf, path, statements: all, revoked: leaf.sha256 };
+    }
+    const identity = given === undefined ? undefined : transferred(given, options.transfers?.() ?? NO_TRANSFERS, roles);
     return {
       kind: 'known', leaf, path, policies, status, statements: all, epoch,
       ...(identity === undefined ? {} : { identity }),
@@ -323,6 +331,12 @@ function weightOf({ der }: Certificate): number {
 /** Whether a refusal was for want of intermediates, and this peer brings some. */
 function mayHelp(known: Taken, peer: Peer): boolean {
   return known.kind === 'refused' && known.reason === 'untrusted_issuer' && peer.intermediates().length > 0;
+}
+
+/** Whether an id is on the deny list, and with it every certificate that gives it. */
+export function deniedIdentity(deny: DenyTable, { id }: Pick<Identity, 'id'>): boolean {
+  const text = prepareText(id);
+  return isDenied(deny, denyKey('identity', text)) || isDenied(deny, denyKey('departed', text));
 }
 
 const keysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();

@@ -3,7 +3,7 @@ import { filePath, timeZone } from '../values.ts';
 import { mapping, oneOf } from './shapes.ts';
 
 export const devices = mapping({
-  inventory: filePath.describe('The registered devices: a file .csv, or a list in .yaml or .json; read again when it changes. docs/devices.md has its columns.'),
+  inventory: filePath.describe('The registered devices: a file .csv, or a list in .yaml or .json; read again when it changes. docs/devices.md has its columns. Absent: those that a webhook tells of.').exactOptional(),
   timezone: timeZone.describe('Time zone (IANA) of hours that name none.').default('UTC'),
 }).describe('Registered devices, to which roles can be bound; absent: none.');
 

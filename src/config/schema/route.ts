@@ -34,7 +34,8 @@ export const route = mapping({
   name: name.describe('Name of the route, as it appears in logs, metrics and the audit.'),
   match: requestMatch.describe('Which requests the route is for; the first route that matches decides.'),
   allow: some(name, 'expected a list of at least one role, or public').describe('Roles that may use the route; public needs no certificate.'),
-  upstream: name.describe('Name of the upstream that serves it.'),
+  upstream: name.describe('Name of the upstream that serves it.').exactOptional(),
+  webhook: name.describe('Name of the webhook whose events it takes, in place of an upstream.').exactOptional(),
   limits: routeLimits.describe('Limits of the route.').prefault({}),
   unavailable: unavailable.describe('Overrides revocation.unavailable for this route.').exactOptional(),
   require: requirements.describe('What is required beyond the role.').prefault({}),
@@ -45,4 +46,6 @@ export const route = mapping({
   responses: responses.describe('What is added to answers.').prefault({}),
   preflight: oneOf(['deny', 'allow']).describe('allow: CORS preflights, which never carry a certificate, pass to the upstream.').default('deny'),
   forward: forward.describe('Further headers to the upstream; overrides the upstream\'s own setting.').prefault({}),
-});
+})
+  // What has none is served by the gateway itself.
+  .transform(({ upstream = '', ...rest }) => ({ ...rest, upstream }));

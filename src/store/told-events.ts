@@ -1,0 +1,92 @@
+import { closeSync, fsyncSync, openSync, renameSync, writeSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { openJournal, readJournal, type JournalOptions } from './journal.ts';
+
+/** Events that have been taken, by sender and id: the same once more is no news, another under the same id is a fault. */
+export interface ToldEvents {
+  /** The digest of the event that was taken under this id; undefined when none was. */
+  digestOf(webhook: string, id: string): Promise<string | undefined>;
+  /** Durable when it resolves. */
+  remember(webhook: string, id: string, digest: string, now: number): Promise<void>;
+  close(): void;
+}
+
+interface ToldEvent {
+  readonly op: 'told';
+  readonly webhook: string;
+  readonly id: string;
+  readonly digest: string;
+  readonly at: string;
+}
+
+/** How long an id is remembered: longer than any sender repeats itself. */
+const KEPT_MS = 30 * 86_400_000;
+/** Of more than these the oldest are forgotten. */
+const MOST = 100_000;
+
+export class ToldEventsError extends Error {
+  readonly code = 'events_unusable';
+}
+
+/** Opens the events of a state directory, whose lock the caller holds; with a shared store, those that other gateways have taken count too. */
+export function openToldEvents(state: string, now: number, shared?: { readonly redis: Redis; readonly prefix: string }): ToldEvents {
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  const options = journalOf(state);
+  forgetOld(options, now);
+  let journal = openJournal(options);
+
+  return {
+    async digestOf(webhook, id) {
+      const ours = journal.last(subjectOf({ webhook, id }));
+      if (ours !== undefined || shared === undefined) return ours?.digest;
+      // While the store is away: what an event does twice it does once, and the later of two wins.
+      return await shared.redis.get(sharedKey(shared.prefix, webhook, id)).catch(() => null) ?? undefined;
+    },
+    async remember(webhook, id, digest, at) {
+      journal.append({ op: 'told', webhook, id, digest, at: new Date(at).toISOString() });
+      if (journal.latest().length > MOST * 1.5) {
+        journal.close();
+        forgetOld(options, at);
+        journal = openJournal(options);
+      }
+      await shared?.redis.set(sharedKey(shared.prefix, webhook, id), digest, 'PX', KEPT_MS).catch(() => undefined);
+    },
+    close: () => journal.close(),
+  };
+}
+
+function sharedKey(prefix: string, webhook: string, id: string): string {
+  return `${prefix}:webhook:${JSON.stringify([webhook, id])}`;
+}
+
+function subjectOf({ webhook, id }: Pick<ToldEvent, 'webhook' | 'id'>): string {
+  return JSON.stringify([webhook, id]);
+}
+
+function journalOf(state: string): JournalOptions<ToldEvent> {
+  return {
+    file: join(state, 'webhook-events.jsonl'), entry: 'event', fault: (message, cause) => new ToldEventsError(message, { cause }), parse: parseEvent, subject: subjectOf, winner: 'told',
+  };
+}
+
+function parseEvent(json: string): ToldEvent | undefined {
+  try {
+    const fields = JSON.parse(json) as Readonly<Record<string, unknown>> | null;
+    return ['webhook', 'id', 'digest', 'at'].every((name) => typeof fields?.[name] === 'string') ? (fields as unknown as ToldEvent) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes the file anew without what is too old, or too much. */
+function forgetOld(options: JournalOptions<ToldEvent>, now: number): void {
+  const events = readJournal(options);
+  const kept = events.filter(({ at }) => Date.parse(at) > now - KEPT_MS).slice(-MOST);
+  if (kept.length === events.length) return;
+  const next = openSync(`${options.file}.new`, 'w', 0o600);
+  writeSync(next, kept.map((event) => `${JSON.stringify(event)}\n`).join(''));
+  fsyncSync(next);
+  closeSync(next);
+  renameSync(`${options.file}.new`, options.file);
+}

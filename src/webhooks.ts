@@ -1,0 +1,171 @@
+import { hash } from 'node:crypto';
+import type { AuditWriter } from './audit/writer.ts';
+import type { Device } from './config/inventory.ts';
+import type { Config } from './config/schema.ts';
+import type { Denials } from './denials.ts';
+import type { CmdbEvent, HrEvent, ToldEvent, WebhookEvent, WebhookOutcome } from './forward/webhooks/event.ts';
+import type { Journal } from './store/journal.ts';
+import { deviceKey, type DeviceChange } from './store/told-devices.ts';
+import type { ToldEvents } from './store/told-events.ts';
+import type { TransferChange } from './store/transfers.ts';
+
+export interface Webhooks {
+  /** Takes an event: durable, and in force on every thread, when it resolves. Rejects when it cannot be kept: the sender may try again. */
+  take(told: ToldEvent): Promise<WebhookOutcome>;
+  /** A transfer that another gateway took. */
+  receiveTransfer(change: TransferChange): void;
+  /** A device that another gateway was told of. */
+  receiveDevice(change: DeviceChange): void;
+}
+
+export interface WebhooksOptions {
+  readonly config: () => Config;
+  readonly denials: Pick<Denials, 'deny' | 'take'>;
+  readonly transfers: Journal<TransferChange>;
+  readonly devices: Journal<DeviceChange>;
+  readonly events: ToldEvents;
+  /** Has every thread take the transfers that are in force. */
+  readonly publishTransfers: () => Promise<void>;
+  /** Has every thread take what is known of a device by now. */
+  readonly publishDevice: (id: string) => Promise<void>;
+  readonly deviceOf: (id: string) => Device | undefined;
+  readonly announceTransfer: (change: TransferChange) => Promise<void>;
+  readonly announceDevice: (change: DeviceChange) => Promise<void>;
+  readonly audit: AuditWriter;
+  readonly now: () => number;
+  /** Counts what became of an event. */
+  readonly count: (webhook: string, result: WebhookOutcome['kind']) => void;
+  readonly fault: (error: Error) => void;
+}
+
+/** An event that happens later than this much from now is none: it would stand above all that come before. */
+const AHEAD_MS = 5 * 60_000;
+/** Events that wait for their turn; a sender tries again. */
+const MOST_WAITING = 200;
+
+export function createWebhooks(options: WebhooksOptions): Webhooks {
+  const { config, denials, transfers, devices, events, audit, now } = options;
+  let turn: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+
+  /** One at a time: the same event may come by two connections at once. */
+  function serially<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (waiting >= MOST_WAITING) return Promise.reject(new Error('too many events at a time'));
+    waiting++;
+    const result = turn.then(work).finally(() => {
+      waiting--;
+    });
+    turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async function take({ webhook, event, requestId }: ToldEvent): Promise<WebhookOutcome> {
+    const digest = hash('sha256', JSON.stringify(event), 'hex');
+    const known = await events.digestOf(webhook, event.id);
+    if (known !== undefined) return known === digest ? { kind: 'duplicate' } : { kind: 'conflict', detail: 'another event came under this id' };
+    if (Date.parse(event.at) > now() + AHEAD_MS) return { kind: 'invalid', detail: 'at: expected a time that is not ahead of now' };
+    const who = `webhook ${webhook}`;
+    const outcome = isHr(event) ? await takePersons(webhook, event, who) : await takeDevice(event, who);
+    if (outcome.kind === 'conflict' || outcome.kind === 'invalid') return outcome;
+    await audit.append({
+      time: new Date(now()).toISOString(), event: 'webhook', result: 'done', who, request_id: requestId, detail: `${event.event} ${event.id} ${outcome.kind}: ${aboutOf(event)}: ${event.reason}`,
+    });
+    // Last: what was not remembered is taken again when its sender tries again, and changes nothing then.
+    await events.remember(webhook, event.id, digest, now());
+    return outcome;
+  }
+
+  async function takePersons(webhook: string, event: HrEvent, who: string): Promise<WebhookOutcome> {
+    const { at, reason } = event;
+    const given = config().webhooks[webhook]?.roles ?? [];
+    const stranger = event.event === 'transfer' ? event.roles.find((role) => !given.includes(role)) : undefined;
+    if (stranger !== undefined) return { kind: 'invalid', detail: `roles: ${JSON.stringify(stranger)} is none of the roles that this webhook may give` };
+    let news = false;
+    for (const id of event.persons) {
+      if (event.event === 'transfer') news = await transfer({ op: 'transfer', id, roles: event.roles, within: given, who, reason, at }) || news;
+      else if (event.event === 'leave') news = await denials.take({ op: 'deny', kind: 'departed', id, reason, who, at }) || news;
+      else {
+        const restored = await transfer({ op: 'restore', id, who, reason, at });
+        news = await denials.take({ op: 'reinstate', kind: 'departed', id, who, at }) || restored || news;
+      }
+    }
+    return { kind: news ? 'applied' : 'superseded' };
+  }
+
+  async function transfer(change: TransferChange): Promise<boolean> {
+    if (!transfers.isNews(change)) return false;
+    transfers.append(change);
+    await options.publishTransfers();
+    await options.announceTransfer(change);
+    return true;
+  }
+
+  async function takeDevice(event: CmdbEvent, who: string): Promise<WebhookOutcome> {
+    const { at, reason } = event;
+    const id = typeof event.device === 'string' ? event.device : event.device.id;
+    const known = devices.last(deviceKey(id));
+    switch (event.event) {
+      case 'register': case 'update':
+        if (known?.op === 'scrap') return { kind: 'conflict', detail: `${id} is scrapped` };
+        return { kind: await tell({ op: 'put', device: event.device, who, reason, at }) ? 'applied' : 'superseded' };
+      case 'remove':
+        return { kind: await tell({ op: 'remove', id, who, reason, at }) ? 'applied' : 'superseded' };
+      case 'scrap': {
+        if (known?.op === 'scrap') return { kind: 'superseded' };
+        // For good, whatever came before it: what was told later of it came from who did not know yet.
+        const after = known === undefined || known.at < at ? at : new Date(Date.parse(known.at) + 1).toISOString();
+        const device: Device = { ...options.deviceOf(id) ?? { id, fingerprints: [], keys: [], serials: [], users: [] }, state: 'scrapped' };
+        await revokeDevice(device, who, reason, at);
+        await tell({ op: 'scrap', device, who, reason, at: after });
+        return { kind: 'applied' };
+      }
+    }
+  }
+
+  async function revokeDevice({ id, fingerprints, keys, serials }: Device, who: string, reason: string, at: string): Promise<void> {
+    await denials.take({ op: 'deny', kind: 'departed', id, reason, who, at });
+    for (const fingerprint of fingerprints) await denials.deny({ kind: 'fingerprint', fingerprint, reason, who });
+    for (const key of keys) await denials.deny({ kind: 'key', key, reason, who });
+    for (const { serial, issuer } of serials) await denials.deny({ kind: 'serial', serial, issuer, issuer_text: issuer, reason, who });
+  }
+
+  async function tell(change: DeviceChange): Promise<boolean> {
+    if (!devices.isNews(change)) return false;
+    devices.append(change);
+    await options.publishDevice(change.op === 'remove' ? change.id : change.device.id);
+    await options.announceDevice(change);
+    return true;
+  }
+
+  return {
+    take: (told) => serially(() => take(told)).then((outcome) => {
+      options.count(told.webhook, outcome.kind);
+      return outcome;
+    }),
+    receiveTransfer(change) {
+      try {
+        transfers.append(change);
+        options.publishTransfers().catch(options.fault);
+      } catch (error) {
+        options.fault(error as Error);
+      }
+    },
+    receiveDevice(change) {
+      try {
+        devices.append(change);
+        options.publishDevice(change.op === 'remove' ? change.id : change.device.id).catch(options.fault);
+      } catch (error) {
+        options.fault(error as Error);
+      }
+    },
+  };
+}
+
+function isHr(event: WebhookEvent): event is HrEvent {
+  return 'persons' in event;
+}
+
+function aboutOf(event: WebhookEvent): string {
+  if (!isHr(event)) return typeof event.device === 'string' ? event.device : event.device.id;
+  return `${event.persons.join(', ')}${event.event === 'transfer' ? ` to ${event.roles.join(', ')}` : ''}`;
+}
