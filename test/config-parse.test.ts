@@ -33,6 +33,9 @@ describe('what is not written', () => {
     expect(parsed(minimal)).toEqual({
       second_factor: { previous_key_files: [], session: { idle: 900_000, lifetime: 3_600_000 }, totp: { algorithm: 'sha1', issuer: 'Wardgate' } },
       state: './state',
+      webhooks: {},
+      aliases: {},
+      networks: {},
       threads: 1,
       limits: { connections: 100_000, memory: { shed_above: { kind: 'share', share: 0.9 } }, rates: [] },
       listeners: [{
