@@ -65,6 +65,7 @@ describe('a request of a shape is refused that cannot be told to stay within', (
     'GET Observation?patient=A&_format=application/fhir%2Bjson;fhirVersion=3.0'.replace(';', '%3B'), 'GET Observation?patient=A&_include=Patient', 'GET Observation?patient=A&_include=Observation:subject:Patient:x', 'GET Observation?patient=A&_include:all=Observation:subject', 'GET Practitioner?_revinclude=Observation:performer', 'GET Practitioner?_has:Observation:performer:code=1', 'GET Observation?patient=A&code:Patient=B',
     'GET Group/1', 'GET Group?member=Patient/A', 'GET Binary/1', 'GET Bundle/1', 'GET Task?patient=A', 'GET Device/1', 'GET Parameters/1', 'GET Basket/1', 'GET observation/1', 'GET Observation/', 'GET Observation/1/', 'GET Patient/A/Group', 'GET Patient/A/Patient', 'GET Patient/A/Practitioner', 'GET Encounter/1/Observation', 'GET Practitioner/1/Observation',
     'GET Patient/$everything', 'GET Patient/A/$export', 'GET Patient/A/$match', 'GET Patient/$match', 'GET $export', 'GET Group/1/$export', 'GET Observation/$lastn?patient=A', 'GET Observation/1/$meta', 'GET _history', 'GET Observation/_history', 'GET Patient/_history', 'GET Observation/_search?patient=A', 'GET Patient/A/Observation/1', 'GET Patient/A/Observation/_history',
+    'GET ?_getpages=1&code=x', 'GET ?_getpages=1&_id=1', 'GET Observation?_getpages=1&code=x', 'GET Observation?_getpages=1&_id=1', 'GET Observation?_getpages=1&_lastUpdated=gt2026',
     'GET Observation/1?patient=A', 'GET Patient/A?_include=Patient:link', 'GET Patient/A/$everything?patient=B', 'GET Patient/A/_history?_list=1',
     'POST Patient', 'POST Patient/A', 'POST Patient/$match', 'POST Patient/A/$everything', 'POST Group', 'POST Practitioner', 'POST _search', 'POST Observation/1', 'POST Observation?patient=A', 'POST $process-message', 'POST ?_type=Observation', 'POST Patient/A/Observation/_search',
     'PUT Observation/1', 'PUT Observation?patient=A', 'PUT Patient', 'PUT Patient?_id=A', 'PUT Patient/A/_history/1', 'PATCH Patient/A', 'PATCH Observation/1', 'PATCH Observation?patient=A', 'DELETE Observation/1', 'DELETE Observation?patient=A', 'DELETE Patient?_id=A', 'DELETE Patient/A?_cascade=delete', 'HEAD Patient/A', 'HEAD Observation/1', 'OPTIONS metadata', 'TRACE Patient/A',
@@ -77,7 +78,7 @@ test.each([
   ['Patient/A', 'own'], ['Patient/A/_history/1', 'own'], ['https://api.test/fhir/Patient/A', 'own'], ['http://API.test:8080/fhir/Patient/A/_history/3', 'own'], ['https://ehr.internal/r4/Patient/A', 'own'],
   ['Practitioner/B', 'none'], ['#p1', 'none'], ['urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0', 'none'], ['https://other.test/Observation/1', 'none'], ['RelatedPerson/B', 'none'],
   ['Patient/B', 'other'], ['Patient/A/', 'other'], ['Patient/A#x', 'other'], ['Patient/A?x', 'other'], ['/Patient/A', 'other'], ['./Patient/A', 'other'], ['patient/A', 'other'], ['PATIENT/B', 'other'], ['Patient?identifier=1', 'other'], ['Patient|A', 'other'], ['Patient%2FA', 'other'], ['Patient\\A', 'other'],
-  ['Observation/../Patient/B', 'other'], ['https://api.test/fhir/../x/fhir/Patient/A', 'other'], ['https://api.test/Patient/A', 'other'], ['https://api.test@evil.test/fhir/Patient/A', 'other'], ['https://evil.test/?https://api.test/fhir/Patient/A', 'other'], ['https://api.test.evil.test/fhir/Patient/A', 'other'], [' Patient/A', 'other'], ['Patient/A ', 'other'], ['Patient/A\n', 'other'],
+  ['Observation/../Patient/B', 'other'], ['https://api.test/fhir/../x/fhir/Patient/A', 'other'], ['https://api.test/Patient/A', 'other'], ['https://api.test@evil.test/fhir/Patient/A', 'other'], ['https://evil.test/?https://api.test/fhir/Patient/A', 'other'], ['https://api.test.evil.test/fhir/Patient/A', 'other'], [' Patient/A', 'other'], ['Patient/A ', 'other'], ['Patient/A\n', 'other'], [`https://api.test/fhir${'/Patient'.repeat(1_000)}/A`, 'other'],
 ] as const)('the reference %j is %s', (reference, whose) => {
   expect(patientOf(reference, compartment)).toBe(whose);
 });
@@ -224,7 +225,7 @@ describe('header fields', () => {
   });
 
   test.each([
-    [['accept', 'application/fhir+xml']], [['Accept', 'text/html']], [['accept', 'application/fhir+ndjson']], [['accept', 'application/fhir+json; fhirVersion=5.0']], [['If-None-Exist', 'patient=A']], [['X-Provenance', '{}']], [['content-encoding', 'gzip']],
+    [['accept', 'application/fhir+xml']], [['Accept', 'text/html']], [['accept', 'application/fhir+ndjson']], [['accept', 'application/fhir+json; fhirVersion=5.0']], [['If-None-Exist', 'patient=A']], [['X-Provenance', '{}']], [['content-encoding', 'gzip']], [['Upgrade', 'websocket']], [['content-type', 'application/json', 'Content-Type', 'application/fhir+xml']],
   ])('are refused: %j', (fields) => {
     expect(judgeFields(fields)?.reason).toBe('patient_unknown_shape');
   });

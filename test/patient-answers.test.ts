@@ -235,6 +235,18 @@ it('a client that leaves within its body leaves nothing behind but its record', 
   expect(backend.seen.length).toBe(seen);
 });
 
+it('guessing costs: what turns out to be another\'s counts as denied', async () => {
+  answer = (response) => response.writeHead(200, JSON_TYPE).end(observation('1002'));
+  const strict = await startGateway(pki, backend.port, { routes: `${ROUTE('records', '/fhir/*').replace(/ }$/, '')}, limits: { rates: [{ per: certificate, rate: [3/hour], count: denials }] } }` });
+  try {
+    const statuses: number[] = [];
+    for (let index = 0; index < 5; index++) statuses.push((await ask(pki, strict.port, `/fhir/Observation/${index}`, { client: pki.patient })).status);
+    expect(statuses).toEqual([403, 403, 403, 429, 429]);
+  } finally {
+    await strict.stop();
+  }
+});
+
 it('a WebSocket is refused, whose messages nobody judges', async () => {
   const socket = await openTls(pki, gateway.port, { client: pki.patient });
   const text = await exchange(socket, 'GET /fhir/Patient/1001 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n', (all) => all.includes('role_denied'));

@@ -4,7 +4,7 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** What is allowed and probably not meant. */
 export function configWarnings(config: Config): readonly Fault[] {
-  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...openMetrics(config), ...narrowPools(config)];
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config)];
 }
 
 function statusWarnings(config: Config): Fault[] {
@@ -48,6 +48,14 @@ function patientParameters(config: Config): Fault[] {
     const parameter = route.patient?.path;
     if (parameter === undefined || route.match.path.split('/').includes(`:${parameter}`)) return [];
     return [{ path: ['routes', index, 'patient', 'path'], message: `the route's path ${show(route.match.path)} has no parameter :${parameter}` }];
+  });
+}
+
+/** A FHIR interface is judged for those who are bound: where none of the roles is, the rule only puts on record. */
+function boundToNobody(config: Config): Fault[] {
+  return config.routes.flatMap(({ patient, allow }, index) => {
+    if (patient?.body === undefined || patient.bound.some((role) => allow.includes(role))) return [];
+    return [{ path: ['routes', index, 'patient'], message: `binds nobody: the route allows none of the roles ${patient.bound.join(', ')}` }];
   });
 }
 

@@ -5,9 +5,12 @@ import type { Objection } from '../policy/fhir/compartment.ts';
 import type { Bond } from '../policy/patient.ts';
 import type { RequestBody } from './message.ts';
 
-/** What an answer must not be where it is judged: a part of itself, the news that it has not changed, or compressed. */
+/**
+ * What is not asked of an upstream whose answer is judged: a part of it, or whether it has changed. Either would be told of resources
+ * that turn out to be another's, without the resource. Nor is it asked for a compressed one.
+ */
 const NOT_FOR_JUDGED = ['range', 'if-range'];
-const CONDITIONS = ['if-none-match', 'if-modified-since'];
+const CONDITIONS = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodified-since'];
 
 /** The header section for the upstream of a request that is bound, with the body that was judged. */
 export function boundHeaders(headers: IncomingHttpHeaders, method: string, body: Buffer): IncomingHttpHeaders {

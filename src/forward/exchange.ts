@@ -153,6 +153,15 @@ function countDenial({ service, admission, client: { address } }: Exchange, { ro
   if (counters.length > 0) service.desk.count(counters);
 }
 
+/** What goes on record of a request that was permitted, and whose body or answer then turned out not to be: it counts as denied as well. */
+export function deniedLate(exchange: Exchange, { reason, detail }: Pick<Denial, 'reason' | 'detail'>): Required<Pick<AuditRecord, 'result' | 'reason' | 'detail'>> {
+  const { service, admission, client: { address }, decision } = exchange;
+  const route = decision?.route;
+  const counters = route === undefined ? [] : denialCounters(route.rates, { admission, address, route: route.name }, true);
+  if (counters.length > 0) service.desk.count(counters);
+  return { result: 'denied', reason, detail };
+}
+
 /** The record of an exchange as it stands; `now` in ms since the epoch. */
 export function exchangeRecord(exchange: Exchange, noted: Partial<AuditRecord> & Pick<AuditRecord, 'result'>, now: number): AuditRecord {
   const fields = noted.result === 'permitted' ? { ...noted, ...exchange.verdict } : noted;

@@ -8,12 +8,12 @@ import type { Bond } from '../policy/patient.ts';
 import type { ListenerLimits } from '../config/schema.ts';
 import { filterAnswer, type AnswerObjection } from './answer-filter.ts';
 import type { ClientOf } from './client.ts';
-import { decide, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
+import { decide, deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
 import { createFhirFilter } from './fhir-answers.ts';
 import type { Answer, GeneralForwarder } from './general.ts';
 import { answerRules, clientHeaders, upstreamHeaders } from './headers.ts';
 import type { HttpOptions } from './http-options.ts';
-import { clientLeft, holdBody } from './http1/bound.ts';
+import { clientLeft, holdBody, notForClient } from './http1/bound.ts';
 import { countBody, fieldsBeyond, openHttp1Exchange, type Http1Exchange, type Spoiling, type Verdict } from './http1/exchange.ts';
 import { answerOf, clientErrorCode, expectsContinue, isWebSocket, reasonOf } from './http1/message.ts';
 import { createOrder, leaving } from './http1/order.ts';
@@ -231,7 +231,7 @@ export function createHttp1(options: Http1Options): Http1 {
     const filtered = await Promise.race([filterAnswer(answerOf(message), createFhirFilter(bond)), exchange.whenSpoilt, clientLeft(exchange.response)]);
     switch (filtered.kind) {
       case 'answer': return relay(exchange, permit, messageOf(filtered.answer), () => filtered.objection());
-      case 'objection': return stopped(exchange, { kind: 'refusal', code: 'role_denied', verdict: { result: 'denied', reason: filtered.reason, detail: filtered.detail } });
+      case 'objection': return stopped(exchange, notForClient(exchange, filtered));
       case 'failed': {
         const cut = options.forwarder.cut(exchange.request);
         return stopped(exchange, cut === undefined ? filtered : { ...filtered, code: 'upstream_timeout', detail: cut.detail });
@@ -264,7 +264,7 @@ export function createHttp1(options: Http1Options): Http1 {
     }
     if (end.kind === 'record_lost') return gone(exchange, 'the record could not be written', status, 'audit_unavailable');
     const objected = objection?.();
-    if (objected !== undefined) return cutShort(exchange, objected, status);
+    if (objected !== undefined) return cutShort(exchange, objected, status, end.bytes);
     const cut = options.forwarder.cut(exchange.request);
     options.forwarder.cancel(exchange.request);
     if (cut !== undefined) return gone(exchange, cut.detail, status, cut.by === 'upstream' ? 'upstream_timeout' : undefined);
@@ -279,9 +279,9 @@ export function createHttp1(options: Http1Options): Http1 {
   }
 
   /** Records a request whose answer was found not to be for its client when it had begun. */
-  async function cutShort(exchange: Http1Exchange, { reason, detail }: AnswerObjection, status: number): Promise<void> {
+  async function cutShort(exchange: Http1Exchange, objection: AnswerObjection, status: number, bytes: number): Promise<void> {
     options.forwarder.cancel(exchange.request);
-    await record(exchange, { result: 'denied', reason, detail, status }).catch(() => undefined);
+    await record(exchange, { ...deniedLate(exchange, objection), status, bytes_out: bytes }).catch(() => undefined);
     observe(exchange, status);
   }
 

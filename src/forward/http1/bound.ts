@@ -1,6 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import type { Bond } from '../../policy/patient.ts';
+import type { AnswerObjection } from '../answer-filter.ts';
 import { boundHeaders, judgeBoundBody, wholeBody } from '../bond.ts';
+import { deniedLate, type Exchange } from '../exchange.ts';
 import type { Http1Exchange, Refusal, Spoiling } from './exchange.ts';
 
 type Held = { readonly kind: 'held'; readonly octets: Buffer } | Spoiling | { readonly kind: 'client_left' };
@@ -11,9 +13,14 @@ export async function holdBody(exchange: Http1Exchange, bond: Bond): Promise<Hel
   const held = await Promise.race([wholeBody(request).then((octets) => ({ kind: 'held', octets }) as const), exchange.whenSpoilt, clientLeft(response)]);
   if (held.kind !== 'held') return held;
   const objection = judgeBoundBody(bond, request.headers, held.octets);
-  if (objection !== undefined) return { kind: 'refusal', code: 'role_denied', verdict: { result: 'denied', reason: objection.reason, detail: objection.detail } } satisfies Refusal;
+  if (objection !== undefined) return notForClient(exchange, objection);
   request.headers = boundHeaders(request.headers, asked.method, held.octets);
   return held;
+}
+
+/** What becomes of a bound request of which nothing has been answered. */
+export function notForClient(exchange: Exchange, objection: AnswerObjection): Refusal {
+  return { kind: 'refusal', code: 'role_denied', verdict: deniedLate(exchange, objection) };
 }
 
 /** Resolves when an answer's connection is gone before it has left. */

@@ -4,7 +4,7 @@ import type { AuditRecord } from '../../audit/record.ts';
 import type { Permit } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
 import type { AnswerObjection } from '../answer-filter.ts';
-import { exchangeRecord, keyOf, outcomeOf, type Exchange } from '../exchange.ts';
+import { deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from '../exchange.ts';
 import { recordBeginning, recordRest } from '../fast/record-line.ts';
 import { answerRules, upstreamHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
@@ -92,7 +92,7 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
     if (end.kind === 'client_left') return gone(exchange, 'the client left within the answer', status);
     const objected = objection?.();
     if (objected !== undefined) {
-      await record(exchange, { result: 'denied', reason: objected.reason, detail: objected.detail, status }).catch(() => undefined);
+      await record(exchange, { ...deniedLate(exchange, objected), status, bytes_out: end.bytes }).catch(() => undefined);
       observe(exchange, status);
       return breakOff(exchange, answer, undefined);
     }

@@ -4,7 +4,7 @@ import type { Bond } from '../../policy/patient.ts';
 import { filterAnswer } from '../answer-filter.ts';
 import { ask } from '../ask.ts';
 import { boundHeaders, heldBody, judgeBoundBody, wholeBody } from '../bond.ts';
-import { decide, keyOf, openExchange } from '../exchange.ts';
+import { decide, deniedLate, keyOf, openExchange } from '../exchange.ts';
 import { createFhirFilter } from '../fhir-answers.ts';
 import { upstreamHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
@@ -174,7 +174,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     const octets = exchange.received ? NOTHING : await untilInterrupted(exchange, wholeBody(exchange.stream));
     if (!Buffer.isBuffer(octets)) return stopped(exchange, octets);
     const objection = judgeBoundBody(bond, question.fields, octets);
-    if (objection !== undefined) return refuse(exchange, 'role_denied', { result: 'denied', reason: objection.reason, detail: objection.detail });
+    if (objection !== undefined) return refuse(exchange, 'role_denied', deniedLate(exchange, objection));
     return forwarded(exchange, permit, ask({ ...question, fields: boundHeaders(question.fields, question.method, octets), ...heldBody(octets) }));
   }
 
@@ -216,7 +216,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (filtered.kind === 'answer') return relay(exchange, permit, filtered.answer, () => filtered.objection());
     if (filtered.kind !== 'objection') return stopped(exchange, filtered);
     call.cancel();
-    return refuse(exchange, 'role_denied', { result: 'denied', reason: filtered.reason, detail: filtered.detail });
+    return refuse(exchange, 'role_denied', deniedLate(exchange, filtered));
   }
 
   /** Ends a stream before its time: with a problem where nothing of an answer has been sent. */

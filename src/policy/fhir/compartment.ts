@@ -49,6 +49,8 @@ const ABSOLUTE = /^https?:\/\/([^/?#@\\]+)((?:\/[^/?#\\]+)*)\/(Patient\/[^?#\\]+
  */
 export function patientOf(reference: string, compartment: Compartment): 'own' | 'other' | 'none' {
   if (!MENTION.test(reference)) return 'none';
+  // No address is as long; expressions are not tried on what somebody made for them.
+  if (reference.length > 2_048) return 'other';
   const local = LOCAL.exec(reference);
   if (local !== null) return local[1] === compartment.patient ? 'own' : 'other';
   const [, host = '', path = '', rest = ''] = ABSOLUTE.exec(reference) ?? [];

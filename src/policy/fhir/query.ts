@@ -52,6 +52,8 @@ const HISTORY = new Set([...FORMAT, '_count', '_since', '_at']);
 const EVERYTHING = new Set([...FORMAT, 'start', 'end', '_since', '_type', '_count', '_summary', '_elements']);
 /** Of a search: what narrows it, and what says how much of it is answered. */
 const PLAIN = new Set([...FORMAT, '_id', '_lastUpdated', '_count', '_sort', '_summary', '_elements', '_total', '_maxresults']);
+/** Beside what leads to a page: nothing that chooses among resources. */
+const PAGE = new Set([...FORMAT, '_count', '_summary', '_elements', '_total']);
 const FILTERS = new Set(['_tag', '_profile', '_security', '_source', '_text', '_content']);
 const INCLUDES = new Set(['_include', '_revinclude']);
 
@@ -77,7 +79,7 @@ export function judgePlainQuery({ pairs }: Query, what: Plain, { pages }: Search
 export function judgePage({ pairs }: Query, { pages }: SearchRules): Objection | undefined {
   if (!pairs.some(({ name }) => pages.has(name))) return missing('a search of everything');
   for (const { name, value } of pairs) {
-    if (!pages.has(name) && !PLAIN.has(name)) return unknownShape(`the parameter ${quoted(name)}`);
+    if (!pages.has(name) && !PAGE.has(name)) return unknownShape(`the parameter ${quoted(name)}`);
     if (name === '_format' && !isJson(value)) return unknownShape(`the format ${quoted(value)}`);
   }
   return undefined;
@@ -88,13 +90,15 @@ export function judgePage({ pairs }: Query, { pages }: SearchRules): Objection |
  * that has one reading is enough, as long as none of the others does more than narrow. `bound`: its path has named the patient.
  */
 export function judgeSearch(type: string, { pairs }: Query, bound: boolean, rules: SearchRules): Objection | undefined {
-  let named = bound || rules.compartment.shared.has(type) || pairs.some(({ name }) => rules.pages.has(name));
+  let named = bound || rules.compartment.shared.has(type);
   for (const pair of pairs) {
     const finding = judgeParameter(type, pair, rules);
     if (typeof finding === 'object') return finding;
     named ||= finding === 'names';
   }
-  return named ? undefined : missing(`a search of ${type} that names no patient`);
+  if (named) return undefined;
+  // A server that does not know the parameter, or has forgotten the page, would search for the rest.
+  return pairs.some(({ name }) => rules.pages.has(name)) ? judgePage({ kind: 'query', pairs }, rules) : missing(`a search of ${type} that names no patient`);
 }
 
 /** `names`: by it alone the search is this patient's. */

@@ -117,11 +117,14 @@ function judgeId(type: string, id: string | undefined, { compartment }: SearchRu
 /** Header fields that would ask for more than the path and the query do, or for what cannot be read. */
 export function judgeFields(fields: readonly string[]): Objection | undefined {
   let accept: string | undefined;
+  let types = 0;
   for (let index = 0; index < fields.length; index += 2) {
     const name = (fields[index] as string).toLowerCase();
     const value = fields[index + 1] as string;
     if (name === 'if-none-exist' || name === 'x-provenance' || name === 'upgrade') return unknownShape(`the header field ${name}`);
     if (name === 'content-encoding' && value.trim().toLowerCase() !== 'identity') return unknownShape('a body that is encoded');
+    // Readers differ in which of several counts.
+    if (name === 'content-type' && ++types > 1) return unknownShape('several header fields content-type');
     if (name === 'accept') accept = accept === undefined ? value : `${accept},${value}`;
   }
   if (accept === undefined || accept.split(',').some(acceptsJson)) return undefined;
