@@ -48,6 +48,8 @@ const ANSWER_MS = 120_000;
 const FINDINGS_MS = 5_000;
 /** An event is in force on every thread when it is answered, or the threads that it is not in force on are ended. */
 const TOLD_MS = 20_000;
+/** The same for a page: behind it a webhook may be asked. */
+const PAGE_MS = 30_000;
 /** How long the main thread is waited for; it waits for the host itself. */
 const ISSUERS_MS = ISSUER_FETCH_MS + 1_000;
 
@@ -79,7 +81,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     find: (counters, session) => line.call<FindingsAnswer>({ kind: 'find', counters, ...(session === undefined ? {} : { session }) }, FINDINGS_MS),
     count: (counters) => void line.call<void>({ kind: 'count', counters }, FINDINGS_MS).catch(() => undefined),
     alarm: createAlarms((raised) => void line.call<void>({ kind: 'alarm', raised }).catch(() => undefined)),
-    page: (request) => line.call<PageAnswer>({ kind: 'page', request }, FINDINGS_MS),
+    page: (request) => line.call<PageAnswer>({ kind: 'page', request }, PAGE_MS),
     tell: (told) => line.call<ToldAnswer>({ kind: 'told', told }, TOLD_MS),
   };
   const devices = createToldRegister();
@@ -89,7 +91,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
   const concern = createConcern(serving);
-  const sweepConnections = createSweep({ serving, deny, metrics, desk, record: recordConnection });
+  const sweepConnections = createSweep({ serving, deny, metrics, desk, now, record: recordConnection });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
   const retiring = new Set<OpenListener>();

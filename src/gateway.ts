@@ -34,7 +34,8 @@ import { clearThread, createConnectionCounts } from './store/connection-counts.t
 import { createDenyTable, currentEpoch } from './store/deny-table.ts';
 import type { Findings } from './policy/facts.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
-import type { Concerned, FindingsQuestion, MetricsAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import type { Concerned, FindingsQuestion, MetricsAnswer, PageAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import type { PageRequest } from './forward/client.ts';
 import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
 import { openSuspensions, SUSPENSIONS } from './store/suspensions.ts';
@@ -257,6 +258,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   metrics.reloadSuccess.set(now() / 1000);
   await audit.append({ time: new Date(now()).toISOString(), event: 'start', result: 'done', detail: `configuration ${first.digest}` });
 
+  function answerPage(request: PageRequest): Promise<PageAnswer> {
+    return secondFactor?.answerPage(request) ?? Promise.reject(new Error('a page that no route needs'));
+  }
+
   function openFactors(snapshot: Snapshot): SecondFactor | undefined {
     return snapshot.secondFactor === undefined ? undefined : openSecondFactor({
       snapshot, state, shared, now, record: (record) => audit.append(record),
@@ -274,7 +279,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     if (ask.kind === 'count') return rates.add(ask.counters);
     if (ask.kind === 'alarm') return alarms(ask.raised);
     if (ask.kind === 'told') return webhooks.take(ask.told);
-    if (ask.kind === 'page') throw new Error('there are no pages yet');
+    if (ask.kind === 'page') return answerPage(ask.request);
     const certificate = parseCertificate(ask.certificate);
     const issuer = parseCertificate(ask.issuer);
     return ask.kind === 'ocsp' ? refresher.askOcsp(certificate, issuer) : refresher.fetchCrl(certificate, issuer);

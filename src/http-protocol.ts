@@ -116,6 +116,8 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
     },
     becomeStream(facts) {
       connection.stream = facts;
+      const session = facts.findings?.session;
+      if (session?.kind === 'valid') connection.sessionUntil = Math.min(connection.sessionUntil ?? Infinity, session.until);
     },
   };
 }

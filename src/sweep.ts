@@ -18,6 +18,8 @@ export interface SweepOptions {
   readonly deny: DenyTable;
   readonly metrics: ThreadMetrics;
   readonly desk: Desk;
+  /** ms since the epoch */
+  readonly now: () => number;
   /** Puts on record that a connection was ended. */
   readonly record: (connection: Connection, admission: Admission, reason: Reason, detail: string, alarm?: Alarm) => Promise<void>;
 }
@@ -26,7 +28,7 @@ export interface SweepOptions {
  * The sweep ends every connection whose certificate is no longer good; those that stand cost a comparison each. The deny list is
  * looked at before it returns, everything else in slices that leave the thread to its requests.
  */
-export function createSweep({ serving, deny, metrics, desk, record }: SweepOptions): () => void {
+export function createSweep({ serving, deny, metrics, desk, now, record }: SweepOptions): () => void {
   let judging = false;
 
   function sweep(): void {
@@ -61,16 +63,17 @@ export function createSweep({ serving, deny, metrics, desk, record }: SweepOptio
     }
   }
 
-  /** What is under way and was let in on a device: nobody tells when its hours end. */
+  /** What was let in on a session whose time is up, or on a device: nobody tells when its hours end. */
   function* bound(): Generator<readonly [OpenListener, Connection, Admission, string]> {
     for (const listener of serving()) {
       const { office, config } = listener.runtime;
       const devices = devicesOf(listener.runtime);
-      if (devices === undefined) continue;
       for (const connection of listener.connections.values()) {
+        const over = connection.sessionUntil !== undefined && now() >= connection.sessionUntil;
+        if (devices === undefined && !over) continue;
         if (config.protocol === 'https' && connection.stream === undefined && connection.underWay.size === 0) continue;
         for (const [realm, held] of connection.admissions) {
-          if (held.kind === 'known' && held.identity !== undefined && isBound(devices, held.identity.roles) && office.stands(held)) yield [listener, connection, held, realm];
+          if (held.kind === 'known' && held.identity !== undefined && (over || (devices !== undefined && isBound(devices, held.identity.roles))) && office.stands(held)) yield [listener, connection, held, realm];
         }
       }
     }

@@ -319,7 +319,8 @@ describe('pages', () => {
 
   it.each([['GET', 'nothing', 404], ['PUT', '', 405], ['GET', 'token', 405], ['DELETE', 'verify', 405]])('answer %s %s with %i', async (method, page, status) => {
     expect((await test.factor.answerPage({
-      method, authority: 'a', path: `/.wardgate/${page}`, query: '', fields: [], body: new Uint8Array(), bearer: PATIENT, address: '10.0.0.1', trail: {},
+      id: '1', method, host: 'a', path: `/.wardgate/${page}`, query: '', fields: [], body: new Uint8Array(), identity: { ...PATIENT.subject, roles: new Set(['patient']) }, certificate: PATIENT.certificate,
+      address: '10.0.0.1', listener: 'clinical',
     })).status).toBe(status);
   });
 

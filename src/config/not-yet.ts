@@ -13,7 +13,6 @@ export const NOT_YET: readonly Setting[] = [
   { path: 'listeners[].tls.profile', values: ['ihe-atna', 'dicom', 'device'] },
   { path: 'listeners[].tls.session_tickets.rotate' },
   { path: 'listeners[].client_auth.forwarded' },
-  { path: 'routes[].require.second_factor' },
 ];
 
 /**

@@ -4,7 +4,7 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** What is allowed and probably not meant. */
 export function configWarnings(config: Config): readonly Fault[] {
-  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config)];
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config), ...keysBeside(config)];
 }
 
 function statusWarnings(config: Config): Fault[] {
@@ -13,6 +13,13 @@ function statusWarnings(config: Config): Fault[] {
   const noList = crl.files.length === 0 && crl.urls.length === 0 && !crl.from_certificate;
   if (sources.length > 1 || sources[0] !== 'crl' || !noList) return [];
   return [{ path: ['revocation', 'sources'], message: 'no CRL is configured: the status of every certificate will be unknown' }];
+}
+
+/** A key beside what it seals is copied along with it. */
+function keysBeside({ routes, second_factor: configured }: Config): Fault[] {
+  const route = routes.findIndex(({ require }) => require.second_factor !== undefined);
+  if (route === -1 || configured.key_file !== undefined) return [];
+  return [{ path: ['routes', route, 'require', 'second_factor'], message: 'enrolments are sealed under a key in the state directory, beside them; name one that is kept elsewhere in second_factor.key_file' }];
 }
 
 function unusedUpstreams(config: Config): Fault[] {

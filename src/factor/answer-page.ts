@@ -1,4 +1,4 @@
-import type { AuditRecord } from '../audit/record.ts';
+import type { PageAnswer, PageRequest } from '../forward/client.ts';
 import { SESSION_COOKIE, sessionToken } from '../forward/session-token.ts';
 import type { SessionFinding } from '../policy/facts.ts';
 import { safeReturn, sameDigest, totpUri, type Bearer, type Factor, type SessionLimits } from '../policy/second-factor.ts';
@@ -11,37 +11,13 @@ import {
 } from './pages.ts';
 import { chooseLanguage, WORDS, type Words } from './words.ts';
 
-/** A request for one of the pages, by somebody whose certificate may come here. */
-export interface PageRequest {
-  readonly method: string;
-  /** Host and port that the request is for. */
-  readonly authority: string;
-  /** Percent-encoded, without the query. */
-  readonly path: string;
-  readonly query: string;
-  /** Name, value, name, value… */
-  readonly fields: readonly string[];
-  readonly body: Uint8Array;
-  readonly bearer: Bearer;
-  readonly address: string;
-  /** What the record says of the request. */
-  readonly trail: Partial<AuditRecord>;
-}
-
-export interface PageAnswer {
-  readonly status: number;
-  /** Name, value, name, value…; without those that frame the message. */
-  readonly fields: readonly string[];
-  readonly body: string;
-}
-
 /** What the configuration says of sessions and pages. */
 export interface PageSettings {
   readonly limits: SessionLimits;
   /** Name of the account's issuer in authenticators. */
   readonly issuer: string;
-  /** What routes ask of this role, as far as it can be shown here. */
-  readonly asked: (role: string) => ReadonlySet<Factor>;
+  /** What routes ask of these roles, as far as it can be shown here. */
+  readonly asked: (roles: ReadonlySet<string>) => ReadonlySet<Factor>;
 }
 
 export interface PagesOptions {
@@ -55,6 +31,7 @@ export interface PagesOptions {
 /** What a request carries, read once. */
 interface Asking {
   readonly request: PageRequest;
+  readonly bearer: Bearer;
   readonly person: Person;
   readonly context: PageContext;
   readonly words: Words;
@@ -70,22 +47,23 @@ interface Visit {
 }
 
 const NO_COOKIE: readonly string[] = [];
+const EMPTY = new Uint8Array();
 
 /** Answers requests for the pages: never rejects. */
 export function createPages({ factors, sessions, settings, now, warn }: PagesOptions): (request: PageRequest) => Promise<PageAnswer> {
   const minutes = (from: number, until: number): number => Math.max(1, Math.ceil((until - from) / 60_000));
 
   /** The session of a visitor; a new one, which has shown nothing, where there is none that is good. */
-  async function visit({ request, token }: Asking): Promise<Visit> {
-    const { finding, found } = await sessions.look(token, request.bearer);
+  async function visit({ bearer, token }: Asking): Promise<Visit> {
+    const { finding, found } = await sessions.look(token, bearer);
     if (found !== undefined) return { found, finding, cookie: NO_COOKIE };
-    const opened = await sessions.open(request.bearer, { factors: {} }, undefined);
+    const opened = await sessions.open(bearer, { factors: {} }, undefined);
     return { found: opened, finding: { kind: 'none' }, cookie: setCookie(opened.token) };
   }
 
-  async function choicesOf({ request: { bearer: { subject } } }: Asking): Promise<Choices> {
-    const enrolment = await factors.enrolment(subject);
-    const asked = settings().asked(subject.role);
+  async function choicesOf({ request: { identity } }: Asking): Promise<Choices> {
+    const enrolment = await factors.enrolment(identity);
+    const asked = settings().asked(identity.roles);
     return {
       totp: asked.has('totp') && enrolment?.totp !== undefined,
       phone: asked.has('sms') && enrolment?.card !== undefined ? enrolment.phone?.slice(-3) : undefined,
@@ -161,13 +139,13 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
   }
 
   /** Opens the session that has shown a factor, under a new id. */
-  function stepUp({ request: { bearer } }: Asking, { token, session }: FoundSession, factor: Factor): Promise<FoundSession> {
+  function stepUp({ bearer }: Asking, { token, session }: FoundSession, factor: Factor): Promise<FoundSession> {
     return sessions.open(bearer, { factors: { ...session.factors, [factor]: now() } }, token);
   }
 
   /** The session that a form was made for; nothing else is done with a form without one, and why is on record. */
   async function formSession(asking: Asking): Promise<FoundSession | undefined> {
-    const { finding, found } = await sessions.look(asking.token, asking.request.bearer);
+    const { finding, found } = await sessions.look(asking.token, asking.bearer);
     if (found !== undefined && sameDigest(found.session.form, asking.form.get('form') ?? '')) return found;
     const { reason, detail } = finding.kind === 'refused' ? finding : { reason: 'form_refused', detail: 'a form without its session' } as const;
     await factors.note(asking.person, { result: 'denied', reason, detail });
@@ -200,7 +178,7 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
       case 'enrol': {
         const invited = await factors.invitation(person, text('invitation'));
         if (invited.kind === 'refused') return enrol(asking, problemOf(asking, invited, 'invitation'), invited);
-        const opened = await sessions.open(asking.request.bearer, { factors: found.session.factors, enrolling: invited.enrolling }, found.token);
+        const opened = await sessions.open(asking.bearer, { factors: found.session.factors, enrolling: invited.enrolling }, found.token);
         return redirect(pageLink(context, 'enrol/confirm'), setCookie(opened.token));
       }
       case 'enrol/confirm': return enrolled(asking, found);
@@ -256,13 +234,13 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
 
   /** For clients that are no browsers: a code for a bearer token that is bound to the certificate (RFC 8705 section 3), and its end. */
   async function tokens(asking: Asking): Promise<PageAnswer> {
-    const { request, person, token } = asking;
-    const { found } = await sessions.look(token, request.bearer);
+    const { request, bearer, person, token } = asking;
+    const { found } = await sessions.look(token, bearer);
     if (request.method === 'DELETE') {
       if (found === undefined) return json(401, { code: 'step_up_required' }, CHALLENGE);
       await sessions.end(found.token, 'signed_out');
       await factors.note(person, { result: 'done', detail: 'token given back' });
-      return { status: 204, fields: [...COMMON], body: '' };
+      return { status: 204, fields: COMMON, body: EMPTY };
     }
     const given = readInput(request);
     const [code, recoveryCode] = [given?.['code'], given?.['recovery_code']];
@@ -272,10 +250,10 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
       const locked = verdict.reason === 'locked';
       return json(locked ? 429 : 401, { code: locked ? 'rate_limited' : 'step_up_required' }, locked ? retryAfter(verdict) : CHALLENGE);
     }
-    const opened = await sessions.open(request.bearer, { factors: { ...found?.session.factors, totp: now() } }, found?.token);
+    const opened = await sessions.open(bearer, { factors: { ...found?.session.factors, totp: now() } }, found?.token);
     return json(200, {
       access_token: opened.token, token_type: 'Bearer', expires_in: Math.floor(settings().limits.lifetime / 1000),
-      cnf: { 'x5t#S256': Buffer.from(request.bearer.certificate, 'hex').toString('base64url') },
+      cnf: { 'x5t#S256': Buffer.from(bearer.certificate, 'hex').toString('base64url') },
     });
   }
 
@@ -321,13 +299,14 @@ function statusOf(problem: Problem | undefined, refusal: Refusal | undefined): n
 }
 
 function readRequest(request: PageRequest): Asking {
-  const { bearer: { subject }, fields } = request;
+  const { id, fields, identity, certificate, address, listener } = request;
+  const subject = { role: identity.role, id: identity.id };
   const query = new URLSearchParams(request.query);
   const form = isForm(request) ? new URLSearchParams(Buffer.from(request.body).toString('utf8')) : new URLSearchParams();
   const language = chooseLanguage(form.get('lang') ?? query.get('lang') ?? undefined, fieldOf(fields, 'accept-language'));
   return {
-    request, form, words: WORDS[language], token: sessionToken(fields),
-    person: { role: subject.role, id: subject.id, address: request.address, trail: request.trail },
+    request, form, words: WORDS[language], token: sessionToken(fields), bearer: { subject, certificate },
+    person: { ...subject, address, trail: { request_id: id, listener, fingerprint: certificate } },
     context: { language, id: subject.id, returnTo: safeReturn(form.get('return') ?? query.get('return') ?? undefined), page: request.path.slice(PAGES.length) },
   };
 }
@@ -350,8 +329,9 @@ function isForm({ fields }: PageRequest): boolean {
 }
 
 /** Why a request that changes something may come from another origin's page; undefined when it does not. Clients that are no browsers send neither field. */
-function crossOrigin({ fields, authority }: PageRequest): string | undefined {
+function crossOrigin({ fields, host }: PageRequest): string | undefined {
   const origin = fieldOf(fields, 'origin');
+  const authority = fieldOf(fields, 'host') ?? host;
   if (origin !== undefined && origin.toLowerCase() !== `https://${authority.toLowerCase()}`) return `a form of ${origin.slice(0, 200)}`;
   const site = fieldOf(fields, 'sec-fetch-site');
   return site === undefined || site === 'same-origin' ? undefined : `a form that a browser calls ${site.slice(0, 40)}`;
@@ -371,17 +351,17 @@ const FOR_BROWSERS: readonly string[] = [
 ];
 
 function page(status: number, body: string, fields: readonly string[]): PageAnswer {
-  return { status, fields: [...FOR_BROWSERS, ...fields], body };
+  return { status, fields: [...FOR_BROWSERS, ...fields], body: Buffer.from(body) };
 }
 
 /** After a form: what follows is got, so that going back or reloading sends nothing again. */
 function redirect(location: string, cookie: readonly string[]): PageAnswer {
-  return { status: 303, fields: [...COMMON, 'location', location, ...cookie], body: '' };
+  return { status: 303, fields: [...COMMON, 'location', location, ...cookie], body: EMPTY };
 }
 
 function json(status: number, content: Readonly<Record<string, unknown>>, fields: readonly string[] = []): PageAnswer {
   const type = status < 400 ? 'application/json' : 'application/problem+json';
-  return { status, fields: [...COMMON, 'content-type', type, ...fields], body: `${JSON.stringify(status < 400 ? content : { type: `urn:wardgate:problem:${String(content['code'])}`, status, ...content })}\n` };
+  return { status, fields: [...COMMON, 'content-type', type, ...fields], body: Buffer.from(`${JSON.stringify(status < 400 ? content : { type: `urn:wardgate:problem:${String(content['code'])}`, status, ...content })}\n`) };
 }
 
 /** Gone with the browser: nothing of it is written to the disk of a kiosk. */

@@ -9,7 +9,7 @@ import type { Reason } from '../policy/facts.ts';
 import type { Cells } from '../store/cells.ts';
 import { subjectName, type Enrolment, type Enrolments, type Subject } from '../store/enrolments.ts';
 import type { Sessions } from '../store/sessions.ts';
-import { newSalt, type Salting } from './salted.ts';
+import { newSalt, type Compared, type Salting } from './salted.ts';
 
 /** Who makes an attempt. */
 export interface Person extends Subject {
@@ -57,7 +57,7 @@ export interface Factors {
   /** Staff. `lifetime` in ms; gives back the code to hand out. */
   invite(subject: Subject, lifetime: number, who: string): Promise<{ readonly code: string; readonly expires: string }>;
   registerPhone(subject: Subject, phone: string, card: string, who: string): Promise<void>;
-  /** Forgets an enrolment and ends the sessions that stand on it; false when there was none. */
+  /** Forgets an enrolment and wrong codes, and ends the sessions that stand on it; false when there was none. */
   reset(subject: Subject, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
   /** Forgets somebody's wrong codes. */
   unlock(subject: Subject, who: string): Promise<void>;
@@ -121,9 +121,9 @@ export function createFactors(options: FactorsOptions): Factors {
   }
 
   /** The digest of what was typed, under the salt that it is kept with; spends the same time where nothing is kept. */
-  async function compared(person: Person, text: string, kept: { readonly salt: string } | undefined): Promise<Refusal | string> {
+  async function compared(person: Person, what: Compared, text: string, kept: { readonly salt: string } | undefined): Promise<Refusal | string> {
     const lock = await sessions.attempt(person, (state) => ({ state, verdict: judgeLock(state, now()) }));
-    return lock.kind === 'refused' ? lock : salting.digest(text, kept?.salt ?? newSalt());
+    return lock.kind === 'refused' ? lock : salting.digest(what, text, kept?.salt ?? newSalt());
   }
 
   return {
@@ -135,7 +135,7 @@ export function createFactors(options: FactorsOptions): Factors {
 
     recovery: async (person, code) => recorded(person, 'totp', 'recovery code', await guarded(person, async () => {
       const { recovery } = await enrolments.get(person) ?? {};
-      const digest = await compared(person, readCode(code) ?? '', recovery);
+      const digest = await compared(person, 'code', readCode(code) ?? '', recovery);
       if (typeof digest !== 'string') return digest;
       const verdict = await sessions.attempt(person, (state) => judgeRecovery(state, digest, recovery?.digests ?? [], now()));
       if (verdict.kind === 'good') await forgetCode(person, digest);
@@ -155,7 +155,7 @@ export function createFactors(options: FactorsOptions): Factors {
 
     sms: async (person, code, card) => recorded(person, 'sms', 'code', await guarded(person, async () => {
       const { card: kept } = await enrolments.get(person) ?? {};
-      const digest = await compared(person, readCard(card), kept);
+      const digest = await compared(person, 'card', readCard(card), kept);
       if (typeof digest !== 'string') return digest;
       return sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, readDigits(code)), digest === kept?.digest, now()));
     })),
@@ -163,7 +163,7 @@ export function createFactors(options: FactorsOptions): Factors {
     async invitation(person, code) {
       const { invitation } = await enrolments.get(person) ?? {};
       const verdict = await guarded(person, async () => {
-        const digest = await compared(person, readCode(code) ?? '', invitation);
+        const digest = await compared(person, 'code', readCode(code) ?? '', invitation);
         return typeof digest === 'string' ? sessions.attempt(person, (state) => judgeInvitation(state, digest, invitation, now())) : digest;
       });
       const outcome = await recorded(person, 'invitation', 'invitation', verdict);
@@ -181,7 +181,7 @@ export function createFactors(options: FactorsOptions): Factors {
       if (verdict.kind === 'refused') return recorded(person, 'totp', 'enrolment', verdict);
       const codes = Array.from({ length: RECOVERY_CODES }, () => writeCode(randomBytes(10)));
       const salt = newSalt();
-      const digests = await Promise.all(codes.map((one) => salting.digest(readCode(one) as string, salt)));
+      const digests = await Promise.all(codes.map((one) => salting.digest('code', readCode(one) as string, salt)));
       const enrolled = await enrolments.change(person, (held) => {
         // The invitation may have been used meanwhile, in another window or by somebody else, or withdrawn.
         if (held?.invitation?.digest !== invitation || now() >= held.invitation.expires) return { result: false };
@@ -201,14 +201,14 @@ export function createFactors(options: FactorsOptions): Factors {
     async invite(subject, lifetime, who) {
       const code = writeCode(randomBytes(10));
       const expires = now() + lifetime;
-      const salted = await salting.salted(readCode(code) as string);
+      const salted = await salting.salted('code', readCode(code) as string);
       await enrolments.change(subject, (held) => ({ result: undefined, enrolment: { ...contentOf(held), invitation: { ...salted, expires } } }));
       await byStaff(subject, who, `invited until ${new Date(expires).toISOString()}`);
       return { code, expires: new Date(expires).toISOString() };
     },
 
     async registerPhone(subject, phone, card, who) {
-      const salted = await salting.salted(readCard(card));
+      const salted = await salting.salted('card', readCard(card));
       await enrolments.change(subject, (held) => ({ result: undefined, enrolment: { ...contentOf(held), phone, card: salted } }));
       await byStaff(subject, who, `phone number ending in ${phone.slice(-3)} and card registered`);
     },
@@ -219,6 +219,7 @@ export function createFactors(options: FactorsOptions): Factors {
         return { result: Object.keys(content).length > 0, ...(held === undefined ? {} : { enrolment: {} }) };
       });
       const ended = await sessions.endAll(subject, 'reset');
+      await sessions.attempt(subject, (state) => ({ state: { ...state, failures: NO_FAILURES }, verdict: undefined }));
       await byStaff(subject, who, `enrolment reset, ${ended} sessions ended`);
       return { reset: known, sessions: ended };
     },

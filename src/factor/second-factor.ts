@@ -11,7 +11,8 @@ import { ownKey } from '../store/own-key.ts';
 import { createKeyring } from '../store/sealing.ts';
 import { openSessions } from '../store/sessions.ts';
 import { createSharedCells } from '../store/shared-cells.ts';
-import { createPages, type PageAnswer, type PageRequest } from './answer-page.ts';
+import type { PageAnswer, PageRequest } from '../forward/client.ts';
+import { createPages } from './answer-page.ts';
 import { createFactors, type Factors } from './factors.ts';
 import { createSalting, type ScryptCost } from './salted.ts';
 import { openSmsWebhook, type SmsWebhook } from './sms-webhook.ts';
@@ -37,8 +38,8 @@ export interface SecondFactorOptions {
   readonly shared: { readonly redis: Redis; readonly prefix: string } | undefined;
   readonly record: (record: AuditRecord) => Promise<void>;
   readonly count: (factor: Factor | 'invitation', result: 'good' | FactorReason) => void;
-  /** Of what is only compared; default: enough. */
-  readonly cost?: ScryptCost;
+  /** What a guess at a card number costs; default: enough. */
+  readonly cardCost?: ScryptCost;
   readonly now: () => number;
   readonly warn: (detail: string) => void;
 }
@@ -48,7 +49,7 @@ const MOST_ENROLMENTS = 1_000_000;
 const MOST_PASSING = 1_000_000;
 
 /** Opens what is kept of second factors. Throws when the files in the state directory cannot be opened with the configured keys. */
-export function openSecondFactor({ snapshot: first, state, shared, record, count, cost, now, warn }: SecondFactorOptions): SecondFactor {
+export function openSecondFactor({ snapshot: first, state, shared, record, count, cardCost, now, warn }: SecondFactorOptions): SecondFactor {
   const keyring = createKeyring(keysOf(first, state));
   const kept = openLocalCells({ file: join(state, 'factors.db'), keyring, now, durable: true, most: MOST_ENROLMENTS });
   // With replicas nothing that passes is kept here: two truths about a session would be one too many.
@@ -61,7 +62,7 @@ export function openSecondFactor({ snapshot: first, state, shared, record, count
   const enrolments = openEnrolments({ local: kept, shared: sharedCells, now });
   const sessions = openSessions({ cells, limits: () => current.limits, now });
   const factors = createFactors({
-    cells, enrolments, sessions, salting: createSalting(cost), record, count, now,
+    cells, enrolments, sessions, salting: createSalting(cardCost), record, count, now,
     algorithm: () => current.algorithm, send: (message) => webhook?.send(message) ?? Promise.resolve(false),
   });
   const answerPage = createPages({ factors, sessions, settings: () => current, now, warn });
@@ -110,12 +111,8 @@ function settingsOf({ second_factor: { session, totp, sms }, routes }: Config) {
   for (const { allow, require } of routes) {
     for (const factor of require.second_factor ?? []) for (const role of allow) asked.set(role, (asked.get(role) ?? new Set()).add(factor));
   }
-  const none: ReadonlySet<Factor> = new Set();
   return {
     limits: session, issuer: totp.issuer, algorithm: totp.algorithm === 'sha256' ? 'SHA256' : 'SHA1',
-    asked: (role: string): ReadonlySet<Factor> => {
-      const factors = asked.get(role) ?? none;
-      return sms === undefined && factors.has('sms') ? new Set([...factors].filter((factor) => factor !== 'sms')) : factors;
-    },
+    asked: (roles: ReadonlySet<string>): ReadonlySet<Factor> => new Set([...roles].flatMap((role) => [...asked.get(role) ?? []]).filter((factor) => factor !== 'sms' || sms !== undefined)),
   } as const;
 }

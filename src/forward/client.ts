@@ -81,6 +81,7 @@ export interface PageRequest {
   /** SHA-256 of the certificate, hex. */
   readonly certificate: string;
   readonly address: string;
+  readonly listener: string;
 }
 
 export interface PageAnswer {

@@ -2,7 +2,7 @@ import { certificateFields, identityFields, trailFields, type AuditRecord } from
 import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
 import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
-import type { Client, Desk, Service, SessionQuestion } from './client.ts';
+import type { Client, Desk, PageAnswer, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
 import { sessionToken } from './session-token.ts';
 
@@ -54,6 +54,8 @@ export interface Exchange {
   decision: Permit | Denial | undefined;
   /** What goes on record of a request that is answered by the gateway itself, where it is not that it was permitted. */
   verdict: Pick<AuditRecord, 'result' | 'reason' | 'detail'> | undefined;
+  /** What a person is shown in place of a problem. */
+  page: PageAnswer | undefined;
   /** What the answer says about it beside what the upstream does: name, value, name, value… in lower case. */
   answerFields: readonly string[];
   /** Octets of body received. */
@@ -68,7 +70,7 @@ const NONE: readonly string[] = [];
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
     id: newRequestId(), started: performance.now(), asked, client, service, span: service.tracer?.open(asked),
-    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, verdict: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
+    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, verdict: undefined, page: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
   };
 }
 
@@ -95,8 +97,13 @@ async function settle(exchange: Exchange, { counters, session }: Query, now: () 
   exchange.answerFields = rateLimitFields(findings.limits);
   // Taken again: the certificate may have been revoked meanwhile.
   const decision = judge(exchange, await admissionOf(exchange), findings, now());
-  return decision.kind === 'query' ? Promise.reject(new Error('a query after its findings')) : decision;
+  if (decision.kind === 'query') throw new Error('a query after its findings');
+  if (decision.kind === 'denial' && decision.code === 'step_up_required') exchange.answerFields = [...exchange.answerFields, ...STEP_UP];
+  return decision;
 }
+
+/** RFC 9470 section 3: what would help. */
+const STEP_UP = ['www-authenticate', 'Bearer error="insufficient_user_authentication"'] as const;
 
 function sessionQuestion({ fields }: Asked, admission: Admission): SessionQuestion | undefined {
   const token = sessionToken(fields);

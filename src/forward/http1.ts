@@ -7,7 +7,7 @@ import type { Denial, Permit } from '../policy/authorize.ts';
 import type { Bond } from '../policy/patient.ts';
 import type { ListenerLimits } from '../config/schema.ts';
 import { filterAnswer, type AnswerObjection } from './answer-filter.ts';
-import type { ClientOf } from './client.ts';
+import type { ClientOf, PageAnswer } from './client.ts';
 import { decide, deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
 import { createFhirFilter } from './fhir-answers.ts';
 import type { Answer, GeneralForwarder } from './general.ts';
@@ -21,7 +21,7 @@ import { linger, refuseFlood, refuseRaw } from './http1/refusal.ts';
 import { objectionTo, type EndCause, type Objection } from './judgement.ts';
 import { messageOf } from './message.ts';
 import { bodyLimit, obstacleTo, upstreamFor, type Obstacle } from './obstacle.ts';
-import { askOwnPage } from './own-pages.ts';
+import { askOwnPage, pageMessage, stepUpPage } from './own-pages.ts';
 import { problemStatus, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
@@ -140,6 +140,7 @@ export function createHttp1(options: Http1Options): Http1 {
   }
 
   async function deny(exchange: Http1Exchange, denial: Denial): Promise<void> {
+    exchange.page = await stepUpPage(exchange, denial);
     await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
   }
 
@@ -163,7 +164,15 @@ export function createHttp1(options: Http1Options): Http1 {
     const unread = !request.complete;
     exchange.last ||= unread || code === 'certificate_rejected' || options.draining();
     if (unread) return linger(exchange, code);
+    if (exchange.page !== undefined) return sendPage(exchange, exchange.page, status);
     sendProblem(response, code, exchange.id, exchange.service.hsts, exchange.last, exchange.answerFields);
+  }
+
+  function sendPage(exchange: Http1Exchange, page: PageAnswer, status: number): void {
+    const { head, body } = pageMessage(page, status, exchange);
+    if (exchange.last) head.push('connection', 'close');
+    exchange.response.writeHead(status, head);
+    exchange.response.end(body);
   }
 
   async function forward(exchange: Http1Exchange, permit: Permit): Promise<void> {

@@ -1,6 +1,9 @@
 import { Readable } from 'node:stream';
-import type { Permit } from '../policy/authorize.ts';
-import type { Exchange } from './exchange.ts';
+import type { Denial, Permit } from '../policy/authorize.ts';
+import { OWN_PATH } from '../policy/own-routes.ts';
+import type { PageAnswer } from './client.ts';
+import type { Asked, Exchange } from './exchange.ts';
+import { clientHeaders } from './headers.ts';
 import type { Answered, Call, RequestBody } from './message.ts';
 
 /** Asks for one of the gateway's own pages, with all of the request's body, as an upstream is asked for an answer. */
@@ -19,7 +22,7 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
   if (octets === undefined) return failed('the body was cut');
   try {
     const page = await service.desk.page({
-      id, method, host: host.name, path: `/${target.segments.join('/')}`, query: target.query, fields, body: octets, identity, certificate: certificate.leaf.sha256, address: client.address,
+      id, method, host: host.name, path: `/${target.segments.join('/')}`, query: target.query, fields, body: octets, identity, certificate: certificate.leaf.sha256, address: client.address, listener: client.listener,
     });
     const content = Buffer.from(page.body.buffer, page.body.byteOffset, page.body.byteLength);
     return {
@@ -46,6 +49,43 @@ async function takeEvent(exchange: Exchange, webhook: string, body: RequestBody 
   } catch (error) {
     return failed((error as Error).message);
   }
+}
+
+/**
+ * The page that a person gets to see in place of a problem that they can solve: the form of the second factor, with the way back.
+ * Undefined for programs, and whenever there is no such page: then the problem itself is the answer.
+ */
+export async function stepUpPage({ id, asked, admission, service, client }: Exchange, { code, route }: Denial): Promise<PageAnswer | undefined> {
+  if (code !== 'step_up_required' || !isNavigation(asked) || admission.kind !== 'known' || admission.identity === undefined || asked.host.kind !== 'host') return undefined;
+  const sms = route?.factors?.includes('totp') === false;
+  try {
+    const page = await service.desk.page({
+      id, method: 'GET', host: asked.host.name, path: `${OWN_PATH}/${sms ? 'sms' : ''}`, query: `return=${encodeURIComponent(asked.written)}`, fields: asked.fields, body: Buffer.alloc(0),
+      identity: admission.identity, certificate: admission.leaf.sha256, address: client.address, listener: client.listener,
+    });
+    return page.status === 200 ? page : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a browser asks in order to show the answer (Fetch Metadata where it sends that). */
+function isNavigation({ method, fields }: Asked): boolean {
+  let html = false;
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = (fields[index] as string).toLowerCase();
+    const value = fields[index + 1] as string;
+    if (name === 'accept') html ||= value.toLowerCase().includes('text/html');
+    if (name === 'sec-fetch-mode' && value !== 'navigate') return false;
+  }
+  return html && method === 'GET';
+}
+
+/** The header section of such a page as a flat list, and its octets. */
+export function pageMessage(page: PageAnswer, status: number, { id, service, answerFields }: Exchange): { readonly head: string[]; readonly body: Buffer } {
+  const body = Buffer.from(page.body.buffer, page.body.byteOffset, page.body.byteLength);
+  const head = clientHeaders(status, page.fields, { requestId: id, hsts: service.hsts, phi: true, upgradeInsecureRequests: false });
+  return { head: [...head, ...answerFields, 'content-length', String(body.length)], body };
 }
 
 function failed(detail: string): Answered {

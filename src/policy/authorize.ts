@@ -356,7 +356,7 @@ function judgeFindings(route: Route, factors: Route['factors'], facts: RequestFa
   if (factors === undefined) return undefined;
   if (session.kind === 'refused') return deny('second factor', 'step_up_required', session.reason, session.detail, trace, route);
   if (session.kind === 'none') return deny('second factor', 'step_up_required', 'step_up_required', `no session that has shown ${factors.join(' or ')}`, trace, route);
-  if (now >= session.until) return deny('second factor', 'step_up_required', 'step_up_required', 'the session has ended', trace, route);
+  if (now >= session.until) return deny('second factor', 'step_up_required', 'session_expired', `the session was good until ${new Date(session.until).toISOString()}`, trace, route);
   const shown = session.factors.find((factor) => factors.includes(factor));
   if (shown === undefined) return deny('second factor', 'step_up_required', 'step_up_required', `the session has not shown ${factors.join(' or ')}`, trace, route);
   trace?.({ rule: 'second factor', outcome: 'pass', detail: shown });

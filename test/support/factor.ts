@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis';
 import { Secret, TOTP } from 'otpauth';
 import type { AuditRecord } from '../../src/audit/record.ts';
 import type { Snapshot, SmsTarget } from '../../src/config/snapshot.ts';
-import type { PageAnswer } from '../../src/factor/answer-page.ts';
+import type { PageAnswer as OwnPage } from '../../src/forward/client.ts';
 import { openSecondFactor, type SecondFactor } from '../../src/factor/second-factor.ts';
 import type { Bearer, TotpAlgorithm } from '../../src/policy/second-factor.ts';
 
@@ -16,6 +16,9 @@ export function codeAt(secret: string, time: number, algorithm: TotpAlgorithm = 
 }
 
 export const PATIENT: Bearer = { subject: { role: 'patient', id: 'urn:patient:1001' }, certificate: 'aa'.repeat(32) };
+
+/** An answer, its body as text. */
+export type PageAnswer = Omit<OwnPage, 'body'> & { readonly body: string };
 
 export interface FactorParts {
   readonly directory?: string;
@@ -63,7 +66,7 @@ export function testFactor(parts: FactorParts = {}): TestFactor {
   } as unknown as Snapshot;
   const clock = { now: Date.UTC(2026, 10, 22, 9, 0, 0) };
   const factor = openSecondFactor({
-    snapshot, state: directory, shared: parts.shared, now: () => clock.now, warn: () => undefined, count: () => undefined, cost: { N: 16, r: 8, p: 1 },
+    snapshot, state: directory, shared: parts.shared, now: () => clock.now, warn: () => undefined, count: () => undefined, cardCost: { N: 16, r: 8, p: 1 },
     record: parts.record ?? ((record) => {
       records.push(record);
       return Promise.resolve();
@@ -89,12 +92,25 @@ export function testFactor(parts: FactorParts = {}): TestFactor {
 const AUTHORITY = 'api.hospital.test:8443';
 
 function openBrowser(factor: SecondFactor, bearer: Bearer, address: string): Browser {
-  async function ask(method: string, target: string, fields: readonly string[], body = ''): Promise<PageAnswer> {
+  return browserOver(AUTHORITY, async (method, target, fields, body) => {
     const [path = '', query = ''] = target.split('?');
-    const answer = await factor.answerPage({
-      method, authority: AUTHORITY, path: `/.wardgate/${path}`, query, body: Buffer.from(body), bearer, address, trail: { listener: 'clinical' },
-      fields: ['Host', AUTHORITY, ...(browser.cookie === undefined ? [] : ['Cookie', `other=1; __Host-wardgate-session=${browser.cookie}`]), ...fields],
+    const { body: octets, ...head } = await factor.answerPage({
+      id: '1', method, host: 'api.hospital.test', path, query, body: Buffer.from(body), identity: { ...bearer.subject, roles: new Set([bearer.subject.role]) },
+      certificate: bearer.certificate, address, listener: 'clinical', fields: ['Host', AUTHORITY, ...fields],
     });
+    return { ...head, body: Buffer.from(octets).toString() };
+  });
+}
+
+/** Sends a request in whatever way; `target` begins with a slash. */
+export type Transport = (method: string, target: string, fields: readonly string[], body: string) => Promise<PageAnswer>;
+
+/** A browser, as far as the pages need one: it keeps the cookie, and fills in forms as they stand there. */
+export function browserOver(authority: string, transport: Transport): Browser {
+  async function ask(method: string, page: string, fields: readonly string[], body = ''): Promise<PageAnswer> {
+    const answer = await transport(method, page.startsWith('/') ? page : `/.wardgate/${page}`, [
+      ...(browser.cookie === undefined ? [] : ['Cookie', `other=1; __Host-wardgate-session=${browser.cookie}`]), ...fields,
+    ], body);
     const cookie = fieldsOf(answer).get('set-cookie');
     if (cookie !== undefined) browser.cookie = /^__Host-wardgate-session=([^;]*); Path=\/; Secure; HttpOnly; SameSite=Lax/.exec(cookie)?.[1] || undefined;
     return answer;
@@ -102,7 +118,7 @@ function openBrowser(factor: SecondFactor, bearer: Bearer, address: string): Bro
   const browser: Browser = {
     cookie: undefined,
     get: (page, fields = []) => ask('GET', page, fields),
-    post: (page, form, fields = ['Origin', `https://${AUTHORITY}`, 'Sec-Fetch-Site', 'same-origin']) =>
+    post: (page, form, fields = ['Origin', `https://${authority}`, 'Sec-Fetch-Site', 'same-origin']) =>
       ask('POST', page, ['Content-Type', 'application/x-www-form-urlencoded', ...fields], new URLSearchParams(form).toString()),
     async submit(page, filled, action) {
       const { body } = await browser.get(page);
@@ -122,7 +138,7 @@ function openBrowser(factor: SecondFactor, bearer: Bearer, address: string): Bro
 }
 
 /** The fields of an answer by their names in lower case. */
-export function fieldsOf({ fields }: PageAnswer): ReadonlyMap<string, string> {
+export function fieldsOf({ fields }: Pick<PageAnswer, 'fields'>): ReadonlyMap<string, string> {
   return new Map(Array.from({ length: fields.length / 2 }, (_, index) => [(fields[index * 2] as string).toLowerCase(), fields[index * 2 + 1] as string]));
 }
 

@@ -1,6 +1,7 @@
 import type { Exchange } from '../exchange.ts';
 import { clientHeaders, sameRules, trailerFields, type AnswerRules } from '../headers.ts';
 import type { UpstreamAnswer } from '../message.ts';
+import { pageMessage } from '../own-pages.ts';
 import { problemBody, problemStatus, type ProblemCode } from '../problem.ts';
 import { grpcStatus } from './grpc.ts';
 import type { StreamExchange } from './peer.ts';
@@ -10,8 +11,15 @@ import { trailerRecord } from './trailers.ts';
 /** Octets of an answer's header section, beyond which we do not try. */
 const LARGEST_ANSWER_HEAD = 60 * 1024;
 
-/** Answers with a problem; nothing of an answer may have been sent. */
-export function sendProblem({ id, stream, service, asksGrpc, asked, answerFields }: StreamExchange, code: ProblemCode): void {
+/** Answers with a problem, or with the page that stands for it; nothing of an answer may have been sent. */
+export function sendProblem(exchange: StreamExchange, code: ProblemCode): void {
+  const { id, stream, service, asksGrpc, asked, answerFields, page } = exchange;
+  if (page !== undefined) {
+    const status = problemStatus(code);
+    const { head: fields, body: shown } = pageMessage(page, status, exchange);
+    stream.respond([':status', String(status), ...fields]);
+    return void stream.end(shown);
+  }
   const head: Record<string, string | number> = {
     ':status': problemStatus(code),
     'content-type': 'application/problem+json',
