@@ -28,7 +28,7 @@ describe('a request is within the compartment', () => {
     'GET Observation?patient=A&performer=Practitioner/1', 'GET Observation?patient=A&performer:Practitioner=1', 'GET Observation?patient=A&performer:Practitioner.name=House',
     'GET Observation?patient=A&_include=Observation:performer', 'GET Observation?patient=A&_include=*', 'GET Observation?patient=A&_revinclude=Provenance:target', 'GET Patient?_id=A&_revinclude:iterate=Observation:subject',
     'GET Observation?patient=A&_format=application%2Ffhir%2Bjson', 'GET Observation?patient=A&_format=json', 'GET Observation?patient=A&_tag=x|y&_profile=http://x', 'GET Coverage?policy-holder=Patient/A', 'GET Encounter?patient=A',
-    'GET Observation/1', 'GET Observation/1/_history', 'GET Observation/1/_history/1', 'GET Practitioner/1', 'GET Practitioner?name=x', 'GET Medication?code=x', 'GET ?_getpages=1b2c&_getpagesoffset=10&_count=10', 'GET Observation?_getpages=1',
+    'GET Observation/1', 'GET Observation/1/_history', 'GET Observation/1/_history/1', 'GET Practitioner/1', 'GET Practitioner?name=x', 'GET Medication?code=x', 'GET ?_getpages=1b2c&_getpagesoffset=10&_count=10','GET Observation?patient=A&_getpages=1',
     'POST Observation', 'POST Observation/_search', 'POST ', 'PUT Patient/A', 'DELETE Patient/A',
   ])('%s', (request) => {
     expect(judge(request)).toBe('within');
@@ -50,7 +50,7 @@ describe('a request is refused that names another patient', () => {
 describe('a search is refused that names no patient', () => {
   test.each([
     'GET Observation', 'GET Observation?code=x', 'GET Patient', 'GET Patient?name=Eve', 'GET Patient?identifier=123', 'GET Patient?link=Patient/A', 'GET Observation?subject=A', 'GET Observation?performer=Practitioner/1',
-    'GET Encounter?_count=100', 'GET ?_type=Observation', 'GET ', 'GET Observation?_id=1', 'GET Observation?Patient=A'.replace('Patient=A', '_count=1'),
+    'GET Encounter?_count=100', 'GET Observation?_getpages=1', 'GET Observation?_getpages=1&_id=1', 'GET ?_type=Observation', 'GET ', 'GET Observation?_id=1', 'GET Observation?Patient=A'.replace('Patient=A', '_count=1'),
   ])('%s', (request) => {
     expect(judge(request)).toBe('patient_missing');
   });
@@ -65,7 +65,7 @@ describe('a request of a shape is refused that cannot be told to stay within', (
     'GET Observation?patient=A&_format=application/fhir%2Bjson;fhirVersion=3.0'.replace(';', '%3B'), 'GET Observation?patient=A&_include=Patient', 'GET Observation?patient=A&_include=Observation:subject:Patient:x', 'GET Observation?patient=A&_include:all=Observation:subject', 'GET Practitioner?_revinclude=Observation:performer', 'GET Practitioner?_has:Observation:performer:code=1', 'GET Observation?patient=A&code:Patient=B',
     'GET Group/1', 'GET Group?member=Patient/A', 'GET Binary/1', 'GET Bundle/1', 'GET Task?patient=A', 'GET Device/1', 'GET Parameters/1', 'GET Basket/1', 'GET observation/1', 'GET Observation/', 'GET Observation/1/', 'GET Patient/A/Group', 'GET Patient/A/Patient', 'GET Patient/A/Practitioner', 'GET Encounter/1/Observation', 'GET Practitioner/1/Observation',
     'GET Patient/$everything', 'GET Patient/A/$export', 'GET Patient/A/$match', 'GET Patient/$match', 'GET $export', 'GET Group/1/$export', 'GET Observation/$lastn?patient=A', 'GET Observation/1/$meta', 'GET _history', 'GET Observation/_history', 'GET Patient/_history', 'GET Observation/_search?patient=A', 'GET Patient/A/Observation/1', 'GET Patient/A/Observation/_history',
-    'GET ?_getpages=1&code=x', 'GET ?_getpages=1&_id=1', 'GET Observation?_getpages=1&code=x', 'GET Observation?_getpages=1&_id=1', 'GET Observation?_getpages=1&_lastUpdated=gt2026',
+    'GET ?_getpages=1&code=x', 'GET ?_getpages=1&_id=1',
     'GET Observation/1?patient=A', 'GET Patient/A?_include=Patient:link', 'GET Patient/A/$everything?patient=B', 'GET Patient/A/_history?_list=1',
     'POST Patient', 'POST Patient/A', 'POST Patient/$match', 'POST Patient/A/$everything', 'POST Group', 'POST Practitioner', 'POST _search', 'POST Observation/1', 'POST Observation?patient=A', 'POST $process-message', 'POST ?_type=Observation', 'POST Patient/A/Observation/_search',
     'PUT Observation/1', 'PUT Observation?patient=A', 'PUT Patient', 'PUT Patient?_id=A', 'PUT Patient/A/_history/1', 'PATCH Patient/A', 'PATCH Observation/1', 'PATCH Observation?patient=A', 'DELETE Observation/1', 'DELETE Observation?patient=A', 'DELETE Patient?_id=A', 'DELETE Patient/A?_cascade=delete', 'HEAD Patient/A', 'HEAD Observation/1', 'OPTIONS metadata', 'TRACE Patient/A',

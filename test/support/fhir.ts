@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { startBackend, type Backend } from './backend.ts';
 import type { TestPki } from './pki.ts';
@@ -28,9 +28,36 @@ export const RECORDS: readonly (readonly [type: string, element: string, wrap?: 
  * end in brackets, what comes several times adds up), and takes XML for another way to write the same.
  */
 export async function startFhirBackend(pki: TestPki, patients: readonly string[]): Promise<FhirBackend> {
-  const store = new Map<string, Resource>(seed(patients).map((resource) => [key(resource), resource]));
-  const backend = await startBackend(pki, (request, response, body) => new Answering(store, request, response, body).answer());
+  const store = fhirStore(patients);
+  const backend = await startBackend(pki, ({ method = '', url = '', headers }, response, body) => {
+    const { status, fields, octets } = answerFhir(store, { method, url, headers, body });
+    response.writeHead(status, fields);
+    response.end(octets);
+  });
   return { ...backend, store };
+}
+
+/** What is stored of these patients, and of nobody in particular. */
+export function fhirStore(patients: readonly string[]): Map<string, Resource> {
+  return new Map(seed(patients).map((resource) => [key(resource), resource]));
+}
+
+export interface FhirRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+export interface FhirAnswer {
+  readonly status: number;
+  readonly fields: Readonly<Record<string, string>>;
+  readonly octets: string | Buffer;
+}
+
+/** The server without its sockets. */
+export function answerFhir(store: Map<string, Resource>, request: FhirRequest): FhirAnswer {
+  return new Answering(store, request).answer();
 }
 
 function key({ resourceType, id }: Resource): string {
@@ -64,26 +91,22 @@ type Parameter = readonly [name: string, value: string];
 
 class Answering {
   readonly #store: Map<string, Resource>;
-  readonly #request: IncomingMessage;
-  readonly #response: ServerResponse;
-  readonly #body: Buffer;
+  readonly #request: FhirRequest;
 
-  constructor(store: Map<string, Resource>, request: IncomingMessage, response: ServerResponse, body: Buffer) {
+  constructor(store: Map<string, Resource>, request: FhirRequest) {
     this.#store = store;
     this.#request = request;
-    this.#response = response;
-    this.#body = body;
   }
 
-  answer(): void {
-    const url = this.#request.url ?? '';
-    const [status, value, fields] = this.#serve(this.#request.headers['x-http-method-override'] as string ?? this.#request.method ?? '', url.replace(/^\/fhir\/?/, ''), this.#json());
-    this.#send(status, value, fields, parameters(url.split('?')[1] ?? ''));
+  answer(): FhirAnswer {
+    const { url, method, headers } = this.#request;
+    const [status, value, fields] = this.#serve(headers['x-http-method-override'] as string | undefined ?? method, url.replace(/^\/fhir\/?/, ''), this.#json());
+    return this.#written(status, value, fields, parameters(url.split('?')[1] ?? ''));
   }
 
   #json(): unknown {
     try {
-      return JSON.parse(this.#body.toString());
+      return JSON.parse(this.#request.body.toString());
     } catch {
       return undefined;
     }
@@ -129,7 +152,7 @@ class Answering {
   }
 
   #post(type: string, id: string, third: string, asked: readonly Parameter[], body: unknown): [number, unknown?, Record<string, string>?] {
-    if (id === '_search' || third === '_search' || type === '_search') return this.#read(type === '_search' ? '' : type, third === '_search' ? id : '', '', '', [...asked, ...parameters(this.#body.toString())]);
+    if (id === '_search' || third === '_search' || type === '_search') return this.#read(type === '_search' ? '' : type, third === '_search' ? id : '', '', '', [...asked, ...parameters(this.#request.body.toString())]);
     if (id.startsWith('$') || third.startsWith('$') || type.startsWith('$')) return this.#read(type, id, third, '', asked);
     if (type === '') {
       const entries = (body as { entry?: { resource?: unknown; request: { method: string; url: string } }[] } | undefined)?.entry ?? [];
@@ -196,15 +219,14 @@ class Answering {
     return !OUTSIDE.has(one.resourceType) && this.#concerns(one, patient);
   }
 
-  #send(status: number, resource: unknown, fields: Record<string, string> = {}, asked: readonly Parameter[]): void {
+  #written(status: number, resource: unknown, fields: Record<string, string> = {}, asked: readonly Parameter[]): FhirAnswer {
     const { accept = '', range, 'accept-encoding': encoding = '' } = this.#request.headers;
     const xml = value(asked, '_format').includes('xml') || (accept.includes('xml') && !accept.includes('json'));
     const text = resource === undefined ? '' : xml ? `<xml>${JSON.stringify(resource)}</xml>` : JSON.stringify(resource);
     const type = xml ? 'application/fhir+xml' : 'application/fhir+json; charset=utf-8';
-    if (range !== undefined) return void this.#response.writeHead(206, { 'content-type': type, 'content-range': `bytes 1-${text.length - 1}/${text.length}` }).end(text.slice(1));
-    if (String(encoding).includes('gzip')) return void this.#response.writeHead(status, { ...fields, 'content-type': type, 'content-encoding': 'gzip' }).end(gzipSync(text));
-    this.#response.writeHead(status, { ...fields, 'content-type': type });
-    this.#response.end(text);
+    if (range !== undefined) return { status: 206, fields: { 'content-type': type, 'content-range': `bytes 1-${text.length - 1}/${text.length}` }, octets: text.slice(1) };
+    if (String(encoding).includes('gzip')) return { status, fields: { ...fields, 'content-type': type, 'content-encoding': 'gzip' }, octets: gzipSync(text) };
+    return { status, fields: { ...fields, 'content-type': type }, octets: text };
   }
 }
 

@@ -18,7 +18,7 @@ const fhir = mapping({
   bases: z.array(base, { error: 'expected a list of URLs' })
     .describe('Further base URLs under which the upstream refers to its own resources; references relative to it, and those to the host and path of the request, need none.').default([]),
   pages: z.array(pageParameter, { error: 'expected a list of names of parameters' })
-    .describe('Query parameters of the upstream\'s own that lead through the pages of an answer, such as _getpages; a request with one of them needs no patient, its answer is judged like all.').default([]),
+    .describe('Query parameters of the upstream\'s own that lead through the pages of an answer, such as _getpages; at the base a request with one of them needs no patient, its answer is judged like all.').default([]),
   resource: size.describe('Size of one resource in an answer, and of a request body where the route sets no limit; answers of any size pass as long as they are Bundles of such resources.').prefault('1MiB'),
 });
 

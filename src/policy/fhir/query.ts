@@ -75,7 +75,10 @@ export function judgePlainQuery({ pairs }: Query, what: Plain, { pages }: Search
   return undefined;
 }
 
-/** A page of an answer that was given before: nothing but the server's own parameters says of what. */
+/**
+ * A page of an answer that was given before: nothing but the server's own parameters says of what. Asked of the base only, where a server
+ * that does not know them has nothing to search.
+ */
 export function judgePage({ pairs }: Query, { pages }: SearchRules): Objection | undefined {
   if (!pairs.some(({ name }) => pages.has(name))) return missing('a search of everything');
   for (const { name, value } of pairs) {
@@ -96,9 +99,7 @@ export function judgeSearch(type: string, { pairs }: Query, bound: boolean, rule
     if (typeof finding === 'object') return finding;
     named ||= finding === 'names';
   }
-  if (named) return undefined;
-  // A server that does not know the parameter, or has forgotten the page, would search for the rest.
-  return pairs.some(({ name }) => rules.pages.has(name)) ? judgePage({ kind: 'query', pairs }, rules) : missing(`a search of ${type} that names no patient`);
+  return named ? undefined : missing(`a search of ${type} that names no patient`);
 }
 
 /** `names`: by it alone the search is this patient's. */
