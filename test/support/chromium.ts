@@ -119,7 +119,10 @@ async function openPage(child: ChildProcess): Promise<Page> {
   ({ sessionId: session } = await call('Target.attachToTarget', { targetId, flatten: true }) as { sessionId: string });
   await Promise.all(['Page.enable', 'Network.enable', 'Runtime.enable', 'Log.enable'].map((method) => call(method)));
   listeners.add(({ method, params }) => {
-    if (method === 'Log.entryAdded') state.complaints.push((params as { entry: { text: string } }).entry.text);
+    if (method === 'Log.entryAdded') {
+      const { level, source, text } = (params as { entry: { level: string; source: string; text: string } }).entry;
+      if (level === 'error' || source === 'security') state.complaints.push(text);
+    }
     if (method !== 'Network.responseReceived' || params?.['type'] !== 'Document') return;
     const { status, headers } = params['response'] as { status: number; headers: Record<string, string> };
     state.status = status;
