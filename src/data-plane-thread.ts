@@ -78,7 +78,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     checked: (source, result) => metrics.revocationChecks.inc({ source, result }),
   });
   const desk: Desk = {
-    find: (counters, session) => line.call<FindingsAnswer>({ kind: 'find', counters, ...(session === undefined ? {} : { session }) }, FINDINGS_MS),
+    find: (counters, session, grant) => line.call<FindingsAnswer>({ kind: 'find', counters, ...(session === undefined ? {} : { session }), ...(grant === undefined ? {} : { grant }) }, FINDINGS_MS),
     count: (counters) => void line.call<void>({ kind: 'count', counters }, FINDINGS_MS).catch(() => undefined),
     alarm: createAlarms((raised) => void line.call<void>({ kind: 'alarm', raised }).catch(() => undefined)),
     page: (request) => line.call<PageAnswer>({ kind: 'page', request }, PAGE_MS),
@@ -86,8 +86,11 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   };
   const devices = createToldRegister();
   let suspensions: readonly Suspension[] = [];
+  let withdrawn: ReadonlySet<string> = new Set();
   let transfers = NO_TRANSFERS;
-  const ground: ThreadGround = { place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, transfers: () => transfers, now, clock };
+  const ground: ThreadGround = {
+    place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, withdrawn: () => withdrawn, transfers: () => transfers, now, clock,
+  };
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
   const concern = createConcern(serving);
@@ -108,6 +111,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'devices': return devices.take(ask);
       case 'suspensions':
         suspensions = compileSuspensions(ask.orders);
+        return undefined;
+      case 'withdrawn':
+        withdrawn = new Set(ask.grants);
         return undefined;
       case 'concerned': return concern(ask.scope, ask.allow);
       case 'device': return devices.put(ask.id, ask.device);

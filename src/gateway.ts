@@ -8,6 +8,7 @@ import type { Snapshot } from './config/snapshot.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
 import { createAlarms } from './alarms.ts';
+import { createBreakGlass } from './break-glass.ts';
 import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import { createCrlReload } from './crl-reload.ts';
 import { createDenials, type NewDenial } from './denials.ts';
@@ -36,6 +37,7 @@ import type { Findings } from './policy/facts.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
 import type { Concerned, FindingsQuestion, MetricsAnswer, PageAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import type { PageRequest } from './forward/client.ts';
+import { GRANTS, openGrants, type GrantReport } from './store/grants.ts';
 import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
 import { openSuspensions, SUSPENSIONS } from './store/suspensions.ts';
@@ -72,6 +74,12 @@ export interface Gateway {
   resume(scope: SuspensionScope, who: string): Promise<boolean>;
   /** Whom a suspension would concern. */
   concerned(scope: SuspensionScope): Promise<Concerned & { readonly routes: readonly ConcernedRoute[] }>;
+  /** Grants for emergencies, past ones too, oldest first. */
+  grants(): readonly GrantReport[];
+  /** Ends a grant before its time; rejects when it is not open. */
+  withdraw(id: string, who: string, note: string): Promise<void>;
+  /** Rejects when it is open, or reviewed already. */
+  review(id: string, who: string, note: string): Promise<void>;
   /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest. */
   stop(grace?: number): Promise<void>;
 }
@@ -121,6 +129,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const suspensionList = openSuspensions(state);
   const transfers = openTransfers(state);
   const toldDevices = openToldDevices(state);
+  const grantList = openGrants(state);
   const audit = openAuditWriter(auditDirectory, 'main', now());
   const metrics = createProcessMetrics();
   const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
@@ -164,6 +173,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await inventory.tell(call);
       await call({ kind: 'suspensions', orders: suspensions.entries() });
       await call({ kind: 'transfers', transfers: transfersIn(transfers.latest()) });
+      await call({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
       await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports, upstreams: upstreams.shares() });
       await call({ kind: 'commit' });
     },
@@ -187,11 +197,20 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     list: suspensionList, config: () => current.snapshot.config, audit, announce: async (change) => announceSuspension?.(change), now, log,
     publish: (orders) => publisher.publish({ kind: 'suspensions', orders }),
   });
+  const breakGlass = createBreakGlass({
+    list: grantList, audit, announce: async (change) => announceGrant?.(change), now, log,
+    publish: (grants) => publisher.publish({ kind: 'withdrawn', grants }),
+    alarm({ id, route, reason, certificate, address, listener }) {
+      metrics.alarms.inc({ rule: 'break_glass' });
+      log.warn({ alarm: 'break_glass', grant: id, route, reason, certificate, address, listener }, 'alarm');
+    },
+  });
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
   const replicas = shared === undefined ? undefined : openReplicas({
     ...shared, now, epochMoved: reloadCrls, warn: (message) => log.warn({}, message),
   });
   const announceDenial = replicas?.share({ ...DENIALS, name: 'deny', receive: denials.receive, isNews: denyList.isNews, changes: denyList.changes });
+  const announceGrant = replicas?.share({ ...GRANTS, name: 'break-glass', receive: breakGlass.receive, isNews: grantList.isNews, changes: grantList.changes });
   const announceSuspension = replicas?.share({ ...SUSPENSIONS, name: 'suspensions', receive: suspensions.receive, isNews: suspensionList.isNews, changes: suspensionList.changes });
   const toldEvents = openToldEvents(state, now(), shared);
   const webhooks = createWebhooks({
@@ -216,6 +235,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     await inventory.tell((part) => threads.all(part));
     await threads.all({ kind: 'suspensions', orders: suspensions.entries() });
     await threads.all({ kind: 'transfers', transfers: transfersIn(transfers.latest()) });
+    await threads.all({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
     refresher.start();
     await prepare(first);
     await threads.all({ kind: 'commit' });
@@ -230,6 +250,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const expiry = setInterval(() => {
       denials.expire();
       suspensions.look();
+      breakGlass.look();
     }, EXPIRY_MS);
     expiry.unref();
     closers.push(() => clearInterval(expiry));
@@ -239,7 +260,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       shared?.redis.disconnect();
     });
     const admin = await openAdminSocket(adminSocket, {
-      status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, factors: () => secondFactor?.factors,
+      status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, factors: () => secondFactor?.factors,
     });
     closers.push(() => admin.close());
   } catch (error) {
@@ -286,10 +307,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   }
 
   /** What a request needs that exists once a gateway. What is used up is asked no further. */
-  async function find({ counters, session }: FindingsQuestion): Promise<Findings> {
+  async function find({ counters, session: named, grant }: FindingsQuestion): Promise<Findings> {
     const limits = await rates.take(counters);
-    if (limits.kind === 'exceeded' || session === undefined || secondFactor === undefined) return { limits, session: { kind: 'none' } };
-    return { limits, session: await secondFactor.find(session.token, session) };
+    if (limits.kind === 'exceeded') return { limits, session: { kind: 'none' } };
+    const session = named === undefined || secondFactor === undefined ? { kind: 'none' } as const : await secondFactor.find(named.token, named);
+    if (grant === undefined || (named !== undefined && session.kind !== 'valid')) return { limits, session };
+    return { limits, session, grant: await breakGlass.find(grant) };
   }
 
   /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
@@ -367,7 +390,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const perThread = await threads.all<ThreadStatus>({ kind: 'status' }, 5_000);
     return statusOf({
       transfers: transfersIn(transfers.latest()), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
-      listeners: listeners(), revocation: refresher.report(), denyList: denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), upstreams: upstreams.report(), store: replicas?.state(),
+      listeners: listeners(), revocation: refresher.report(), denyList: denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
+      upstreams: upstreams.report(), store: replicas?.state(),
       auditDirectory, auditFailure: audit.failure()?.message,
     });
   }
@@ -390,7 +414,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function scrape(): Promise<string> {
     pressure.report();
     measure(metrics, {
-      threads: threads.count, denyListEntries: denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, revocation: refresher.report(),
+      threads: threads.count, denyListEntries: denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
       devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
@@ -414,6 +438,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       transfers.close();
       toldDevices.close();
       toldEvents.close();
+      grantList.close();
       portLocks.release();
       lock.release();
     })();
@@ -425,7 +450,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       return listeners();
     },
     ...(metricsAt === undefined ? {} : { metrics: metricsAt }),
-    adminSocket, reload, status, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, stop,
+    adminSocket, reload, status, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, stop,
   };
 }
 

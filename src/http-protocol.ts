@@ -39,8 +39,8 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   /** Whether what a stream was let in on would no longer let it in. */
   function denialOf(facts: RequestFacts, admission: Admission, policy = service().policy): Denial | undefined {
     const { config: listener } = options.runtime();
-    const { suspensions } = service();
-    const decision = authorize(policy, { ...facts, suspensions: suspensions(), clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED }, now());
+    const { suspensions, withdrawn } = service();
+    const decision = authorize(policy, { ...facts, suspensions: suspensions(), withdrawn: withdrawn(), clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED }, now());
     return decision.kind === 'denial' ? decision : undefined;
   }
 

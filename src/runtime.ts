@@ -43,6 +43,8 @@ export interface ThreadGround {
   readonly suspensions: () => readonly Suspension[];
   /** Who has come to other roles, as of now. */
   readonly transfers: () => TransferView;
+  /** Grants for emergencies that were withdrawn before their time. */
+  readonly withdrawn: () => ReadonlySet<string>;
   readonly now: () => number;
   /** Milliseconds on a clock that all threads share. */
   readonly clock: () => number;
@@ -60,7 +62,9 @@ export interface RuntimeParts {
 }
 
 /** Builds the runtime of a snapshot, beside the one in force. */
-export function buildRuntime({ place, deny, revocation, desk, devices, suspensions, transfers, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts): Runtime {
+export function buildRuntime(
+  { place, deny, revocation, desk, devices, suspensions, withdrawn, transfers, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts,
+): Runtime {
   const { config } = snapshot;
   const tracer = collector?.tracer;
   const upstreams = new Map(Object.entries(config.upstreams).map(([name, upstream]) => [name, keepOrCreateUpstream(name, upstream)]));
@@ -85,7 +89,7 @@ export function buildRuntime({ place, deny, revocation, desk, devices, suspensio
       }),
     };
     return listener.protocol === 'https'
-      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, webhooks, suspensions, ...(tracer === undefined ? {} : { tracer }) } }
+      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, webhooks, suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
       : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 

@@ -3,6 +3,7 @@ import type { UpstreamReport } from './forward/upstream/watch.ts';
 import type { Transfer } from './identity/people.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
 import type { DenyEntry } from './store/deny-list.ts';
+import type { GrantCounts } from './break-glass.ts';
 import type { SuspensionEntry } from './store/suspensions.ts';
 import type { MaintenanceReport } from './suspensions.ts';
 import type { ReplicaState } from './store/replicas.ts';
@@ -32,6 +33,8 @@ export interface GatewayStatus {
   /** What is suspended by order, and by its schedule. */
   readonly suspensions: readonly SuspensionEntry[];
   readonly maintenance: readonly MaintenanceReport[];
+  /** Grants for emergencies. */
+  readonly break_glass: GrantCounts;
   readonly upstreams: readonly UpstreamReport[];
   /** Present when the gateway shares its deny list with others. */
   readonly store?: ReplicaState;
@@ -40,6 +43,7 @@ export interface GatewayStatus {
 
 /** What a status is made of. */
 export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams'> {
+  readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
   /** Milliseconds. */
@@ -72,6 +76,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     transfers: same.transfers,
     suspensions: same.suspensions,
     maintenance: same.maintenance,
+    break_glass: same.breakGlass,
     upstreams: same.upstreams,
     ...(store === undefined ? {} : { store }),
     audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },

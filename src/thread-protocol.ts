@@ -3,7 +3,7 @@ import type { Device } from './config/inventory.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
-import type { PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
+import type { GrantAsk, PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
 import type { ToldEvent, WebhookOutcome } from './forward/webhooks/event.ts';
 import type { Transfer } from './identity/people.ts';
 import type { Findings } from './policy/facts.ts';
@@ -45,6 +45,8 @@ export type ToThread =
   | { readonly kind: 'targets'; readonly share: UpstreamShare }
   /** Everything that is suspended by order. */
   | { readonly kind: 'suspensions'; readonly orders: readonly SuspensionOrder[] }
+  /** Grants for emergencies that were withdrawn and would not have ended yet. */
+  | { readonly kind: 'withdrawn'; readonly grants: readonly string[] }
   /** Whom a suspension would concern; `allow` are the roles that may use its route. */
   | { readonly kind: 'concerned'; readonly scope: SuspensionScope; readonly allow: readonly string[] }
   /** An OCSP answer other than the one that was given out before. */
@@ -71,11 +73,12 @@ export interface AlarmCall {
   readonly raised: RaisedAlarm;
 }
 
-/** What a request needs that exists once a gateway: its counts, with it added to them, and its session. */
+/** What a request needs that exists once a gateway: its counts, with it added to them, its session and its grant. */
 export interface FindingsQuestion {
   readonly kind: 'find';
   readonly counters: readonly Counter[];
   readonly session?: SessionQuestion;
+  readonly grant?: GrantAsk;
 }
 
 /** One of the gateway's own pages is asked for. */

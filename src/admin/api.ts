@@ -20,6 +20,9 @@ export interface AdminTarget {
   suspend(order: SuspensionOrder & { readonly who: string }): Promise<void>;
   resume(scope: SuspensionScope, who: string): Promise<boolean>;
   concerned(scope: SuspensionScope): Promise<unknown>;
+  grants(): readonly unknown[];
+  withdraw(id: string, who: string, note: string): Promise<void>;
+  review(id: string, who: string, note: string): Promise<void>;
 }
 
 const hex = z.string().regex(/^[0-9a-f]+$/);
@@ -44,6 +47,7 @@ const named = <Fields extends object>(fields: Fields): boolean => Object.keys(sc
 const NAMED = { error: 'expected at least one of route, listener, role, network and outside' };
 const suspendRequest = z.strictObject({ ...scope, reason: text, who, expires: z.iso.datetime().exactOptional() }).refine(named, NAMED);
 const resumeRequest = z.strictObject({ ...scope, who }).refine(named, NAMED);
+const grantRequest = z.strictObject({ id: text, who, note: text });
 const concernedRequest = z.strictObject(scope).refine(named, NAMED);
 
 /**
@@ -127,6 +131,18 @@ async function serve(request: IncomingMessage, target: AdminTarget): Promise<unk
     case 'POST /v1/resume': {
       const { who: by, ...resumed } = await input(request, resumeRequest);
       return { resumed: await target.resume(resumed, by) };
+    }
+    case 'GET /v1/break-glass':
+      return { grants: target.grants() };
+    case 'POST /v1/break-glass/withdraw': {
+      const { id, who: by, note } = await input(request, grantRequest);
+      await target.withdraw(id, by, note);
+      return { withdrawn: true };
+    }
+    case 'POST /v1/break-glass/review': {
+      const { id, who: by, note } = await input(request, grantRequest);
+      await target.review(id, by, note);
+      return { reviewed: true };
     }
     case 'POST /v1/concerned':
       return target.concerned(await input(request, concernedRequest));

@@ -74,6 +74,8 @@ export interface ProcessMetrics {
   readonly webhookEvents: Counter<'webhook' | 'result'>;
   readonly devices: Gauge<'state'>;
   readonly suspensions: Gauge;
+  readonly grantsOpen: Gauge;
+  readonly grantsUnreviewed: Gauge;
   readonly connectionsCeiling: Gauge;
   readonly memoryResident: Gauge;
   readonly memoryMark: Gauge;
@@ -108,6 +110,8 @@ export function createProcessMetrics(): ProcessMetrics {
     devices: new Gauge({ name: 'wardgate_devices', help: 'Registered devices', labelNames: ['state'], registers }),
     denyListEntries: new Gauge({ name: 'wardgate_deny_list_entries', help: 'Entries of the deny list', registers }),
     secondFactors: new Counter({ name: 'wardgate_second_factors_total', help: 'Attempts at second factors, by what became of them', labelNames: ['factor', 'result'], registers }),
+    grantsOpen: new Gauge({ name: 'wardgate_break_glass_open', help: 'Grants for emergencies that are open', registers }),
+    grantsUnreviewed: new Gauge({ name: 'wardgate_break_glass_unreviewed', help: 'Grants for emergencies that nobody has reviewed', registers }),
     suspensions: new Gauge({ name: 'wardgate_suspensions', help: 'What is suspended, by order or for maintenance', registers }),
     upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
     upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),

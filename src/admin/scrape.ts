@@ -9,6 +9,7 @@ export interface Measured {
   readonly threads: number;
   readonly denyListEntries: number;
   readonly suspensions: number;
+  readonly grants: { readonly open: number; readonly unreviewed: number };
   readonly revocation: RevocationReport;
   /** By state. */
   readonly devices: ReadonlyMap<string, number>;
@@ -17,10 +18,12 @@ export interface Measured {
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, revocation, devices, snapshot, upstreams }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
   metrics.suspensions.set(suspensions);
+  metrics.grantsOpen.set(grants.open);
+  metrics.grantsUnreviewed.set(grants.unreviewed);
   metrics.devices.reset();
   for (const [state, count] of devices) metrics.devices.set({ state }, count);
   measureCrls(metrics, revocation);

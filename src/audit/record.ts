@@ -9,7 +9,7 @@ import type { Alarm, Reason } from '../policy/facts.ts';
  */
 export interface AuditRecord {
   readonly time: string;
-  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'webhook' | 'configuration' | 'start' | 'stop' | 'second_factor';
+  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'break_glass' | 'webhook' | 'configuration' | 'start' | 'stop' | 'second_factor';
   readonly result: 'permitted' | 'denied' | 'failed' | 'done';
   readonly reason?: Reason;
   /** The exact cause, for the operator. */
@@ -59,6 +59,8 @@ export interface AuditRecord {
   readonly resumed?: boolean;
   /** Admitted although the certificate's status was unknown, for this reason. */
   readonly degraded?: Reason;
+  /** The grant for an emergency under which a request was let in, or that the record is about. */
+  readonly break_glass?: { readonly id: string; readonly reason: string; readonly text: string; readonly patient?: string };
   readonly who?: string;
   /** Of a suspension: the network that it is for, whether it is for clients outside only, and when it ends by itself (ISO 8601). */
   readonly network?: string;

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, unlock } from './factor.ts';
@@ -109,6 +110,22 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   scope(program.command('resume').description('serve again what was suspended, named by the same options'))
     .addHelpText('after', '\nExample:\n  wardgate resume --route prescriptions --outside')
     .action(settle((options: never) => resume(options, print)));
+
+  const breakGlass = program.command('break-glass').description('grants for emergencies: who got through, and what is to be reviewed')
+    .addHelpText('after', "\nExamples:\n  wardgate break-glass list --unreviewed\n  wardgate break-glass review 0b6f… --who 'Dr Chen' --note 'patient unconscious, allergies were needed'\n  wardgate break-glass withdraw 0b6f… --who security --note 'workstation stolen'");
+  breakGlass.command('list').description('all of them, oldest first')
+    .option(...configOption).option(...jsonOption)
+    .option('--unreviewed', 'only those that nobody has reviewed')
+    .action(settle((options: never) => listGrants(options, print)));
+  const noted = (command: Command): Command => command
+    .argument('<id>', 'as list shows it')
+    .option(...configOption).option(...jsonOption)
+    .requiredOption('--who <name>', 'who does so')
+    .requiredOption('--note <text>', 'for the record');
+  noted(breakGlass.command('review').description('say that one was looked into, and what was found'))
+    .action(settle((id: string, options: never) => reviewGrant(id, options, print)));
+  noted(breakGlass.command('withdraw').description('end one before its time'))
+    .action(settle((id: string, options: never) => withdrawGrant(id, options, print)));
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)

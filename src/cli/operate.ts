@@ -98,6 +98,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.transfers.map(({ id, roles }) => `transferred   ${id}: ${roles.join(', ')}`),
     ...status.suspensions.map((entry) => `suspended     ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),
     ...status.maintenance.map(({ route, reason, until }) => `maintenance   route ${route} (${reason}), until ${until}`),
+    `break-glass   ${status.break_glass.open} open, ${status.break_glass.unreviewed} to be reviewed`,
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
   ];
   return lines.join('\n');

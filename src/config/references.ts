@@ -153,6 +153,7 @@ function routeFaults(value: unknown, path: Path): Fault[] {
   return [
     ...unknownRoles(value, [...path, 'allow'], ['public']), ...rateFaults(value, [...path, 'limits', 'rates']), ...upstreamReference(value, path, 'https'),
     ...patientFaults(value, path),
+    ...unknownRoles(value, [...path, 'break_glass', 'roles'], []),
     ...items(value, [...path, 'suspended']).flatMap((_, index) => maintenanceFaults(value, [...path, 'suspended', index])),
     ...webhookRouteFaults(value, path),
   ];

@@ -82,6 +82,7 @@ export type WebhookConfig = Config['webhooks'][string];
 export type CertificateMatch = RoleConfig['match'];
 export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;
+export type BreakGlassConfig = NonNullable<RouteConfig['break_glass']>;
 export type ForwardConfig = RouteConfig['forward'];
 export type StoreConfig = NonNullable<Config['store']>;
 export type SecondFactorConfig = Config['second_factor'];

@@ -3,6 +3,7 @@ import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import type { Admission, Alarm, Findings, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
+import type { GrantQuestion } from '../policy/break-glass.ts';
 import type { Counter } from '../policy/limits.ts';
 import type { Suspension } from '../policy/suspensions.ts';
 import type { Tracer } from './exchange.ts';
@@ -41,10 +42,25 @@ export interface SessionQuestion {
   readonly subject: Pick<Identity, 'role' | 'id'>;
 }
 
+/** The grant for an emergency that a request needs, and who asks. */
+export interface GrantAsk extends GrantQuestion {
+  readonly client: {
+    /** SHA-256, hex. */
+    readonly certificate: string;
+    readonly serial: string;
+    readonly issuer: string;
+    readonly role: string;
+    readonly who: string;
+    readonly address: string;
+    readonly listener: string;
+    readonly request_id: string;
+  };
+}
+
 /** Where is found out what exists once a gateway. */
 export interface Desk {
-  /** Adds the request to these counts, as long as none is used up, and finds the session. Rejects when nobody answers in time. */
-  find(counters: readonly Counter[], session: SessionQuestion | undefined): Promise<Findings>;
+  /** Adds the request to these counts, as long as none is used up, and finds the session, then the grant. Rejects when nobody answers in time. */
+  find(counters: readonly Counter[], session: SessionQuestion | undefined, grant: GrantAsk | undefined): Promise<Findings>;
   /** Adds to these counts; nobody waits for it. */
   count(counters: readonly Counter[]): void;
   /** Somebody should look at this. */
@@ -102,6 +118,8 @@ export interface Service {
   readonly webhooks: WebhookDesk;
   /** What is suspended by order at the moment. */
   readonly suspensions: () => readonly Suspension[];
+  /** Ids of grants for emergencies that were withdrawn before their time. */
+  readonly withdrawn: () => ReadonlySet<string>;
   /** Absent where nobody watches requests from outside. */
   readonly tracer?: Tracer;
 }

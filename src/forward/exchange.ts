@@ -1,8 +1,10 @@
 import { certificateFields, identityFields, trailFields, type AuditRecord } from '../audit/record.ts';
+import { formatName } from '../pki/name.ts';
 import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
+import type { GrantQuestion, OpenGrant } from '../policy/break-glass.ts';
 import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
-import type { Client, Desk, PageAnswer, Service, SessionQuestion } from './client.ts';
+import type { Client, Desk, GrantAsk, PageAnswer, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
 import { sessionToken } from './session-token.ts';
 
@@ -91,9 +93,12 @@ export function decide(exchange: Exchange, now: () => number): Permit | Denial |
   return taken.kind === 'query' ? settle(exchange, taken, now) : taken;
 }
 
-async function settle(exchange: Exchange, { counters, session }: Query, now: () => number): Promise<Permit | Denial> {
+async function settle(exchange: Exchange, { counters, session, grant }: Query, now: () => number): Promise<Permit | Denial> {
   const { asked, service, admission } = exchange;
-  const findings = await service.desk.find(counters, session ? sessionQuestion(asked, admission) : undefined);
+  const named = session ? sessionQuestion(asked, admission) : undefined;
+  // Nothing is opened for who has yet to show a second factor.
+  const wanted = grant === undefined || (session && named === undefined) ? undefined : grantAsk(exchange, grant);
+  const findings = await service.desk.find(counters, named, wanted);
   exchange.answerFields = rateLimitFields(findings.limits);
   // Taken again: the certificate may have been revoked meanwhile.
   const decision = judge(exchange, await admissionOf(exchange), findings, now());
@@ -110,6 +115,17 @@ function sessionQuestion({ fields }: Asked, admission: Admission): SessionQuesti
   if (token === undefined || admission.kind !== 'known' || admission.identity === undefined) return undefined;
   const { role, id } = admission.identity;
   return { token, certificate: admission.leaf.sha256, subject: { role, id } };
+}
+
+function grantAsk({ admission, client, id }: Exchange, question: GrantQuestion): GrantAsk | undefined {
+  if (admission.kind !== 'known' || admission.identity === undefined) return undefined;
+  const { leaf, identity } = admission;
+  return {
+    ...question,
+    client: {
+      certificate: leaf.sha256, serial: leaf.serial, issuer: formatName(leaf.issuer), role: identity.role, who: identity.id, address: client.address, listener: client.listener, request_id: id,
+    },
+  };
 }
 
 function admissionOf({ asked: { host }, client }: Exchange): Admission | Promise<Admission> {
@@ -132,6 +148,7 @@ function judge(exchange: Exchange, admission: Admission, findings: Findings | un
     fields: asked.fields,
     listener: service.listener.name,
     suspensions: service.suspensions(),
+    withdrawn: service.withdrawn(),
     ...(findings === undefined ? {} : { findings }),
   };
   const decision = authorize(service.policy, exchange.facts, now);
@@ -199,6 +216,7 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
     ...(decision?.kind === 'permit' && decision.route.config.upstream !== '' ? { upstream: decision.route.config.upstream } : {}),
     ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),
     ...(decision?.patient === undefined ? {} : { patient: decision.patient }),
+    ...(decision?.kind === 'permit' && decision.breakGlass !== undefined ? { break_glass: glassFields(decision.breakGlass) } : {}),
     ...(decision?.kind === 'permit' && decision.device !== undefined ? { device: decision.device.id } : {}),
     ...(decision?.kind === 'denial' && decision.alarm !== undefined ? { alarm: decision.alarm } : {}),
     method,
@@ -207,6 +225,10 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
     tls: client.tls,
     resumed: client.resumed,
   };
+}
+
+function glassFields({ id, reason, text, patient }: OpenGrant): NonNullable<AuditRecord['break_glass']> {
+  return { id, reason, text, ...(patient === undefined ? {} : { patient }) };
 }
 
 /** A request that was let in is no longer under way, or goes on as another exchange. */

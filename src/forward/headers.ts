@@ -19,7 +19,7 @@ const RESERVED = new Set([
   // These make an upstream serve another path or method than the one that was authorized.
   'x-original-url', 'x-rewrite-url', 'x-http-method', 'x-http-method-override', 'x-method-override',
 ]);
-const RESERVED_PREFIXES = ['x-forwarded-', 'x-client-', 'ssl-client-', 'x-ssl-client-'];
+const RESERVED_PREFIXES = ['wardgate-', 'x-forwarded-', 'x-client-', 'ssl-client-', 'x-ssl-client-'];
 
 // RFC 9110 sections 7.6.1 and 11.7, and what older proxies treat alike. Transfer-Encoding is set again from the framing we parsed.
 const HOP_BY_HOP = new Set([
@@ -142,7 +142,8 @@ export function upstreamHeaders(raw: readonly string[], injected: Injected): Inc
     out['client-cert'] = byteSequence(permit.certificate.leaf.der);
     addRequestedForms(out, permit, injected.upstream);
   }
-  if (permit.degraded !== undefined) out['x-client-status'] = 'degraded';
+  const status = [...(permit.degraded === undefined ? [] : ['degraded']), ...(permit.breakGlass === undefined ? [] : ['break-glass'])];
+  if (status.length > 0) out['x-client-status'] = status.join(', ');
   return out;
 }
 

@@ -3,6 +3,7 @@ import type { UnavailableConfig } from '../config/schema.ts';
 import { isVouchedBy, type Authorities } from '../identity/authorities.ts';
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
+import { grantNeeded, type Breakable, type GlassRule, type GrantQuestion, type OpenGrant } from './break-glass.ts';
 import { describeDevice, judgeDevice, type DevicePolicy, type DeviceVerdict } from './devices.ts';
 import type { Admission, Alarm, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
@@ -36,6 +37,8 @@ export interface Permit {
   readonly patient?: string;
   /** What its bodies are still bound to: they must be judged before they leave. */
   readonly bond?: Bond;
+  /** The grant for an emergency without which it would have been refused. */
+  readonly breakGlass?: OpenGrant;
 }
 
 /** Leave to forward one stream of a protocol that has no requests. */
@@ -78,6 +81,8 @@ export interface Query {
   readonly counters: readonly Counter[];
   /** Whether the session matters that the request may name. */
   readonly session: boolean;
+  /** The grant for an emergency without which it is refused. */
+  readonly grant?: GrantQuestion;
 }
 
 /** One rule that was looked at, for `explain`. */
@@ -137,14 +142,71 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
     return judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined, undefined);
   }
   const bound = admission.kind === 'known' ? bindDevice(policy.devices, admission, facts.address, now) : undefined;
-  const refusal = judgeRoute(route, facts, trace) ?? judgeBound(bound, route, trace);
+  const glass = createGlass(route, admission);
+  const refusal = judgeRoute(route, facts, glass, trace) ?? judgeBound(bound, glass, route, trace);
   if (refusal !== undefined) return refusal;
-  const concern = judgeConcern(match, facts, trace);
+  const concern = judgeConcern(match, facts, glass, trace);
   if (concern.kind === 'denial') return concern;
+  const need = needOf(glass, route, facts, concern);
+  if (need?.kind === 'denial') return need;
   // Behind what is personal: who may not use a route learns nothing of how it stands.
-  const objection = judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, route.factors, facts, now, trace);
+  const objection = judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, route.factors, facts, now, trace, need?.question) ?? judgeGrant(glass, facts, now, trace);
   if (objection !== undefined) return objection;
-  return permit(match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, bound?.kind === 'bound' ? bound.device : undefined, concern);
+  return permit(
+    match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, bound?.kind === 'bound' ? bound.device : undefined, concern,
+    glass?.broken === undefined ? undefined : grantOf(facts),
+  );
+}
+
+/** What somebody breaks of a route in an emergency, as it turns out. */
+interface Glass {
+  readonly rule: GlassRule;
+  readonly breaks: Breakable[];
+  /** The first refusal: what the client is told where there is no grant. */
+  broken: Denial | undefined;
+}
+
+/** Undefined for whoever may break nothing of the route. */
+function createGlass({ glass: rule }: Route, admission: Admission): Glass | undefined {
+  if (rule === undefined || admission.kind !== 'known' || admission.identity === undefined) return undefined;
+  return holdsOneOf(admission.identity, rule.roles) ? { rule, breaks: [], broken: undefined } : undefined;
+}
+
+/** Goes on in spite of a denial where that may be broken. */
+function unlessBroken(glass: Glass | undefined, what: Breakable | undefined, denial: Denial): Denial | undefined {
+  if (glass === undefined || what === undefined || !glass.rule.breaks.has(what)) return denial;
+  glass.broken ??= denial;
+  glass.breaks.push(what);
+  return undefined;
+}
+
+function needOf(glass: Glass | undefined, route: Route, { fields = [] }: RequestFacts, { patient }: Concern): { readonly kind: 'ask'; readonly question: GrantQuestion } | Denial | undefined {
+  if (glass?.broken === undefined) return undefined;
+  const need = grantNeeded(glass.rule, route.name, glass.breaks, fields, patient);
+  return need.kind === 'ask' ? need : refuseGrant(glass.broken, need.detail);
+}
+
+function refuseGrant(broken: Denial, detail: string | undefined): Denial {
+  return detail === undefined ? broken : { ...broken, detail: `${broken.detail}; no emergency: ${detail}` };
+}
+
+function judgeGrant(glass: Glass | undefined, facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | undefined {
+  if (glass?.broken === undefined) return undefined;
+  const { grant: found } = facts.findings ?? {};
+  if (found?.kind !== 'open') {
+    const { reasons } = glass.rule;
+    trace?.({ rule: 'break glass', outcome: 'skip', detail: `may be broken for ${[...reasons].join(', ')}` });
+    return refuseGrant(glass.broken, found?.kind === 'refused' ? found.detail : undefined);
+  }
+  const { id, until } = found.grant;
+  if (now >= until) return { ...glass.broken, reason: 'break_glass_ended', detail: `the grant ${id} has ended` };
+  if (facts.withdrawn?.has(id) === true) return { ...glass.broken, reason: 'break_glass_ended', detail: `the grant ${id} was withdrawn` };
+  trace?.({ rule: 'break glass', outcome: 'pass', detail: id });
+  return undefined;
+}
+
+function grantOf({ findings }: RequestFacts): OpenGrant | undefined {
+  return findings?.grant?.kind === 'open' ? findings.grant.grant : undefined;
 }
 
 /** What a TCP listener asks of its clients. */
@@ -215,11 +277,11 @@ export function authorizeStream(policy: StreamPolicy, facts: StreamFacts, now: n
 // The only places where the brand is put on: here, and in authorizeStream.
 function permit(
   { route, parameters }: RouteMatch, preflight: boolean, certificate: KnownAdmission | undefined, degraded: Reason | undefined, device: Device | undefined,
-  { patient, bond }: Concern = NOBODY,
+  { patient, bond }: Concern = NOBODY, breakGlass?: OpenGrant,
 ): Permit {
   return {
     kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded, device,
-    ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }),
+    ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }), ...(breakGlass === undefined ? {} : { breakGlass }),
   } as Permit;
 }
 
@@ -252,7 +314,7 @@ function judgeUnknown(unavailable: UnavailableConfig, route: Route | undefined, 
   };
 }
 
-function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => void): Denial | undefined {
+function judgeRoute(route: Route, facts: RequestFacts, glass: Glass | undefined, trace?: (step: Step) => void): Denial | undefined {
   const { admission } = facts;
   const open = route.allow.has('public');
   if (admission.kind === 'anonymous' && (!open || route.authorities !== undefined)) {
@@ -261,16 +323,17 @@ function judgeRoute(route: Route, facts: RequestFacts, trace?: (step: Step) => v
   if (admission.kind === 'known') {
     if (admission.identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role', trace, route);
     if (!open && !holdsOneOf(admission.identity, route.allow)) {
-      return deny('role', 'role_denied', 'role_denied', `the route does not allow ${rolesOf(admission.identity)}`, trace, route);
-    }
-    trace?.({ rule: 'role', outcome: 'pass', detail: `${[...admission.identity.roles].join(' + ')} ${admission.identity.id}` });
+      const denial = unlessBroken(glass, 'role', deny('role', 'role_denied', 'role_denied', `the route does not allow ${rolesOf(admission.identity)}`, trace, route));
+      if (denial !== undefined) return denial;
+    } else trace?.({ rule: 'role', outcome: 'pass', detail: `${[...admission.identity.roles].join(' + ')} ${admission.identity.id}` });
   }
   const { networks, authorities } = route;
   if (authorities !== undefined && !vouchedByOneOf(authorities, admission)) {
     return deny('issuer', 'role_denied', 'issuer_denied', 'no CA on the path is one of those that the route trusts', trace, route);
   }
   if (networks !== undefined && !inNetworks(facts.address, networks)) {
-    return deny('network', 'role_denied', 'network_denied', `the route does not serve ${facts.address}`, trace, route);
+    const denial = unlessBroken(glass, 'networks', deny('network', 'role_denied', 'network_denied', `the route does not serve ${facts.address}`, trace, route));
+    if (denial !== undefined) return denial;
   }
   return judgePolicies(route, facts, trace);
 }
@@ -297,11 +360,11 @@ interface Concern {
 const NOBODY: Concern = { kind: 'concern', patient: undefined, bond: undefined };
 
 /** The compartment rule. */
-function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, trace?: (step: Step) => void): Concern | Denial {
+function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, glass: Glass | undefined, trace?: (step: Step) => void): Concern | Denial {
   const { target, host, admission, method, fields = [] } = facts;
   if (route.patient === undefined || target.kind === 'malformed' || host.kind === 'malformed') return NOBODY;
   const identity = admission.kind === 'known' ? admission.identity : undefined;
-  const finding = judgePatient(route.patient, { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields }, identity, identity === undefined ? [] : rolesAt(route, identity));
+  const finding = judgePatient(route.patient, { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields }, identity, identity === undefined ? [] : rolesAt(route, identity, glass));
   if (finding.kind === 'concerns') {
     trace?.({ rule: 'patient', outcome: 'pass', detail: `${finding.named ?? 'nobody named'}${finding.bond === undefined ? '' : '; bodies are judged'}` });
     return { kind: 'concern', patient: finding.named, bond: finding.bond };
@@ -310,8 +373,8 @@ function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, tr
 }
 
 /** The roles by which a route lets somebody in. */
-function rolesAt({ allow }: Route, { roles }: Identity): readonly string[] {
-  return [...roles].filter((role) => allow.has(role));
+function rolesAt({ allow }: Route, { roles }: Identity, glass: Glass | undefined): readonly string[] {
+  return [...roles].filter((role) => allow.has(role) || (glass?.breaks.includes('role') === true && glass.rule.roles.has(role)));
 }
 
 function bindDevice(devices: DevicePolicy | undefined, { identity, leaf }: KnownAdmission, address: string, now: number): DeviceVerdict {
@@ -319,11 +382,14 @@ function bindDevice(devices: DevicePolicy | undefined, { identity, leaf }: Known
   return judgeDevice(devices, { roles: identity.roles, id: identity.id, leaf, address }, now);
 }
 
-function judgeBound(verdict: DeviceVerdict | undefined, route?: Route, trace?: (step: Step) => void): Denial | undefined {
+function judgeBound(verdict: DeviceVerdict | undefined, glass?: Glass, route?: Route, trace?: (step: Step) => void): Denial | undefined {
   if (verdict?.kind === 'bound') trace?.({ rule: 'device', outcome: 'pass', detail: describeDevice(verdict.device) });
   if (verdict?.kind !== 'refused') return undefined;
-  return { ...deny('device', 'role_denied', verdict.reason, verdict.detail, trace, route), alarm: verdict.alarm };
+  return unlessBroken(glass, BROKEN_OF_DEVICES[verdict.reason], { ...deny('device', 'role_denied', verdict.reason, verdict.detail, trace, route), alarm: verdict.alarm });
 }
+
+/** A device that is not registered, or not that one, is none in an emergency either. */
+const BROKEN_OF_DEVICES: Readonly<Partial<Record<Reason, Breakable>>> = { device_moved: 'networks', outside_hours: 'hours' };
 
 function judgeSuspended({ inside = NOWHERE }: Policy, route: Route, facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | undefined {
   const { suspensions = NONE_SUSPENDED, admission, address, listener } = facts;
@@ -341,12 +407,16 @@ function suspend({ detail, until }: Suspended, trace?: (step: Step) => void): De
 }
 
 /** What counts and sessions say; a query where they have not been asked. */
-function judgeFindings(route: Route, factors: Route['factors'], facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | Query | undefined {
+function judgeFindings(
+  route: Route, factors: Route['factors'], facts: RequestFacts, now: number, trace?: (step: Step) => void, grant?: GrantQuestion,
+): Denial | Query | undefined {
   const { admission, address, findings } = facts;
-  if (route.rates.length === 0 && factors === undefined) return undefined;
+  if (route.rates.length === 0 && factors === undefined && grant === undefined) return undefined;
   if (findings === undefined) {
     const counters = countersOf(route.rates, { admission, address, route: route.name });
-    return counters.length > 0 || factors !== undefined ? { kind: 'query', route, counters, session: factors !== undefined } : undefined;
+    return counters.length > 0 || factors !== undefined || grant !== undefined
+      ? { kind: 'query', route, counters, session: factors !== undefined, ...(grant === undefined ? {} : { grant }) }
+      : undefined;
   }
   const { limits, session } = findings;
   if (limits.kind === 'exceeded') {

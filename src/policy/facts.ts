@@ -1,6 +1,7 @@
 import type { Identity } from '../identity/roles.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import type { Statement, Status } from '../revocation/status.ts';
+import type { GrantFinding } from './break-glass.ts';
 import type { Host } from './host.ts';
 import type { LimitFinding } from './limits.ts';
 import type { Suspension } from './suspensions.ts';
@@ -13,6 +14,7 @@ export type Reason =
   | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
   | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'patient_mismatch' | 'patient_missing' | 'patient_unknown_shape'
+  | 'break_glass_ended'
   | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow'
   | 'webhook_signature' | 'webhook_stale' | 'webhook_conflict' | 'webhook_invalid'
   | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours'
@@ -21,7 +23,7 @@ export type Reason =
   | 'session_unknown' | 'session_ended' | 'session_expired' | 'session_idle' | 'session_other_certificate';
 
 /** What somebody should look at, beside being refused: the rules that alarms are raised by. */
-export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours';
+export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours' | 'break_glass';
 
 /**
  * What admission found out about a connection, once for its leaf; `validUntil` (ms since the epoch) and `epoch` say how long
@@ -76,6 +78,8 @@ export interface RequestFacts {
   readonly listener?: string;
   /** What is suspended at the moment, by order; absent: nothing. */
   readonly suspensions?: readonly Suspension[];
+  /** Ids of grants for emergencies that were withdrawn before their time; absent: none. */
+  readonly withdrawn?: ReadonlySet<string>;
   /** For a CORS preflight (Fetch standard: OPTIONS with Origin and Access-Control-Request-Method): the method it asks about. */
   readonly preflight: string | undefined;
   /** The header section as it was received: name, value, name, value… Absent where there is none. */
@@ -88,6 +92,8 @@ export interface RequestFacts {
 export interface Findings {
   readonly limits: LimitFinding;
   readonly session: SessionFinding;
+  /** Absent where nothing of the route is broken. */
+  readonly grant?: GrantFinding;
 }
 
 /** What became of the session that a request names. */

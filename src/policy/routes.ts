@@ -1,5 +1,6 @@
 import type { RouteConfig } from '../config/schema.ts';
 import { authoritiesOf, type Authorities, type AuthorityFiles } from '../identity/authorities.ts';
+import { compileGlass, type GlassRule } from './break-glass.ts';
 import { compileRates, type RateConfig, type RateRule } from './limits.ts';
 import { parseNetwork, type Network } from './networks.ts';
 import { compilePatient, type PatientRule } from './patient.ts';
@@ -32,6 +33,8 @@ export interface Route {
   readonly own: boolean;
   /** Whether more is done with its requests or answers than passing their octets on: none of it is for the fast path. */
   readonly general: boolean;
+  /** Who gets through in an emergency; undefined: nobody. */
+  readonly glass: GlassRule | undefined;
   /** When it serves nobody, or not those named. */
   readonly maintenance: readonly Maintenance[];
 }
@@ -72,6 +75,7 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
       own: order < own.length || config.webhook !== undefined,
       general: order < own.length || config.webhook !== undefined,
+      glass: config.break_glass === undefined ? undefined : compileGlass(config.break_glass),
       maintenance: (config.suspended ?? []).map(({ when, outside, roles, reason }) => ({ when, outside, roles: roles === undefined ? undefined : new Set(roles), reason })),
     };
   }));

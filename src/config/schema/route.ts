@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { hostPattern, method, name, network, oid, pathPattern, rate, size } from '../values.ts';
+import { breakGlass } from './break-glass.ts';
 import { maintenance } from './maintenance.ts';
 import { patient } from './patient.ts';
 import { rates } from './rates.ts';
@@ -40,6 +41,7 @@ export const route = mapping({
   unavailable: unavailable.describe('Overrides revocation.unavailable for this route.').exactOptional(),
   require: requirements.describe('What is required beyond the role.').prefault({}),
   patient: patient.describe('Where a request names the patient it concerns, and whom that binds.').exactOptional(),
+  break_glass: breakGlass.describe('Who gets through in an emergency although the route would refuse them: for a time, marked, on record, and to be reviewed. Absent: nobody.').exactOptional(),
   suspended: z.array(maintenance, { error: 'expected a list of { hours, zone, reason } or { from, to, reason }' })
     .describe('When the route serves nobody, or not those named: 503, with the time to come again. wardgate suspend does the same at once.').exactOptional(),
   phi: z.boolean().describe('Whether answers carry health data: they are no-store, and audited durably or not sent.').default(false),

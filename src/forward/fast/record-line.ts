@@ -9,6 +9,7 @@ export interface RecordRest {
   readonly route: Permit['route'];
   readonly degraded: Permit['degraded'];
   readonly device: Permit['device'];
+  readonly grant: string | undefined;
   /** As octets of JSON, without the opening brace. */
   readonly octets: Buffer;
 }
@@ -17,8 +18,9 @@ export interface RecordRest {
 export function recordRest(last: RecordRest | undefined, exchange: Exchange, permit: Permit): RecordRest {
   const { asked, admission } = exchange;
   const { route, degraded, device } = permit;
-  if (last !== undefined && last.asked === asked && last.admission === admission && last.route === route && last.degraded === degraded && last.device === device) return last;
-  return { asked, admission, route, degraded, device, octets: Buffer.from(JSON.stringify(lastingFields(exchange)).slice(1)) };
+  const grant = permit.breakGlass?.id;
+  if (last !== undefined && last.asked === asked && last.admission === admission && last.route === route && last.degraded === degraded && last.device === device && last.grant === grant) return last;
+  return { asked, admission, route, degraded, device, grant, octets: Buffer.from(JSON.stringify(lastingFields(exchange)).slice(1)) };
 }
 
 let lastMillisecond = 0;

@@ -1,0 +1,185 @@
+import { randomUUID } from 'node:crypto';
+import type { AuditRecord } from './audit/record.ts';
+import type { AuditWriter } from './audit/writer.ts';
+import type { GrantAsk } from './forward/client.ts';
+import type { Log } from './log.ts';
+import type { GrantFinding, OpenGrant } from './policy/break-glass.ts';
+import type { GrantChange, GrantList, GrantReport } from './store/grants.ts';
+
+/** Grants for emergencies: opened by requests, ended by time or by somebody, and kept until somebody has reviewed them, and after. */
+export interface BreakGlass {
+  /** The grant that a request may use; opened where it says why, and none is open. Never rejects. */
+  find(ask: GrantAsk): Promise<GrantFinding>;
+  /** Ends a grant before its time. Rejects when there is none of that id that is open. */
+  withdraw(id: string, who: string, note: string): Promise<void>;
+  /** Rejects when there is none of that id, when it is still open, or when it has been reviewed. */
+  review(id: string, who: string, note: string): Promise<void>;
+  reports(): readonly GrantReport[];
+  counts(): GrantCounts;
+  /** Grants that were withdrawn and would not have ended yet: every thread must know them. */
+  withdrawn(): readonly string[];
+  /** Takes a change that another gateway made. */
+  receive(change: GrantChange): void;
+  /** Ends what has expired. To be called about once a second. */
+  look(): void;
+}
+
+export interface GrantCounts {
+  readonly open: number;
+  /** Ended or not. */
+  readonly unreviewed: number;
+}
+
+export interface BreakGlassOptions {
+  readonly list: GrantList;
+  readonly audit: AuditWriter;
+  /** Tells every thread what was withdrawn, and has it judge again what is under way. */
+  readonly publish: (withdrawn: readonly string[]) => Promise<void>;
+  /** Tells the other replicas. */
+  readonly announce: (change: GrantChange) => Promise<void>;
+  /** Somebody should look at this. */
+  readonly alarm: (grant: GrantReport) => void;
+  readonly now: () => number;
+  readonly log: Log;
+}
+
+/** What was asked of a grant cannot be done with it. */
+export class GrantError extends Error {
+  readonly code = 'grant_unfit';
+}
+
+/** How much later than its own gateway others end a grant: it is theirs only when that one is gone. */
+const GRACE_MS = 5_000;
+/** Grants that nobody has reviewed: more than that are no emergencies. */
+const MOST_UNREVIEWED = 10_000;
+
+export function createBreakGlass({ list, audit, publish, announce, alarm, now, log }: BreakGlassOptions): BreakGlass {
+  /** Grants that this gateway has opened since its start. */
+  const ours = new Set<string>();
+  /** Grants that may be used, by certificate, route and patient. */
+  const open = new Map<string, GrantReport>();
+  for (const report of list.reports()) if (isOpen(report)) open.set(keyOf(report), report);
+
+  function isOpen({ closed, until }: GrantReport): boolean {
+    return closed === undefined && Date.parse(until) > now();
+  }
+
+  function record(report: GrantReport, fields: Partial<AuditRecord>): Promise<void> {
+    const { certificate, serial, issuer, role, who, address, listener, request_id, route, patient } = report;
+    return audit.append({
+      time: new Date(now()).toISOString(), event: 'break_glass', result: 'done', request_id, listener, address, serial, issuer, fingerprint: certificate, role, id: who, route,
+      ...(patient === undefined ? {} : { patient }), until: report.until, break_glass: describe(report), ...fields,
+    });
+  }
+
+  /** Durable and on record before the request that opened it is served. */
+  async function begin({ plea, lasts, client, route, breaks, patient }: GrantAsk & Required<Pick<GrantAsk, 'plea'>>): Promise<GrantFinding> {
+    if (counts().unreviewed >= MOST_UNREVIEWED) return { kind: 'refused', detail: `${MOST_UNREVIEWED} grants have not been reviewed` };
+    const at = now();
+    const report: GrantReport = {
+      id: randomUUID(), at: new Date(at).toISOString(), until: new Date(at + lasts).toISOString(), route, breaks, ...client, reason: plea.reason, text: plea.text, ...(patient === undefined ? {} : { patient }),
+    };
+    const change: GrantChange = { op: 'open', ...report };
+    list.apply(change);
+    ours.add(report.id);
+    // From here on, so that two requests at once open one.
+    open.set(keyOf(report), report);
+    alarm(report);
+    await record(report, { detail: `opened: ${breaks.join(', ')}`, alarm: 'break_glass' });
+    void announce(change);
+    return { kind: 'open', grant: grantOf(report) };
+  }
+
+  async function end(report: GrantReport, why: { readonly who?: string; readonly note?: string }): Promise<void> {
+    const change: GrantChange = { op: 'close', id: report.id, at: new Date(now()).toISOString(), ...why };
+    list.apply(change);
+    ours.delete(report.id);
+    forget(report);
+    await Promise.all([
+      record(report, { ...(why.who === undefined ? {} : { who: why.who }), detail: why.who === undefined ? 'expired' : `withdrawn: ${why.note ?? ''}` }),
+      publish(withdrawn()), announce(change),
+    ]);
+  }
+
+  function forget(report: GrantReport): void {
+    if (open.get(keyOf(report))?.id === report.id) open.delete(keyOf(report));
+  }
+
+  function withdrawn(): readonly string[] {
+    return list.reports().filter(({ closed, until }) => closed !== undefined && Date.parse(until) > now()).map(({ id }) => id);
+  }
+
+  function counts(): GrantCounts {
+    const reports = list.reports();
+    return { open: reports.filter(isOpen).length, unreviewed: reports.filter(({ review }) => review === undefined).length };
+  }
+
+  function known(id: string): GrantReport {
+    const report = list.report(id);
+    if (report === undefined) throw new GrantError(`no grant ${JSON.stringify(id)}; wardgate break-glass list shows them`);
+    return report;
+  }
+
+  return {
+    async find(ask) {
+      const { plea, client, route, patient } = ask;
+      const found = open.get(keyOf({ certificate: client.certificate, route, patient }));
+      if (found !== undefined && isOpen(found)) return { kind: 'open', grant: grantOf(found) };
+      if (plea === undefined) return { kind: 'none' };
+      try {
+        return await begin({ ...ask, plea });
+      } catch (error) {
+        log.error({ error: (error as Error).message, route }, 'a grant for an emergency could not be opened');
+        return { kind: 'refused', detail: `the grant could not be kept: ${(error as Error).message}` };
+      }
+    },
+    async withdraw(id, who, note) {
+      const report = known(id);
+      if (!isOpen(report)) throw new GrantError(`the grant ${id} is not open any more`);
+      await end(report, { who, note });
+    },
+    async review(id, who, note) {
+      const report = known(id);
+      if (report.review !== undefined) throw new GrantError(`the grant ${id} was reviewed by ${report.review.who} at ${report.review.at}`);
+      if (isOpen(report)) throw new GrantError(`the grant ${id} is open until ${report.until}: withdraw it first, or wait`);
+      const change: GrantChange = { op: 'review', id, at: new Date(now()).toISOString(), who, note };
+      list.apply(change);
+      await Promise.all([record(report, { who, detail: `reviewed: ${note}` }), announce(change)]);
+    },
+    reports: list.reports,
+    counts,
+    withdrawn,
+    receive(change) {
+      try {
+        list.apply(change);
+      } catch (error) {
+        return log.error({ error: (error as Error).message, id: change.id }, 'a grant of another gateway could not be taken');
+      }
+      const report = list.report(change.id);
+      if (report === undefined) return;
+      if (isOpen(report)) open.set(keyOf(report), report);
+      else forget(report);
+      if (change.op === 'close') void publish(withdrawn());
+    },
+    look() {
+      const at = now();
+      for (const report of list.reports()) {
+        if (report.closed !== undefined || Date.parse(report.until) + (ours.has(report.id) ? 0 : GRACE_MS) > at) continue;
+        end(report, {}).catch((error: Error) => log.error({ error: error.message, id: report.id }, 'the end of a grant could not be put on record'));
+      }
+    },
+  };
+}
+
+/** Each grant is for one certificate, one route and one patient. */
+function keyOf({ certificate, route, patient }: { readonly certificate: string; readonly route: string; readonly patient?: string | undefined }): string {
+  return JSON.stringify([certificate, route, patient ?? null]);
+}
+
+function grantOf({ id, reason, text, patient, until }: GrantReport): OpenGrant {
+  return { id, reason, text, ...(patient === undefined ? {} : { patient }), until: Date.parse(until) };
+}
+
+function describe({ id, reason, text, patient }: GrantReport): NonNullable<AuditRecord['break_glass']> {
+  return { id, reason, text, ...(patient === undefined ? {} : { patient }) };
+}
