@@ -88,6 +88,7 @@ function expected(cell: Cell): string {
   if (!asked && (cell.rate || cell.factor !== undefined)) return 'query';
   if (cell.rate && exceeded) return '429 rate_limited';
   if (cell.factor !== undefined && session === 'stolen') return '401 session_other_certificate';
+  if (cell.factor !== undefined && session === 'ended') return '401 session_expired';
   if (cell.factor !== undefined && session !== cell.factor) return '401 step_up_required';
   return who === 'unknown' ? 'degraded' : '200';
 }
@@ -214,7 +215,7 @@ it('every role at every route under every condition: decided as the contract say
   expect(count).toBeGreaterThan(50_000);
   expect([...seen].filter(([, times]) => times < 20)).toEqual([]);
   expect([...seen.keys()].toSorted()).toEqual([
-    '200', '401 no_certificate', '401 session_other_certificate', '401 step_up_required', '403 device_inactive', '403 device_moved', '403 device_unregistered', '403 network_denied', '403 no_role',
+    '200', '401 no_certificate', '401 session_expired', '401 session_other_certificate', '401 step_up_required', '403 device_inactive', '403 device_moved', '403 device_unregistered', '403 network_denied', '403 no_role',
     '403 ocsp_unavailable', '403 outside_hours', '403 patient_mismatch', '403 policy_missing', '403 revoked_crl', '403 role_denied', '429 rate_limited', '503 suspended', 'degraded', 'query',
   ]);
 });
