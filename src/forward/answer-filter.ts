@@ -1,5 +1,7 @@
-import { pipeline, Transform, type Readable, type TransformCallback } from 'node:stream';
+import { pipeline, Transform, type TransformCallback } from 'node:stream';
+import type { Permit } from '../policy/authorize.ts';
 import type { Reason } from '../policy/facts.ts';
+import { createFhirFilter } from './fhir-answers.ts';
 import type { UpstreamAnswer } from './message.ts';
 import type { Failed } from './upstream/pool.ts';
 
@@ -23,19 +25,47 @@ export interface AnswerFilter {
 }
 
 /** `objection`: why it was cut after it had begun; undefined when it was not, or not by its filter. */
-export type Filtered =
-  | { readonly kind: 'answer'; readonly answer: UpstreamAnswer & { readonly body: Readable }; objection(): AnswerObjection | undefined }
-  | AnswerObjection
-  | Failed;
+export type Filtered = FilteredAnswer | AnswerObjection | Failed;
+
+export interface FilteredAnswer {
+  readonly kind: 'answer';
+  readonly answer: UpstreamAnswer;
+  readonly objection: () => AnswerObjection | undefined;
+}
 
 /** Octets that are held back at first: an objection within them is told in place of the answer, one behind them can only cut it. */
 const HELD = 256 * 1024;
 
+/** What the answers of a permitted request go through, in this order. Only the general path and HTTP/2 streams can put anything in an answer's way. */
+export function filtersOf({ bond }: Permit): readonly AnswerFilter[] {
+  return bond === undefined ? NONE : [createFhirFilter(bond)];
+}
+
+const NONE: readonly AnswerFilter[] = [];
+
+/** Whether there are any. */
+export function isFiltered({ bond }: Permit): boolean {
+  return bond !== undefined;
+}
+
 /**
- * Puts a filter in an answer's way. Resolves once it is known how the answer begins for the client: nothing of it is sent before.
+ * Puts filters in an answer's way. Resolves once it is known how the answer begins for the client: nothing of it is sent before.
  * Trailers end here, since nobody judges them.
  */
-export function filterAnswer(answer: UpstreamAnswer, filter: AnswerFilter): Promise<Filtered> {
+export async function filterAnswer(answer: UpstreamAnswer, filters: readonly AnswerFilter[]): Promise<Filtered> {
+  const objections: (() => AnswerObjection | undefined)[] = [];
+  const objection = (): AnswerObjection | undefined => objections.map((one) => one()).find((one) => one !== undefined);
+  let current: UpstreamAnswer = answer;
+  for (const filter of filters) {
+    const filtered = await filterOnce(current, filter);
+    if (filtered.kind !== 'answer') return objection() ?? filtered;
+    objections.push(filtered.objection);
+    current = filtered.answer;
+  }
+  return { kind: 'answer', answer: current, objection };
+}
+
+function filterOnce(answer: UpstreamAnswer, filter: AnswerFilter): Promise<Filtered> {
   const head = filter.begin(answer);
   if (head.kind === 'objection') {
     if (!Buffer.isBuffer(answer.body)) answer.body.destroy();

@@ -4,12 +4,10 @@ import type { Duplex } from 'node:stream';
 import type { AuditRecord } from '../audit/record.ts';
 import type { Reason } from '../policy/facts.ts';
 import type { Denial, Permit } from '../policy/authorize.ts';
-import type { Bond } from '../policy/patient.ts';
 import type { ListenerLimits } from '../config/schema.ts';
-import { filterAnswer, type AnswerObjection } from './answer-filter.ts';
+import { filterAnswer, filtersOf, isFiltered, type AnswerObjection } from './answer-filter.ts';
 import type { ClientOf, PageAnswer } from './client.ts';
 import { decide, deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
-import { createFhirFilter } from './fhir-answers.ts';
 import type { Answer, GeneralForwarder } from './general.ts';
 import { answerRules, clientHeaders, upstreamHeaders } from './headers.ts';
 import type { HttpOptions } from './http-options.ts';
@@ -209,7 +207,7 @@ export function createHttp1(options: Http1Options): Http1 {
     underWay.set(exchange.request.socket, exchange);
     const answer = await Promise.race([asked, exchange.whenSpoilt]);
     if (answer.kind !== 'answer') return stopped(exchange, answer);
-    return permit.bond === undefined ? relay(exchange, permit, answer.message) : relayFiltered(exchange, permit, permit.bond, answer.message);
+    return isFiltered(permit) ? relayFiltered(exchange, permit, answer.message) : relay(exchange, permit, answer.message);
   }
 
   /** What becomes of a request that got no answer. */
@@ -235,11 +233,11 @@ export function createHttp1(options: Http1Options): Http1 {
     options.forwarder.cancel(request);
   }
 
-  /** An answer that is judged on its way: nothing of it is sent before its beginning has been. */
-  async function relayFiltered(exchange: Http1Exchange, permit: Permit, bond: Bond, message: IncomingMessage): Promise<void> {
-    const filtered = await Promise.race([filterAnswer(answerOf(message), createFhirFilter(bond)), exchange.whenSpoilt, clientLeft(exchange.response)]);
+  /** An answer that is read on its way: nothing of it is sent before its beginning has been. */
+  async function relayFiltered(exchange: Http1Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
+    const filtered = await Promise.race([filterAnswer(answerOf(message), filtersOf(permit)), exchange.whenSpoilt, clientLeft(exchange.response)]);
     switch (filtered.kind) {
-      case 'answer': return relay(exchange, permit, messageOf(filtered.answer), () => filtered.objection());
+      case 'answer': return relay(exchange, permit, messageOf(filtered.answer), filtered.objection);
       case 'objection': return stopped(exchange, notForClient(exchange, filtered));
       case 'failed': {
         const cut = options.forwarder.cut(exchange.request);

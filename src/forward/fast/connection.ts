@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../../audit/record.ts';
 import type { Denial, Permit, Query } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
+import { isFiltered } from '../answer-filter.ts';
 import type { Client, Service } from '../client.ts';
 import { consider, exchangeRecord, leave, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
 import type { Answer } from '../general.ts';
@@ -242,8 +243,8 @@ export class FastConnection implements AnswerTaker {
       return this.#refuse(decision.code, { result: 'denied', reason: decision.reason, detail: decision.detail }, decision.code === 'certificate_rejected');
     }
     const upstream = upstreamFor(decision, service, this.#options.audit, head.bodyLength);
-    // Upstreams that speak HTTP/2, and bodies that must be judged, are for the general path.
-    if (decision.bond !== undefined || (!('kind' in upstream) && upstream.config.protocol === 'h2')) return this.#giveBack();
+    // Upstreams that speak HTTP/2, and answers that are read on their way, are for the general path.
+    if (isFiltered(decision) || (!('kind' in upstream) && upstream.config.protocol === 'h2')) return this.#giveBack();
     this.#countRequest(service);
     if ('kind' in upstream) {
       if (upstream.limit !== undefined) this.#options.cut(upstream.limit);

@@ -1,11 +1,10 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Denial, Permit } from '../../policy/authorize.ts';
 import type { Bond } from '../../policy/patient.ts';
-import { filterAnswer } from '../answer-filter.ts';
+import { filterAnswer, filtersOf, isFiltered } from '../answer-filter.ts';
 import { ask } from '../ask.ts';
 import { boundHeaders, heldBody, judgeBoundBody, wholeBody } from '../bond.ts';
 import { decide, deniedLate, keyOf, openExchange } from '../exchange.ts';
-import { createFhirFilter } from '../fhir-answers.ts';
 import { upstreamHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
 import { isLastRequest } from '../limits.ts';
@@ -123,7 +122,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (head.protocol !== undefined) return permit.bond === undefined ? openTunnel(exchange, permit, upstream) : refuse(exchange, 'role_denied', NO_TUNNEL);
     // gRPC is HTTP/2 from end to end: elsewhere the label lifts no limit.
     exchange.grpc = exchange.asksGrpc && upstream.config.protocol === 'h2';
-    if (exchange.received && permit.bond === undefined && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
+    if (exchange.received && !isFiltered(permit) && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
       return forwarded(exchange, permit, new RawCall(exchange, permit, exchange.known, upstream, exchange.peer.memory));
     }
     const fields = upstreamHeaders(head.fields, {
@@ -211,10 +210,10 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     exchange.call = call;
     const answered = await untilInterrupted(exchange, call.answer);
     if (answered.kind !== 'answer') return stopped(exchange, answered);
-    if (permit.bond === undefined) return relay(exchange, permit, answered);
-    // Nothing of it is sent before its beginning has been judged.
-    const filtered = await untilInterrupted(exchange, filterAnswer(answered, createFhirFilter(permit.bond)));
-    if (filtered.kind === 'answer') return relay(exchange, permit, filtered.answer, () => filtered.objection());
+    if (!isFiltered(permit)) return relay(exchange, permit, answered);
+    // Nothing of it is sent before its beginning has been read.
+    const filtered = await untilInterrupted(exchange, filterAnswer(answered, filtersOf(permit)));
+    if (filtered.kind === 'answer') return relay(exchange, permit, filtered.answer, filtered.objection);
     if (filtered.kind !== 'objection') return stopped(exchange, filtered);
     call.cancel();
     return refuse(exchange, 'role_denied', deniedLate(exchange, filtered));
