@@ -199,6 +199,21 @@ describe('signing in', () => {
     expect(await shown(first)).toMatchObject({ reason: 'session_ended', detail: 'too many' });
   });
 
+  it('cannot fill the store with sessions that have shown nothing', async () => {
+    const { DatabaseSync } = await import('node:sqlite');
+    const rows = (): number => {
+      const database = new DatabaseSync(`${test.directory}/sessions.db`);
+      const count = Number(database.prepare("SELECT count(*) AS cells FROM cells WHERE name LIKE 'session:%'").get()?.['cells']);
+      database.close();
+      return count;
+    };
+    await browser.submit('', { code: codeAt(secret, test.now) });
+    const before = rows();
+    for (let count = 0; count < 100; count++) await test.browser().get('');
+    expect(rows() - before).toBeLessThanOrEqual(10);
+    expect((await shown(browser)).kind).toBe('valid');
+  });
+
   it('keeps working after a restart, with its sessions, locks and used codes', async () => {
     await browser.submit('', { code: codeAt(secret, test.now) });
     const { directory, keys, now } = test;

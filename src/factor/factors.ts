@@ -3,7 +3,7 @@ import { Secret } from 'otpauth';
 import type { AuditRecord } from '../audit/record.ts';
 import {
   failureAddress, forgiveAddress, judgeAddress, judgeInvitation, judgeLock, judgeRecovery, judgeSending, judgeSms, judgeTotp, NO_FAILURES, readCard, readCode, readDigits, FORGET_FAILURES_MS,
-  wasGuess, writeCode, type Factor, type FactorReason, type Failures, type Judged, type TotpAlgorithm, type TotpSecret, type Verdict,
+  sameDigest, wasGuess, writeCode, type Factor, type FactorReason, type Failures, type Judged, type TotpAlgorithm, type TotpSecret, type Verdict,
 } from '../policy/second-factor.ts';
 import type { Reason } from '../policy/facts.ts';
 import type { Cells } from '../store/cells.ts';
@@ -157,7 +157,7 @@ export function createFactors(options: FactorsOptions): Factors {
       const { card: kept } = await enrolments.get(person) ?? {};
       const digest = await compared(person, 'card', readCard(card), kept);
       if (typeof digest !== 'string') return digest;
-      return sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, readDigits(code)), digest === kept?.digest, now()));
+      return sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, readDigits(code)), kept !== undefined && sameDigest(kept.digest, digest), now()));
     })),
 
     async invitation(person, code) {

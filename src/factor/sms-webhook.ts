@@ -44,7 +44,8 @@ export function openSmsWebhook(target: SmsTarget, now: () => number, warn: (deta
       return false;
     },
     close() {
-      void agent.destroy().catch(() => undefined);
+      // A message that is on its way may arrive: its time is limited.
+      void agent.close().catch(() => undefined);
     },
   };
 }

@@ -41,13 +41,15 @@ export interface SessionsOptions {
 const TOKEN = /^wgs_[A-Za-z0-9_-]{43}$/;
 /** How long it is remembered that a session was one, so that the record says what became of it. */
 const REMEMBERED_MS = 3_600_000;
+/** The same for those that had shown no factor. */
+const PENDING_REMEMBERED_MS = 60_000;
 
 /** Keeps sessions by the SHA-256 of their credentials: who reads what is kept gets none that works. */
 export function openSessions({ cells, limits, now }: SessionsOptions): Sessions {
   const nameOf = (token: string): string => `session:${createHash('sha256').update(token).digest('hex')}`;
   const lifetime = (session: Session): number => {
-    const life = Object.keys(session.factors).length === 0 ? PENDING_MS : limits().lifetime;
-    return Math.max(1, session.opened + life + REMEMBERED_MS - now());
+    const whole = Object.keys(session.factors).length === 0 ? PENDING_MS + PENDING_REMEMBERED_MS : limits().lifetime + REMEMBERED_MS;
+    return Math.max(1, session.opened + whole - now());
   };
 
   function look(token: string | undefined, bearer: Bearer): Promise<Look> {
@@ -70,7 +72,10 @@ export function openSessions({ cells, limits, now }: SessionsOptions): Sessions 
       const session = held === undefined ? undefined : JSON.parse(held) as Session;
       if (session === undefined || session.ended !== undefined) return { result: false };
       const { enrolling: _, ...rest } = session;
-      return { result: true, value: JSON.stringify({ ...rest, ended: why }), lifetime: lifetime(session) };
+      const pending = Object.keys(session.factors).length === 0;
+      // Whoever has a certificate can open as many as there is time for: those must not fill the store with what they were.
+      if (pending && why === 'too_many') return { result: true, value: null };
+      return { result: true, value: JSON.stringify({ ...rest, ended: why }), lifetime: pending ? PENDING_REMEMBERED_MS : lifetime(session) };
     });
   }
 
