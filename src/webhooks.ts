@@ -137,6 +137,10 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     return true;
   }
 
+  function recordReceived({ who, reason }: TransferChange | DeviceChange, what: string): void {
+    audit.append({ time: new Date(now()).toISOString(), event: 'webhook', result: 'done', who, detail: `${what}, as another gateway was told: ${reason}` }).catch(options.fault);
+  }
+
   return {
     take: (told) => serially(() => take(told)).then((outcome) => {
       options.count(told.webhook, outcome.kind);
@@ -146,14 +150,17 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       try {
         transfers.append(change);
         options.publishTransfers().catch(options.fault);
+        recordReceived(change, `${change.op} ${change.id}`);
       } catch (error) {
         options.fault(error as Error);
       }
     },
     receiveDevice(change) {
       try {
+        const id = change.op === 'remove' ? change.id : change.device.id;
         devices.append(change);
-        options.publishDevice(change.op === 'remove' ? change.id : change.device.id).catch(options.fault);
+        options.publishDevice(id).catch(options.fault);
+        recordReceived(change, `${change.op} ${id}`);
       } catch (error) {
         options.fault(error as Error);
       }

@@ -35,7 +35,11 @@ const keep = (level: string) => (fields: object, message: string): void => void 
 
 beforeAll(async () => {
   pki = await testPki();
-  const server = createServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (_request, response) => response.end('hello'));
+  const server = createServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (request, response) => {
+    // An answer that never ends: work in flight.
+    if (request.url === '/echo/endless') response.write('begin');
+    else response.end('hello');
+  });
   sockets = new WebSocketServer({ noServer: true });
   server.on('upgrade', (request, socket, head) => sockets.handleUpgrade(request, socket, head, (webSocket) => webSocket.on('message', (data, binary) => webSocket.send(data, { binary }))));
   const port = await listen(server);
@@ -100,11 +104,14 @@ async function inventory(text: string, outcome = 'the inventory was read again')
   await expect.poll(() => said.slice(before).map(({ message }) => message)).toContain(outcome);
 }
 
-function openWebSocket(client: Issued, localAddress = '127.0.0.1'): WebSocket {
+/** A WebSocket that is open. */
+async function webSocketOf(client: Issued): Promise<WebSocket> {
   const options: ClientOptions & SecureContextOptions & { servername: string } = {
-    servername: 'localhost', headers: { host: 'localhost' }, ca: pki.root.certificate, cert: client.chain, key: client.key, localAddress,
+    servername: 'localhost', headers: { host: 'localhost' }, ca: pki.root.certificate, cert: client.chain, key: client.key,
   };
-  return new WebSocket(`wss://127.0.0.1:${gateway.port}/echo/ws`, [], options);
+  const socket = new WebSocket(`wss://127.0.0.1:${gateway.port}/echo/ws`, [], options);
+  await once(socket, 'open');
+  return socket;
 }
 
 const openStream = (client: Issued): Promise<TLSSocket> =>
@@ -187,9 +194,8 @@ describe('streams of devices', () => {
   it('end when the device is taken from the inventory, and others stay', async () => {
     await inventory(`${BASE}pump-7,active,,,,,\npump-8,active,,,,,\n`);
     const [seven, eight] = await Promise.all([pump('pump-7'), pump('pump-8')]);
-    const gone = [openWebSocket(seven), await openStream(seven)] as const;
-    const stays = openWebSocket(eight);
-    await Promise.all([once(gone[0], 'open'), once(stays, 'open')]);
+    const gone = [await webSocketOf(seven), await openStream(seven)] as const;
+    const stays = await webSocketOf(eight);
     expect(await exchange(gone[1], 'ping', (text) => text === 'ping')).toBe('ping');
     const ended = Promise.all([once(gone[0], 'close'), once(gone[1], 'close')]);
     await inventory(`${BASE}pump-8,active,,,,,\n`);
@@ -201,10 +207,19 @@ describe('streams of devices', () => {
     stays.terminate();
   });
 
+  it('end with requests that are under way, whatever of their answers has left', async () => {
+    await inventory(`${BASE}pump-7,active,,,,,\n`);
+    const socket = await openTls(pki, gateway.port, { client: await pump('pump-7') });
+    await exchange(socket, 'GET /echo/endless HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.includes('begin'));
+    const closed = once(socket, 'close');
+    await inventory(`${BASE}pump-7,lost,,,,,\n`);
+    await closed;
+    await expect.poll(async () => (await gateway.records()).filter(({ path }) => path === '/echo/endless')).toMatchObject([{ reason: 'device_inactive', alarm: 'inactive_device' }]);
+  });
+
   it('end when it is lost', async () => {
     await inventory(`${BASE}pump-7,active,,,,,\n`);
-    const socket = openWebSocket(await pump('pump-7'));
-    await once(socket, 'open');
+    const socket = await webSocketOf(await pump('pump-7'));
     const closed = once(socket, 'close');
     await inventory(`${BASE}pump-7,lost,,,,,\n`);
     await closed;

@@ -28,6 +28,7 @@ const PARTS: GatewayParts = {
   roles: `
   - { role: doctor, match: { subject: { OU: Doctors } }, id: "{subject.CN}" }
   - { role: nurse, match: { subject: { OU: Nurses } }, id: "{subject.CN}" }
+  - { role: staff, match: { subject: { OU: Consultants } }, id: "{subject.CN}", also: [doctor] }
   - { role: patient, match: { san: { uri: "urn:patient:*" } }, id: "{san.uri}" }
   - { role: device, match: { subject: { OU: Devices } }, id: "{san.dns}", bind: device }
   - { role: pump, match: { subject: { OU: Pumps } }, id: "{subject.CN}", bind: device }
@@ -36,6 +37,7 @@ const PARTS: GatewayParts = {
   - { name: hr, match: { path: /hooks/hr }, allow: [public], webhook: hr }
   - { name: hr-tls, match: { path: /hooks/hr-tls, methods: [POST] }, allow: [hr-system], webhook: hr-tls }
   - { name: cmdb, match: { path: /hooks/cmdb, methods: [POST] }, allow: [public], webhook: cmdb }
+  - { name: staff, match: { path: /staff }, allow: [staff], upstream: records }
   - { name: ward, match: { path: /ward/* }, allow: [nurse], upstream: records }
   - { name: records, match: { path: /records }, allow: [doctor], upstream: records }
   - { name: echo, match: { path: /echo/* }, allow: [doctor, nurse, patient, device, pump], upstream: records }`,
@@ -271,6 +273,14 @@ describe('a transfer', () => {
     await closed;
   });
 
+  it('leaves whoever has further roles none but those it gives', async () => {
+    const both = await person('Dr Both', 'Consultants');
+    const statusOf = async (path: string) => (await ask(pki, gateway.port, path, { client: both })).status;
+    expect([await statusOf('/records'), await statusOf('/staff')]).toEqual([200, 200]);
+    await send(told('transfer', { person: 'Dr Both', roles: ['nurse'] }));
+    expect([await statusOf('/records'), await statusOf('/staff'), await statusOf('/ward/x')]).toEqual([403, 403, 200]);
+  });
+
   it('means nobody whose certificate gives another role than those the webhook deals with', async () => {
     expect((await send(told('transfer', { person: 'urn:patient:1001', roles: ['doctor'] }))).json()).toMatchObject({ result: 'applied' });
     expect((await ask(pki, gateway.port, '/records', { client: pki.patient })).status).toBe(403);
@@ -411,6 +421,7 @@ describe.skipIf(!redisInstalled)('gateways that share a store', () => {
     await send(told('return', { person: ['Dr Gone', 'Dr Moved'] }), { port: other.port });
     await expect.poll(() => echo(gone, one.port)).toEqual([200]);
     await expect.poll(async () => (await ask(pki, one.port, '/ward/x', { client: moved })).status).toBe(403);
+    expect((await other.records()).find(({ event, detail }) => event === 'webhook' && String(detail).startsWith('transfer Dr Moved, as another gateway was told'))).toMatchObject({ who: 'webhook hr' });
     await Promise.all([one.stop(), other.stop()]);
     await redis.kill();
   });

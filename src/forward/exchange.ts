@@ -2,7 +2,7 @@ import { certificateFields, identityFields, trailFields, type AuditRecord } from
 import { formatName } from '../pki/name.ts';
 import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
 import type { GrantQuestion, OpenGrant } from '../policy/break-glass.ts';
-import type { Admission, Findings, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Alarm, Findings, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
 import type { Client, Desk, GrantAsk, PageAnswer, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
@@ -54,6 +54,8 @@ export interface Exchange {
   admission: Admission;
   facts: RequestFacts | undefined;
   decision: Permit | Denial | undefined;
+  /** The rule by which somebody should look at it. */
+  alarm: Alarm | undefined;
   /** What goes on record of a request that is answered by the gateway itself, where it is not that it was permitted. */
   verdict: Pick<AuditRecord, 'result' | 'reason' | 'detail'> | undefined;
   /** What a person is shown in place of a problem. */
@@ -72,7 +74,7 @@ const NONE: readonly string[] = [];
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
     id: newRequestId(), started: performance.now(), asked, client, service, span: service.tracer?.open(asked),
-    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, verdict: undefined, page: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
+    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, alarm: undefined, verdict: undefined, page: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
   };
 }
 
@@ -157,6 +159,7 @@ function judge(exchange: Exchange, admission: Admission, findings: Findings | un
   if (decision.kind === 'permit') client.begins(exchange.facts);
   else {
     countDenial(exchange, decision, findings !== undefined);
+    exchange.alarm = decision.alarm;
     raiseAlarm(service.desk, client, admission, decision);
     if (decision.until !== undefined) exchange.answerFields = ['retry-after', String(Math.max(1, Math.ceil((decision.until - now) / 1000)))];
   }
@@ -203,7 +206,7 @@ export function exchangeRecord(exchange: Exchange, noted: Partial<AuditRecord> &
 }
 
 /** What every record of the same request by the same client under the same decision holds alike. */
-export function lastingFields({ client, admission, decision, asked }: Exchange): Partial<AuditRecord> {
+export function lastingFields({ client, admission, decision, asked, alarm }: Exchange): Partial<AuditRecord> {
   const { method, host, target, written } = asked;
   const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
   const identity = admission.kind === 'known' ? admission.identity : undefined;
@@ -218,7 +221,7 @@ export function lastingFields({ client, admission, decision, asked }: Exchange):
     ...(decision?.patient === undefined ? {} : { patient: decision.patient }),
     ...(decision?.kind === 'permit' && decision.breakGlass !== undefined ? { break_glass: glassFields(decision.breakGlass) } : {}),
     ...(decision?.kind === 'permit' && decision.device !== undefined ? { device: decision.device.id } : {}),
-    ...(decision?.kind === 'denial' && decision.alarm !== undefined ? { alarm: decision.alarm } : {}),
+    ...(alarm === undefined ? {} : { alarm }),
     method,
     ...(host.kind === 'host' ? { host: host.name } : {}),
     path: target.kind === 'target' ? target.path : written.split('?')[0]?.slice(0, 1024) ?? '',

@@ -6,7 +6,7 @@ export interface Transfer {
   /** As roles give it. */
   readonly id: string;
   readonly roles: readonly string[];
-  /** Whoever has another role than these by certificate is not meant: an id that a device or a patient has as well changes nothing for them. */
+  /** Whose certificate gives none of these is not meant: an id that a device or a patient has as well changes nothing for them. */
   readonly within: readonly string[];
 }
 
@@ -22,10 +22,10 @@ export function createTransfers(transfers: readonly Transfer[]): TransferView {
   return byId.size === 0 ? NO_TRANSFERS : { of: (id) => byId.get(prepareText(id)) };
 }
 
-/** Who a certificate stands for, by now: with the roles that its holder was given since, in the place of those it gives. */
+/** Who a certificate stands for, by now: with the roles that its holder was given since, in the place of all that it gives. */
 export function transferred(identity: Identity, transfers: TransferView, { inherits }: Pick<RoleRules, 'inherits'>): Identity {
   const transfer = transfers.of(identity.id);
   const [role] = transfer?.roles ?? [];
-  if (transfer === undefined || role === undefined || !transfer.within.includes(identity.role)) return identity;
+  if (transfer === undefined || role === undefined || !transfer.within.some((one) => identity.roles.has(one))) return identity;
   return { ...identity, role, roles: withInherited(transfer.roles, inherits) };
 }
