@@ -59,7 +59,7 @@ describe('the sweep', () => {
     const alarms: RaisedAlarm[] = [];
     const sweep = createSweep({
       serving: () => [stream.listener], deny: createDenyTable(), metrics: createThreadMetrics(), record: () => Promise.resolve(),
-      desk: { alarm: (raised: RaisedAlarm) => void alarms.push(raised) } as never,
+      now: () => now, desk: { alarm: (raised: RaisedAlarm) => void alarms.push(raised) } as never,
     });
     sweep();
     await new Promise((resolve) => setImmediate(resolve));
