@@ -40,9 +40,10 @@ const bundle = (...entries: readonly string[]): string => `${OPEN}${entries.map(
 /** Sends text piece by piece, as fast as it is taken. */
 async function stream(response: ServerResponse, pieces: Iterable<string>, headers: Record<string, string> = JSON_TYPE): Promise<void> {
   response.writeHead(200, headers);
+  const closed = new Promise<void>((resolve) => void response.once('close', resolve));
   for (const piece of pieces) {
     if (response.destroyed) return;
-    if (!response.write(piece)) await new Promise<void>((resolve) => void response.once('drain', resolve).once('close', resolve));
+    if (!response.write(piece)) await Promise.race([new Promise<void>((resolve) => void response.once('drain', resolve)), closed]);
   }
   response.end();
 }
@@ -233,6 +234,31 @@ it('a client that leaves within its body leaves nothing behind but its record', 
   socket.destroy();
   await expect.poll(() => recordsOf('/fhir/Communication')).toMatchObject([{ result: 'failed', status: 499 }]);
   expect(backend.seen.length).toBe(seen);
+});
+
+it.each(['HTTP/1.1', 'HTTP/2'] as const)('a client that leaves while its answer is held back ends that, too: %s', async (version) => {
+  const { promise: asked, resolve: arrived } = Promise.withResolvers<void>();
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  answer = (response) => {
+    response.writeHead(200, JSON_TYPE);
+    response.write(OPEN);
+    response.on('close', end);
+    arrived();
+  };
+  const path = fresh();
+  if (version === 'HTTP/1.1') {
+    const socket = await openTls(pki, gateway.port, { client: pki.patient });
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+    await asked;
+    socket.destroy();
+  } else {
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    session.request({ ':path': path, ':authority': 'localhost' }).on('error', () => undefined);
+    await asked;
+    session.destroy();
+  }
+  await ended;
+  await expect.poll(() => recordsOf(path)).toMatchObject([{ result: 'failed', status: 499 }]);
 });
 
 it('guessing costs: what turns out to be another\'s counts as denied', async () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
 import { ask, startGateway, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
@@ -62,6 +63,15 @@ it('a doctor reaches every patient, and whom is on record', async () => {
   expect(await statuses(['/records'], pki.doctor)).toEqual([200, 200]);
   const concerned = async () => (await gateway.records()).filter(({ role, result }) => role === 'doctor' && result === 'permitted').map(({ patient }) => patient ?? 'nobody').sort();
   await expect.poll(concerned).toEqual(['1002', '1002', '1003', '1003', 'nobody', 'nobody']);
+});
+
+it('explain tells whom a request concerns, and who is bound to that', async () => {
+  const explain = (client: string, path: string) => wardgate(['explain', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path(`${client}.pem`), '--request', `GET https://localhost${path}`]);
+  const own = await explain('patient', '/patients/1001/records');
+  expect([own.code, own.stdout]).toEqual([0, expect.stringMatching(/patient +1001/)]);
+  const others = await explain('patient', '/patients/1002/records');
+  expect([others.code, others.stdout]).toEqual([3, expect.stringMatching(/patient +patient_mismatch: the path names "1002"/)]);
+  expect((await explain('doctor', '/patients/1002/records')).code).toBe(0);
 });
 
 it('a refusal is on record with whom it was about', async () => {
