@@ -24,7 +24,7 @@ import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
-import { DENIALS, openDenyList, type DenySubject } from './store/deny-list.ts';
+import { DENIALS, deniedOf, openDenyList, type DenySubject } from './store/deny-list.ts';
 import { createRates } from './store/rates.ts';
 import { openRedis } from './store/redis.ts';
 import { openToldDevices, TOLD_DEVICES } from './store/told-devices.ts';
@@ -214,7 +214,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const announceSuspension = replicas?.share({ ...SUSPENSIONS, name: 'suspensions', receive: suspensions.receive, isNews: suspensionList.isNews, changes: suspensionList.changes });
   const toldEvents = openToldEvents(state, now(), shared);
   const webhooks = createWebhooks({
-    config: () => current.snapshot.config, denials, transfers, devices: toldDevices, events: toldEvents, audit, now,
+    config: () => current.snapshot.config, denials, isDenied: (subject) => deniedOf(denyList, subject).length > 0, transfers, devices: toldDevices, events: toldEvents, audit, now,
     publishTransfers: () => publisher.publish({ kind: 'transfers', transfers: transfersIn(transfers.latest()) }),
     async publishDevice(id) {
       await inventory.tellOne(id, publisher.tell);

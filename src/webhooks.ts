@@ -4,6 +4,7 @@ import type { Device } from './config/inventory.ts';
 import type { Config } from './config/schema.ts';
 import type { Denials } from './denials.ts';
 import type { CmdbEvent, HrEvent, ToldEvent, WebhookEvent, WebhookOutcome } from './forward/webhooks/event.ts';
+import type { DenySubject } from './store/deny-list.ts';
 import type { Journal } from './store/journal.ts';
 import { deviceKey, type DeviceChange } from './store/told-devices.ts';
 import type { ToldEvents } from './store/told-events.ts';
@@ -21,6 +22,7 @@ export interface Webhooks {
 export interface WebhooksOptions {
   readonly config: () => Config;
   readonly denials: Pick<Denials, 'deny' | 'take'>;
+  readonly isDenied: (subject: DenySubject) => boolean;
   readonly transfers: Journal<TransferChange>;
   readonly devices: Journal<DeviceChange>;
   readonly events: ToldEvents;
@@ -111,22 +113,26 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       case 'remove':
         return { kind: await tell({ op: 'remove', id, who, reason, at }) ? 'applied' : 'superseded' };
       case 'scrap': {
-        if (known?.op === 'scrap') return { kind: 'superseded' };
         // For good, whatever came before it: what was told later of it came from who did not know yet.
         const after = known === undefined || known.at < at ? at : new Date(Date.parse(known.at) + 1).toISOString();
         const device: Device = { ...options.deviceOf(id) ?? { id, fingerprints: [], keys: [], serials: [], users: [] }, state: 'scrapped' };
-        await revokeDevice(device, who, reason, at);
-        await tell({ op: 'scrap', device, who, reason, at: after });
-        return { kind: 'applied' };
+        const scrapped = known?.op !== 'scrap' && await tell({ op: 'scrap', device, who, reason, at: after });
+        // Also of one that was scrapped before: its revocation may have been cut short.
+        const revoked = await revokeDevice(device, who, reason, at);
+        return { kind: scrapped || revoked ? 'applied' : 'superseded' };
       }
     }
   }
 
-  async function revokeDevice({ id, fingerprints, keys, serials }: Device, who: string, reason: string, at: string): Promise<void> {
-    await denials.take({ op: 'deny', kind: 'departed', id, reason, who, at });
-    for (const fingerprint of fingerprints) await denials.deny({ kind: 'fingerprint', fingerprint, reason, who });
-    for (const key of keys) await denials.deny({ kind: 'key', key, reason, who });
-    for (const { serial, issuer } of serials) await denials.deny({ kind: 'serial', serial, issuer, issuer_text: issuer, reason, who });
+  /** False when all of it was revoked already. */
+  async function revokeDevice({ id, fingerprints, keys, serials }: Device, who: string, reason: string, at: string): Promise<boolean> {
+    const certificates: readonly DenySubject[] = [
+      ...fingerprints.map((fingerprint) => ({ kind: 'fingerprint', fingerprint }) as const), ...keys.map((key) => ({ kind: 'key', key }) as const),
+      ...serials.map(({ serial, issuer }) => ({ kind: 'serial', serial, issuer, issuer_text: issuer }) as const),
+    ];
+    const wanted = certificates.filter((subject) => !options.isDenied(subject));
+    for (const subject of wanted) await denials.deny({ ...subject, reason, who });
+    return await denials.take({ op: 'deny', kind: 'departed', id, reason, who, at }) || wanted.length > 0;
   }
 
   async function tell(change: DeviceChange): Promise<boolean> {

@@ -309,7 +309,9 @@ describe('a device', () => {
     await closed;
     expect([await echo(one), await echo(other)]).toEqual([[403, 'certificate_rejected'], [403, 'certificate_rejected']]);
     const { deny_list: denied } = await gateway.gateway.status();
-    expect(denied.filter(({ who }) => who === 'webhook cmdb')).toMatchObject([{ kind: 'departed', id: 'pump-1' }, { kind: 'fingerprint', fingerprint: one.sha256 }]);
+    expect(denied.filter(({ who }) => who === 'webhook cmdb')).toMatchObject([{ kind: 'fingerprint', fingerprint: one.sha256 }, { kind: 'departed', id: 'pump-1' }]);
+    expect((await cmdb(told('scrap', { device: 'pump-1' }))).json()).toMatchObject({ result: 'applied' });
+    expect((await cmdb({ ...told('scrap', { device: 'pump-1' }), at: '2026-01-01T00:00:00Z' })).json()).toMatchObject({ result: 'superseded' });
   });
 
   it('that is scrapped stays so, whatever is told of it late or later', async () => {
