@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import jsQr from 'jsqr';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { codeAt, enrol, fieldsOf, PATIENT, testFactor, type Browser, type TestFactor } from './support/factor.ts';
@@ -337,6 +338,24 @@ describe('pages', () => {
       id: '1', method, host: 'a', path: `/.wardgate/${page}`, query: '', fields: [], body: new Uint8Array(), identity: { ...PATIENT.subject, roles: new Set(['patient']) }, certificate: PATIENT.certificate,
       address: '10.0.0.1', listener: 'clinical',
     })).status).toBe(status);
+  });
+
+  it('answer whatever they are asked, escape all of it, and lead nowhere else', async () => {
+    const text = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), fc.constantFrom('<script>', '"><img src=x onerror=a()>', '//evil.test', 'wgs_', '__Host-wardgate-session=', '\r\nset-cookie: a=b', 'zh', '%00', '%zz'));
+    const pages = fc.constantFrom('', 'verify', 'recovery', 'sms', 'sms/send', 'enrol', 'enrol/confirm', 'session', 'logout', 'token', 'nothing', '__proto__');
+    const pairs = fc.array(fc.tuple(fc.constantFrom('form', 'lang', 'return', 'code', 'card', 'recovery', 'invitation', 'sent', '__proto__'), text), { maxLength: 5 });
+    const fields = fc.array(fc.tuple(fc.constantFrom('cookie', 'authorization', 'accept-language', 'content-type', 'origin', 'sec-fetch-site', 'host'), text), { maxLength: 4 });
+    await fc.assert(fc.asyncProperty(fc.constantFrom('GET', 'HEAD', 'POST', 'DELETE'), pages, pairs, pairs, fields, fc.boolean(), async (method, page, query, form, extra, json) => {
+      const answer = await test.factor.answerPage({
+        id: '1', method, host: 'a', path: `/.wardgate/${page}`, query: new URLSearchParams(query).toString(), body: Buffer.from(json ? JSON.stringify(Object.fromEntries(form)) : new URLSearchParams(form).toString()),
+        fields: ['content-type', json ? 'application/json' : 'application/x-www-form-urlencoded', ...extra.flat()], identity: { ...PATIENT.subject, roles: new Set(['patient']) },
+        certificate: PATIENT.certificate, address: '10.0.0.1', listener: 'clinical',
+      });
+      const body = Buffer.from(answer.body).toString();
+      expect([200, 204, 303, 400, 401, 403, 404, 405, 429]).toContain(answer.status);
+      expect(body).not.toMatch(/<script|<img|href="(?!\/\.wardgate\/|\/(?![/\\])|#)/);
+      expect(answer.fields.join('\n')).not.toMatch(/\r|set-cookie: a|evil/);
+    }), { numRuns: 400 });
   });
 
   it('say that the service is away, and let nobody in, while what they stand on is', async () => {

@@ -237,6 +237,23 @@ describe('the pages', () => {
     expect((await get('/.wardgate/verify', { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: `code=${'1'.repeat(20_000)}` })).json()).toMatchObject({ code: 'body_too_large' });
   });
 
+  it('say in the record of the request what was refused, and count it where denials are counted', async () => {
+    const counting = await startGateway(pki, backend.port, {
+      routes: '[{ name: mine, match: { path: "/mine/*" }, allow: [patient], upstream: records, require: { second_factor: totp } }]', top: 'limits: { rates: [{ per: address, rate: [3/hour], count: denials }] }',
+    });
+    for (let count = 0; count < 5; count++) expect((await ask(pki, counting.port, '/mine/x', { client: pki.patient })).status).toBe(401);
+    const session = await openHttp2(pki, counting.port, { client: pki.patient });
+    const wrong = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"code":"000000"}' };
+    expect((await ask(pki, counting.port, '/.wardgate/token', { client: pki.patient, ...wrong })).status).toBe(401);
+    expect((await askHttp2(session, '/.wardgate/token', wrong)).headers[':status']).toBe(401);
+    const records = (await counting.records()).filter(({ event, route }) => event === 'request' && route === 'wardgate');
+    expect(records).toMatchObject(Array.from({ length: 2 }, () => ({ result: 'denied', reason: 'not_enrolled', status: 401, route: 'wardgate' })));
+    await ask(pki, counting.port, '/.wardgate/token', { client: pki.patient, ...wrong });
+    await expect.poll(async () => (await ask(pki, counting.port, '/.wardgate/token', { client: pki.patient, ...wrong })).status).toBe(429);
+    session.close();
+    await counting.stop();
+  });
+
   it('have a record each, and answer HEAD without a body', async () => {
     const head = await get('/.wardgate/', { method: 'HEAD' });
     expect([head.status, head.body.length]).toEqual([200, 0]);

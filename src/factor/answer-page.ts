@@ -1,6 +1,6 @@
 import type { PageAnswer, PageRequest } from '../forward/client.ts';
 import { SESSION_COOKIE, sessionToken } from '../forward/session-token.ts';
-import type { SessionFinding } from '../policy/facts.ts';
+import type { Reason, SessionFinding } from '../policy/facts.ts';
 import { safeReturn, sameDigest, totpUri, type Bearer, type Factor, type SessionLimits } from '../policy/second-factor.ts';
 import { CellsError } from '../store/cells.ts';
 import type { FoundSession, Sessions } from '../store/sessions.ts';
@@ -37,6 +37,8 @@ interface Asking {
   readonly words: Words;
   readonly form: URLSearchParams;
   readonly token: string | undefined;
+  /** Why it was refused, for the record of the request. */
+  refusal: PageAnswer['refusal'];
 }
 
 /** A session on its way through the forms, new or found. */
@@ -80,8 +82,9 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     return refusal?.retryAt === undefined ? [] : ['retry-after', String(Math.max(1, Math.ceil((refusal.retryAt - now()) / 1000)))];
   }
 
-  function problemOf({ words }: Asking, refusal: Refusal, field: string, sms = false): Problem {
-    const { errors } = words;
+  function problemOf(asking: Asking, refusal: Refusal, field: string, sms = false): Problem {
+    const { words: { errors } } = asking;
+    asking.refusal = refusal;
     const wait = refusal.retryAt === undefined ? 1 : minutes(now(), refusal.retryAt);
     switch (refusal.reason) {
       case 'locked': return { text: errors.locked(wait) };
@@ -148,8 +151,13 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     const { finding, found } = await sessions.look(asking.token, asking.bearer);
     if (found !== undefined && sameDigest(found.session.form, asking.form.get('form') ?? '')) return found;
     const { reason, detail } = finding.kind === 'refused' ? finding : { reason: 'form_refused', detail: 'a form without its session' } as const;
-    await factors.note(asking.person, { result: 'denied', reason, detail });
+    await refuse(asking, reason, detail);
     return undefined;
+  }
+
+  function refuse(asking: Asking, reason: Reason, detail: string): Promise<void> {
+    asking.refusal = { reason, detail };
+    return factors.note(asking.person, { result: 'denied', reason, detail });
   }
 
   async function post(asking: Asking): Promise<PageAnswer> {
@@ -247,6 +255,7 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     if ((typeof code === 'string') === (typeof recoveryCode === 'string')) return json(400, { code: 'bad_request', detail: 'expected either code or recovery_code' });
     const verdict = typeof code === 'string' ? await factors.totp(person, code) : await factors.recovery(person, recoveryCode as string);
     if (verdict.kind === 'refused') {
+      asking.refusal = verdict;
       const locked = verdict.reason === 'locked';
       return json(locked ? 429 : 401, { code: locked ? 'rate_limited' : 'step_up_required' }, locked ? retryAfter(verdict) : CHALLENGE);
     }
@@ -268,7 +277,7 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     const fault = crossOrigin(request);
     if (fault !== undefined) {
       // Somebody else's page must not even use up somebody's tries.
-      await factors.note(asking.person, { result: 'denied', reason: 'form_refused', detail: fault });
+      await refuse(asking, 'form_refused', fault);
       return token ? json(403, { code: 'bad_request' }) : page(403, faultPage({ ...context, page: '' }, 'notFound'), NO_COOKIE);
     }
     if (token) return tokens(asking);
@@ -278,7 +287,9 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
   return async (request) => {
     const asking = readRequest(request);
     try {
-      return await answer(asking);
+      const answered = await answer(asking);
+      const { refusal } = asking;
+      return refusal === undefined ? answered : { ...answered, refusal: { reason: refusal.reason, detail: refusal.detail } };
     } catch (error) {
       const away = error instanceof CellsError;
       warn(away ? error.message : (error as Error).stack ?? String(error));
@@ -305,7 +316,7 @@ function readRequest(request: PageRequest): Asking {
   const form = isForm(request) ? new URLSearchParams(Buffer.from(request.body).toString('utf8')) : new URLSearchParams();
   const language = chooseLanguage(form.get('lang') ?? query.get('lang') ?? undefined, fieldOf(fields, 'accept-language'));
   return {
-    request, form, words: WORDS[language], token: sessionToken(fields), bearer: { subject, certificate },
+    request, form, refusal: undefined, words: WORDS[language], token: sessionToken(fields), bearer: { subject, certificate },
     person: { ...subject, address, trail: { request_id: id, listener, fingerprint: certificate } },
     context: { language, id: subject.id, returnTo: safeReturn(form.get('return') ?? query.get('return') ?? undefined), page: request.path.slice(PAGES.length) },
   };

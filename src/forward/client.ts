@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
-import type { Admission, Alarm, Findings, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Alarm, Findings, Reason, RequestFacts } from '../policy/facts.ts';
 import type { Policy } from '../policy/authorize.ts';
 import type { GrantQuestion } from '../policy/break-glass.ts';
 import type { Counter } from '../policy/limits.ts';
@@ -105,6 +105,8 @@ export interface PageAnswer {
   /** Name, value, name, value… in lower case; length, storage and security of the transport are said by whoever sends it. */
   readonly fields: readonly string[];
   readonly body: Uint8Array;
+  /** Why the record says that the request was denied; absent: it was not. */
+  readonly refusal?: { readonly reason: Reason; readonly detail: string };
 }
 
 /** What serves a request: one snapshot's worth, read once a request so that a reload never splits one. */

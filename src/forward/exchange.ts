@@ -172,10 +172,10 @@ export function raiseAlarm({ alarm }: Desk, { listener, address }: Pick<Client, 
   alarm({ rule: denial.alarm, certificate: admission.leaf.sha256, address, listener });
 }
 
-/** Being refused for asking too often is not counted: nobody would ever be let in again who keeps asking. Nor is what is nobody's fault. */
-function countDenial({ service, admission, client: { address } }: Exchange, { route, code }: Denial, asked: boolean): void {
+/** Being refused for asking too often is not counted: nobody would ever be let in again who keeps asking. Nor is what is nobody's fault, or what everybody is told first: that a second factor is needed. */
+function countDenial({ service, admission, client: { address } }: Exchange, { route, code, reason }: Denial, asked: boolean): void {
   const rules = route?.rates ?? service.policy.rates;
-  if (rules.length === 0 || code === 'rate_limited' || code === 'suspended') return;
+  if (rules.length === 0 || code === 'rate_limited' || code === 'suspended' || reason === 'step_up_required') return;
   const counters = denialCounters(rules, { admission, address, route: route?.name ?? '' }, asked);
   if (counters.length > 0) service.desk.count(counters);
 }

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import type { Denial, Permit } from '../policy/authorize.ts';
 import { OWN_PATH } from '../policy/own-routes.ts';
 import type { PageAnswer } from './client.ts';
-import type { Asked, Exchange } from './exchange.ts';
+import { deniedLate, type Asked, type Exchange } from './exchange.ts';
 import { clientHeaders } from './headers.ts';
 import type { Answered, Call, RequestBody } from './message.ts';
 
@@ -25,8 +25,9 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
       id, method, host: host.name, path: `/${target.segments.join('/')}`, query: target.query, fields, body: octets, identity, certificate: certificate.leaf.sha256, address: client.address, listener: client.listener,
     });
     const content = Buffer.from(page.body.buffer, page.body.byteOffset, page.body.byteLength);
+    if (page.refusal !== undefined) exchange.verdict = deniedLate(exchange, page.refusal);
     return {
-      kind: 'answer', status: page.status, fields: [...page.fields, 'content-length', String(content.length)], length: content.length, body: method === 'HEAD' ? Buffer.alloc(0) : content,
+      kind: 'answer', status: page.status, fields: [...page.fields, 'content-length', String(content.length)], length: content.length, body: method === 'HEAD' ? Buffer.alloc(0) : Readable.from([content]),
       whole: () => true, late: () => false, trailers: () => [],
     };
   } catch (error) {
