@@ -181,6 +181,8 @@ describe('the body of a request', () => {
     ['an observation of a patient found by identifier', 'POST Observation', { resourceType: 'Observation', subject: { reference: 'Patient?identifier=1' } }, 'patient_mismatch'],
     ['an observation whose subject is written twice', 'POST Observation', '{"resourceType":"Observation","subject":{"reference":"Patient/B"},"subject":{"reference":"Patient/A"}}', 'patient_unknown_shape'],
     ['an observation whose subject is written twice in two cases', 'POST Observation', '{"resourceType":"Observation","subject":{"reference":"Patient/A"},"Subject":{"reference":"Patient/B"}}', 'patient_unknown_shape'],
+    ['an observation whose subject is written in another case', 'POST Observation', { resourceType: 'Observation', sUbject: { rEference: 'Patient/B' }, performer: [mine] }, 'patient_unknown_shape'],
+    ['an observation whose reference is written in another case', 'POST Observation', { resourceType: 'Observation', performer: [mine], focus: [{ Reference: 'Patient/B' }] }, 'patient_unknown_shape'],
     ['another resource than the path says', 'POST Observation', { resourceType: 'Condition', subject: mine }, 'patient_unknown_shape'],
     ['a list of resources', 'POST Observation', [{ resourceType: 'Observation', subject: mine }], 'patient_unknown_shape'],
     ['another patient in place of this one', 'PUT Patient/A', { resourceType: 'Patient', id: 'B' }, 'patient_mismatch'],

@@ -123,7 +123,13 @@ export function judgeText(text: string, compartment: Compartment): Objection | u
 }
 
 /** Names that FHIR has for elements, and `_` in front of those that extend a primitive one. */
-const ELEMENT = /^_?[A-Za-z][A-Za-z0-9]*$/;
+const ELEMENT = /^_?[a-z][A-Za-z0-9]*$/;
+
+/** The names that are looked at, by what is left of them for readers who do not mind case: in another spelling they would be looked past. */
+const LOOKED_AT: ReadonlyMap<string, string> = new Map(
+  ['resourceType', 'id', 'reference', 'contained', 'entry', 'resource', ...[...COMPARTMENT.values()].flatMap(({ elements }) => elements.flatMap((path) => path.split('.')))]
+    .map((name) => [name.toLowerCase(), name]),
+);
 
 /**
  * Whether every reader reads the same: names written twice, in whatever case, mean one thing to one reader and another to the
@@ -149,15 +155,24 @@ function countMembers(value: unknown): number | Objection {
   if (!isObject(value)) return 0;
   const names = Object.keys(value);
   let members = names.length;
-  for (const name of names) {
-    if (!ELEMENT.test(name)) return unknownShape(`a member named ${quoted(name)}`);
+  let mixed = false;
+  for (let index = 0; index < names.length; index++) {
+    const name = names[index] as string;
+    const spelling = spellingOf(name);
+    if (spelling === 'odd') return unknownShape(`a member named ${quoted(name)}`);
+    mixed ||= spelling === 'mixed';
     const counted = countMembers(value[name]);
     if (typeof counted !== 'number') return counted;
     members += counted;
   }
-  // Some readers do not mind the case of names.
-  if (names.length > 1 && new Set(names.map((name) => name.toLowerCase())).size !== names.length) return unknownShape('two members whose names differ in their case only');
+  if (mixed && new Set(names.map((name) => name.toLowerCase())).size !== names.length) return unknownShape('two members whose names differ in their case only');
   return members;
+}
+
+function spellingOf(name: string): 'lower' | 'mixed' | 'odd' {
+  const lower = name.toLowerCase();
+  if (!ELEMENT.test(name) || (LOOKED_AT.get(lower) ?? name) !== name) return 'odd';
+  return lower === name ? 'lower' : 'mixed';
 }
 
 function referenceOf(element: unknown, compartment: Compartment): 'own' | 'other' | 'none' {
