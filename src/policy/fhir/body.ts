@@ -1,3 +1,4 @@
+import { parseTarget } from '../target.ts';
 import { mismatch, quoted, unknownShape, type Objection } from './compartment.ts';
 import { judgeSearch, parseQuery, type SearchRules } from './query.ts';
 import { isJsonBody, judgeRequest, type AwaitedBody } from './request.ts';
@@ -68,12 +69,10 @@ function judgeEntry(entry: unknown, rules: SearchRules): Objection | undefined {
   if (fullUrl !== undefined && (typeof fullUrl !== 'string' || !/^urn:uuid:[0-9A-Fa-f-]{36}$/.test(fullUrl))) return unknownShape('a full URL that is no urn:uuid');
   const { method, url } = request;
   if (typeof method !== 'string' || typeof url !== 'string') return unknownShape('a request without a method or an address');
-  // Relative to the base, and written in the one way that everybody reads alike.
-  if (!/^[A-Za-z0-9\-._$*/]+(?:\?[\x21-\x7e]*)?$/.test(url) || url.startsWith('/') || url.split('?')[0]?.split('/').some((part) => part === '' || part === '.' || part === '..') === true) {
-    return unknownShape(`a request of ${quoted(url)}`);
-  }
-  const mark = url.indexOf('?');
-  const judged = judgeRequest({ method, segments: (mark === -1 ? url : url.slice(0, mark)).split('/'), query: mark === -1 ? '' : url.slice(mark + 1) }, rules);
+  // Relative to the base, and written as the target of a request by itself must be ("#" ends the query for some), in a path without escapes.
+  const target = parseTarget(`/${url}`);
+  if (target.kind === 'malformed' || !/^\/[A-Za-z0-9\-._$*/]+$/.test(target.path) || target.path.endsWith('/')) return unknownShape(`a request of ${quoted(url)}`);
+  const judged = judgeRequest({ method, segments: target.segments, query: target.query }, rules);
   if (judged.kind === 'objection') return judged;
   switch (judged.body.kind) {
     case 'none': return resource === undefined ? undefined : unknownShape('a resource where none is expected');

@@ -114,6 +114,9 @@ function judgeParameter(type: string, { name, value }: Pair, { compartment, page
   // Patients that are linked to this one are others, whoever they are.
   const kind = type === 'Patient' ? undefined : COMPARTMENT.get(type)?.search[code];
   if (kind !== undefined) return judgeNaming(name, kind, modifier, value, compartment);
+  // Servers that do not mind the case of names take it for one more of the same.
+  const plain = code.toLowerCase();
+  if (plain !== code && COMPARTMENT.get(type)?.search[plain] !== undefined) return unknownShape(`the parameter ${quoted(name)}`);
   if (modifier !== undefined && !MODIFIERS.has(modifier) && (!RESOURCE_TYPES.has(modifier) || modifier === 'Patient')) return unknownShape(`the parameter ${quoted(name)}`);
   return mentionsOther(value, compartment) ? mismatch(`${name} is ${quoted(value)}`) : 'narrows';
 }

@@ -108,13 +108,28 @@ function judgeParts(type: string, resource: JsonObject, { compartment, others }:
 /** Any part of a resource, or of what carries resources, but the resources themselves; its references only where a compartment is given. */
 export function judgeElement(name: string, value: unknown, compartment: Compartment | undefined): Objection | undefined {
   if (Array.isArray(value)) return firstOf(value, (one) => judgeElement(name, one, compartment));
-  if (!isObject(value)) return name === 'reference' && typeof value === 'string' && compartment !== undefined ? judgeText(value, compartment) : undefined;
+  if (!isObject(value)) return name === 'reference' && typeof value === 'string' && compartment !== undefined ? judgeReference(value, compartment) : undefined;
+  if (compartment !== undefined && isLogical(value)) return unknownShape(`a patient in ${name} who is named by an identifier alone`);
   for (const inner in value) {
     if (inner === 'resourceType') return unknownShape(`a resource in ${name}`);
     const objection = judgeElement(inner, value[inner], compartment);
     if (objection !== undefined) return objection;
   }
   return undefined;
+}
+
+/**
+ * A reference that is a search (FHIR R4, http, section 3.1.0.11.4) is replaced by what its server finds, among everything that it has: whether it
+ * has found something shows, and so what another patient has.
+ */
+function judgeReference(text: string, compartment: Compartment): Objection | undefined {
+  return judgeText(text, compartment) ?? (text.includes('?') ? unknownShape(`a reference to what is found by ${quoted(text)}`) : undefined);
+}
+
+/** Whether a reference (FHIR R4, references, section 2.3.0.1) says that it is to a patient, and leaves it to others to find out which. */
+function isLogical(element: JsonObject): boolean {
+  const { type, identifier, reference } = element;
+  return typeof type === 'string' && type.toLowerCase() === 'patient' && isObject(identifier) && reference === undefined;
 }
 
 /** A reference or an address: it must not lead to another patient. */
