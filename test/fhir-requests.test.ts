@@ -50,6 +50,7 @@ describe('a request is refused that names another patient', () => {
 describe('a search is refused that names no patient', () => {
   test.each([
     'GET Observation', 'GET Observation?code=x', 'GET Patient', 'GET Patient?name=Eve', 'GET Patient?identifier=123', 'GET Patient?link=Patient/A', 'GET Observation?subject=A', 'GET Observation?performer=Practitioner/1',
+    'GET Observation?constructor=Patient/A&_summary=count', 'GET Observation?toString=Patient/A', 'GET Observation?valueOf=Patient/A',
     'GET Encounter?_count=100', 'GET Observation?_getpages=1', 'GET Observation?_getpages=1&_id=1', 'GET ?_type=Observation', 'GET ', 'GET Observation?_id=1', 'GET Observation?Patient=A'.replace('Patient=A', '_count=1'),
   ])('%s', (request) => {
     expect(judge(request)).toBe('patient_missing');
@@ -150,6 +151,46 @@ describe('a resource in an answer', () => {
   ])('is refused: %s', (_, value, reason) => {
     expect(answer(value)).toBe(reason);
   });
+});
+
+describe('of an answer that may lack elements', () => {
+  const partial = (request: string): boolean => {
+    const [method = '', url = ''] = request.split(' ');
+    const [path = '', query = ''] = url.split('?');
+    const judged = judgeRequest({ method, segments: path === '' ? [] : path.split('/'), query }, rules);
+    return judged.kind === 'within' && judged.partial;
+  };
+  const judgePart = (value: unknown): string => {
+    const read = readJson(Buffer.from(JSON.stringify(value)));
+    return read.kind === 'objection' ? read.reason : judgeAnswer(read, { ...compartment, shared: new Set(['Device']), partial: true })?.reason ?? 'within';
+  };
+
+  test.each(['GET Observation/1?_elements=performer', 'GET Observation?performer=Patient/A&_elements=performer', 'GET Patient/A/Observation?_summary=true', 'GET CommunicationRequest?recipient=Patient/A&_summary=text', 'GET ?_getpages=1', 'POST ', 'POST Observation/_search'])('%s asks for one', (request) => {
+    expect(partial(request)).toBe(true);
+  });
+
+  test.each(['GET Observation/1', 'GET Observation?patient=A&_count=5', 'GET Observation?patient=A&_summary=data', 'GET Observation?patient=A&_summary=count', 'GET Observation?patient=A&_summary=false'])('%s does not', (request) => {
+    expect(partial(request)).toBe(false);
+  });
+
+  test('who had a part in it is not enough: whom it is about may have been left out', () => {
+    expect(judgePart({ resourceType: 'Observation', performer: [mine] })).toBe('patient_unknown_shape');
+    expect(judgePart({ resourceType: 'AuditEvent', agent: [{ who: mine }] })).toBe('patient_unknown_shape');
+    expect(judgePart({ resourceType: 'Observation', subject: mine })).toBe('within');
+    expect(judgePart({ resourceType: 'Appointment', participant: [{ actor: mine }] })).toBe('within');
+    expect(answer({ resourceType: 'Observation', meta: { tag: [{ code: 'SUBSETTED' }] }, performer: [mine] })).toBe('patient_unknown_shape');
+  });
+
+  test('a shared device must say whose it is', () => {
+    expect(judgePart({ resourceType: 'Device', serialNumber: '1' })).toBe('patient_unknown_shape');
+    expect(judgePart({ resourceType: 'Device', patient: mine })).toBe('within');
+  });
+});
+
+test.each([['Device?patient=B', 'patient_mismatch'], ['Device?patient=Patient/B', 'patient_mismatch'], ['Device?patient:missing=false', 'patient_unknown_shape'], ['Device?patient=A', 'within'], ['Device?type=x', 'within']])('where devices are shared, a search by %s is %s', (url, expected) => {
+  const [path = '', query = ''] = url.split('?');
+  const judged = judgeRequest({ method: 'GET', segments: [path], query }, { ...rules, compartment: { ...compartment, shared: new Set(['Device']) } });
+  expect(judged.kind === 'objection' ? judged.reason : 'within').toBe(expected);
 });
 
 function body(request: string, value: unknown, type = 'application/fhir+json'): 'within' | Objection['reason'] {

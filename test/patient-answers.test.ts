@@ -142,6 +142,13 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('an answer over %s', (version) =>
     expect(await get[version](fresh())).toMatchObject({ status, text: body, whole: true });
   });
 
+  it('that was asked for without whom it is about does not pass for what the patient had a part in', async () => {
+    answer = (response) => response.writeHead(200, JSON_TYPE).end('{"resourceType":"Observation","id":"o","performer":[{"reference":"Patient/1001"}]}');
+    expect((await get[version](fresh())).status).toBe(200);
+    for (const query of ['_elements=performer,value', '_summary=true', '_summary=text']) expect((await get[version](`${fresh()}?${query}`)).status).toBe(403);
+    expect((await get[version]('/fhir/Observation?performer=Patient/1001&_elements=performer')).status).toBe(403);
+  });
+
   it('that turns out to be another\'s when it has begun is cut, and never ends cleanly', async () => {
     answer = (response) => void stream(response, (function* pieces() {
       yield OPEN;

@@ -52,7 +52,7 @@ function rightful(patient: string): readonly (readonly [string, Asked])[] {
 function devious(patient: string): readonly (readonly [string, Asked])[] {
   const me = EVE;
   const paths = [
-    'Patient', 'Patient?name=Family', `Patient?identifier=mrn-${patient}`, `Patient?_id=${me},${patient}`, `Patient?_id=${me}&_id=${patient}`, 'Patient?_summary=count', 'Observation', 'Observation?code=pressure', `Observation?_id=observation-${patient}`, 'Observation?_summary=count',
+    'Patient', 'Patient?name=Family', `Patient?identifier=mrn-${patient}`, `Patient?_id=${me},${patient}`, `Patient?_id=${me}&_id=${patient}`, 'Patient?_summary=count', `Observation?constructor=Patient/${me}&_summary=count`, 'Observation', 'Observation?code=pressure', `Observation?_id=observation-${patient}`, 'Observation?_summary=count',
     `Observation?patient=${me},${patient}`, `Observation?patient=${me}&patient=${patient}`, `Observation?patient=${me}&PATIENT=${patient}`, `Observation?patient=${me}&patient[]=${patient}`, `Observation?patient[]=${patient}`, `Observation?patient=${me}&patient%5B%5D=${patient}`, `Observation?patient=${me};patient=${patient}`,
     `Observation?patien%74=${patient}`, `Observation?patient=Patient/${patient}`, `Observation?subject=${patient}`, `Observation?subject=Patient/${me},Patient/${patient}`, `Observation?patient=https://elsewhere.test/fhir/Patient/${patient}`, `Observation?patient=Patient/${me}/../${patient}`,
     `Observation?patient.name=Family${patient}`, `Observation?subject:Patient.name=Family${patient}`, `Observation?patient.identifier=mrn-${patient}`, `Observation?patient:identifier=mrn-${patient}`, `Observation?subject:identifier=mrn-${patient}`, `Observation?patient:not=${me}`, `Observation?patient:missing=false`,
@@ -78,6 +78,7 @@ function devious(patient: string): readonly (readonly [string, Asked])[] {
     ['a read with a body', { path: `/fhir/Patient/${patient}`, headers: form, body: `_id=${patient}` }],
     ['a batch with one read more', batch(['GET', `Patient/${me}`], ['GET', `Patient/${patient}`])],
     ['a batch with a search of everything', batch(['GET', 'Observation'])],
+    ['a batch with a count of everything, for servers that end a query at "#"', batch(['GET', `Observation?_summary=count#&patient=${me}`])],
     ['a batch with an absolute address', batch(['GET', `https://localhost/fhir/Patient/${patient}`])],
     ['a batch with a path from the root', batch(['GET', `/Patient/${patient}`])],
     ['a batch with a deletion', batch(['DELETE', `Observation/observation-${patient}`])],
@@ -92,6 +93,7 @@ const INTRUSIVE: readonly (readonly [string, Asked])[] = [
   ['a new observation of one or the other', { method: 'POST', path: '/fhir/Observation', headers: json, body: `{"resourceType":"Observation","subject":{"reference":"Patient/${EVE}"},"subject":{"reference":"Patient/${BOB}"}}` }],
   ['a new observation of one or the other, in two cases', { method: 'POST', path: '/fhir/Observation', headers: json, body: `{"resourceType":"Observation","subject":{"reference":"Patient/${EVE}"},"Subject":{"reference":"Patient/${BOB}"}}` }],
   ['a new observation of a patient by identifier', write('POST', '/fhir/Observation', { resourceType: 'Observation', subject: { reference: `Patient?identifier=mrn-${BOB}` } })],
+  ['a new observation that refers to what a search for theirs finds', write('POST', '/fhir/Observation', { ...own(EVE, 'Observation'), derivedFrom: [{ reference: `Observation?patient=${BOB}&code=pressure` }] })],
   ['a new observation that contains another\'s', write('POST', '/fhir/Observation', { ...own(EVE, 'Observation'), contained: [own(BOB, 'Condition')] })],
   ['a new patient', write('POST', '/fhir/Patient', { resourceType: 'Patient', link: [{ other: { reference: `Patient/${BOB}` }, type: 'replaces' }] })],
   ['the patient linked to another', write('PUT', `/fhir/Patient/${EVE}`, { resourceType: 'Patient', id: EVE, link: [{ other: { reference: `Patient/${BOB}` }, type: 'replaces' }] })],

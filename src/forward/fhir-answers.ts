@@ -6,7 +6,8 @@ import type { Bond } from '../policy/patient.ts';
 import type { AnswerFilter } from './answer-filter.ts';
 
 /** Holds the answers of a FHIR interface to the compartment of one patient. */
-export function createFhirFilter({ rules: { compartment }, resource }: Bond): AnswerFilter {
+export function createFhirFilter({ rules, partial, resource }: Bond): AnswerFilter {
+  const compartment = { ...rules.compartment, partial };
   const reader = new AnswerReader({
     whole: (value) => judgeAnswer(value, compartment),
     member: (name, value) => judgeBundleMember(name, value, compartment),

@@ -28,6 +28,8 @@ interface FhirRule {
 export interface Bond {
   readonly rules: SearchRules;
   readonly body: AwaitedBody;
+  /** Whether elements of what is answered may be left out. */
+  readonly partial: boolean;
   /** Octets of one resource, and of a body where nothing else limits it. */
   readonly resource: number;
 }
@@ -92,7 +94,7 @@ function judgeFhir(where: FhirRule, { method, host, path, segments, query, field
   const rules: SearchRules = { compartment, pages: where.pages };
   const judged = judgeFields(fields) ?? judgeRequest({ method, segments: below, query }, rules);
   if (judged.kind === 'objection') return { ...judged, named: patientAsked({ method, segments: below, query }) };
-  return { kind: 'concerns', named: patient, bond: { rules, body: judged.body, resource: where.resource } };
+  return { kind: 'concerns', named: patient, bond: { rules, body: judged.body, partial: judged.partial, resource: where.resource } };
 }
 
 function patientOfClient({ around: [before, behind] }: PatientRule, identity: Identity | undefined): string | undefined {

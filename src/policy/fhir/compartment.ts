@@ -9,6 +9,8 @@ export interface Compartment {
   readonly bases: readonly string[];
   /** Types of resources that are everybody's. */
   readonly shared: ReadonlySet<string>;
+  /** Whether elements of what is answered may have been left out, because that was asked for. */
+  readonly partial?: boolean;
 }
 
 /** Why something is outside of a patient's compartment, or cannot be shown to be within. */

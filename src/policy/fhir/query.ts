@@ -102,6 +102,15 @@ export function judgeSearch(type: string, { pairs }: Query, bound: boolean, rule
   return named ? undefined : missing(`a search of ${type} that names no patient`);
 }
 
+/** Of types that may be shared and are not everybody's all the same: whether a patient has one is not for others to find out. */
+const SHARED_SEARCH = new Map<string, Readonly<Record<string, 'id'>>>([['Device', { patient: 'id' }]]);
+
+/** How a parameter names patients; undefined when it does not. Every object has a "constructor". */
+function namingKind(type: string, code: string): 'id' | 'reference' | undefined {
+  const search = COMPARTMENT.get(type)?.search ?? SHARED_SEARCH.get(type);
+  return search !== undefined && Object.hasOwn(search, code) ? search[code] : undefined;
+}
+
 /** `names`: by it alone the search is this patient's. */
 function judgeParameter(type: string, { name, value }: Pair, { compartment, pages }: SearchRules): 'names' | 'narrows' | Objection {
   if (pages.has(name)) return 'narrows';
@@ -112,11 +121,11 @@ function judgeParameter(type: string, { name, value }: Pair, { compartment, page
     return modifier !== undefined && compartment.shared.has(modifier) && CHAIN.test(chain) ? 'narrows' : unknownShape(`a chained parameter ${quoted(name)}`);
   }
   // Patients that are linked to this one are others, whoever they are.
-  const kind = type === 'Patient' ? undefined : COMPARTMENT.get(type)?.search[code];
+  const kind = type === 'Patient' ? undefined : namingKind(type, code);
   if (kind !== undefined) return judgeNaming(name, kind, modifier, value, compartment);
   // Servers that do not mind the case of names take it for one more of the same.
   const plain = code.toLowerCase();
-  if (plain !== code && COMPARTMENT.get(type)?.search[plain] !== undefined) return unknownShape(`the parameter ${quoted(name)}`);
+  if (plain !== code && namingKind(type, plain) !== undefined) return unknownShape(`the parameter ${quoted(name)}`);
   if (modifier !== undefined && !MODIFIERS.has(modifier) && (!RESOURCE_TYPES.has(modifier) || modifier === 'Patient')) return unknownShape(`the parameter ${quoted(name)}`);
   return mentionsOther(value, compartment) ? mismatch(`${name} is ${quoted(value)}`) : 'narrows';
 }
@@ -164,7 +173,7 @@ export function patientNamed(type: string, { pairs }: Query): string | undefined
   const named = new Set<string>();
   for (const { name, value } of pairs) {
     const [code = '', modifier] = name.split(':');
-    const kind = type === 'Patient' && code === '_id' ? 'id' : COMPARTMENT.get(type)?.search[code];
+    const kind = type === 'Patient' && code === '_id' ? 'id' : namingKind(type, code);
     if (kind === undefined || (modifier !== undefined && modifier !== 'Patient')) continue;
     const id = /(?:^|\/)Patient\/([^/?#]+)$/.exec(value)?.[1] ?? (kind === 'id' || modifier === 'Patient' ? value : undefined);
     if (id !== undefined && ID.test(id)) named.add(id);

@@ -22,9 +22,13 @@ export type AwaitedBody =
 export interface Within {
   readonly kind: 'within';
   readonly body: AwaitedBody;
+  /** Whether elements of what is answered may be left out. */
+  readonly partial: boolean;
 }
 
-const NO_BODY: Within = { kind: 'within', body: { kind: 'none' } };
+type Shape = Omit<Within, 'partial'>;
+
+const NO_BODY: Shape = { kind: 'within', body: { kind: 'none' } };
 /** Operations on the patient's own record that only read it. */
 const OPERATIONS = new Set(['$everything', '$summary']);
 
@@ -36,6 +40,20 @@ export function judgeRequest(asked: FhirAsked, rules: SearchRules): Within | Obj
   const { method, segments } = asked;
   const query = parseQuery(asked.query);
   if (query.kind === 'objection') return query;
+  const judged = judgeShape(method, segments, query, rules);
+  return judged.kind === 'objection' ? judged : { ...judged, partial: asksForParts(judged.body, query, rules) };
+}
+
+/** Summaries that leave out nothing that says whose a resource is. */
+const WHOLE_SUMMARIES = new Set(['false', 'data', 'count']);
+
+/** What bodies ask for has yet to come, and what a page was asked for with is not known any more. */
+function asksForParts({ kind }: AwaitedBody, { pairs }: Query, { pages }: SearchRules): boolean {
+  if (kind === 'form' || kind === 'bundle') return true;
+  return pairs.some(({ name, value }) => name === '_elements' || (name === '_summary' && !WHOLE_SUMMARIES.has(value)) || pages.has(name));
+}
+
+function judgeShape(method: string, segments: readonly string[], query: Query, rules: SearchRules): Shape | Objection {
   switch (method) {
     case 'GET': return within(judgeGet(segments, query, rules));
     case 'POST': return judgePost(segments, query, rules);
@@ -45,7 +63,7 @@ export function judgeRequest(asked: FhirAsked, rules: SearchRules): Within | Obj
   }
 }
 
-function within(objection: Objection | undefined): Within | Objection {
+function within(objection: Objection | undefined): Shape | Objection {
   return objection ?? NO_BODY;
 }
 
@@ -73,7 +91,7 @@ function judgeBelow(type: string, third: string, query: Query, rules: SearchRule
   return unknownShape(`Patient/ID/${quoted(third)}`);
 }
 
-function judgePost(segments: readonly string[], query: Query, rules: SearchRules): Within | Objection {
+function judgePost(segments: readonly string[], query: Query, rules: SearchRules): Shape | Objection {
   const [type = '', second] = segments;
   if (isBase(segments)) return judgePlainQuery(query, 'format', rules) ?? { kind: 'within', body: { kind: 'bundle' } };
   const objection = judgeKind(type, rules);
@@ -85,7 +103,7 @@ function judgePost(segments: readonly string[], query: Query, rules: SearchRules
   return judgePlainQuery(query, 'format', rules) ?? { kind: 'within', body: { kind: 'resource', type } };
 }
 
-function judgePut(segments: readonly string[], query: Query, rules: SearchRules): Within | Objection {
+function judgePut(segments: readonly string[], query: Query, rules: SearchRules): Shape | Objection {
   const [type = '', id] = segments;
   // Of anything but the patient it cannot be told whose it was.
   if (type !== 'Patient' || segments.length !== 2 || id === undefined) return unknownShape('an update, of which it cannot be told whose it replaces');

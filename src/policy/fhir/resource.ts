@@ -39,7 +39,9 @@ export function judgeRead(value: unknown, rules: ResourceRules): Objection | und
 }
 
 function judgeType(type: string, resource: JsonObject, { compartment }: ResourceRules): Objection | undefined {
-  if (OF_THE_INTERFACE.has(type) || compartment.shared.has(type)) return undefined;
+  if (OF_THE_INTERFACE.has(type)) return undefined;
+  const partial = compartment.partial === true || isSubset(resource);
+  if (compartment.shared.has(type)) return partial && type === 'Device' && referenceOf(resource['patient'], compartment) !== 'own' ? unknownShape(`${nameOf(type, resource)} in part, which need not say whose it is`) : undefined;
   if (type === 'Patient') return resource['id'] === compartment.patient ? undefined : mismatch(`Patient/${plain(resource['id'])}`);
   // A group is of several patients, however many its members are.
   const membership = type === 'Group' ? undefined : COMPARTMENT.get(type);
@@ -60,9 +62,18 @@ function judgeType(type: string, resource: JsonObject, { compartment }: Resource
       if (named === 'none' && !refersToThing(element)) return unknownShape(`${nameOf(type, resource)} does not say by a reference whom it is about`);
     }
   }
-  if (about || (own && !other)) return undefined;
+  if (about) return undefined;
+  if (own && !other) {
+    // The one element that counts came as a whole or not at all.
+    return partial && membership.elements.length > 1 ? unknownShape(`${nameOf(type, resource)} in part, which need not say whom it is about`) : undefined;
+  }
   const detail = `${nameOf(type, resource)} names ${other ? 'another patient' : 'no patient'} in ${membership.elements.join(', ')}`;
   return other ? mismatch(detail) : missing(detail);
+}
+
+/** Whether a server says of a resource that some of its elements were left out (FHIR R4, resource, section 2.26.3.1). */
+function isSubset(resource: JsonObject): boolean {
+  return elementsAt(resource, ['meta', 'tag', 'code']).includes('SUBSETTED');
 }
 
 /** The elements that say whom a resource is about: FHIR's definition lists those beside them that had a part in it. */
