@@ -146,7 +146,7 @@ describe('signing in', () => {
     const again = await test.browser().submit('recovery', { recovery: codes[0] as string });
     expect(again.status).toBe(403);
     expect((await test.browser().submit('recovery', { recovery: codes[1] as string })).status).toBe(200);
-    expect(test.factor.factors.list()).toMatchObject([{ recovery_codes: 8 }]);
+    expect(await test.factor.factors.list()).toMatchObject([{ recovery_codes: 8 }]);
     expect(test.reasons()).toEqual(['code_reused']);
   });
 

@@ -17,7 +17,7 @@ export async function answerFactorCall(request: IncomingMessage, factors: Factor
   if (factors === undefined) throw new InputError('no route requires a second factor');
   switch (`${request.method} ${request.url}`) {
     case 'GET /v1/factor/list':
-      return { enrolments: factors.list() };
+      return { enrolments: await factors.list() };
     case 'POST /v1/factor/invite': {
       const { who, lifetime, ...whom } = await input(request, invitation);
       return factors.invite(whom, lifetime, who);

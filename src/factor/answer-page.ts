@@ -193,7 +193,7 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
       case 'logout': {
         await sessions.end(found.token, 'signed_out');
         await factors.note(person, { result: 'done', detail: 'signed out' });
-        return page(200, signedOutPage({ ...context, page: '' }), [...setCookie(undefined), 'clear-site-data', '"cache"']);
+        return page(200, signedOutPage({ ...context, page: '' }), setCookie(undefined));
       }
       default: return page(404, faultPage(context, 'notFound'), NO_COOKIE);
     }

@@ -61,7 +61,7 @@ export interface Factors {
   reset(subject: Subject, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
   /** Forgets somebody's wrong codes. */
   unlock(subject: Subject, who: string): Promise<void>;
-  list(): readonly EnrolmentReport[];
+  list(): Promise<readonly EnrolmentReport[]>;
 }
 
 export interface FactorsOptions {
@@ -229,7 +229,7 @@ export function createFactors(options: FactorsOptions): Factors {
       await byStaff(subject, who, 'wrong codes forgotten');
     },
 
-    list: () => enrolments.list().filter((enrolment) => Object.keys(contentOf(enrolment)).length > 0).map(reportOf),
+    list: async () => (await enrolments.list()).filter((enrolment) => Object.keys(contentOf(enrolment)).length > 0).map(reportOf),
   };
 
   function forgetCode(subject: Subject, digest: string): Promise<void> {

@@ -26,8 +26,6 @@ export interface SecondFactor {
   readonly factors: Pick<Factors, 'invite' | 'registerPhone' | 'reset' | 'unlock' | 'list'>;
   /** Takes what a new configuration says; keys stay those of the start. */
   adopt(snapshot: Snapshot): void;
-  /** Brings enrolments to a shared store that may have lost them. */
-  bring(): Promise<void>;
   close(): void;
 }
 
@@ -66,8 +64,9 @@ export function openSecondFactor({ snapshot: first, state, shared, record, count
     algorithm: () => current.algorithm, send: (message) => webhook?.send(message) ?? Promise.resolve(false),
   });
   const answerPage = createPages({ factors, sessions, settings: () => current, now, warn });
-  const bring = (): Promise<void> => enrolments.bring().catch((error: Error) => warn(`enrolments could not be brought to the shared store: ${error.message}`));
-  const connected = (): void => void bring();
+  // What the store holds may have been lost while it was away.
+  const connected = (): void => void enrolments.synchronize().catch((error: Error) => warn(`enrolments and the shared store could not be compared: ${error.message}`));
+  if (shared?.redis.status === 'ready') connected();
   shared?.redis.on('ready', connected);
 
   function openWebhook({ secondFactor }: Snapshot): SmsWebhook | undefined {
@@ -90,7 +89,6 @@ export function openSecondFactor({ snapshot: first, state, shared, record, count
       webhook?.close();
       webhook = openWebhook(snapshot);
     },
-    bring,
     close() {
       shared?.redis.off('ready', connected);
       webhook?.close();

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { TotpSecret } from '../policy/second-factor.ts';
 import type { Cells, LocalCells } from './cells.ts';
+import type { SharedCells } from './shared-cells.ts';
 
 /** Who an enrolment is of: the person or device, not the certificate, which is renewed. */
 export interface Subject {
@@ -35,17 +36,17 @@ export interface Enrolments {
   get(subject: Subject): Promise<Enrolment | undefined>;
   /** Changes an enrolment in one step; on disk here when it resolves. */
   change<Result>(subject: Subject, step: EnrolmentChange<Result>): Promise<Result>;
-  /** Those known on this gateway. */
-  list(): readonly Enrolment[];
-  /** Brings what is known here to the shared store, where that lacks it or knows an older version. */
-  bring(): Promise<void>;
+  /** Everybody's, removed ones included. */
+  list(): Promise<readonly Enrolment[]>;
+  /** Exchanges what is known here and in the shared store, so that both have the later version of each. */
+  synchronize(): Promise<void>;
 }
 
 export interface EnrolmentsOptions {
   /** On this gateway's disk. */
   readonly local: LocalCells;
   /** What the replicas share; absent: this gateway stands alone. */
-  readonly shared: Cells | undefined;
+  readonly shared: SharedCells | undefined;
   readonly now: () => number;
 }
 
@@ -62,8 +63,8 @@ export function subjectName({ role, id }: Subject): string {
 }
 
 /**
- * Keeps enrolments: alone on disk; with replicas in the shared store, and a copy on the disk of each gateway that wrote or read one.
- * The shared store alone decides while it is there, nothing does while it is away.
+ * Keeps enrolments: alone on disk; with replicas in the shared store, and a copy on the disk of each gateway that wrote or read one, or
+ * has synchronized since. The shared store alone decides while it is there, nothing does while it is away.
  */
 export function openEnrolments({ local, shared, now }: EnrolmentsOptions): Enrolments {
   const cellOf = (subject: Subject): string => PREFIX + subjectName(subject);
@@ -98,6 +99,10 @@ export function openEnrolments({ local, shared, now }: EnrolmentsOptions): Enrol
     return found;
   }
 
+  async function cellsOfAll(): Promise<Iterable<string>> {
+    return new Set([...local.entries(PREFIX).map(([cell]) => cell), ...await shared?.names(PREFIX) ?? []].sort());
+  }
+
   return {
     get: (subject) => current(cellOf(subject)),
     async change<Result>(subject: Subject, step: EnrolmentChange<Result>): Promise<Result> {
@@ -113,9 +118,16 @@ export function openEnrolments({ local, shared, now }: EnrolmentsOptions): Enrol
       if (shared !== undefined && changed !== undefined) await keep(cell, changed);
       return result;
     },
-    list: () => local.entries(PREFIX).map(([, value]) => JSON.parse(value) as Enrolment),
-    async bring() {
-      for (const [cell] of local.entries(PREFIX)) await current(cell);
+    async list() {
+      const found: Enrolment[] = [];
+      for (const cell of await cellsOfAll()) {
+        const enrolment = await current(cell);
+        if (enrolment !== undefined) found.push(enrolment);
+      }
+      return found;
+    },
+    async synchronize() {
+      if (shared !== undefined) for (const cell of await cellsOfAll()) await current(cell);
     },
   };
 }

@@ -9,8 +9,16 @@ export interface SharedCellsOptions {
   readonly keyring: Keyring;
 }
 
+/** Cells that replicas share. */
+export interface SharedCells extends Cells {
+  /** Names of all cells that begin with `prefix`. */
+  names(prefix: string): Promise<readonly string[]>;
+}
+
 /** As often as a cell may be somebody else's between reading and writing it. */
 const MOST_TRIES = 50;
+/** Keys that the store looks at for one answer. */
+const SCANNED = 1_000;
 
 /** Writes a value if the cell still holds what was read, or still nothing. */
 const SWAP = `
@@ -26,10 +34,11 @@ return 1`;
  * Cells in Redis or Valkey, the same for every replica that has the same keys, every value sealed: who reads the store learns nothing,
  * who writes it can take away but not make up. A store that is away is told at once: nothing waits for it.
  */
-export function createSharedCells({ redis, prefix, keyring }: SharedCellsOptions): Cells {
+export function createSharedCells({ redis, prefix, keyring }: SharedCellsOptions): SharedCells {
+  const keyOf = (name: string): string => `${prefix}:factor:${name}`;
   return {
     async update(name, step) {
-      const key = `${prefix}:factor:${name}`;
+      const key = keyOf(name);
       for (let attempt = 0; attempt < MOST_TRIES; attempt++) {
         const held = await redis.get(key).catch(lost);
         const { result, value, lifetime } = step(held === null ? undefined : opened(held, name));
@@ -38,6 +47,17 @@ export function createSharedCells({ redis, prefix, keyring }: SharedCellsOptions
         if (await redis.eval(SWAP, 1, key, held ?? '', ...next).catch(lost) === 1) return result;
       }
       throw new CellsError('cells_away', `${name}: changed by others again and again`);
+    },
+    async names(begin) {
+      // A key is in the pattern as it is: prefixes are names of the configuration, and hold no wildcards.
+      const found = new Set<string>();
+      let cursor = '0';
+      do {
+        const [next, keys] = await redis.scan(cursor, 'MATCH', `${keyOf(begin)}*`, 'COUNT', SCANNED).catch(lost);
+        for (const key of keys) found.add(key.slice(keyOf('').length));
+        cursor = next;
+      } while (cursor !== '0');
+      return [...found];
     },
   };
 
