@@ -1,5 +1,5 @@
 import { pipeline, Transform, type TransformCallback } from 'node:stream';
-import type { Permit } from '../policy/authorize.ts';
+import type { BoundPermit, Permit } from '../policy/authorize.ts';
 import type { Reason } from '../policy/facts.ts';
 import { createFhirFilter } from './fhir-answers.ts';
 import type { UpstreamAnswer } from './message.ts';
@@ -44,8 +44,8 @@ export function filtersOf({ bond }: Permit): readonly AnswerFilter[] {
 const NONE: readonly AnswerFilter[] = [];
 
 /** Whether there are any. */
-export function isFiltered({ bond }: Permit): boolean {
-  return bond !== undefined;
+export function isFiltered(permit: Permit): permit is BoundPermit {
+  return permit.bond !== undefined;
 }
 
 /**

@@ -12,6 +12,9 @@ import type { RequestBody } from './message.ts';
 const NOT_FOR_JUDGED = ['range', 'if-range'];
 const CONDITIONS = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodified-since'];
 
+/** Why a bound client opens no tunnel. */
+export const NO_TUNNEL: Objection = { kind: 'objection', reason: 'patient_unknown_shape', detail: 'a WebSocket, whose messages nobody judges' };
+
 /** The header section for the upstream of a request that is bound, with the body that was judged. */
 export function boundHeaders(headers: IncomingHttpHeaders, method: string, body: Buffer): IncomingHttpHeaders {
   const out = { ...headers, 'accept-encoding': 'identity' };

@@ -6,6 +6,7 @@ import type { Reason } from '../policy/facts.ts';
 import type { Denial, Permit } from '../policy/authorize.ts';
 import type { ListenerLimits } from '../config/schema.ts';
 import { filterAnswer, filtersOf, isFiltered, type AnswerObjection } from './answer-filter.ts';
+import { NO_TUNNEL } from './bond.ts';
 import type { ClientOf, PageAnswer } from './client.ts';
 import { decide, deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
 import type { Answer, GeneralForwarder } from './general.ts';
@@ -328,6 +329,7 @@ export function createHttp1(options: Http1Options): Http1 {
     const { request, response, service } = exchange;
     const upstream = upstreamFor(permit, service, options.audit, 0);
     if ('kind' in upstream) return block(exchange, upstream);
+    if (isFiltered(permit)) return stopped(exchange, notForClient(exchange, NO_TUNNEL));
     const headers = upstreamHeaders(request.rawHeaders, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });

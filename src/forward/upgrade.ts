@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
-import type { Permit } from '../policy/authorize.ts';
+import type { PlainPermit } from '../policy/authorize.ts';
 import { clientHeaders, type ResponseRules } from './headers.ts';
 import { finalAnswer, type Answer } from './general.ts';
 import type { StreamEnd } from './tcp.ts';
@@ -22,7 +22,7 @@ export interface Upgraded {
 }
 
 export interface UpgradeForwarding {
-  readonly permit: Permit;
+  readonly permit: PlainPermit;
   readonly path: string;
   /** The `Sec-WebSocket-Key` that the upstream has to answer. */
   readonly webSocketKey: string;

@@ -20,7 +20,19 @@ declare const permitted: unique symbol;
  * Leave to forward one request. Only `authorize` makes one, and every forwarder takes one: forwarding without
  * authorization does not type-check.
  */
-export interface Permit {
+export type Permit = PlainPermit | BoundPermit;
+
+/** Leave where bodies pass as they are. What reads none of them takes no other: forwarding past a bond does not type-check. */
+export interface PlainPermit extends Leave {
+  readonly bond?: undefined;
+}
+
+/** Leave for a client that is bound to one patient: its bodies must be judged before they leave. */
+export interface BoundPermit extends Leave {
+  readonly bond: Bond;
+}
+
+interface Leave {
   readonly [permitted]: true;
   readonly kind: 'permit';
   readonly route: Route;
@@ -35,8 +47,6 @@ export interface Permit {
   readonly preflight: boolean;
   /** Whom it concerns, where the route says how requests tell and this one does. */
   readonly patient?: string;
-  /** What its bodies are still bound to: they must be judged before they leave. */
-  readonly bond?: Bond;
   /** The grant for an emergency without which it would have been refused. */
   readonly breakGlass?: OpenGrant;
 }

@@ -1,5 +1,5 @@
 import type { UpstreamConfig } from '../../config/schema.ts';
-import type { Permit } from '../../policy/authorize.ts';
+import type { PlainPermit } from '../../policy/authorize.ts';
 import { keyOf, type Exchange } from '../exchange.ts';
 import { answerRules } from '../headers.ts';
 import type { Failed, Turn, TurnResult, Upstream } from '../upstream/pool.ts';
@@ -64,7 +64,7 @@ export class UpstreamExchange implements SocketUser {
   /** The answer's head has been read. */
   begun = false;
   readonly #exchange: Exchange;
-  readonly #permit: Permit;
+  readonly #permit: PlainPermit;
   readonly #head: KnownHead;
   readonly #upstream: Upstream;
   readonly #taker: AnswerTaker;
@@ -86,7 +86,7 @@ export class UpstreamExchange implements SocketUser {
   #parser: AnswerParser | undefined;
   #why: Cut = DIED;
 
-  constructor(exchange: Exchange, permit: Permit, head: KnownHead, upstream: Upstream, taker: AnswerTaker, remembered: Remembered) {
+  constructor(exchange: Exchange, permit: PlainPermit, head: KnownHead, upstream: Upstream, taker: AnswerTaker, remembered: Remembered) {
     this.#exchange = exchange;
     this.#permit = permit;
     this.#head = head;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:http2';
 import type { AuditRecord } from '../../audit/record.ts';
-import type { Permit } from '../../policy/authorize.ts';
+import type { Permit, PlainPermit } from '../../policy/authorize.ts';
 import type { Reason } from '../../policy/facts.ts';
 import type { AnswerObjection } from '../answer-filter.ts';
 import { deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from '../exchange.ts';
@@ -34,7 +34,7 @@ export interface Answering {
   gone(exchange: StreamExchange, detail: string, status: number, reason?: Reason): Promise<void>;
   /** `objection`: why its filter cut it. */
   relay(exchange: StreamExchange, permit: Permit, answer: UpstreamAnswer, objection?: () => AnswerObjection | undefined): Promise<void>;
-  openTunnel(exchange: StreamExchange, permit: Permit, upstream: Upstream): Promise<void>;
+  openTunnel(exchange: StreamExchange, permit: PlainPermit, upstream: Upstream): Promise<void>;
 }
 
 /** `watchPace` watches that the client keeps up, once it has not. */
@@ -162,7 +162,7 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
   }
 
   /** A WebSocket (RFC 8441), to an upstream that knows it as an upgrade of HTTP/1.1. */
-  async function openTunnel(exchange: StreamExchange, permit: Permit, upstream: Upstream): Promise<void> {
+  async function openTunnel(exchange: StreamExchange, permit: PlainPermit, upstream: Upstream): Promise<void> {
     const { stream, service, head, peer } = exchange;
     const webSocketKey = randomBytes(16).toString('base64');
     // Judged as one from now on: what takes the right away may come while the upstream is asked.

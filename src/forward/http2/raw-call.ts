@@ -7,7 +7,7 @@ import type { KnownHead } from '../fast/request.ts';
 import { upstreamHead, type UpstreamHead } from '../fast/upstream-request.ts';
 import { keyOf, type Exchange } from '../exchange.ts';
 import type { Answered, Call, UpstreamAnswer } from '../message.ts';
-import type { Permit } from '../../policy/authorize.ts';
+import type { PlainPermit } from '../../policy/authorize.ts';
 import { repeatable, type Failed, type Turn, type TurnResult, type Upstream } from '../upstream/pool.ts';
 import { createTries, type Tries } from '../upstream/tries.ts';
 import { endTurn, type SocketFault, type SocketUser, type UpstreamSocket } from '../upstream/sockets.ts';
@@ -39,7 +39,7 @@ export class RawCall implements SocketUser, Call {
   readonly answer: Promise<Answered>;
   readonly #resolve: (answered: Answered) => void;
   readonly #exchange: Exchange;
-  readonly #permit: Permit;
+  readonly #permit: PlainPermit;
   readonly #head: KnownHead;
   readonly #upstream: Upstream;
   readonly #memory: RawMemory;
@@ -59,7 +59,7 @@ export class RawCall implements SocketUser, Call {
   #late = false;
   #whole = false;
 
-  constructor(exchange: Exchange, permit: Permit, head: KnownHead, upstream: Upstream, memory: RawMemory) {
+  constructor(exchange: Exchange, permit: PlainPermit, head: KnownHead, upstream: Upstream, memory: RawMemory) {
     this.#exchange = exchange;
     this.#permit = permit;
     this.#head = head;

@@ -3,7 +3,7 @@ import type { Denial, Permit } from '../../policy/authorize.ts';
 import type { Bond } from '../../policy/patient.ts';
 import { filterAnswer, filtersOf, isFiltered } from '../answer-filter.ts';
 import { ask } from '../ask.ts';
-import { boundHeaders, heldBody, judgeBoundBody, wholeBody } from '../bond.ts';
+import { boundHeaders, heldBody, judgeBoundBody, NO_TUNNEL, wholeBody } from '../bond.ts';
 import { decide, deniedLate, keyOf, openExchange } from '../exchange.ts';
 import { upstreamHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
@@ -119,7 +119,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (permit.route.own && head.protocol === undefined) return answerOwn(exchange, permit);
     const upstream = upstreamFor(permit, service, options.audit, head.contentLength ?? 0);
     if ('kind' in upstream) return block(exchange, upstream);
-    if (head.protocol !== undefined) return permit.bond === undefined ? openTunnel(exchange, permit, upstream) : refuse(exchange, 'role_denied', NO_TUNNEL);
+    if (head.protocol !== undefined) return isFiltered(permit) ? refuse(exchange, 'role_denied', deniedLate(exchange, NO_TUNNEL)) : openTunnel(exchange, permit, upstream);
     // gRPC is HTTP/2 from end to end: elsewhere the label lifts no limit.
     exchange.grpc = exchange.asksGrpc && upstream.config.protocol === 'h2';
     if (exchange.received && !isFiltered(permit) && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
@@ -266,7 +266,6 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
 }
 
 const NOTHING = Buffer.alloc(0);
-const NO_TUNNEL: Verdict = { result: 'denied', reason: 'patient_unknown_shape', detail: 'a WebSocket, whose messages nobody judges' };
 
 /** Of a request that came with END_STREAM on its head. */
 const ENDED = (): StreamEnd => ({ kind: 'ended', octets: 0 });

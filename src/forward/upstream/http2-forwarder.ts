@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
+import { heldBody } from '../bond.ts';
 import type { Answer, Forwarding, GeneralForwarder } from '../general.ts';
 import { trailerFields } from '../headers.ts';
 import { messageOf, type Call, type UpstreamAnswer } from '../message.ts';
-import { heldBody } from '../bond.ts';
 import { askByHttp2 } from './http2-call.ts';
 
 /** The forwarder from Node's HTTP/1.1 server to upstreams that speak HTTP/2. */
