@@ -1,7 +1,7 @@
 import { Secret, TOTP } from 'otpauth';
 import { describe, expect, it } from 'vitest';
 import {
-  failureAddress, FORGET_FAILURES_MS, judgeAddress, judgeInvitation, judgeRecovery, judgeSending, judgeSession, judgeSms, judgeTotp, lockedUntil, NO_ATTEMPTS, NO_FAILURES, readCode, readDigits,
+  failureAddress, forgiveAddress, FORGET_FAILURES_MS, judgeAddress, judgeInvitation, judgeRecovery, judgeSending, judgeSession, judgeSms, judgeTotp, lockedUntil, NO_ATTEMPTS, NO_FAILURES, readCode, readDigits,
   safeReturn, totpUri, writeCode, type Attempts, type Judged, type Session, type TotpSecret,
 } from '../src/policy/second-factor.ts';
 
@@ -78,14 +78,29 @@ describe('guessing', () => {
 
   it('is forgotten with a right code, and after a day', () => {
     expect(judgeTotp(failing(4), SECRET, codeAt(NOW), NOW).state.failures).toEqual(NO_FAILURES);
-    expect(lockedUntil({ count: 30, last: NOW }, 5, NOW + FORGET_FAILURES_MS)).toBe(0);
+    expect(lockedUntil({ count: 30, last: NOW }, NOW + FORGET_FAILURES_MS)).toBe(0);
   });
 
   it('counts for an address as well, whoever it is', () => {
     let failures = NO_FAILURES;
     for (let count = 0; count < 50; count++) failures = judgeAddress(failures, NOW).state;
     expect(reasonOf(judgeAddress(failures, NOW))).toBe('locked');
-    expect(reasonOf(judgeAddress(failures, NOW + 60_000))).toBe('good');
+    expect(reasonOf(judgeAddress(failures, NOW + 119_000))).toBe('locked');
+    expect(reasonOf(judgeAddress(failures, NOW + 120_000))).toBe('good');
+  });
+
+  it('fades for an address, and neither right codes nor refusals keep it up: a few wrong ones a day shut out no house', () => {
+    let failures = NO_FAILURES;
+    for (let count = 0; count < 50; count++) failures = judgeAddress(failures, NOW).state;
+    for (let minute = 1; minute <= 60; minute++) {
+      const { state, verdict } = judgeAddress(failures, NOW + minute * 60_000);
+      failures = verdict.kind === 'good' ? forgiveAddress(state) : state;
+    }
+    expect(failures.count).toBeCloseTo(20);
+    for (let day = 0; day < 200; day++) {
+      failures = judgeAddress(failures, NOW + day * 3_600_000).state;
+      expect(reasonOf(judgeAddress(failures, NOW + day * 3_600_000))).toBe('good');
+    }
   });
 
   it('from one IPv6 network is from one address', () => {

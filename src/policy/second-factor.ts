@@ -24,6 +24,8 @@ const SKEW_STEPS = 1;
 export const FREE_FAILURES = { identity: 5, address: 50 } as const;
 const FIRST_LOCK_MS = 60_000;
 const LONGEST_LOCK_MS = 3_600_000;
+/** An address has one of its failures back after this: behind it are others than who guesses, and they must not pay for him for long. */
+const ADDRESS_FORGETS_ONE_MS = 2 * 60_000;
 /** Failures this old are forgotten. */
 export const FORGET_FAILURES_MS = 24 * 3_600_000;
 
@@ -94,9 +96,9 @@ function refused(reason: FactorReason, detail: string, retryAt?: number): Verdic
  * When the next attempt is looked at, in ms since the epoch; 0 when it is now. After the free failures a minute, and twice as long
  * with each further one, up to an hour. Attempts while it lasts are not counted: nobody is kept out for ever by somebody else's.
  */
-export function lockedUntil({ count, last }: Failures, free: number, now: number): number {
-  if (count < free || now - last >= FORGET_FAILURES_MS) return 0;
-  const until = last + Math.min(LONGEST_LOCK_MS, FIRST_LOCK_MS * 2 ** (count - free));
+export function lockedUntil({ count, last }: Failures, now: number): number {
+  if (count < FREE_FAILURES.identity || now - last >= FORGET_FAILURES_MS) return 0;
+  const until = last + Math.min(LONGEST_LOCK_MS, FIRST_LOCK_MS * 2 ** (count - FREE_FAILURES.identity));
   return now < until ? until : 0;
 }
 
@@ -105,11 +107,15 @@ export function failOnce({ count, last }: Failures, now: number): Failures {
   return { count: now - last >= FORGET_FAILURES_MS ? 1 : count + 1, last: now };
 }
 
-/** An attempt from an address, counted before anything else is known of it: attempts at once cannot slip through together. */
+/**
+ * An attempt from an address, counted before anything else is known of it: attempts at once cannot slip through together. What is
+ * counted fades, whatever else comes from there: with a lock that grows, a few wrong codes a day would shut out a whole house.
+ */
 export function judgeAddress(failures: Failures, now: number): Judged<Failures> {
-  const until = lockedUntil(failures, FREE_FAILURES.address, now);
-  if (until > 0) return { state: failures, verdict: refused('locked', `${failures.count} wrong codes from this address`, until) };
-  return { state: failOnce(failures, now), verdict: GOOD };
+  const count = Math.max(0, failures.count - Math.max(0, now - failures.last) / ADDRESS_FORGETS_ONE_MS);
+  const over = count + 1 - FREE_FAILURES.address;
+  if (over > 0) return { state: failures, verdict: refused('locked', `${Math.ceil(count)} wrong codes from this address`, Math.ceil(now + over * ADDRESS_FORGETS_ONE_MS)) };
+  return { state: { count: count + 1, last: now }, verdict: GOOD };
 }
 
 /** Takes one failure back that was counted for an attempt that was right. */
@@ -119,7 +125,7 @@ export function forgiveAddress({ count, last }: Failures): Failures {
 
 /** Whether the person may try now. */
 export function judgeLock({ failures }: Attempts, now: number): Verdict {
-  const until = lockedUntil(failures, FREE_FAILURES.identity, now);
+  const until = lockedUntil(failures, now);
   return until > 0 ? refused('locked', `${failures.count} wrong codes`, until) : GOOD;
 }
 
