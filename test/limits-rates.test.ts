@@ -113,6 +113,13 @@ describe('a limit of requests', () => {
     expect((await preflight()).status).toBe(429);
   });
 
+  it('of a route is not used up for clients with certificates by preflights, which anybody may send', async () => {
+    const gateway = await start('{ rates: [{ per: route, rate: [2/minute] }] }');
+    const preflight = () => ask(pki, gateway.port, '/echo/x', { method: 'OPTIONS', headers: { origin: 'https://app.test', 'access-control-request-method': 'GET' } });
+    expect(await times(4, preflight)).toEqual([200, 200, 429, 429]);
+    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.patient })).status).toBe(200);
+  });
+
   it('can be that of all who have a role, of all who use a route, and of some roles only', async () => {
     const gateway = await start('{ rates: [{ per: route, rate: [3/minute] }, { per: role, rate: [1/minute], roles: [patient] }] }');
     const as = (client: TestPki['doctor']) => ask(pki, gateway.port, '/echo/x', { client });
@@ -169,6 +176,22 @@ describe.skipIf(!redisInstalled)('gateways that share a store', () => {
     await expect.poll(async () => (await one.gateway.status()).store?.connected).toBe(false);
     expect(await times(5, () => call(one))).toEqual([200, 200, 200, 200, 429]);
   });
+});
+
+describe.skipIf(!redisInstalled)('a store that hangs', () => {
+  it('is stood in for like one that is away, and holds up no more than one request at a time', async () => {
+    const redis = await startRedis();
+    const gateway = await start('{ rate: [8/minute, 50/hour, 200/day] }', { top: `store: { redis: "redis://127.0.0.1:${redis.port}" }` });
+    await expect.poll(async () => (await gateway.gateway.status()).store?.connected, { timeout: 30_000 }).toBe(true);
+    const call = () => ask(pki, gateway.port, '/echo/x', { client: pki.patient });
+    expect((await call()).status).toBe(200);
+    redis.halt();
+    expect(await times(9, call)).toEqual([...Array<number>(8).fill(200), 429]);
+    redis.resume();
+    // Its own count of this minute is not used up.
+    await expect.poll(async () => (await call()).status, { timeout: 30_000, interval: 500 }).toBe(200);
+    await redis.kill();
+  }, 90_000);
 });
 
 describe('counts', () => {

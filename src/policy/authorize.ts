@@ -149,7 +149,7 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
   trace?.({ rule: 'route', outcome: 'pass', detail: route.name });
   if (preflight) {
     trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
-    return judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, undefined, facts, now, trace) ?? permit(match, true, undefined, undefined, undefined);
+    return judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, undefined, facts, now, trace, undefined, `${route.name} preflight`) ?? permit(match, true, undefined, undefined, undefined);
   }
   const bound = admission.kind === 'known' ? bindDevice(policy.devices, admission, facts.address, now) : undefined;
   const glass = createGlass(route, admission);
@@ -416,14 +416,17 @@ function suspend({ detail, until }: Suspended, trace?: (step: Step) => void): De
   return { ...deny('suspended', 'suspended', 'suspended', detail, trace), ...(until === undefined ? {} : { until }) };
 }
 
-/** What counts and sessions say; a query where they have not been asked. */
+/**
+ * What counts and sessions say; a query where they have not been asked. `counted` is what counts of the route go by: preflights have one
+ * of their own, since anybody may send them, and must not use up what is for those with a certificate.
+ */
 function judgeFindings(
-  route: Route, factors: Route['factors'], facts: RequestFacts, now: number, trace?: (step: Step) => void, grant?: GrantQuestion,
+  route: Route, factors: Route['factors'], facts: RequestFacts, now: number, trace?: (step: Step) => void, grant?: GrantQuestion, counted = route.name,
 ): Denial | Query | undefined {
   const { admission, address, findings } = facts;
   if (route.rates.length === 0 && factors === undefined && grant === undefined) return undefined;
   if (findings === undefined) {
-    const counters = countersOf(route.rates, { admission, address, route: route.name });
+    const counters = countersOf(route.rates, { admission, address, route: counted });
     return counters.length > 0 || factors !== undefined || grant !== undefined
       ? { kind: 'query', route, counters, session: factors !== undefined, ...(grant === undefined ? {} : { grant }) }
       : undefined;

@@ -21,6 +21,9 @@ export interface RatesOptions {
 /** Counts that are kept in memory at most: of strangers there may be many. Those that were asked least recently go first. */
 const MOST_COUNTS = 200_000;
 
+/** How long a store that has failed is left alone: one that hangs would hold up every request for as long as a command may take. */
+const LEFT_ALONE_MS = 1_000;
+
 /** Where the counts of one length of window are. */
 interface Window {
   readonly memory: RateLimiterMemory;
@@ -35,6 +38,8 @@ export function createRates({ shared, warn }: RatesOptions): Rates {
   const windows = new Map<number, Window>();
   const kept = new LRUCache<string, { readonly memory: RateLimiterMemory; readonly key: string }>({ max: MOST_COUNTS, dispose: ({ memory, key }) => void memory.delete(key) });
   let away = false;
+  /** On the monotonic clock: when a store that was away is asked again. */
+  let again = 0;
 
   function windowOf({ window }: Rate): Window {
     let one = windows.get(window);
@@ -53,15 +58,21 @@ export function createRates({ shared, warn }: RatesOptions): Rates {
   /** How a count stands in one window, `more` requests later. */
   async function count(rate: Rate, key: string, more: 0 | 1): Promise<{ readonly requests: number; readonly resets: number }> {
     const { memory, shared: store } = windowOf(rate);
-    if (store !== undefined) {
+    if (store !== undefined && (!away || performance.now() >= again)) {
+      // Of those who come while it is away one finds out whether it is back.
+      again = performance.now() + LEFT_ALONE_MS;
       try {
         const result = more === 0 ? await store.get(key) : await store.consume(key, more);
         away = false;
         return standing(result, rate);
       } catch (error) {
-        if (error instanceof RateLimiterRes) return standing(error, rate);
+        if (error instanceof RateLimiterRes) {
+          away = false;
+          return standing(error, rate);
+        }
         if (!away) warn(`rates are counted by this gateway alone: ${(error as Error).message}`);
         away = true;
+        again = performance.now() + LEFT_ALONE_MS;
       }
     }
     const place = `${rate.window}/${key}`;

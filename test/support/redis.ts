@@ -7,6 +7,9 @@ export const redisInstalled = spawnSync('redis-server', ['--version']).status ==
 
 export interface RedisServer {
   readonly port: number;
+  /** Stops it where it stands: connections stay open, and nothing is answered. */
+  halt(): void;
+  resume(): void;
   /** Ends the process at once; what it held is gone. */
   kill(): Promise<void>;
 }
@@ -19,6 +22,8 @@ export async function startRedis(port?: number): Promise<RedisServer> {
   while (!await answers(chosen)) await new Promise((done) => setTimeout(done, 20));
   return {
     port: chosen,
+    halt: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
     async kill() {
       child.kill('SIGKILL');
       await ended;

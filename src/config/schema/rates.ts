@@ -7,4 +7,7 @@ export const rates = z.array(mapping({
   rate: some(rate, 'expected a list of rates such as 10/minute').describe('How many; each of several windows counts.'),
   roles: some(name, 'expected a list of roles').describe('For whom it is; absent: for everybody.').exactOptional(),
   count: oneOf(['requests', 'denials']).describe('denials: only what is denied counts, and who has too many of those is served nothing.').default('requests'),
+}).refine(({ per, count }) => count === 'requests' || per === 'certificate' || per === 'address', {
+  // One client's denials would count against all others.
+  path: ['per'], error: 'expected certificate or address where denials count: of all who have a role or use a route anybody could lock out the others',
 }), { error: 'expected a list of { per, rate }' });
