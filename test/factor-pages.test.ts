@@ -34,6 +34,8 @@ describe('enrolment', () => {
     const secret = new URL(read).searchParams.get('secret') as string;
     const done = await browser.submit('enrol/confirm', { code: codeAt(secret, test.now) });
     expect(done.body.match(/<li>[0-9A-Z-]{19}<\/li>/g)).toHaveLength(10);
+    // In another language they would be gone.
+    expect(done.body).not.toContain('hreflang');
     expect(await shown(browser)).toMatchObject({ kind: 'valid', factors: ['totp'] });
     expect((await browser.get('enrol/confirm')).body).not.toContain(secret);
     expect(test.records.map(({ event, result, detail, who }) => [event, result, detail, who])).toEqual([

@@ -27,7 +27,7 @@ button.plain { color: var(--deed); background: transparent; border-color: var(--
 .error a { color: var(--bad); }
 .qr { display: block; width: 15rem; max-width: 100%; height: auto; margin: 1rem 0; background: #ffffff; }
 code, .codes { font-family: ui-monospace, monospace; letter-spacing: .05em; overflow-wrap: anywhere; }
-.codes { columns: 2 11rem; padding-left: 1.5rem; font-size: 1.05rem; }
+.codes { columns: 2 11rem; padding-left: 2.5rem; font-size: 1.05rem; }
 .others { margin-top: 2rem; padding-left: 1.1rem; }
 @media print { header, form { display: none; } }
 `;
@@ -57,8 +57,8 @@ export function pageLink({ language, returnTo }: Pick<PageContext, 'language' | 
   return `${PAGES}${page}?lang=${language}${returnTo === undefined ? '' : `&return=${encodeURIComponent(returnTo)}`}`;
 }
 
-/** A whole page. */
-export function renderPage(context: PageContext, title: string, content: Html, problem?: Problem): string {
+/** A whole page. `once`: it cannot be shown again, so nothing on it leads to it in another language. */
+export function renderPage(context: PageContext, title: string, content: Html, problem?: Problem, once = false): string {
   const words = WORDS[context.language];
   const { other } = words;
   return html`<!doctype html>
@@ -73,7 +73,7 @@ export function renderPage(context: PageContext, title: string, content: Html, p
 <body>
 <header>
 <p>${words.signedInAs(context.id)}</p>
-<nav aria-label="${words.languages}"><a href="${pageLink({ ...context, language: other.language }, context.page)}" hreflang="${other.lang}" lang="${other.lang}">${other.name}</a></nav>
+${once ? undefined : html`<nav aria-label="${words.languages}"><a href="${pageLink({ ...context, language: other.language }, context.page)}" hreflang="${other.lang}" lang="${other.lang}">${other.name}</a></nav>`}
 </header>
 <main>
 ${problem === undefined ? undefined : summary(words, problem)}

@@ -100,7 +100,7 @@ export function codesPage(context: PageContext, codes: readonly string[]): strin
   const words = wordsOf(context);
   return renderPage(context, words.codes, html`<p>${words.codesWhy}</p>
 <ol class="codes">${codes.map((code) => html`<li>${code}</li>`)}</ol>
-<p><a href="${context.returnTo ?? pageLink(context, 'session')}">${words.codesSaved}</a></p>`);
+<p><a href="${context.returnTo ?? pageLink(context, 'session')}">${words.codesSaved}</a></p>`, undefined, true);
 }
 
 /** For somebody who has shown a factor: how long it lasts, and the way out. Minutes. */
