@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import { judgeBody } from '../policy/fhir/body.ts';
 import type { Objection } from '../policy/fhir/compartment.ts';
+import { isJson } from '../policy/fhir/query.ts';
 import type { Bond } from '../policy/patient.ts';
 import type { RequestBody } from './message.ts';
 
@@ -17,9 +18,15 @@ export const NO_TUNNEL: Objection = { kind: 'objection', reason: 'patient_unknow
 
 /** The header section for the upstream of a request that is bound, with the body that was judged. */
 export function boundHeaders(headers: IncomingHttpHeaders, method: string, body: Buffer): IncomingHttpHeaders {
-  const out = { ...headers, 'accept-encoding': 'identity' };
+  const out = { ...headers, accept: jsonOf(headers.accept), 'accept-encoding': 'identity' };
   for (const name of [...NOT_FOR_JUDGED, ...(method === 'GET' ? CONDITIONS : []), 'transfer-encoding', 'content-length']) delete (out as Record<string, unknown>)[name];
   return body.length === 0 && method !== 'POST' && method !== 'PUT' ? out : { ...out, 'content-length': String(body.length) };
+}
+
+/** What a client accepts that can be judged; servers that may choose answer browsers with pages, and others with XML. */
+function jsonOf(accept: string | readonly string[] | undefined): string {
+  const ranges = [accept ?? []].flat().join(',').split(',').map((range) => range.trim()).filter((range) => isJson(range));
+  return ranges.length === 0 ? 'application/fhir+json' : ranges.join(', ');
 }
 
 /** Judges the whole body of a bound request. */
