@@ -36,6 +36,11 @@ function isReserved(name: string): boolean {
   return RESERVED.has(plain) || RESERVED_PREFIXES.some((prefix) => plain.startsWith(prefix));
 }
 
+/** Whether a field of a section for the upstream is a client's own of which no standard says what it asks for. */
+export function isPrivate(name: string): boolean {
+  return canonical(name).startsWith('x-') && !isReserved(name);
+}
+
 export type FieldCheck = { readonly kind: 'ok' } | { readonly kind: 'malformed'; readonly detail: string };
 
 const SINGLE = ['host', 'content-length', 'transfer-encoding', 'expect'];
