@@ -68,6 +68,7 @@ export function configurationDocs(): string {
     ['`roles[]`', members('roles[]', top('roles').items)],
     ['Beside `roles`', ['inherits', 'trust_domains'].flatMap((name) => rowsOf(name, top(name), false))],
     ['Devices, and systems that tell', ['devices', 'webhooks'].flatMap((name) => rowsOf(name, top(name), false))],
+    ['Issuers of tokens', rowsOf('tokens', top('tokens'), false)],
     ['`routes[]`', members('routes[]', top('routes').items)],
     ['`upstreams.*`', members('upstreams.*', top('upstreams').additionalProperties || undefined)],
   ];

@@ -9,6 +9,7 @@ import type { ListenerConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
 import { createGeneralForwarder } from './forward/general.ts';
+import { createKeyRegister, type KeySet } from './forward/token-keys.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
@@ -88,8 +89,10 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   let suspensions: readonly Suspension[] = [];
   let withdrawn: ReadonlySet<string> = new Set();
   let transfers = NO_TRANSFERS;
+  const keys = createKeyRegister();
+  const refreshKeys = (source: string): Promise<number> => line.call<number>({ kind: 'issuer_keys', source }, FINDINGS_MS);
   const ground: ThreadGround = {
-    place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, withdrawn: () => withdrawn, transfers: () => transfers, now, clock,
+    place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, withdrawn: () => withdrawn, transfers: () => transfers, keys, refreshKeys, now, clock,
   };
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
@@ -109,6 +112,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'discard': return discard();
       case 'crls': return revocation.replaceCrls(ask.handles as readonly CrlHandle[]);
       case 'devices': return devices.take(ask);
+      case 'keys': return takeKeys(ask.sets);
       case 'suspensions':
         suspensions = compileSuspensions(ask.orders);
         return undefined;
@@ -150,6 +154,16 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
     prepared = { runtime: next, bound: all, fresh };
     return Object.fromEntries([...all].map(([name, listener]) => [name, listener.port]));
+  }
+
+  /** What a key has verified that was taken back is judged by the next sweep. */
+  function takeKeys(sets: readonly KeySet[]): void {
+    if (!keys.take(sets)) return;
+    for (const listener of serving()) {
+      for (const connection of listener.connections.values()) {
+        connection.unjudged ||= connection.stream?.token !== undefined || [...connection.underWay].some(({ token }) => token !== undefined);
+      }
+    }
   }
 
   function retarget(share: UpstreamShare): void {

@@ -16,6 +16,7 @@ import { openSecondFactor, type SecondFactor } from './factor/second-factor.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
 import { openInventory } from './inventory.ts';
+import { openIssuerKeys } from './issuer-keys.ts';
 import { SILENT, type Log } from './log.ts';
 import { parseCertificate } from './pki/certificate.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
@@ -187,6 +188,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await publisher.sweep();
     },
   });
+  const issuerKeys = openIssuerKeys({ readAt: startedAt, now, log, serially, publish: () => publisher.tell({ kind: 'keys', sets: issuerKeys.sets() }) });
   const alarms = createAlarms(({ rule, ...raised }) => {
     metrics.alarms.inc({ rule });
     log.warn({ alarm: rule, ...raised }, 'alarm');
@@ -229,11 +231,14 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const announceTransferred = replicas?.share({ ...TRANSFERS, name: 'transfers', receive: webhooks.receiveTransfer, isNews: transfers.isNews, changes: transfers.latest });
   const announceDevice = replicas?.share({ ...TOLD_DEVICES, name: 'devices', receive: webhooks.receiveDevice, isNews: toldDevices.isNews, changes: toldDevices.latest });
   const pressure = watchPressure(config.limits, counts, metrics, log);
-  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close()];
+  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close()];
   try {
     await threads.all({ kind: 'crls', handles: refresher.handles() });
     await inventory.tell((part) => threads.all(part));
     await threads.all({ kind: 'suspensions', orders: suspensions.entries() });
+    await issuerKeys.load(first);
+    issuerKeys.adopt(first);
+    await threads.all({ kind: 'keys', sets: issuerKeys.sets() });
     await threads.all({ kind: 'transfers', transfers: transfersIn(transfers.latest()) });
     await threads.all({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
     refresher.start();
@@ -300,6 +305,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     if (ask.kind === 'count') return rates.add(ask.counters);
     if (ask.kind === 'alarm') return alarms(ask.raised);
     if (ask.kind === 'told') return webhooks.take(ask.told);
+    if (ask.kind === 'issuer_keys') return issuerKeys.refresh(ask.source);
     if (ask.kind === 'page') return answerPage(ask.request);
     const certificate = parseCertificate(ask.certificate);
     const issuer = parseCertificate(ask.issuer);
@@ -354,6 +360,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
         log.info({ digest: current.snapshot.digest }, 'configuration reloaded');
       } catch (error) {
         lastError = (error as Error).message;
+        issuerKeys.adopt(current.snapshot);
         log.error({ error: lastError }, 'the configuration was not reloaded; the old one serves on');
         throw error;
       }
@@ -366,6 +373,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
     const revocation = await refresher.load(snapshot);
     secondFactor ??= openFactors(snapshot);
+    await issuerKeys.load(snapshot);
     await prepare(snapshot);
     // From here on there is no way back: a thread that does not follow is replaced by one that starts with the new.
     await publisher.tell({ kind: 'crls', handles: revocation.handles });
@@ -376,8 +384,11 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     inventory.adopt(snapshot);
     // One that is no longer configured is asked until the commit.
     if (snapshot.devices !== undefined) await inventory.tell(publisher.tell);
+    // Those of before are still there: what is under way is judged by them until the commit.
+    await publisher.tell({ kind: 'keys', sets: issuerKeys.sets() });
     upstreams.adopt();
     await publisher.publish({ kind: 'commit' });
+    issuerKeys.adopt(snapshot);
     metrics.reloadSuccess.set(now() / 1000);
     await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });
   }
@@ -391,7 +402,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return statusOf({
       transfers: transfersIn(transfers.latest()), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
-      upstreams: upstreams.report(), store: replicas?.state(),
+      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(),
       auditDirectory, auditFailure: audit.failure()?.message,
     });
   }
@@ -415,7 +426,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     pressure.report();
     measure(metrics, {
       threads: threads.count, denyListEntries: denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
-      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(),
+      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(), tokens: issuerKeys.report(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }

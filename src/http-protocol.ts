@@ -39,8 +39,11 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   /** Whether what a stream was let in on would no longer let it in. */
   function denialOf(facts: RequestFacts, admission: Admission, policy = service().policy): Denial | undefined {
     const { config: listener } = options.runtime();
-    const { suspensions, withdrawn } = service();
-    const decision = authorize(policy, { ...facts, suspensions: suspensions(), withdrawn: withdrawn(), clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED }, now());
+    const { suspensions, withdrawn, tokens } = service();
+    const token = facts.token === undefined ? {} : { token: tokens.again(facts.token) };
+    const decision = authorize(
+      policy, { ...facts, suspensions: suspensions(), withdrawn: withdrawn(), clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED, ...token }, now(),
+    );
     return decision.kind === 'denial' ? decision : undefined;
   }
 
@@ -116,8 +119,9 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
     },
     becomeStream(facts) {
       connection.stream = facts;
-      const session = facts.findings?.session;
-      if (session?.kind === 'valid') connection.sessionUntil = Math.min(connection.sessionUntil ?? Infinity, session.until);
+      for (const right of [facts.findings?.session, facts.token]) {
+        if (right !== undefined && 'until' in right) connection.rightsUntil = Math.min(connection.rightsUntil ?? Infinity, right.until);
+      }
     },
   };
 }

@@ -1,6 +1,8 @@
 import type { HstsConfig, TcpListenerConfig, TlsListenerConfig, UpstreamConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
+import { createTokenDesk, issuersOf } from './forward/token-desk.ts';
+import type { KeyRegister } from './forward/token-keys.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import { createWebhookDesk } from './forward/webhooks/desk.ts';
@@ -45,6 +47,10 @@ export interface ThreadGround {
   readonly transfers: () => TransferView;
   /** Grants for emergencies that were withdrawn before their time. */
   readonly withdrawn: () => ReadonlySet<string>;
+  /** The keys of issuers of tokens, as of now. */
+  readonly keys: KeyRegister;
+  /** Has an issuer asked for its keys again; see `TokenDeskOptions`. */
+  readonly refreshKeys: (source: string) => Promise<number>;
   readonly now: () => number;
   /** Milliseconds on a clock that all threads share. */
   readonly clock: () => number;
@@ -63,7 +69,8 @@ export interface RuntimeParts {
 
 /** Builds the runtime of a snapshot, beside the one in force. */
 export function buildRuntime(
-  { place, deny, revocation, desk, devices, suspensions, withdrawn, transfers, now, clock }: ThreadGround, { snapshot, ticketSecret, shares, before, collector }: RuntimeParts,
+  { place, deny, revocation, desk, devices, suspensions, withdrawn, transfers, keys, refreshKeys, now, clock }: ThreadGround,
+  { snapshot, ticketSecret, shares, before, collector }: RuntimeParts,
 ): Runtime {
   const { config } = snapshot;
   const tracer = collector?.tracer;
@@ -74,8 +81,9 @@ export function buildRuntime(
   const bound = bindings.size === 0 ? {} : { devices: { register: devices, bindings } };
   const aliases = new Map(Object.entries(config.aliases));
   const inside = (config.networks.inside ?? []).map(parseNetwork);
+  const tokens = createTokenDesk({ issuers: issuersOf(snapshot), keys, refresh: refreshKeys, now });
   const webhooks = createWebhookDesk({ webhooks: config.webhooks, secrets: snapshot.webhooks, zone: config.devices?.timezone ?? 'UTC', tell: desk.tell, now });
-  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, aliases, inside, ...bound };
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities, config), unavailable, rates, aliases, inside, ...bound };
   const routeHosts = [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()];
   return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
 
@@ -89,7 +97,7 @@ export function buildRuntime(
       }),
     };
     return listener.protocol === 'https'
-      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, upstreams, webhooks, suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
+      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, webhooks, suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
       : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
 import type { Transfer } from './identity/people.ts';
+import type { KeyReport } from './issuer-keys.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
 import type { DenyEntry } from './store/deny-list.ts';
 import type { GrantCounts } from './break-glass.ts';
@@ -36,13 +37,15 @@ export interface GatewayStatus {
   /** Grants for emergencies. */
   readonly break_glass: GrantCounts;
   readonly upstreams: readonly UpstreamReport[];
+  /** The keys of issuers of tokens. */
+  readonly tokens: readonly KeyReport[];
   /** Present when the gateway shares its deny list with others. */
   readonly store?: ReplicaState;
   readonly audit: { readonly directory: string; readonly failing: readonly string[] };
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams' | 'tokens'> {
   readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
@@ -78,6 +81,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     maintenance: same.maintenance,
     break_glass: same.breakGlass,
     upstreams: same.upstreams,
+    tokens: same.tokens,
     ...(store === undefined ? {} : { store }),
     audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },
   };

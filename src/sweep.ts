@@ -63,13 +63,13 @@ export function createSweep({ serving, deny, metrics, desk, now, record }: Sweep
     }
   }
 
-  /** What was let in on a session whose time is up, or on a device: nobody tells when its hours end. */
+  /** What was let in on a session or token whose time is up, or on a device: nobody tells when its hours end. */
   function* bound(): Generator<readonly [OpenListener, Connection, Admission, string]> {
     for (const listener of serving()) {
       const { office, config } = listener.runtime;
       const devices = devicesOf(listener.runtime);
       for (const connection of listener.connections.values()) {
-        const over = connection.sessionUntil !== undefined && now() >= connection.sessionUntil;
+        const over = connection.rightsUntil !== undefined && now() >= connection.rightsUntil;
         if (devices === undefined && !over) continue;
         if (config.protocol === 'https' && connection.stream === undefined && connection.underWay.size === 0) continue;
         for (const [realm, held] of connection.admissions) {

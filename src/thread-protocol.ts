@@ -4,6 +4,7 @@ import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { GrantAsk, PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
+import type { KeySet } from './forward/token-keys.ts';
 import type { ToldEvent, WebhookOutcome } from './forward/webhooks/event.ts';
 import type { Transfer } from './identity/people.ts';
 import type { Findings } from './policy/facts.ts';
@@ -43,6 +44,8 @@ export type ToThread =
   | { readonly kind: 'transfers'; readonly transfers: readonly Transfer[] }
   /** What the names of an upstream's endpoints have become. */
   | { readonly kind: 'targets'; readonly share: UpstreamShare }
+  /** The keys of all issuers of tokens. */
+  | { readonly kind: 'keys'; readonly sets: readonly KeySet[] }
   /** Everything that is suspended by order. */
   | { readonly kind: 'suspensions'; readonly orders: readonly SuspensionOrder[] }
   /** Grants for emergencies that were withdrawn and would not have ended yet. */
@@ -59,7 +62,13 @@ export type ToThread =
   | { readonly kind: 'drain'; readonly grace: number };
 
 /** What a data-plane thread tells and asks of the main thread. */
-export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall | PageQuestion | Told;
+export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall | PageQuestion | Told | KeysQuestion;
+
+/** A token names a key that its issuer has not been known to have. Answered with when that makes sense again, in ms since the epoch. */
+export interface KeysQuestion {
+  readonly kind: 'issuer_keys';
+  readonly source: string;
+}
 
 /** An event of a webhook whose sender is known. */
 export interface Told {

@@ -46,6 +46,9 @@ export async function configFixture(): Promise<ConfigFixture> {
   await put('backend-ca.pem', backend.certificate);
   await put('clients.crl', crl);
   await put('tickets.secret', randomBytes(48), 0o600);
+  const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  await put('keys.json', JSON.stringify({ keys: [signing.publicKey.export({ format: 'jwk' }), { kty: 'oct', k: 'c2VjcmV0' }] }));
+  await put('private-keys.json', JSON.stringify({ keys: [signing.privateKey.export({ format: 'jwk' })] }));
   await putPair('server-ec', serverEc);
   await putPair('server-rsa', serverRsa);
   await putPair('gateway', await issueCertificate(backend, { subject: [['CN', 'gateway']] }));

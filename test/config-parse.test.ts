@@ -33,7 +33,7 @@ describe('what is not written', () => {
     expect(parsed(minimal)).toEqual({
       second_factor: { previous_key_files: [], session: { idle: 900_000, lifetime: 3_600_000 }, totp: { algorithm: 'sha1', issuer: 'Wardgate' } },
       state: './state',
-      webhooks: {},
+      webhooks: {}, tokens: {},
       aliases: {},
       networks: {},
       threads: 1,

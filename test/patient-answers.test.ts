@@ -220,20 +220,6 @@ it.each([
   expect(backend.seen.at(-1)?.headers['accept']).toBe(wanted);
 });
 
-it('what servers of FHIR have made headers of is not asked on a patient\'s behalf: cascades, tenants, partitions', async () => {
-  answer = (response) => response.writeHead(200, JSON_TYPE).end('{"resourceType":"OperationOutcome","issue":[]}');
-  const asked = { 'x-cascade': 'delete', 'X-FHIR-Tenant-Id': 'other', x_partition_id: '2', 'x-request-id': 'mine', prefer: 'return=minimal', 'if-match': 'W/"3"' };
-  expect((await ask(pki, gateway.port, '/fhir/Patient/1001', { method: 'DELETE', client: pki.patient, headers: asked })).status).toBe(200);
-  const session = await openHttp2(pki, gateway.port, { client: pki.patient });
-  expect((await askHttp2(session, '/fhir/Patient/1001', { method: 'DELETE', headers: asked })).status).toBe(200);
-  session.destroy();
-  for (const { headers } of backend.seen.slice(-2)) {
-    expect(Object.keys(headers).filter((name) => /^x[-_]/.test(name)).sort()).toEqual(['x-client-id', 'x-client-role', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-request-id']);
-    expect(headers).toMatchObject({ prefer: 'return=minimal', 'if-match': 'W/"3"', 'x-client-id': 'urn:patient:1001' });
-    expect(headers['x-request-id']).not.toBe('mine');
-  }
-});
-
 it('a body that comes in pieces reaches the upstream whole and framed', async () => {
   answer = (response) => response.writeHead(201, { ...JSON_TYPE, location: '/fhir/Observation/1' }).end();
   const socket = await openTls(pki, gateway.port, { client: pki.patient });

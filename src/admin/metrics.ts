@@ -81,6 +81,8 @@ export interface ProcessMetrics {
   readonly memoryMark: Gauge;
   readonly descriptorShortages: Counter;
   readonly secondFactors: Counter<'factor' | 'result'>;
+  readonly tokenKeys: Gauge<'tokens'>;
+  readonly tokenKeysFetched: Gauge<'tokens'>;
   readonly upstreamUp: Gauge<'upstream' | 'endpoint'>;
   readonly upstreamActive: Gauge<'upstream'>;
   readonly upstreamRequests: Counter<'upstream' | 'endpoint' | 'result'>;
@@ -113,6 +115,8 @@ export function createProcessMetrics(): ProcessMetrics {
     grantsOpen: new Gauge({ name: 'wardgate_break_glass_open', help: 'Grants for emergencies that are open', registers }),
     grantsUnreviewed: new Gauge({ name: 'wardgate_break_glass_unreviewed', help: 'Grants for emergencies that nobody has reviewed', registers }),
     suspensions: new Gauge({ name: 'wardgate_suspensions', help: 'What is suspended, by order or for maintenance', registers }),
+    tokenKeys: new Gauge({ name: 'wardgate_token_keys', help: 'Keys of an issuer of tokens', labelNames: ['tokens'], registers }),
+    tokenKeysFetched: new Gauge({ name: 'wardgate_token_keys_fetched_timestamp_seconds', help: 'When the keys of an issuer of tokens were last fetched with success', labelNames: ['tokens'], registers }),
     upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
     upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),
     upstreamRequests: new Counter({ name: 'wardgate_upstream_requests_total', help: 'Attempts at endpoints, by what became of them', labelNames: ['upstream', 'endpoint', 'result'], registers }),

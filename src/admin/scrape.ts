@@ -15,10 +15,12 @@ export interface Measured {
   readonly devices: ReadonlyMap<string, number>;
   readonly snapshot: Snapshot;
   readonly upstreams: readonly UpstreamReport[];
+  /** The keys of issuers of tokens, by the issuer's name. */
+  readonly tokens: readonly { readonly tokens: string; readonly keys: number; readonly fetched_at?: string }[];
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams, tokens }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
   metrics.suspensions.set(suspensions);
@@ -30,6 +32,16 @@ export function measure(metrics: ProcessMetrics, { threads, denyListEntries, sus
   metrics.ocspCacheEntries.set(revocation.ocspAnswers);
   measureCertificates(metrics, snapshot);
   measureUpstreams(metrics, upstreams);
+  measureIssuers(metrics, tokens);
+}
+
+function measureIssuers({ tokenKeys, tokenKeysFetched }: ProcessMetrics, reports: Measured['tokens']): void {
+  tokenKeys.reset();
+  tokenKeysFetched.reset();
+  for (const { tokens, keys, fetched_at: fetchedAt } of reports) {
+    tokenKeys.set({ tokens }, keys);
+    if (fetchedAt !== undefined) tokenKeysFetched.set({ tokens }, Date.parse(fetchedAt) / 1000);
+  }
 }
 
 /** The Prometheus text of the process and of its threads together; `perThread` is what each thread's registry says of itself. */

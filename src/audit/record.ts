@@ -2,6 +2,7 @@ import type { Identity } from '../identity/roles.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import type { Alarm, Reason } from '../policy/facts.ts';
+import type { TokenClaims } from '../policy/token.ts';
 
 /**
  * One decision, as one JSON line. `time` is ISO 8601 UTC with milliseconds; `serial` and `fingerprint` lower-case hex;
@@ -29,6 +30,11 @@ export interface AuditRecord {
   readonly id?: string;
   /** The second factor that was shown, or asked for. */
   readonly factor?: 'totp' | 'sms';
+  /** Of the access token that came with it, as far as its issuer has signed it: iss, jti, client_id and scope. Not whom it is about. */
+  readonly token_issuer?: string;
+  readonly token_id?: string;
+  readonly token_client?: string;
+  readonly token_scope?: string;
   /** Id of the registered device that the client used, where its role is bound to one. */
   readonly device?: string;
   /** The rule by which somebody should look at it. */
@@ -78,6 +84,17 @@ export function identityFields(identity: Identity | undefined): Pick<AuditRecord
   if (identity === undefined) return {};
   const { role, roles, id } = identity;
   return { role, ...(roles.size > 1 ? { roles: [...roles] } : {}), id };
+}
+
+/** The longest of what somebody else's token says that is put on record. */
+const LONGEST_CLAIM = 1_024;
+
+/** The fields of a record that a token fills. Its subject is none of them: it may be a patient. */
+export function tokenFields(claims: TokenClaims | undefined): Pick<AuditRecord, 'token_issuer' | 'token_id' | 'token_client' | 'token_scope'> {
+  if (claims === undefined) return {};
+  const { issuer, id, client, scopes } = claims;
+  const fields = { token_issuer: issuer, token_id: id, token_client: client, token_scope: scopes.length === 0 ? undefined : scopes.join(' ') };
+  return Object.fromEntries(Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [[name, value.slice(0, LONGEST_CLAIM)]])));
 }
 
 type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint'>;

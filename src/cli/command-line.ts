@@ -49,6 +49,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--listener <name>', 'the listener it comes to (default: the first)')
     .option('--request <request>', "the request, as 'GET https://host/path'")
     .option('--sender <names>', "on a tcp listener that lists senders: 'APPLICATION|FACILITY' (MLLP) or 'CALLING|CALLED' (DICOM)")
+    .option('--token <file>', 'a file with the access token that it comes with')
     .option('--address <ip>', "the client's address", '127.0.0.1')
     .addHelpText('after', "\nExample:\n  wardgate explain -c wardgate.yaml --cert doctor.pem --request 'GET https://api.hospital.test/records'\n\nExit status 3: denied.")
     .action(settle((options: never) => explain(options, print)));

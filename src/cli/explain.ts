@@ -6,6 +6,9 @@ import type { TcpListenerConfig, TlsListenerConfig } from '../config/schema.ts';
 import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { SILENT } from '../log.ts';
+import { createTokenDesk, issuersOf } from '../forward/token-desk.ts';
+import { createKeyRegister } from '../forward/token-keys.ts';
+import { openIssuerKeys } from '../issuer-keys.ts';
 import { createDeviceRegister } from '../identity/devices.ts';
 import { createTransfers } from '../identity/people.ts';
 import { compileRoles, identify, type RoleRules } from '../identity/roles.ts';
@@ -22,6 +25,7 @@ import { compileRoutes } from '../policy/routes.ts';
 import { compileSenders, sendersFor, type Announced } from '../policy/senders.ts';
 import { compileSuspensions, type Suspension } from '../policy/suspensions.ts';
 import { parseTarget } from '../policy/target.ts';
+import type { TokenFinding, TokenRule } from '../policy/token.ts';
 import { createRefresher } from '../revocation/refresher.ts';
 import type { Statement } from '../revocation/status.ts';
 import { createRevocationView } from '../revocation/view.ts';
@@ -40,6 +44,8 @@ interface ExplainOptions {
   readonly listener?: string;
   readonly request?: string;
   readonly sender?: string;
+  /** File with an access token. */
+  readonly token?: string;
   readonly address: string;
 }
 
@@ -56,7 +62,8 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   const request = options.request === undefined ? undefined : parseRequest(options.request);
   const steps: Step[] = [];
   const admission = await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
-  const decision = decide(snapshot, listener, { request, sender: options.sender, address: options.address }, admission, now(), steps);
+  const token = options.token === undefined ? undefined : readFileSync(options.token, 'utf8').trim();
+  const decision = await decide(snapshot, listener, { request, sender: options.sender, address: options.address, token }, admission, now(), steps);
   const denied = decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial';
   const reason = decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined;
   // Admitted, and no more: what it will ask for, or say that it is, is not known.
@@ -71,6 +78,7 @@ interface Asked {
   readonly request: Request | undefined;
   readonly sender: string | undefined;
   readonly address: string;
+  readonly token: string | undefined;
 }
 
 interface Request {
@@ -82,9 +90,9 @@ interface Request {
 type Decision = Permit | StreamPermit | Expected | Denial;
 
 /** The decision about a request, or about a stream where the listener carries those; undefined when only the admission was asked for. */
-function decide(
-  snapshot: Snapshot, listener: TlsListenerConfig, { request, sender, address }: Asked, admission: Admission, now: number, steps: Step[],
-): Decision | undefined {
+async function decide(
+  snapshot: Snapshot, listener: TlsListenerConfig, { request, sender, address, token }: Asked, admission: Admission, now: number, steps: Step[],
+): Promise<Decision | undefined> {
   const { config } = snapshot;
   const { unavailable } = config.revocation;
   const inside = (config.networks.inside ?? []).map(parseNetwork);
@@ -97,16 +105,33 @@ function decide(
   const knows = material !== undefined && host.kind === 'host'
     && createContexts(listener, material, [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()], new Uint8Array(32), aliases).knows(host.name);
   const rates = compileRates('gateway', config.limits.rates);
-  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities), unavailable, rates, aliases, inside, ...devicesOf(snapshot) };
+  const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities, config), unavailable, rates, aliases, inside, ...devicesOf(snapshot) };
   const facts: RequestFacts = {
     method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
     clientAuth: listener.client_auth.mode, admission, address, preflight: undefined, listener: listener.name, suspensions,
   };
-  const first = authorize(policy, facts, now);
-  const decision = authorize(policy, { ...facts, findings: COUNTED }, now, (step) => steps.push(step));
+  const asked = authorize(policy, facts, now);
+  const found = asked.kind === 'query' && asked.token !== undefined ? { token: await findToken(snapshot, asked.token, token) } : {};
+  const first = authorize(policy, { ...facts, ...found }, now);
+  const decision = authorize(policy, { ...facts, ...found, findings: COUNTED }, now, (step) => steps.push(step));
   const counters = first.kind === 'query' ? first.counters : [];
   steps.push(...counters.flatMap(({ per, windows }) => windows.map(({ text }): Step => ({ rule: 'limits', outcome: 'skip', detail: `${text} for each ${per}: counted by the running gateway` }))));
   return decision;
+}
+
+/** What the gateway would find out about a token: by the issuer's keys as they are now. */
+async function findToken(snapshot: Snapshot, rule: TokenRule, token: string | undefined): Promise<TokenFinding> {
+  const now = (): number => Date.now();
+  const issuerKeys = openIssuerKeys({ readAt: now(), now, log: SILENT, serially: (change) => change(), publish: () => Promise.resolve() });
+  try {
+    await issuerKeys.load(snapshot);
+    const keys = createKeyRegister();
+    keys.take(issuerKeys.sets());
+    const desk = createTokenDesk({ issuers: issuersOf(snapshot), keys, refresh: () => Promise.resolve(Infinity), now });
+    return await desk.find(rule, token === undefined ? [] : ['authorization', `Bearer ${token}`]);
+  } finally {
+    issuerKeys.close();
+  }
 }
 
 /** What the inventory says, where roles are bound to it. */

@@ -92,6 +92,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.ocsp.responders.map((responder) => `responder     ${responder.responder}: ${freshness(responder)}`),
     `ocsp          ${status.ocsp.cached} answers at hand`,
     ...status.upstreams.flatMap(upstreamLines),
+    ...status.tokens.map(({ tokens, from, keys, fetched_at: at, failure }) => `tokens        ${tokens}: ${keys} keys from ${from}${at === undefined ? '' : `, fetched ${at}`}${failure === undefined ? '' : `, FAILING: ${failure}`}`),
     ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
     `deny list     ${status.deny_list.length} entries`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),

@@ -2,7 +2,7 @@ import type { Path } from './issue.ts';
 import { lookUp } from './schema-faults.ts';
 
 /** What a file that the configuration names is for. */
-export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory';
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory' | 'key-set';
 
 /** One place that names a file; `name` is as written there. */
 export interface FileReference {
@@ -21,6 +21,7 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),
     ...named(value, ['devices', 'inventory'], 'inventory'),
     ...keys(value, ['webhooks']).flatMap((webhook) => named(value, [...webhook, 'secrets'], 'secret')),
+    ...keys(value, ['tokens']).flatMap((issuer) => [...named(value, [...issuer, 'jwks', 'file'], 'key-set'), ...named(value, [...issuer, 'jwks', 'trust'], 'upstream-trust')]),
     ...named(value, ['store', 'password_file'], 'password'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),
     ...named(value, ['tracing', 'authorization_file'], 'password'),

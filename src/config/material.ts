@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { parseCertificate, PkiError, type Certificate } from '../pki/certificate.ts';
+import { readKeySet, type TokenKey } from '../pki/jwks.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { show } from './issue.ts';
 
@@ -111,6 +112,14 @@ export function readPassword(bytes: Uint8Array, name: string): Findings<Uint8Arr
   const text = Buffer.from(bytes).toString('utf8').replace(/\r?\n$/, '');
   if (text === '' || text.includes('\n')) return fault(`${show(name)} holds no password on a single line`);
   return found(Buffer.from(text));
+}
+
+/** Reads the public keys of an issuer of tokens. A set without any is a mistake in a file; what is not used of it is said. */
+export function readKeys(bytes: Uint8Array, name: string): Findings<readonly TokenKey[]> {
+  const read = readKeySet(bytes);
+  if (read.kind === 'fault') return fault(`${show(name)}: ${read.detail}`);
+  const ignored = read.ignored.map((one) => `${show(name)}: ${one}: it is left out`);
+  return read.keys.length === 0 ? { faults: [`${show(name)} holds no key that tokens could be verified with`, ...ignored], warnings: [] } : { value: read.keys, faults: [], warnings: ignored };
 }
 
 /** Looks at the outside of a CRL, DER or PEM; what is in it is read once, off the data plane, where it is used. */

@@ -21,6 +21,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...rateFaults(value, ['limits', 'rates']),
     ...aliasFaults(value),
     ...webhookFaults(value),
+    ...keys(value, ['tokens']).flatMap((name) => issuerFaults(value, ['tokens', name])),
     ...tracingFaults(value),
     ...secondFactorFaults(value),
     ...nobodyToAsk(value),
@@ -75,10 +76,11 @@ function unknownTrustDomains(value: unknown, path: Path): Fault[] {
   });
 }
 
-/** The roles that entries give, by themselves or beside another. */
+/** The roles that entries give, by themselves or beside another, and those of scopes. */
 function givenRoles(value: unknown): readonly string[] {
-  return items(value, ['roles']).flatMap((role) => [lookUp(role, ['role']), ...items(role, ['also']).map((one) => (typeof one === 'string' ? one : lookUp(one, ['role'])))])
-    .filter((role) => typeof role === 'string');
+  const scoped = keys(value, ['tokens']).flatMap((name) => keys(value, ['tokens', name, 'roles']).flatMap((scope) => texts(value, ['tokens', name, 'roles', scope]).map(({ text }) => text)));
+  const given = items(value, ['roles']).flatMap((role) => [lookUp(role, ['role']), ...items(role, ['also']).map((one) => (typeof one === 'string' ? one : lookUp(one, ['role'])))]);
+  return [...given, ...scoped].filter((role) => typeof role === 'string');
 }
 
 function inheritedRoles(value: unknown, role: string): readonly string[] {
@@ -156,6 +158,32 @@ function routeFaults(value: unknown, path: Path): Fault[] {
     ...unknownRoles(value, [...path, 'break_glass', 'roles'], []),
     ...items(value, [...path, 'suspended']).flatMap((_, index) => maintenanceFaults(value, [...path, 'suspended', index])),
     ...webhookRouteFaults(value, path),
+    ...tokenFaults(value, path),
+  ];
+}
+
+function issuerFaults(value: unknown, path: Path): Fault[] {
+  const jwks = [...path, 'jwks'];
+  const given = (key: string): boolean => lookUp(value, [...jwks, key]) !== undefined;
+  const aimless = ['trust', 'refresh', 'max_age', 'min_interval', 'timeout'].filter((key) => given('file') && given(key)).map((key): Fault => ({ path: [...jwks, key], at: 'key', message: 'has no meaning with a file' }));
+  const [refresh, maxAge] = [durationAt(value, [...jwks, 'refresh']) ?? 300_000, durationAt(value, [...jwks, 'max_age']) ?? 3_600_000];
+  return [
+    ...(given('url') && !given('trust') ? [{ path: [...jwks, 'url'], message: 'expected the CA certificates that verify it, in jwks.trust' }] : []),
+    ...aimless,
+    ...(refresh < maxAge || given('file') ? [] : [{ path: [...jwks, given('max_age') ? 'max_age' : 'refresh'], message: 'expected keys to be fetched again before they are no longer believed' }]),
+    ...keys(value, [...path, 'roles']).flatMap((scope) => texts(value, [...path, 'roles', scope]).flatMap(({ place }) => reservedRole(value, place))),
+  ];
+}
+
+/** A token that nobody could have. */
+function tokenFaults(value: unknown, route: Path): Fault[] {
+  const path = [...route, 'require', 'token'];
+  const from = lookUp(value, [...path, 'from']);
+  if (lookUp(value, path) === undefined) return [];
+  const known = keys(value, ['tokens']);
+  return [
+    ...(typeof from === 'string' && !known.includes(from) ? [{ path: [...path, 'from'], message: `no issuer named ${show(from)} in tokens; ${listKnown(known)}` }] : []),
+    ...(items(value, [...route, 'allow']).includes('public') ? [{ path, at: 'key' as const, message: 'a token is bound to a certificate, and public clients have none' }] : []),
   ];
 }
 

@@ -12,12 +12,14 @@ import { route } from './schema/route.ts';
 import { secondFactor } from './schema/second-factor.ts';
 import { mapping, some, whole } from './schema/shapes.ts';
 import { store } from './schema/store.ts';
+import { tokens } from './schema/tokens.ts';
 import { tracing } from './schema/tracing.ts';
 import { trustDomains } from './schema/trust-domains.ts';
 import { upstream } from './schema/upstream.ts';
 import { webhooks } from './schema/webhooks.ts';
 import { directoryPath, hostName, name } from './values.ts';
 
+export type { TokenAlgorithm } from './schema/tokens.ts';
 export type { Address, Endpoint, Rate, StatusRange, Watermark } from './values.ts';
 
 /** The configuration as it is written; defaults that depend on other keys are filled in by `completeConfig`. */
@@ -32,6 +34,7 @@ export const configSchema = mapping({
   trust_domains: trustDomains.default({}),
   devices: devices.exactOptional(),
   webhooks: webhooks.default({}),
+  tokens: tokens.default({}),
   routes: z.array(route).describe('What may be asked by whom; the first match wins, no match is 404.').default([]),
   networks,
   aliases: z.record(hostName, hostName, { error: 'expected a mapping of host names such as { emergency.hospital.test: api.hospital.test }' })
@@ -79,6 +82,7 @@ export type RoleConfig = Config['roles'][number];
 export type BindConfig = NonNullable<RoleConfig['bind']>;
 export type DevicesConfig = NonNullable<Config['devices']>;
 export type WebhookConfig = Config['webhooks'][string];
+export type TokenConfig = Config['tokens'][string];
 export type CertificateMatch = RoleConfig['match'];
 export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;

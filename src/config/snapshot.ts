@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { authorityKey, type Certificate } from '../pki/certificate.ts';
+import { LARGEST_KEY_SET, type TokenKey } from '../pki/jwks.ts';
 import { formatName } from '../pki/name.ts';
 import { coverageWarnings } from './coverage.ts';
 import { privacyFault, readRegularFile, type FileContent } from './files.ts';
@@ -10,10 +11,10 @@ import { LARGEST_INVENTORY, readInventory, type Device, type InventoryResult } f
 import { formatPath, pathKey, printable, show, type Fault, type Issue, type Path } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import {
-  encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readPassword, readPrivateKey, readSecret, readTrust,
+  encodePem, holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readKeys, readPassword, readPrivateKey, readSecret, readTrust,
   type Chain, type Findings,
 } from './material.ts';
-import type { Config, DevicesConfig, ListenerConfig, SecondFactorConfig, StoreConfig, TracingConfig, UpstreamConfig } from './schema.ts';
+import type { Config, DevicesConfig, ListenerConfig, SecondFactorConfig, StoreConfig, TokenConfig, TracingConfig, UpstreamConfig } from './schema.ts';
 import { decodeUtf8 } from './text.ts';
 
 /** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
@@ -34,6 +35,8 @@ export interface Snapshot {
   readonly devices?: readonly Device[];
   /** The secrets that events are signed with, by webhook; none for those that need no signature. */
   readonly webhooks: Readonly<Record<string, readonly Uint8Array[]>>;
+  /** Where the keys of issuers of tokens come from, by name. */
+  readonly tokens: Readonly<Record<string, KeySource>>;
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
   readonly tracing?: TracingMaterial;
@@ -62,6 +65,11 @@ export interface SmsTarget {
   /** Milliseconds for the whole of a call. */
   readonly timeout: number;
 }
+
+/** Where an issuer's keys come from; another place, or another trust, has another `id`. */
+export type KeySource =
+  | { readonly kind: 'file'; readonly id: string; /** As written. */ readonly file: string; readonly keys: readonly TokenKey[] }
+  | { readonly kind: 'url'; readonly id: string; readonly url: string; /** PEM of everything it is verified by. */ readonly trust: string };
 
 /** How the collector of spans is reached and verified. */
 export interface TracingMaterial {
@@ -132,7 +140,7 @@ const MIB = 1024 ** 2;
 const LARGEST_CONFIG = MIB;
 const LARGEST_FILE = 8 * MIB;
 const LARGEST_CRL = 512 * MIB;
-const LARGEST: { readonly [Use in FileUse]?: number } = { crl: LARGEST_CRL, inventory: LARGEST_INVENTORY };
+const LARGEST: { readonly [Use in FileUse]?: number } = { 'crl': LARGEST_CRL, 'inventory': LARGEST_INVENTORY, 'key-set': LARGEST_KEY_SET };
 
 /**
  * Reads a configuration and every file it names, checks them, and reports all issues at once, each at the line that names
@@ -174,6 +182,14 @@ export async function readInventoryFile({ config: { devices }, directory }: Snap
   return { kind: 'invalid', issues: [{ file: devices.inventory, line: 1, column: 1, path: 'inventory', message: content.message }] };
 }
 
+/** Reads a file of keys of a snapshot again, and nothing else. */
+export async function readKeyFile({ directory }: Snapshot, file: string): Promise<{ readonly keys?: readonly TokenKey[]; readonly faults: readonly string[] }> {
+  const content = await readRegularFile(resolve(directory, file), file, LARGEST_KEY_SET);
+  if (content.kind === 'fault') return { faults: [content.message] };
+  const { value, faults } = readKeys(content.bytes, file);
+  return value === undefined ? { faults } : { keys: value, faults };
+}
+
 export interface CrlFiles {
   readonly crls: Snapshot['crls'];
   readonly faults: readonly { readonly file: string; readonly message: string }[];
@@ -211,9 +227,10 @@ interface CheckedFiles {
   key(name: string): string;
   certificates(use: FileUse, name: string): readonly Certificate[];
   bytes(name: string): Uint8Array;
+  keys(name: string): readonly TokenKey[];
 }
 
-type Held = { readonly chain?: Chain; readonly key?: string; readonly certificates?: readonly Certificate[]; readonly bytes?: Uint8Array };
+type Held = { readonly chain?: Chain; readonly key?: string; readonly certificates?: readonly Certificate[]; readonly bytes?: Uint8Array; readonly keys?: readonly TokenKey[] };
 
 interface Checked {
   readonly faults: readonly Fault[];
@@ -240,7 +257,7 @@ function checkFile(use: FileUse, name: string, content: FileContent | undefined,
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
   const { bytes, mode, group } = content;
   const findings = readHeld(use, name, bytes, options.now);
-  const secret = use === 'ticket-secret' || use === 'secret' || use === 'password' || (use !== 'crl' && use !== 'inventory' && holdsPrivateKey(bytes));
+  const secret = use === 'ticket-secret' || use === 'secret' || use === 'password' || (use !== 'crl' && use !== 'inventory' && use !== 'key-set' && holdsPrivateKey(bytes));
   const open = secret ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
   return open === undefined ? findings : { ...findings, faults: [open, ...findings.faults] };
 }
@@ -258,6 +275,7 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): F
     case 'secret': return wrap(readSecret(bytes, name, 'secret'), (secret) => ({ bytes: secret }));
     case 'password': return wrap(readPassword(bytes, name), (password) => ({ bytes: password }));
     case 'crl': return wrap(readCrl(bytes, name), (crl) => ({ bytes: crl }));
+    case 'key-set': return wrap(readKeys(bytes, name), (keys) => ({ keys }));
     // What is wrong in it has places of its own.
     case 'inventory': return { value: { bytes }, faults: [], warnings: [] };
   }
@@ -295,6 +313,7 @@ function checkedFiles(held: ReadonlyMap<string, Held>): CheckedFiles {
     key: (name) => present(find(['key'], name).key, name),
     certificates: (use, name) => present(find([use], name).certificates, name),
     bytes: (name) => present(find(['ticket-secret', 'secret', 'password', 'crl', 'inventory'], name).bytes, name),
+    keys: (name) => present(find(['key-set'], name).keys, name),
   };
 }
 
@@ -335,6 +354,7 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
     ...(devices === undefined ? {} : { devices }),
     webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => withoutLineEnd(files.bytes(file)))])),
+    tokens: Object.fromEntries(Object.entries(config.tokens).map(([name, issuer]) => [name, keySource(issuer, files)])),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
     ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
@@ -345,6 +365,12 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
 function withoutLineEnd(secret: Uint8Array): Uint8Array {
   const ending = secret.at(-1) !== 0x0a ? 0 : secret.at(-2) === 0x0d ? 2 : 1;
   return secret.subarray(0, secret.length - ending);
+}
+
+function keySource({ jwks: { url, trust = [], file } }: TokenConfig, files: CheckedFiles): KeySource {
+  if (file !== undefined) return { kind: 'file', id: `file ${file}`, file, keys: files.keys(file) };
+  const anchors = trustPem(trust, files);
+  return { kind: 'url', id: `url ${url} ${createHash('sha256').update(anchors).digest('hex')}`, url: url ?? '', trust: anchors };
 }
 
 function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {

@@ -4,7 +4,7 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** What is allowed and probably not meant. */
 export function configWarnings(config: Config): readonly Fault[] {
-  return [...statusWarnings(config), ...unusedUpstreams(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config), ...keysBeside(config)];
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...unusedIssuers(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config), ...keysBeside(config)];
 }
 
 function statusWarnings(config: Config): Fault[] {
@@ -28,6 +28,11 @@ function unusedUpstreams(config: Config): Fault[] {
   return Object.keys(config.upstreams)
     .filter((name) => !used.has(name))
     .map((name) => ({ path: ['upstreams', name], at: 'key' as const, message: 'no route and no listener uses this upstream' }));
+}
+
+function unusedIssuers({ tokens, routes }: Config): Fault[] {
+  const used = new Set(routes.map(({ require }) => require.token?.from));
+  return Object.keys(tokens).filter((name) => !used.has(name)).map((name) => ({ path: ['tokens', name], at: 'key' as const, message: 'no route requires a token of this issuer' }));
 }
 
 /** A route below one that takes everything it could take is never reached: usually the two are in the wrong order. */

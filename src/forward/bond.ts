@@ -4,7 +4,6 @@ import { judgeBody } from '../policy/fhir/body.ts';
 import type { Objection } from '../policy/fhir/compartment.ts';
 import { isJson } from '../policy/fhir/query.ts';
 import type { Bond } from '../policy/patient.ts';
-import { isPrivate } from './headers.ts';
 import type { RequestBody } from './message.ts';
 
 /**
@@ -20,9 +19,7 @@ export const NO_TUNNEL: Objection = { kind: 'objection', reason: 'patient_unknow
 /** The header section for the upstream of a request that is bound, with the body that was judged. */
 export function boundHeaders(headers: IncomingHttpHeaders, method: string, body: Buffer): IncomingHttpHeaders {
   const out = { ...headers, accept: jsonOf(headers.accept), 'accept-encoding': 'identity' };
-  // Some have servers delete what refers to a resource, or look into another tenant's.
-  const own = Object.keys(headers).filter(isPrivate);
-  for (const name of [...own, ...NOT_FOR_JUDGED, ...(method === 'GET' ? CONDITIONS : []), 'transfer-encoding', 'content-length']) delete (out as Record<string, unknown>)[name];
+  for (const name of [...NOT_FOR_JUDGED, ...(method === 'GET' ? CONDITIONS : []), 'transfer-encoding', 'content-length']) delete (out as Record<string, unknown>)[name];
   return body.length === 0 && method !== 'POST' && method !== 'PUT' ? out : { ...out, 'content-length': String(body.length) };
 }
 

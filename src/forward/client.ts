@@ -7,6 +7,7 @@ import type { GrantQuestion } from '../policy/break-glass.ts';
 import type { Counter } from '../policy/limits.ts';
 import type { Suspension } from '../policy/suspensions.ts';
 import type { Tracer } from './exchange.ts';
+import type { TokenDesk } from './token-desk.ts';
 import type { ToldEvent, WebhookOutcome } from './webhooks/event.ts';
 import type { WebhookDesk } from './webhooks/desk.ts';
 import type { Upstream } from './upstream/pool.ts';
@@ -116,6 +117,7 @@ export interface Service {
   readonly hsts: string | undefined;
   readonly policy: Policy;
   readonly desk: Desk;
+  readonly tokens: TokenDesk;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly webhooks: WebhookDesk;
   /** What is suspended by order at the moment. */

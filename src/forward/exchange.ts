@@ -1,9 +1,10 @@
-import { certificateFields, identityFields, trailFields, type AuditRecord } from '../audit/record.ts';
+import { certificateFields, identityFields, tokenFields, trailFields, type AuditRecord } from '../audit/record.ts';
 import { formatName } from '../pki/name.ts';
 import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
 import type { GrantQuestion, OpenGrant } from '../policy/break-glass.ts';
-import type { Admission, Alarm, Findings, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Alarm, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
+import { challengeOf } from './bearer.ts';
 import type { Client, Desk, GrantAsk, PageAnswer, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
 import { sessionToken } from './session-token.ts';
@@ -85,8 +86,13 @@ export function openExchange(asked: Asked, client: Client, service: Service): Ex
  */
 export function consider(exchange: Exchange, now: () => number): Permit | Denial | Query | Promise<Permit | Denial | Query> {
   const admission = admissionOf(exchange);
-  return admission instanceof Promise ? admission.then((taken) => judge(exchange, taken, undefined, now())) : judge(exchange, admission, undefined, now());
+  return admission instanceof Promise ? admission.then((taken) => judge(exchange, taken, NOTHING_FOUND, now())) : judge(exchange, admission, NOTHING_FOUND, now());
 }
+
+/** What was found out beside what the connection and the request say by themselves. */
+type Found = Pick<RequestFacts, 'findings' | 'token'>;
+
+const NOTHING_FOUND: Found = {};
 
 /** The same with the gateway asked: a decision, whatever it takes. Rejects when nobody answers. */
 export function decide(exchange: Exchange, now: () => number): Permit | Denial | Promise<Permit | Denial> {
@@ -95,15 +101,24 @@ export function decide(exchange: Exchange, now: () => number): Permit | Denial |
   return taken.kind === 'query' ? settle(exchange, taken, now) : taken;
 }
 
-async function settle(exchange: Exchange, { counters, session, grant }: Query, now: () => number): Promise<Permit | Denial> {
+async function settle(exchange: Exchange, query: Query, now: () => number): Promise<Permit | Denial> {
+  const { asked, service } = exchange;
+  if (query.token === undefined) return settleRest(exchange, query, NOTHING_FOUND, now);
+  const found = { token: await service.tokens.find(query.token, asked.fields) };
+  // Taken again: the certificate may have been revoked meanwhile.
+  const decision = judge(exchange, await admissionOf(exchange), found, now());
+  return decision.kind === 'query' ? settleRest(exchange, decision, found, now) : decision;
+}
+
+/** What exists once a gateway. */
+async function settleRest(exchange: Exchange, { counters, session, grant }: Query, found: Found, now: () => number): Promise<Permit | Denial> {
   const { asked, service, admission } = exchange;
   const named = session ? sessionQuestion(asked, admission) : undefined;
   // Nothing is opened for who has yet to show a second factor.
   const wanted = grant === undefined || (session && named === undefined) ? undefined : grantAsk(exchange, grant);
   const findings = await service.desk.find(counters, named, wanted);
   exchange.answerFields = rateLimitFields(findings.limits);
-  // Taken again: the certificate may have been revoked meanwhile.
-  const decision = judge(exchange, await admissionOf(exchange), findings, now());
+  const decision = judge(exchange, await admissionOf(exchange), { ...found, findings }, now());
   if (decision.kind === 'query') throw new Error('a query after its findings');
   if (decision.kind === 'denial' && decision.code === 'step_up_required') exchange.answerFields = [...exchange.answerFields, ...STEP_UP];
   return decision;
@@ -134,7 +149,7 @@ function admissionOf({ asked: { host }, client }: Exchange): Admission | Promise
   return client.admission(host.kind === 'host' ? host.name : '');
 }
 
-function judge(exchange: Exchange, admission: Admission, findings: Findings | undefined, now: number): Permit | Denial | Query {
+function judge(exchange: Exchange, admission: Admission, found: Found, now: number): Permit | Denial | Query {
   const { asked, client, service } = exchange;
   const { host } = asked;
   exchange.admission = admission;
@@ -151,17 +166,18 @@ function judge(exchange: Exchange, admission: Admission, findings: Findings | un
     listener: service.listener.name,
     suspensions: service.suspensions(),
     withdrawn: service.withdrawn(),
-    ...(findings === undefined ? {} : { findings }),
+    ...found,
   };
   const decision = authorize(service.policy, exchange.facts, now);
   if (decision.kind === 'query') return decision;
   exchange.decision = decision;
   if (decision.kind === 'permit') client.begins(exchange.facts);
   else {
-    countDenial(exchange, decision, findings !== undefined);
+    countDenial(exchange, decision, found.findings !== undefined);
     exchange.alarm = decision.alarm;
     raiseAlarm(service.desk, client, admission, decision);
     if (decision.until !== undefined) exchange.answerFields = ['retry-after', String(Math.max(1, Math.ceil((decision.until - now) / 1000)))];
+    exchange.answerFields = [...exchange.answerFields, ...challengeOf(decision)];
   }
   return decision;
 }
@@ -214,7 +230,8 @@ export function lastingFields({ client, admission, decision, asked, alarm }: Exc
     listener: client.listener,
     address: client.address,
     ...(leaf === undefined ? {} : certificateFields(leaf)),
-    ...identityFields(identity),
+    ...identityFields(decision?.kind === 'permit' ? decision.identity ?? identity : identity),
+    ...tokenFields(decision?.token),
     ...(decision?.route === undefined ? {} : { route: decision.route.name }),
     ...(decision?.kind === 'permit' && decision.route.config.upstream !== '' ? { upstream: decision.route.config.upstream } : {}),
     ...(decision?.kind === 'permit' && decision.degraded !== undefined ? { degraded: decision.degraded } : {}),

@@ -36,11 +36,6 @@ function isReserved(name: string): boolean {
   return RESERVED.has(plain) || RESERVED_PREFIXES.some((prefix) => plain.startsWith(prefix));
 }
 
-/** Whether a field of a section for the upstream is a client's own of which no standard says what it asks for. */
-export function isPrivate(name: string): boolean {
-  return canonical(name).startsWith('x-') && !isReserved(name);
-}
-
 export type FieldCheck = { readonly kind: 'ok' } | { readonly kind: 'malformed'; readonly detail: string };
 
 const SINGLE = ['host', 'content-length', 'transfer-encoding', 'expect'];
@@ -124,12 +119,13 @@ export interface Injected {
  */
 export function upstreamHeaders(raw: readonly string[], injected: Injected): IncomingHttpHeaders {
   const named = connectionNamed(raw);
+  const keepsToken = injected.permit.route.config.require.token?.forward === false;
   const out: Record<string, string | string[]> = Object.create(null);
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as string).toLowerCase();
     const value = raw[index + 1] as string;
     if (name === 'transfer-encoding') out[name] = 'chunked';
-    if (HOP_BY_HOP.has(name) || named.has(name) || isReserved(name)) continue;
+    if (HOP_BY_HOP.has(name) || named.has(name) || isReserved(name) || (name === 'authorization' && keepsToken)) continue;
     const kept = name === 'cookie' || name === 'authorization' ? withoutSession(name, value) : value;
     if (kept !== undefined) append(out, name, kept);
   }

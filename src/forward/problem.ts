@@ -10,6 +10,7 @@ const PROBLEMS: Readonly<Record<ProblemCode, readonly [status: number, title: st
   certificate_rejected: [403, 'The client certificate was not accepted'],
   role_denied: [403, 'Access denied'],
   step_up_required: [401, 'A second factor is required'],
+  invalid_token: [401, 'A valid access token is required'],
   not_found: [404, 'Not found'],
   misdirected: [421, 'This connection is not for that host'],
   rate_limited: [429, 'Too many requests'],

@@ -13,6 +13,7 @@ import type { RouteIndex } from './route-index.ts';
 import { matchRoute, type Route, type RouteMatch } from './routes.ts';
 import { judgeSender, type Announced, type SenderName, type SenderPolicy } from './senders.ts';
 import { maintenanceOf, suspensionOf, type Suspended, type Suspension } from './suspensions.ts';
+import { judgeToken, type TokenClaims, type TokenRule, type TokenVerdict } from './token.ts';
 
 declare const permitted: unique symbol;
 
@@ -49,6 +50,8 @@ interface Leave {
   readonly patient?: string;
   /** The grant for an emergency without which it would have been refused. */
   readonly breakGlass?: OpenGrant;
+  /** What its token says, where the route requires one. */
+  readonly token?: TokenClaims;
 }
 
 /** Leave to forward one stream of a protocol that has no requests. */
@@ -64,7 +67,7 @@ export interface StreamPermit {
 /** What a client may be told. */
 export type DenialCode =
   | 'bad_request' | 'certificate_required' | 'certificate_rejected' | 'role_denied' | 'step_up_required' | 'not_found'
-  | 'misdirected' | 'rate_limited' | 'suspended';
+  | 'misdirected' | 'rate_limited' | 'suspended' | 'invalid_token';
 
 export interface Denial {
   readonly kind: 'denial';
@@ -75,6 +78,8 @@ export interface Denial {
   readonly route?: Route;
   /** Whom the request concerned, where it told. */
   readonly patient?: string;
+  /** What its token says, where that is the issuer's word. */
+  readonly token?: TokenClaims;
   /** Set when somebody should look at it. */
   readonly alarm?: Alarm;
   /** When it is over, in ms since the epoch, where that is known: the client may come again then. */
@@ -93,6 +98,8 @@ export interface Query {
   readonly session: boolean;
   /** The grant for an emergency without which it is refused. */
   readonly grant?: GrantQuestion;
+  /** What its token must be, which is found out before anything is counted; the other questions come once that is known. */
+  readonly token?: TokenRule;
 }
 
 /** One rule that was looked at, for `explain`. */
@@ -117,8 +124,8 @@ export interface Policy {
 
 /**
  * The decision about one request, from its facts alone. The order is the contract's: malformed, misdirected, refused
- * certificate, no route, certificate missing, role, what is suspended, limits, second factor; `now` in ms since the epoch. `trace` receives each rule
- * looked at. A query comes only without findings.
+ * certificate, no route, certificate missing, role, token, what is suspended, limits, second factor; `now` in ms since the epoch. `trace` receives each rule
+ * looked at. A query comes only without findings: first for the token, then for the rest.
  */
 export function authorize(policy: Policy, facts: RequestFacts & { readonly findings: Findings }, now: number, trace?: (step: Step) => void): Permit | Denial;
 export function authorize(policy: Policy, facts: RequestFacts, now: number, trace?: (step: Step) => void): Permit | Denial | Query;
@@ -151,20 +158,23 @@ export function authorize(policy: Policy, facts: RequestFacts, now: number, trac
     trace?.({ rule: 'preflight', outcome: 'pass', detail: 'a CORS preflight, which carries no certificate' });
     return judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, undefined, facts, now, trace, undefined, `${route.name} preflight`) ?? permit(match, true, undefined, undefined, undefined);
   }
-  const bound = admission.kind === 'known' ? bindDevice(policy.devices, admission, facts.address, now) : undefined;
+  const token = judgeBearer(route, facts, now);
+  const held = token?.kind === 'good' ? withRoles(facts, token.roles) : facts;
+  const bound = held.admission.kind === 'known' ? bindDevice(policy.devices, held.admission, facts.address, now) : undefined;
   const glass = createGlass(route, admission);
-  const refusal = judgeRoute(route, facts, glass, trace) ?? judgeBound(bound, glass, route, trace);
+  const mayCome = token?.kind !== 'good' && route.token?.mayLetIn === true;
+  const refusal = judgeRoute(route, held, { glass, mayCome }, trace) ?? judgeBound(bound, glass, route, trace) ?? judgeVerdict(token, route, facts, trace);
   if (refusal !== undefined) return refusal;
-  const concern = judgeConcern(match, facts, glass, trace);
+  const concern = judgeConcern(match, held, glass, trace);
   if (concern.kind === 'denial') return concern;
   const need = needOf(glass, route, facts, concern);
   if (need?.kind === 'denial') return need;
   // Behind what is personal: who may not use a route learns nothing of how it stands.
-  const objection = judgeSuspended(policy, route, facts, now, trace) ?? judgeFindings(route, route.factors, facts, now, trace, need?.question) ?? judgeGrant(glass, facts, now, trace);
+  const objection = judgeSuspended(policy, route, held, now, trace) ?? judgeFindings(route, route.factors, held, now, trace, need?.question) ?? judgeGrant(glass, facts, now, trace);
   if (objection !== undefined) return objection;
   return permit(
-    match, false, admission.kind === 'known' ? admission : undefined, unknown?.reason, bound?.kind === 'bound' ? bound.device : undefined, concern,
-    glass?.broken === undefined ? undefined : grantOf(facts),
+    match, false, held.admission.kind === 'known' ? held.admission : undefined, unknown?.reason, bound?.kind === 'bound' ? bound.device : undefined, concern,
+    { breakGlass: glass?.broken === undefined ? undefined : grantOf(facts), token: token?.kind === 'good' ? token.claims : undefined },
   );
 }
 
@@ -287,11 +297,11 @@ export function authorizeStream(policy: StreamPolicy, facts: StreamFacts, now: n
 // The only places where the brand is put on: here, and in authorizeStream.
 function permit(
   { route, parameters }: RouteMatch, preflight: boolean, certificate: KnownAdmission | undefined, degraded: Reason | undefined, device: Device | undefined,
-  { patient, bond }: Concern = NOBODY, breakGlass?: OpenGrant,
+  { patient, bond }: Concern = NOBODY, { breakGlass, token }: { readonly breakGlass?: OpenGrant | undefined; readonly token?: TokenClaims | undefined } = {},
 ): Permit {
   return {
     kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded, device,
-    ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }), ...(breakGlass === undefined ? {} : { breakGlass }),
+    ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }), ...(breakGlass === undefined ? {} : { breakGlass }), ...(token === undefined ? {} : { token }),
   } as Permit;
 }
 
@@ -324,15 +334,16 @@ function judgeUnknown(unavailable: UnavailableConfig, route: Route | undefined, 
   };
 }
 
-function judgeRoute(route: Route, facts: RequestFacts, glass: Glass | undefined, trace?: (step: Step) => void): Denial | undefined {
+/** `glass`: what the client may break of it; `mayCome`: the role may yet come with the token. */
+function judgeRoute(route: Route, facts: RequestFacts, { glass, mayCome }: { readonly glass: Glass | undefined; readonly mayCome: boolean }, trace?: (step: Step) => void): Denial | undefined {
   const { admission } = facts;
   const open = route.allow.has('public');
-  if (admission.kind === 'anonymous' && (!open || route.authorities !== undefined)) {
+  if (admission.kind === 'anonymous' && (!open || route.authorities !== undefined || route.token !== undefined)) {
     return deny('certificate', 'certificate_required', 'no_certificate', 'the route requires a client certificate', trace, route);
   }
   if (admission.kind === 'known') {
     if (admission.identity === undefined) return deny('role', 'role_denied', 'no_role', 'the certificate maps to no role', trace, route);
-    if (!open && !holdsOneOf(admission.identity, route.allow)) {
+    if (!open && !mayCome && !holdsOneOf(admission.identity, route.allow)) {
       const denial = unlessBroken(glass, 'role', deny('role', 'role_denied', 'role_denied', `the route does not allow ${rolesOf(admission.identity)}`, trace, route));
       if (denial !== undefined) return denial;
     } else trace?.({ rule: 'role', outcome: 'pass', detail: `${[...admission.identity.roles].join(' + ')} ${admission.identity.id}` });
@@ -358,6 +369,37 @@ function judgePolicies(route: Route, facts: RequestFacts, trace?: (step: Step) =
   const held = facts.admission.kind === 'known' ? facts.admission.policies : [];
   if (wanted.some((oid) => held.includes(oid))) return undefined;
   return deny('policy', 'role_denied', 'policy_missing', `the path holds none of ${wanted.join(', ')}`, trace, route);
+}
+
+/** What the token of a request comes to; `unknown`: nobody has looked at it. Undefined where the route requires none, and for clients who have no certificate. */
+function judgeBearer({ token: rule }: Route, { admission, token }: RequestFacts, now: number): TokenVerdict | { readonly kind: 'unknown'; readonly rule: TokenRule } | undefined {
+  if (rule === undefined || admission.kind !== 'known') return undefined;
+  return token === undefined ? { kind: 'unknown', rule } : judgeToken(rule, token, admission.leaf.sha256, now);
+}
+
+function judgeVerdict(verdict: ReturnType<typeof judgeBearer>, route: Route, { token, findings }: RequestFacts, trace?: (step: Step) => void): Denial | Query | undefined {
+  switch (verdict?.kind) {
+    case undefined: return undefined;
+    case 'unknown':
+      // Judged while it is under way, by a route that has come to require one since.
+      if (findings !== undefined) return deny('token', 'invalid_token', 'token_missing', 'no token was looked at', trace, route);
+      return { kind: 'query', route, counters: [], session: false, token: verdict.rule };
+    case 'refused': return {
+      ...deny('token', verdict.reason === 'token_scope' ? 'role_denied' : 'invalid_token', verdict.reason, verdict.detail, trace, route),
+      ...(token?.kind === 'signed' ? { token: token.claims } : {}), ...(verdict.reason === 'token_other_certificate' ? { alarm: 'foreign_token' } : {}),
+    };
+    case 'good':
+      trace?.({ rule: 'token', outcome: 'pass', detail: `${verdict.claims.scopes.join(' ')}${verdict.roles.length === 0 ? '' : `: ${verdict.roles.join(' + ')}`}` });
+      return undefined;
+  }
+}
+
+/** The same request by somebody who holds further roles: the certificate stays what it is, and so does whom it stands for. */
+function withRoles(facts: RequestFacts, roles: readonly string[]): RequestFacts {
+  const { admission } = facts;
+  if (roles.length === 0 || admission.kind !== 'known' || admission.identity === undefined) return facts;
+  const { identity } = admission;
+  return { ...facts, admission: { ...admission, identity: { ...identity, roles: new Set([...identity.roles, ...roles]) } } };
 }
 
 /** Whom a request concerns, and what binds its client to them. */

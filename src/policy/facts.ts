@@ -6,6 +6,7 @@ import type { Host } from './host.ts';
 import type { LimitFinding } from './limits.ts';
 import type { Suspension } from './suspensions.ts';
 import type { Target } from './target.ts';
+import type { TokenFinding } from './token.ts';
 
 /** Every reason a decision can have on record: audit, explain and metrics use these words and no others. */
 export type Reason =
@@ -20,10 +21,12 @@ export type Reason =
   | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours'
   | 'code_wrong' | 'code_reused' | 'code_expired' | 'locked' | 'not_enrolled' | 'invitation_wrong' | 'invitation_expired' | 'form_refused'
   | 'sms_not_sent' | 'sms_too_soon' | 'factors_unavailable'
+  | 'token_missing' | 'token_malformed' | 'token_signature' | 'token_expired' | 'token_not_yet_valid' | 'token_issuer' | 'token_audience'
+  | 'token_unbound' | 'token_other_certificate' | 'token_scope' | 'token_unverifiable'
   | 'session_unknown' | 'session_ended' | 'session_expired' | 'session_idle' | 'session_other_certificate';
 
 /** What somebody should look at, beside being refused: the rules that alarms are raised by. */
-export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours' | 'break_glass';
+export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours' | 'break_glass' | 'foreign_token';
 
 /**
  * What admission found out about a connection, once for its leaf; `validUntil` (ms since the epoch) and `epoch` say how long
@@ -86,6 +89,8 @@ export interface RequestFacts {
   readonly fields?: readonly string[];
   /** What was found out for a query; absent before it has been. */
   readonly findings?: Findings;
+  /** What was found out about its token, where the route requires one; absent before it has been. */
+  readonly token?: TokenFinding;
 }
 
 /** What only the gateway as a whole knows, found out for one request: counts and sessions exist once a gateway, never once a thread. */

@@ -117,15 +117,9 @@ function asked(named: Named): string | undefined {
 function namedIn(where: Simple, question: PatientQuestion): Named {
   switch (where.kind) {
     case 'path': return question.parameters[where.name] === undefined ? missing('the path names no patient') : { kind: 'named', patient: question.parameters[where.name] as string };
-    case 'query': return formOf(question.fields) ?? namedInQuery(where.name, question.query);
+    case 'query': return namedInQuery(where.name, question.query);
     case 'header': return namedInHeader(where.name, question.fields);
   }
-}
-
-/** Some servers take the parameters of a form for those of the query, and before them. */
-function formOf(fields: readonly string[]): Objection | undefined {
-  const form = fields.some((value, index) => index % 2 === 1 && fields[index - 1]?.toLowerCase() === 'content-type' && /^\s*(?:application\/x-www-form-urlencoded|multipart\/form-data)\b/i.test(value));
-  return form ? unknownShape('a form beside the query') : undefined;
 }
 
 /** The parameter must be there once. What some server would read as the same one (`id[]`, `ID`, `i%64`, behind a `;`) counts, too. */

@@ -1,4 +1,4 @@
-import type { RouteConfig } from '../config/schema.ts';
+import type { Config, RouteConfig } from '../config/schema.ts';
 import { authoritiesOf, type Authorities, type AuthorityFiles } from '../identity/authorities.ts';
 import { compileGlass, type GlassRule } from './break-glass.ts';
 import { compileRates, type RateConfig, type RateRule } from './limits.ts';
@@ -7,6 +7,7 @@ import { compilePatient, type PatientRule } from './patient.ts';
 import { ownRoutes } from './own-routes.ts';
 import { firstRoute, indexRoutes, type RouteIndex } from './route-index.ts';
 import type { Maintenance } from './suspensions.ts';
+import { compileToken, type TokenRule } from './token.ts';
 
 /** A route made ready for matching. */
 export interface Route {
@@ -27,6 +28,8 @@ export interface Route {
   readonly rates: readonly RateRule[];
   /** The second factors of which it requires one. */
   readonly factors: readonly ('totp' | 'sms')[] | undefined;
+  /** The token that it requires. */
+  readonly token: TokenRule | undefined;
   /** Where its requests name the patient they concern. */
   readonly patient: PatientRule | undefined;
   /** Whether the gateway answers by itself. */
@@ -46,14 +49,18 @@ export interface RouteMatch {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
+const NO_ISSUERS = { tokens: {}, inherits: {} };
+
 /** Octets of an event. */
 const LARGEST_EVENT = 64 * 1024;
 
 /**
  * Compiles the configured routes, in their order: the first match wins. `rates` are limits that count on all of them together,
- * `files` has the CA certificates of those that a route names.
+ * `files` has the CA certificates of those that a route names, `issuers` those whose tokens they require.
  */
-export function compileRoutes(configs: readonly RouteConfig[], rates: readonly RateRule[] = [], files: AuthorityFiles = {}): RouteIndex {
+export function compileRoutes(
+  configs: readonly RouteConfig[], rates: readonly RateRule[] = [], files: AuthorityFiles = {}, issuers: Pick<Config, 'tokens' | 'inherits'> = NO_ISSUERS,
+): RouteIndex {
   const own = ownRoutes(configs);
   return indexRoutes([...own, ...configs].map((config, order) => {
     const below = config.match.path.endsWith('/*');
@@ -72,6 +79,7 @@ export function compileRoutes(configs: readonly RouteConfig[], rates: readonly R
       authorities: config.require.trust === undefined ? undefined : authoritiesOf(config.require.trust, files),
       rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
       factors: config.require.second_factor,
+      token: compileToken(config, issuers),
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
       own: order < own.length || config.webhook !== undefined,
       general: order < own.length || config.webhook !== undefined,

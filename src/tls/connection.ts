@@ -24,8 +24,8 @@ export interface Connection {
   readonly underWay: Set<RequestFacts>;
   /** Set while the connection is a stream (WebSocket): what it was let in for, judged again whenever something changed. */
   stream?: RequestFacts;
-  /** When the first of the sessions ends that streams of it were let in on, in ms since the epoch. */
-  sessionUntil?: number;
+  /** When the first of the sessions and tokens ends that streams of it were let in on, in ms since the epoch. */
+  rightsUntil?: number;
   /** Ends the connection for a cause: set by a protocol that puts the end on its own record. */
   ending?: (cause: { readonly reason: Reason; readonly detail: string; readonly alarm?: Alarm }) => void;
   /** Set when what is under way on it has to be judged again although its admissions stand: a request has taken one anew. */

@@ -5,6 +5,7 @@ import { maintenance } from './maintenance.ts';
 import { patient } from './patient.ts';
 import { rates } from './rates.ts';
 import { forward, mapping, oneOf, oneOrMore, some, trustFiles, unavailable } from './shapes.ts';
+import { requiredToken } from './tokens.ts';
 
 const requestMatch = mapping({
   host: oneOrMore(hostPattern, 'expected a host name such as api.hospital.test or *.hospital.test, or a list of them')
@@ -25,6 +26,7 @@ const requirements = mapping({
   networks: some(network, 'expected a list of networks such as 10.1.0.0/16').describe('Networks that requests must come from.').exactOptional(),
   second_factor: oneOrMore(oneOf(['totp', 'sms']), 'expected totp, sms or a list of them')
     .describe('Second factor that the session must have shown, or a list of those of which one is enough: totp is a code of an authenticator app, sms one that comes by text message and is typed with the card number.').exactOptional(),
+  token: requiredToken.describe('Access token that must come as Authorization: Bearer, and be bound to the client\'s certificate. Absent: none, and what comes is the upstream\'s affair.').exactOptional(),
 });
 
 const responses = mapping({

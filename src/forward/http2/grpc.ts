@@ -7,6 +7,7 @@ const STATUS: Readonly<Record<ProblemCode, number>> = {
   certificate_rejected: 7,
   role_denied: 7,
   step_up_required: 16,
+  invalid_token: 16,
   not_found: 12,
   misdirected: 14,
   rate_limited: 8,
