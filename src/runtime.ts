@@ -1,6 +1,8 @@
+import { resolve } from 'node:path';
 import type { HstsConfig, TcpListenerConfig, TlsListenerConfig, UpstreamConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
+import { openKeyRegistry } from './forward/seal/registry.ts';
 import { createTokenDesk, issuersOf } from './forward/token-desk.ts';
 import type { KeyRegister } from './forward/token-keys.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
@@ -84,6 +86,8 @@ export function buildRuntime(
   const tokens = createTokenDesk({ issuers: issuersOf(snapshot), keys, refresh: refreshKeys, now });
   const webhooks = createWebhookDesk({ webhooks: config.webhooks, secrets: snapshot.webhooks, zone: config.devices?.timezone ?? 'UTC', tell: desk.tell, now });
   const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities, config), unavailable, rates, aliases, inside, ...bound };
+  const directories = new Set(config.routes.flatMap(({ encrypt }) => encrypt?.keys ?? []));
+  const registries = new Map([...directories].map((keys) => [keys, openKeyRegistry(resolve(snapshot.directory, keys))]));
   const routeHosts = [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()];
   return { snapshot, listeners: new Map(config.listeners.filter(endsTls).map((listener) => [listener.name, listenerRuntime(listener)])), upstreams, collector };
 
@@ -97,7 +101,7 @@ export function buildRuntime(
       }),
     };
     return listener.protocol === 'https'
-      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, webhooks, suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
+      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, registries, webhooks, suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
       : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 

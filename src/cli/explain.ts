@@ -5,6 +5,8 @@ import { ConfigurationError } from '../gateway.ts';
 import type { TcpListenerConfig, TlsListenerConfig } from '../config/schema.ts';
 import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
+import { recipientOf } from '../forward/seal/recipient.ts';
+import { openKeyRegistry } from '../forward/seal/registry.ts';
 import { SILENT } from '../log.ts';
 import { createTokenDesk, issuersOf } from '../forward/token-desk.ts';
 import { createKeyRegister } from '../forward/token-keys.ts';
@@ -17,7 +19,7 @@ import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { authorize, authorizeStream, type Denial, type Expected, type Permit, type Step, type StreamPermit, type StreamPolicy } from '../policy/authorize.ts';
 import { compileBindings, describeDevice } from '../policy/devices.ts';
-import { COUNTED, type Admission, type RequestFacts } from '../policy/facts.ts';
+import { COUNTED, type Admission, type Reason, type RequestFacts } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
 import { parseNetwork, type Network } from '../policy/networks.ts';
 import { compileRates } from '../policy/limits.ts';
@@ -64,13 +66,26 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   const admission = await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
   const token = options.token === undefined ? undefined : readFileSync(options.token, 'utf8').trim();
   const decision = await decide(snapshot, listener, { request, sender: options.sender, address: options.address, token }, admission, now(), steps);
-  const denied = decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial';
-  const reason = decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined;
+  const unsealable = await sealing(snapshot, decision, steps);
+  const denied = unsealable !== undefined || (decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial');
+  const reason = unsealable ?? (decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined);
   // Admitted, and no more: what it will ask for, or say that it is, is not known.
   const result = denied ? 'denied' : decision?.kind === 'permit' ? 'permitted' : 'admitted';
   if (options.json === true) print(JSON.stringify({ result, ...(reason === undefined ? {} : { reason }), listener: listener.name, steps }));
   else print([...steps.map(formatStep), `${result}${reason === undefined ? '' : `: ${reason}`}`].join('\n'));
   return denied ? 3 : 0;
+}
+
+/** To whom the answer would be encrypted, where it is; the reason why it cannot be. */
+async function sealing(snapshot: Snapshot, decision: Decision | undefined, steps: Step[]): Promise<Reason | undefined> {
+  if (decision?.kind !== 'permit' || !('route' in decision)) return undefined;
+  const directory = decision.route.config.encrypt?.keys;
+  const registries = new Map(directory === undefined ? [] : [[directory, openKeyRegistry(resolve(snapshot.directory, directory))]]);
+  const found = await recipientOf(decision, registries);
+  if (found === undefined) return undefined;
+  if (found.kind === 'key') steps.push({ rule: 'encryption', outcome: 'pass', detail: `${found.algorithm} to ${Object.entries(found.names).map(([name, value]) => `${name} ${value}`).join()}` });
+  else steps.push({ rule: 'encryption', outcome: 'deny', detail: `${found.reason}: ${found.detail}` });
+  return found.kind === 'key' ? undefined : found.reason;
 }
 
 /** What the decision is asked about, beside the certificate. */

@@ -156,6 +156,7 @@ function routeFaults(value: unknown, path: Path): Fault[] {
     ...unknownRoles(value, [...path, 'allow'], ['public']), ...rateFaults(value, [...path, 'limits', 'rates']), ...upstreamReference(value, path, 'https'),
     ...patientFaults(value, path),
     ...unknownRoles(value, [...path, 'break_glass', 'roles'], []),
+    ...encryptFaults(value, path),
     ...items(value, [...path, 'suspended']).flatMap((_, index) => maintenanceFaults(value, [...path, 'suspended', index])),
     ...webhookRouteFaults(value, path),
     ...tokenFaults(value, path),
@@ -198,7 +199,7 @@ function webhookRouteFaults(value: unknown, path: Path): Fault[] {
   const open = items(value, [...path, 'allow']).includes('public') && lookUp(value, ['webhooks', webhook, 'secrets']) === undefined;
   return [
     ...(open ? [{ path: [...path, 'allow'], message: `expected roles: the webhook ${show(webhook)} has no secrets, so that anybody could tell its events` }] : []),
-    ...(['patient', 'forward'] as const).filter((key) => lookUp(value, [...path, key]) !== undefined).map((key): Fault => ({ path: [...path, key], at: 'key', message: 'has no meaning with a webhook' })),
+    ...(['patient', 'forward', 'encrypt'] as const).filter((key) => lookUp(value, [...path, key]) !== undefined).map((key): Fault => ({ path: [...path, key], at: 'key', message: 'has no meaning with a webhook' })),
   ];
 }
 
@@ -210,6 +211,15 @@ function webhookFaults(value: unknown): Fault[] {
     if (kind === 'cmdb' && lookUp(value, ['devices']) === undefined) return [{ path, at: 'key', message: 'expected the section devices, in which what it tells is kept' }];
     return unknownRoles(value, [...path, 'roles'], []);
   });
+}
+
+function encryptFaults(value: unknown, path: Path): Fault[] {
+  if (lookUp(value, [...path, 'encrypt']) === undefined) return [];
+  const open = items(value, [...path, 'allow']).includes('public');
+  return [
+    ...(open ? [{ path: [...path, 'encrypt'], message: 'a route that is public has nobody to encrypt to' }] : []),
+    ...(lookUp(value, [...path, 'preflight']) === 'allow' ? [{ path: [...path, 'preflight'], message: 'a preflight carries no certificate, and its answer could not be encrypted' }] : []),
+  ];
 }
 
 function patientFaults(value: unknown, path: Path): Fault[] {

@@ -86,6 +86,7 @@ export type TokenConfig = Config['tokens'][string];
 export type CertificateMatch = RoleConfig['match'];
 export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;
+export type EncryptConfig = NonNullable<RouteConfig['encrypt']>;
 export type BreakGlassConfig = NonNullable<RouteConfig['break_glass']>;
 export type ForwardConfig = RouteConfig['forward'];
 export type StoreConfig = NonNullable<Config['store']>;

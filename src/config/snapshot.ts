@@ -156,7 +156,7 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const references = fileReferences(read.value);
   const contents = await readFiles(references, directory);
   const checked = checkFiles(references, (name) => contents.get(resolve(directory, name)), options);
-  const faults = [...checked.faults, ...(read.config === undefined ? [] : await stateFaults(read.config, directory))];
+  const faults = [...checked.faults, ...(read.config === undefined ? [] : [...await stateFaults(read.config, directory), ...await keyDirectoryFaults(read.config, directory)])];
   const inventory = read.config?.devices === undefined || faults.length > 0 ? undefined : await inventoryOf(read.config.devices, (name) => checked.files.bytes(name));
   const issues = [...inOrder([...read.issues, ...faults.map(read.place)]), ...(inventory?.kind === 'invalid' ? inventory.issues : [])];
   if (read.config === undefined || issues.length > 0) return { kind: 'invalid', issues };
@@ -328,6 +328,16 @@ async function stateFaults(config: Config, directory: string): Promise<Fault[]> 
   const state = await stat(resolve(directory, config.state)).catch(() => undefined);
   if (state === undefined || state.isDirectory()) return [];
   return [{ path: ['state'], message: `${JSON.stringify(config.state)} is not a directory` }];
+}
+
+/** Keys that answers are encrypted to are read when they are needed; a directory that is not there would refuse everybody. */
+async function keyDirectoryFaults({ routes }: Config, directory: string): Promise<Fault[]> {
+  const faults = await Promise.all(routes.map(async ({ encrypt }, index): Promise<Fault[]> => {
+    if (encrypt?.keys === undefined) return [];
+    const found = await stat(resolve(directory, encrypt.keys)).catch(() => undefined);
+    return found?.isDirectory() === true ? [] : [{ path: ['routes', index, 'encrypt', 'keys'], message: `${JSON.stringify(encrypt.keys)} is not a directory` }];
+  }));
+  return faults.flat();
 }
 
 /** A CA that vouched for two trust domains could give each the names of the other. */

@@ -1,13 +1,18 @@
 import { pipeline, Transform, type TransformCallback } from 'node:stream';
-import type { BoundPermit, Permit } from '../policy/authorize.ts';
+import type { BoundPermit, Permit, SealedPermit } from '../policy/authorize.ts';
 import type { Reason } from '../policy/facts.ts';
 import { createFhirFilter } from './fhir-answers.ts';
 import type { UpstreamAnswer } from './message.ts';
+import type { ProblemCode } from './problem.ts';
+import { createSealFilter } from './seal/filter.ts';
+import type { Exchange } from './exchange.ts';
 import type { Failed } from './upstream/pool.ts';
 
 /** Why an answer does not reach its client. */
 export interface AnswerObjection {
   readonly kind: 'objection';
+  /** What the client is told where it is the answer that is at fault; absent: that it is not for them. */
+  readonly code?: ProblemCode;
   readonly reason: Reason;
   readonly detail: string;
 }
@@ -21,7 +26,9 @@ export interface AnswerFilter {
   /** Octets of the body have come: those that may leave now. After an objection it is asked no more. */
   read(octets: Uint8Array): AnswerPart;
   /** All of the body has come: what is left of it. */
-  end(): AnswerPart;
+  end(): AnswerPart | Promise<AnswerPart>;
+  /** Nothing more will come, whatever has: what is held is of no use any more. */
+  discard?(): void;
 }
 
 /** `objection`: why it was cut after it had begun; undefined when it was not, or not by its filter. */
@@ -37,15 +44,17 @@ export interface FilteredAnswer {
 const HELD = 256 * 1024;
 
 /** What the answers of a permitted request go through, in this order. Only the general path and HTTP/2 streams can put anything in an answer's way. */
-export function filtersOf({ bond }: Permit): readonly AnswerFilter[] {
-  return bond === undefined ? NONE : [createFhirFilter(bond)];
+export function filtersOf({ bond, sealed }: Permit, { recipient, asked }: Pick<Exchange, 'recipient' | 'asked'>): readonly AnswerFilter[] {
+  const judging = bond === undefined ? [] : [createFhirFilter(bond)];
+  if (sealed === undefined) return judging;
+  // Never without: what is to be encrypted does not leave otherwise.
+  if (recipient === undefined) throw new Error('an answer to be encrypted, and nobody to encrypt it to');
+  return [...judging, createSealFilter(recipient, asked.method === 'HEAD')];
 }
 
-const NONE: readonly AnswerFilter[] = [];
-
 /** Whether there are any. */
-export function isFiltered(permit: Permit): permit is BoundPermit {
-  return permit.bond !== undefined;
+export function isFiltered(permit: Permit): permit is BoundPermit | SealedPermit {
+  return permit.bond !== undefined || permit.sealed !== undefined;
 }
 
 /**
@@ -121,13 +130,25 @@ class FilteredBody extends Transform {
 
   override _flush(done: TransformCallback): void {
     if (!this.#complete()) return done(new Error('the answer is not whole'));
-    this.#pass(() => this.#filter.end(), (error) => {
+    const finished: TransformCallback = (error) => {
       if (error === undefined || error === null) {
         this.whole = true;
         this.#release();
       }
       done(error);
-    });
+    };
+    try {
+      const last = this.#filter.end();
+      if (last instanceof Promise) last.then((part) => this.#pass(() => part, finished), (error: Error) => done(error));
+      else this.#pass(() => last, finished);
+    } catch (error) {
+      done(error as Error);
+    }
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#filter.discard?.();
+    done(error);
   }
 
   #pass(part: () => AnswerPart, done: TransformCallback): void {

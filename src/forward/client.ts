@@ -10,6 +10,7 @@ import type { Tracer } from './exchange.ts';
 import type { TokenDesk } from './token-desk.ts';
 import type { ToldEvent, WebhookOutcome } from './webhooks/event.ts';
 import type { WebhookDesk } from './webhooks/desk.ts';
+import type { KeyRegistry } from './seal/registry.ts';
 import type { Upstream } from './upstream/pool.ts';
 
 /** Who is on the other end of a connection, as a protocol sees it. */
@@ -119,6 +120,8 @@ export interface Service {
   readonly desk: Desk;
   readonly tokens: TokenDesk;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  /** Keys that answers are encrypted to, by their directory as the configuration has it. */
+  readonly registries: ReadonlyMap<string, KeyRegistry>;
   readonly webhooks: WebhookDesk;
   /** What is suspended by order at the moment. */
   readonly suspensions: () => readonly Suspension[];

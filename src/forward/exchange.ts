@@ -7,6 +7,7 @@ import { denialCounters, rateLimitFields } from '../policy/limits.ts';
 import { challengeOf } from './bearer.ts';
 import type { Client, Desk, GrantAsk, PageAnswer, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
+import { recipientOf, type Recipient, type Unsealable } from './seal/recipient.ts';
 import { sessionToken } from './session-token.ts';
 
 /** What a request came to, for the metrics. */
@@ -54,6 +55,8 @@ export interface Exchange {
   readonly span: RequestSpan | undefined;
   admission: Admission;
   facts: RequestFacts | undefined;
+  /** Whom its answer is encrypted to, where it is. */
+  recipient: Recipient | undefined;
   decision: Permit | Denial | undefined;
   /** The rule by which somebody should look at it. */
   alarm: Alarm | undefined;
@@ -75,7 +78,8 @@ const NONE: readonly string[] = [];
 export function openExchange(asked: Asked, client: Client, service: Service): Exchange {
   return {
     id: newRequestId(), started: performance.now(), asked, client, service, span: service.tracer?.open(asked),
-    admission: { kind: 'anonymous' }, facts: undefined, decision: undefined, alarm: undefined, verdict: undefined, page: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined, attempts: NONE,
+    admission: { kind: 'anonymous' }, facts: undefined, recipient: undefined, decision: undefined, alarm: undefined, verdict: undefined, page: undefined, answerFields: NONE, bytesIn: 0, endpoint: undefined,
+    attempts: NONE,
   };
 }
 
@@ -203,6 +207,14 @@ export function deniedLate(exchange: Exchange, { reason, detail }: Pick<Denial, 
   const counters = route === undefined ? [] : denialCounters(route.rates, { admission, address, route: route.name }, true);
   if (counters.length > 0) service.desk.count(counters);
   return { result: 'denied', reason, detail };
+}
+
+/** Finds whom the answer is encrypted to, before anything of the request leaves; what stands in the way of that, where something does. */
+export async function findRecipient(exchange: Exchange, permit: Permit): Promise<Unsealable | undefined> {
+  const found = await recipientOf(permit, exchange.service.registries);
+  if (found?.kind === 'unsealable') return found;
+  exchange.recipient = found;
+  return undefined;
 }
 
 /** The record of an exchange as it stands; `now` in ms since the epoch. */

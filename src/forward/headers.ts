@@ -277,8 +277,8 @@ export interface ResponseRules extends AnswerRules {
 }
 
 /** The rules for the answers of a route. */
-export function answerRules(hsts: string | undefined, { phi, responses }: RouteConfig): AnswerRules {
-  return { hsts, phi, upgradeInsecureRequests: responses.upgrade_insecure_requests };
+export function answerRules(hsts: string | undefined, { phi, encrypt, responses }: RouteConfig): AnswerRules {
+  return { hsts, phi: phi || encrypt !== undefined, upgradeInsecureRequests: responses.upgrade_insecure_requests };
 }
 
 export function sameRules(one: AnswerRules, other: AnswerRules): boolean {

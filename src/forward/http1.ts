@@ -8,8 +8,9 @@ import type { ListenerLimits } from '../config/schema.ts';
 import { filterAnswer, filtersOf, isFiltered, type AnswerObjection } from './answer-filter.ts';
 import { NO_TUNNEL } from './bond.ts';
 import type { ClientOf, PageAnswer } from './client.ts';
-import { decide, deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from './exchange.ts';
+import { decide, deniedLate, exchangeRecord, findRecipient, keyOf, outcomeOf, type Exchange } from './exchange.ts';
 import type { Answer, GeneralForwarder } from './general.ts';
+import { noSealed, sealedHeaders, type Unsealable } from './seal/recipient.ts';
 import { answerRules, clientHeaders, upstreamHeaders } from './headers.ts';
 import type { HttpOptions } from './http-options.ts';
 import { clientLeft, holdBody, notForClient } from './http1/bound.ts';
@@ -179,18 +180,25 @@ export function createHttp1(options: Http1Options): Http1 {
     if (permit.route.own) return answerOwn(exchange, permit);
     const upstream = upstreamFor(permit, service, options.audit, Number(request.headers['content-length'] ?? 0));
     if ('kind' in upstream) return block(exchange, upstream);
+    // What takes the right away may come while a key is read, or the body comes.
+    if (isFiltered(permit)) underWay.set(request.socket, exchange);
+    const unsealable = permit.sealed === undefined ? undefined : await findRecipient(exchange, permit);
+    if (unsealable !== undefined) return refuseUnsealed(exchange, unsealable);
     const raw = request.rawHeaders;
     // Only on the answer whose turn it is: written ahead of another's body it would be read as part of that.
     if (expectsContinue(request) && response.socket !== null) response.writeContinue();
     request.headers = upstreamHeaders(raw, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
+    if (permit.sealed !== undefined) request.headers = sealedHeaders(request.headers, exchange.asked.method);
     countBody(exchange, bodyLimit(permit, service));
-    // What takes the right away may come while the body does.
-    if (permit.bond !== undefined) underWay.set(request.socket, exchange);
     const body = permit.bond === undefined ? undefined : await holdBody(exchange, permit.bond);
     if (body !== undefined && body.kind !== 'held') return stopped(exchange, body);
     return forwarded(exchange, permit, options.forwarder.forward({ permit, request, response, upstream, key: keyOf(exchange), trail: exchange, ...(body === undefined ? {} : { held: body.octets }) }));
+  }
+
+  function refuseUnsealed(exchange: Http1Exchange, { reason, detail }: Unsealable): Promise<void> {
+    return refuse(exchange, 'role_denied', { result: 'denied', reason, detail });
   }
 
   async function answerOwn(exchange: Http1Exchange, permit: Permit): Promise<void> {
@@ -236,10 +244,13 @@ export function createHttp1(options: Http1Options): Http1 {
 
   /** An answer that is read on its way: nothing of it is sent before its beginning has been. */
   async function relayFiltered(exchange: Http1Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
-    const filtered = await Promise.race([filterAnswer(answerOf(message), filtersOf(permit)), exchange.whenSpoilt, clientLeft(exchange.response)]);
+    const filtered = await Promise.race([filterAnswer(answerOf(message), filtersOf(permit, exchange)), exchange.whenSpoilt, clientLeft(exchange.response)]);
     switch (filtered.kind) {
       case 'answer': return relay(exchange, permit, messageOf(filtered.answer), filtered.objection);
-      case 'objection': return stopped(exchange, notForClient(exchange, filtered));
+      case 'objection':
+        return stopped(exchange, filtered.code === undefined
+          ? notForClient(exchange, filtered)
+          : { kind: 'refusal', code: filtered.code, verdict: { result: 'failed', reason: filtered.reason, detail: filtered.detail } });
       case 'failed': {
         const cut = options.forwarder.cut(exchange.request);
         return stopped(exchange, cut === undefined ? filtered : { ...filtered, code: 'upstream_timeout', detail: cut.detail });
@@ -329,6 +340,7 @@ export function createHttp1(options: Http1Options): Http1 {
     const { request, response, service } = exchange;
     const upstream = upstreamFor(permit, service, options.audit, 0);
     if ('kind' in upstream) return block(exchange, upstream);
+    if (permit.sealed !== undefined) return refuseUnsealed(exchange, noSealed('a WebSocket'));
     if (isFiltered(permit)) return stopped(exchange, notForClient(exchange, NO_TUNNEL));
     const headers = upstreamHeaders(request.rawHeaders, {
       requestId: exchange.id, address: exchange.client.address, host: request.headers.host as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,

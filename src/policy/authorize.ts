@@ -1,5 +1,5 @@
 import type { Device } from '../config/inventory.ts';
-import type { UnavailableConfig } from '../config/schema.ts';
+import type { EncryptConfig, UnavailableConfig } from '../config/schema.ts';
 import { isVouchedBy, type Authorities } from '../identity/authorities.ts';
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
@@ -21,16 +21,24 @@ declare const permitted: unique symbol;
  * Leave to forward one request. Only `authorize` makes one, and every forwarder takes one: forwarding without
  * authorization does not type-check.
  */
-export type Permit = PlainPermit | BoundPermit;
+export type Permit = PlainPermit | BoundPermit | SealedPermit;
 
-/** Leave where bodies pass as they are. What reads none of them takes no other: forwarding past a bond does not type-check. */
+/** Leave where bodies pass as they are. What reads none of them takes no other: forwarding past a bond, or unencrypted, does not type-check. */
 export interface PlainPermit extends Leave {
   readonly bond?: undefined;
+  readonly sealed?: undefined;
 }
 
 /** Leave for a client that is bound to one patient: its bodies must be judged before they leave. */
 export interface BoundPermit extends Leave {
   readonly bond: Bond;
+  readonly sealed?: EncryptConfig;
+}
+
+/** Leave where answers must be encrypted before they leave. */
+export interface SealedPermit extends Leave {
+  readonly bond?: undefined;
+  readonly sealed: EncryptConfig;
 }
 
 interface Leave {
@@ -301,7 +309,8 @@ function permit(
 ): Permit {
   return {
     kind: 'permit', route, parameters, preflight, identity: certificate?.identity, certificate, degraded, device,
-    ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }), ...(breakGlass === undefined ? {} : { breakGlass }), ...(token === undefined ? {} : { token }),
+    ...(patient === undefined ? {} : { patient }), ...(bond === undefined ? {} : { bond }), ...(route.config.encrypt === undefined ? {} : { sealed: route.config.encrypt }),
+    ...(breakGlass === undefined ? {} : { breakGlass }), ...(token === undefined ? {} : { token }),
   } as Permit;
 }
 

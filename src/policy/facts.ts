@@ -15,7 +15,7 @@ export type Reason =
   | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
   | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'patient_mismatch' | 'patient_missing' | 'patient_unknown_shape'
-  | 'break_glass_ended'
+  | 'break_glass_ended' | 'encryption_key_unusable' | 'encryption_impossible'
   | 'overloaded' | 'audit_unavailable' | 'connection_limit' | 'headers_too_large' | 'request_timeout' | 'too_slow'
   | 'webhook_signature' | 'webhook_stale' | 'webhook_conflict' | 'webhook_invalid'
   | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours'

@@ -82,7 +82,7 @@ export function compileRoutes(
       token: compileToken(config, issuers),
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
       own: order < own.length || config.webhook !== undefined,
-      general: order < own.length || config.webhook !== undefined,
+      general: order < own.length || config.webhook !== undefined || config.encrypt !== undefined,
       glass: config.break_glass === undefined ? undefined : compileGlass(config.break_glass),
       maintenance: (config.suspended ?? []).map(({ when, outside, roles, reason }) => ({ when, outside, roles: roles === undefined ? undefined : new Set(roles), reason })),
     };

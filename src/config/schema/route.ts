@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { hostPattern, method, name, network, oid, pathPattern, rate, size } from '../values.ts';
 import { breakGlass } from './break-glass.ts';
+import { encrypt } from './encrypt.ts';
 import { maintenance } from './maintenance.ts';
 import { patient } from './patient.ts';
 import { rates } from './rates.ts';
@@ -46,6 +47,7 @@ export const route = mapping({
   break_glass: breakGlass.describe('Who gets through in an emergency although the route would refuse them: for a time, marked, on record, and to be reviewed. Absent: nobody.').exactOptional(),
   suspended: z.array(maintenance, { error: 'expected a list of { hours, zone, reason } or { from, to, reason }' })
     .describe('When the route serves nobody, or not those named: 503, with the time to come again. wardgate suspend does the same at once.').exactOptional(),
+  encrypt: encrypt.describe('Answers leave as JWE (application/jose) that only the client\'s own key opens, those of errors included, and are no-store. Absent: they leave as they are, within TLS.').exactOptional(),
   phi: z.boolean().describe('Whether answers carry health data: they are no-store, and audited durably or not sent.').default(false),
   responses: responses.describe('What is added to answers.').prefault({}),
   preflight: oneOf(['deny', 'allow']).describe('allow: CORS preflights, which never carry a certificate, pass to the upstream.').default('deny'),

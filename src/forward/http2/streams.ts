@@ -4,8 +4,9 @@ import type { Bond } from '../../policy/patient.ts';
 import { filterAnswer, filtersOf, isFiltered } from '../answer-filter.ts';
 import { ask } from '../ask.ts';
 import { boundHeaders, heldBody, judgeBoundBody, NO_TUNNEL, wholeBody } from '../bond.ts';
-import { decide, deniedLate, keyOf, openExchange } from '../exchange.ts';
+import { decide, deniedLate, findRecipient, keyOf, openExchange } from '../exchange.ts';
 import { upstreamHeaders } from '../headers.ts';
+import { noSealed, sealedHeaders, type Unsealable } from '../seal/recipient.ts';
 import type { HttpOptions } from '../http-options.ts';
 import { isLastRequest } from '../limits.ts';
 import type { Call, Question } from '../message.ts';
@@ -119,15 +120,19 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (permit.route.own && head.protocol === undefined) return answerOwn(exchange, permit);
     const upstream = upstreamFor(permit, service, options.audit, head.contentLength ?? 0);
     if ('kind' in upstream) return block(exchange, upstream);
+    const unsealable = permit.sealed === undefined ? undefined : unending(exchange) ?? await findRecipient(exchange, permit);
+    if (unsealable !== undefined) return refuse(exchange, 'role_denied', { result: 'denied', reason: unsealable.reason, detail: unsealable.detail });
+    if (stream.destroyed) return gone(exchange, 'the client left before the answer', 499);
     if (head.protocol !== undefined) return isFiltered(permit) ? refuse(exchange, 'role_denied', deniedLate(exchange, NO_TUNNEL)) : openTunnel(exchange, permit, upstream);
     // gRPC is HTTP/2 from end to end: elsewhere the label lifts no limit.
     exchange.grpc = exchange.asksGrpc && upstream.config.protocol === 'h2';
     if (exchange.received && !isFiltered(permit) && upstream.config.protocol === 'http/1.1' && isPlain(exchange.known)) {
       return forwarded(exchange, permit, new RawCall(exchange, permit, exchange.known, upstream, exchange.peer.memory));
     }
-    const fields = upstreamHeaders(head.fields, {
+    const made = upstreamHeaders(head.fields, {
       requestId: exchange.id, address: exchange.client.address, host: head.fields[1] as string, permit, upstream: upstream.config, traceparent: exchange.span?.traceparent,
     });
+    const fields = permit.sealed !== undefined ? sealedHeaders(made, exchange.asked.method) : made;
     if (head.expectsContinue && !exchange.received) stream.additionalHeaders({ ':status': 100 });
     const { response, idle } = upstream.config.timeouts;
     const question: Question = {
@@ -141,6 +146,12 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (!exchange.received) countBody(exchange, bodyLimit(permit, service));
     if (permit.bond !== undefined) return forwardBound(exchange, permit, permit.bond, question);
     return forwarded(exchange, permit, ask(exchange.received ? question : { ...question, body: bodyOf(exchange) }));
+  }
+
+  /** What is no answer that ends. */
+  function unending({ head, asksGrpc: grpc }: StreamExchange): Unsealable | undefined {
+    if (head.protocol !== undefined) return noSealed('a WebSocket');
+    return grpc ? noSealed('a gRPC call') : undefined;
   }
 
   function block(exchange: StreamExchange, { code, reason, detail, limit }: Obstacle): Promise<void> {
@@ -212,10 +223,11 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (answered.kind !== 'answer') return stopped(exchange, answered);
     if (!isFiltered(permit)) return relay(exchange, permit, answered);
     // Nothing of it is sent before its beginning has been read.
-    const filtered = await untilInterrupted(exchange, filterAnswer(answered, filtersOf(permit)));
+    const filtered = await untilInterrupted(exchange, filterAnswer(answered, filtersOf(permit, exchange)));
     if (filtered.kind === 'answer') return relay(exchange, permit, filtered.answer, filtered.objection);
     if (filtered.kind !== 'objection') return stopped(exchange, filtered);
     call.cancel();
+    if (filtered.code !== undefined) return refuse(exchange, filtered.code, { result: 'failed', reason: filtered.reason, detail: filtered.detail });
     return refuse(exchange, 'role_denied', deniedLate(exchange, filtered));
   }
 
