@@ -145,6 +145,19 @@ describe('a route that requires a second factor', () => {
     await reset({ config: gateway.path('wardgate.yaml'), ...PATIENT, who: 'test' }, () => undefined);
   });
 
+  it('makes no more than three hundred pages a minute for one certificate: they are made where every request is that must ask', async () => {
+    const busy = await pki.issueClient({ subject: [['CN', 'Patient 3'], ['OU', 'Patients']], san: { uri: 'urn:patient:3' } });
+    const session = await openHttp2(pki, gateway.port, { client: busy });
+    const pages = await Promise.all(Array.from({ length: 160 }, () => askHttp2(session, '/.wardgate/')));
+    expect(pages.map(({ status }) => status)).toEqual(Array<number>(160).fill(200));
+    const shown = await Promise.all(Array.from({ length: 160 }, () => askHttp2(session, '/mine/x', { headers: NAVIGATION })));
+    expect(shown.map(({ status }) => status)).toEqual(Array<number>(160).fill(401));
+    expect(shown.filter(({ headers }) => headers['content-type'] === 'text/html; charset=utf-8')).toHaveLength(140);
+    expect((await askHttp2(session, '/.wardgate/')).headers).toMatchObject({ ':status': 429, 'retry-after': expect.any(String) as string });
+    session.close();
+    expect((await get('/.wardgate/', { client: stranger })).status).toBe(200);
+  });
+
   it('does not let in who has shown another factor', async () => {
     const visitor = browser();
     await enrol(visitor);

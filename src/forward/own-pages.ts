@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Denial, Permit } from '../policy/authorize.ts';
-import { OWN_PATH } from '../policy/own-routes.ts';
+import { countersOf } from '../policy/limits.ts';
+import { OWN_PATH, OWN_RATES } from '../policy/own-routes.ts';
 import type { PageAnswer } from './client.ts';
 import { deniedLate, type Asked, type Exchange } from './exchange.ts';
 import { clientHeaders } from './headers.ts';
@@ -60,6 +61,8 @@ export async function stepUpPage({ id, asked, admission, service, client }: Exch
   if (code !== 'step_up_required' || !isNavigation(asked) || admission.kind !== 'known' || admission.identity === undefined || asked.host.kind !== 'host') return undefined;
   const sms = route?.factors?.includes('totp') === false;
   try {
+    const { limits } = await service.desk.find(countersOf(OWN_RATES, { admission, address: client.address, route: '' }), undefined, undefined);
+    if (limits.kind === 'exceeded') return undefined;
     const page = await service.desk.page({
       id, method: 'GET', host: asked.host.name, path: `${OWN_PATH}/${sms ? 'sms' : ''}`, query: `return=${encodeURIComponent(asked.written)}`, fields: asked.fields, body: Buffer.alloc(0),
       identity: admission.identity, certificate: admission.leaf.sha256, address: client.address, listener: client.listener,
