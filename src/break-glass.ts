@@ -52,6 +52,8 @@ export class GrantError extends Error {
 const GRACE_MS = 5_000;
 /** Grants that nobody has reviewed: more than that are no emergencies. */
 const MOST_UNREVIEWED = 10_000;
+/** The same of one client: with a stolen certificate nobody must use up what others need. */
+const MOST_OF_ONE = 1_000;
 
 export function createBreakGlass({ list, audit, publish, announce, alarm, now, log }: BreakGlassOptions): BreakGlass {
   /** Grants that this gateway has opened since its start. */
@@ -74,7 +76,9 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
 
   /** Durable and on record before the request that opened it is served. */
   async function begin({ plea, lasts, client, route, breaks, patient }: GrantAsk & Required<Pick<GrantAsk, 'plea'>>): Promise<GrantFinding> {
-    if (counts().unreviewed >= MOST_UNREVIEWED) return { kind: 'refused', detail: `${MOST_UNREVIEWED} grants have not been reviewed` };
+    const unreviewed = list.reports().filter(({ review }) => review === undefined);
+    if (unreviewed.length >= MOST_UNREVIEWED) return { kind: 'refused', detail: `${MOST_UNREVIEWED} grants have not been reviewed` };
+    if (unreviewed.filter(({ role, who }) => role === client.role && who === client.who).length >= MOST_OF_ONE) return { kind: 'refused', detail: `${MOST_OF_ONE} grants of this client have not been reviewed` };
     const at = now();
     const report: GrantReport = {
       id: randomUUID(), at: new Date(at).toISOString(), until: new Date(at + lasts).toISOString(), route, breaks, ...client, reason: plea.reason, text: plea.text, ...(patient === undefined ? {} : { patient }),
@@ -122,9 +126,10 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
 
   return {
     async find(ask) {
-      const { plea, client, route, patient } = ask;
+      const { plea, client, route, patient, breaks } = ask;
       const found = open.get(keyOf({ certificate: client.certificate, route, patient }));
-      if (found !== undefined && isOpen(found)) return { kind: 'open', grant: grantOf(found) };
+      // Whoever said why they use a route of others has not said why they do so from elsewhere.
+      if (found !== undefined && isOpen(found) && breaks.every((one) => found.breaks.includes(one))) return { kind: 'open', grant: grantOf(found) };
       if (plea === undefined) return { kind: 'none' };
       try {
         return await begin({ ...ask, plea });

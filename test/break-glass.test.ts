@@ -4,9 +4,13 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
+import type { AuditWriter } from '../src/audit/writer.ts';
+import { createBreakGlass } from '../src/break-glass.ts';
 import { authorize } from '../src/policy/authorize.ts';
 import { compileGlass, grantNeeded, readPlea } from '../src/policy/break-glass.ts';
 import { createGateway } from '../src/gateway.ts';
+import { SILENT } from '../src/log.ts';
+import type { GrantChange, GrantReport } from '../src/store/grants.ts';
 import { COUNTED } from '../src/policy/facts.ts';
 import { parseHost } from '../src/policy/host.ts';
 import { compileRoutes } from '../src/policy/routes.ts';
@@ -162,6 +166,42 @@ describe('an emergency', () => {
     const reply = await ask(pki, gateway.port, '/records/1001', { ...(client === undefined ? {} : { client }), headers: { host: 'localhost', ...plea(headers) } });
     expect(reply.status).toBe(expected);
     expect(gateway.gateway.grants()).toEqual([]);
+  });
+
+  it('is not stretched to what it did not say: from elsewhere the next grant needs a reason of its own', async () => {
+    const routes = `
+  - { name: ward, match: { path: /ward }, allow: [doctor], upstream: records, require: { networks: [127.0.0.2/32] }, ${glass(', patient: optional, breaks: [role, networks]')} }`;
+    const gateway = await start({ routes });
+    const from = (localAddress: string, headers = {}) => ask(pki, gateway.port, '/ward', { client: nurse, localAddress, headers });
+    expect((await from('127.0.0.2', plea())).status).toBe(200);
+    expect((await from('127.0.0.2')).status).toBe(200);
+    expect((await from('127.0.0.1')).status).toBe(403);
+    expect((await from('127.0.0.1', plea())).status).toBe(200);
+    expect(gateway.gateway.grants().map(({ breaks, address }) => [breaks, address])).toEqual([[['role'], '127.0.0.2'], [['role', 'networks'], '127.0.0.1']]);
+    expect((await from('127.0.0.2')).status).toBe(200);
+  });
+
+  it('for one patient serves no request that a server may read to name another', async () => {
+    const gateway = await start({ routes: `\n  - { name: asked, match: { path: /asked }, allow: [doctor], upstream: records, patient: { query: id }, ${glass()} }` });
+    const said = plea({ 'wardgate-emergency-patient': '1001' });
+    expect((await call(gateway, '/asked?id=1001', said)).status).toBe(200);
+    for (const query of ['id=1002', 'id=1002&id=1001', 'ID=1002', 'x=1;id=1002', 'id[]=1002', 'id=1001&i%64=1002']) expect((await call(gateway, `/asked?${query}`, said)).status, query).toBe(403);
+    expect(gateway.gateway.grants().map(({ patient }) => patient)).toEqual(['1001']);
+    await expect.poll(async () => (await gateway.records()).find(({ detail }) => String(detail).includes('several parameters'))).toMatchObject({ reason: 'role_denied', detail: expect.stringContaining('no emergency: ') as string });
+  });
+
+  it('of one client cannot use up what others need: who has a thousand to be reviewed gets no more', async () => {
+    const reports: GrantReport[] = [];
+    const list = { reports: () => reports, report: () => undefined, changes: () => [], isNews: () => true, close: () => undefined, apply: (change: GrantChange) => void (change.op === 'open' && reports.push(change)) };
+    const desk = createBreakGlass({
+      list, audit: { append: () => Promise.resolve() } as unknown as AuditWriter, publish: () => Promise.resolve(), announce: () => Promise.resolve(), alarm: () => undefined, now: Date.now, log: SILENT,
+    });
+    const client = { certificate: nurse.sha256, serial: '1', issuer: 'CN=x', role: 'nurse', who: 'Nurse Li', address: '10.0.0.1', listener: 'clinical', request_id: '1' };
+    const find = (patient: number, who = 'Nurse Li') => desk.find({ route: 'records', lasts: 60_000, breaks: ['role'], plea: { reason: 'emergency', text: 'x' }, patient: String(patient), client: { ...client, who } });
+    for (let patient = 0; patient < 1_000; patient++) expect((await find(patient)).kind).toBe('open');
+    expect(await find(1_000)).toEqual({ kind: 'refused', detail: '1000 grants of this client have not been reviewed' });
+    expect((await find(999)).kind).toBe('open');
+    expect((await find(1_000, 'Nurse Wang')).kind).toBe('open');
   });
 
   it('opens nothing that is suspended, and no route without the rule', async () => {

@@ -208,8 +208,10 @@ function unlessBroken(glass: Glass | undefined, what: Breakable | undefined, den
   return undefined;
 }
 
-function needOf(glass: Glass | undefined, route: Route, { fields = [] }: RequestFacts, { patient }: Concern): { readonly kind: 'ask'; readonly question: GrantQuestion } | Denial | undefined {
+function needOf(glass: Glass | undefined, route: Route, { fields = [] }: RequestFacts, { patient, unclear }: Concern): { readonly kind: 'ask'; readonly question: GrantQuestion } | Denial | undefined {
   if (glass?.broken === undefined) return undefined;
+  // A grant for one patient must not serve what an upstream reads as a request for another.
+  if (unclear !== undefined) return refuseGrant(glass.broken, unclear);
   const need = grantNeeded(glass.rule, route.name, glass.breaks, fields, patient);
   return need.kind === 'ask' ? need : refuseGrant(glass.broken, need.detail);
 }
@@ -416,6 +418,8 @@ interface Concern {
   readonly kind: 'concern';
   readonly patient: string | undefined;
   readonly bond: Bond | undefined;
+  /** Why it may be somebody else. */
+  readonly unclear?: string | undefined;
 }
 
 const NOBODY: Concern = { kind: 'concern', patient: undefined, bond: undefined };
@@ -428,7 +432,7 @@ function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, gl
   const finding = judgePatient(route.patient, { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields }, identity, identity === undefined ? [] : rolesAt(route, identity, glass));
   if (finding.kind === 'concerns') {
     trace?.({ rule: 'patient', outcome: 'pass', detail: `${finding.named ?? 'nobody named'}${finding.bond === undefined ? '' : '; bodies are judged'}` });
-    return { kind: 'concern', patient: finding.named, bond: finding.bond };
+    return { kind: 'concern', patient: finding.named, bond: finding.bond, unclear: finding.unclear };
   }
   return { ...deny('patient', 'role_denied', finding.reason, finding.detail, trace, route), ...(finding.named === undefined ? {} : { patient: finding.named }) };
 }

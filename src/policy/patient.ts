@@ -34,9 +34,9 @@ export interface Bond {
   readonly resource: number;
 }
 
-/** `named`: whom the request concerns, where it says so in one way. */
+/** `named`: whom the request concerns, where it says so in one way; `unclear`: why some server may read that it is somebody else. */
 export type PatientFinding =
-  | { readonly kind: 'concerns'; readonly named: string | undefined; readonly bond: Bond | undefined }
+  | { readonly kind: 'concerns'; readonly named: string | undefined; readonly bond: Bond | undefined; readonly unclear?: string }
   | (Objection & { readonly named: string | undefined });
 
 /** The parts of a request that may name a patient. */
@@ -75,7 +75,7 @@ export function judgePatient(rule: PatientRule, question: PatientQuestion, ident
   // A patient who inherits another role stays one; whoever is something else first, and is let in as that, is free.
   const free = identity !== undefined && !bound.has(identity.role) && admitted.some((role) => !bound.has(role));
   const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
-  if (free) return { kind: 'concerns', named: fhir === undefined ? asked(namedIn(where as Simple, question)) : patientAsked(fhir), bond: undefined };
+  if (free) return fhir === undefined ? concernOf(namedIn(where as Simple, question)) : { kind: 'concerns', named: patientAsked(fhir), bond: undefined };
   const patient = patientOfClient(rule, identity);
   if (patient === undefined) return { ...missing('the client\'s id holds no patient'), named: undefined };
   if (where.kind === 'fhir') return judgeFhir(where, question, patient);
@@ -110,8 +110,9 @@ interface Simple {
 
 type Named = { readonly kind: 'named'; readonly patient: string } | Objection;
 
-function asked(named: Named): string | undefined {
-  return named.kind === 'named' ? named.patient : undefined;
+function concernOf(named: Named): PatientFinding {
+  if (named.kind === 'named') return { kind: 'concerns', named: named.patient, bond: undefined };
+  return { kind: 'concerns', named: undefined, bond: undefined, ...(named.reason === 'patient_unknown_shape' ? { unclear: named.detail } : {}) };
 }
 
 function namedIn(where: Simple, question: PatientQuestion): Named {
