@@ -6,7 +6,7 @@ import { delimiter, join } from 'node:path';
 
 /** Seconds to one tick of /proc/stat; 100 ticks a second on every Linux that Node runs on. */
 const TICK_SECONDS = 1 / 100;
-const START_MS = 15_000;
+const START_MS = 60_000;
 const END_MS = 5_000;
 
 export interface Running {

@@ -79,7 +79,7 @@ describe('a CRL that ends soon', () => {
 
 describe('the freshness of each source', () => {
   it('stands in the status, of a source that fails as of one that does not', async () => {
-    const config = await configure(`{ sources: [crl, ocsp], crl: { files: [root.crl], urls: [${point.url('issuing.crl')}, ${point.url('nothing.crl')}] }, ocsp: { responder: "${point.url('ocsp')}" } }`);
+    const config = await configure(`{ sources: [crl, ocsp], crl: { files: [root.crl], urls: [${point.url('issuing.crl')}, ${point.url('nothing.crl')}], timeout: 20s }, ocsp: { responder: "${point.url('ocsp')}", timeout: 20s } }`);
     gateway = await createGateway({ config });
     const other = await pki.issueClient({ subject: [['CN', 'Dr Other'], ['OU', 'Doctors']] });
     expect((await ask(pki, gateway.listeners[0]!.port, '/records', { client: other })).status).toBe(200);

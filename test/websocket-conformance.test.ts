@@ -112,7 +112,7 @@ describe('a WebSocket through the gateway', () => {
     const webSocket = await through();
     const message = randomBytes(8 * 1024 * 1024);
     webSocket.write(wsFrame(OP.binary, message));
-    const [frame] = await webSocket.wait(1, 15_000);
+    const [frame] = await webSocket.wait(1, 50_000);
     expect(frame?.payload.equals(message)).toBe(true);
     webSocket.socket.destroy();
   });
