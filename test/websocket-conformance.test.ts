@@ -103,7 +103,7 @@ describe('a WebSocket through the gateway', () => {
   it('carries 10,000 small messages in their order', async () => {
     const webSocket = await through();
     for (let index = 0; index < 10_000; index++) webSocket.write(wsFrame(OP.text, `message ${index}`));
-    const frames = await webSocket.wait(10_000, 15_000);
+    const frames = await webSocket.wait(10_000, 40_000);
     expect(frames.map(({ payload }) => payload.toString())).toEqual(Array.from({ length: 10_000 }, (_, index) => `message ${index}`));
     webSocket.socket.destroy();
   });

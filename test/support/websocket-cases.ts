@@ -75,7 +75,7 @@ export class RawWebSocket {
   }
 
   /** Waits until this many frames have come, or the connection has ended; gives back what came. */
-  async wait(count: number, ms = 5_000): Promise<readonly WsFrame[]> {
+  async wait(count: number, ms = 20_000): Promise<readonly WsFrame[]> {
     const deadline = Date.now() + ms;
     while (this.frames.length < count && !this.closed && Date.now() < deadline) {
       await new Promise<void>((done) => {
