@@ -120,6 +120,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('an answer over %s', (version) =>
     ['a part of itself', 206, { ...JSON_TYPE, 'content-range': 'bytes 0-9/10' }, observation('1001')],
     ['a page of an error', 502, { 'content-type': 'text/html' }, '<h1>Patient 1002</h1>'],
     ['a way to another patient', 201, { ...JSON_TYPE, location: 'https://localhost/fhir/Patient/1002/_history/1' }, observation('1001')],
+    ['a link to another patient', 200, { ...JSON_TYPE, link: '<https://localhost/fhir/Observation?_count=5>; rel="self", <https://localhost/fhir/Patient/1002>; rel="related"' }, observation('1001')],
     ['another\'s resource', 200, JSON_TYPE, observation('1002')],
     ['another\'s resource as an error', 409, JSON_TYPE, observation('1002')],
     ['another\'s resource behind one\'s own', 200, JSON_TYPE, bundle(observation('1001'), observation('1002'))],

@@ -29,11 +29,19 @@ export function createFhirFilter({ rules, partial, resource }: Bond): AnswerFilt
 
       function judgeField(name: string, value: string): Objection | undefined {
         if (name === 'content-encoding' && value.trim().toLowerCase() !== 'identity') return unknownShape(`an answer in the encoding ${quoted(value)}`);
-        if ((name === 'location' || name === 'content-location') && patientOf(value, compartment) === 'other') return { kind: 'objection', reason: 'patient_mismatch', detail: `${name} is ${quoted(value)}` };
-        return undefined;
+        return addressesIn(name, value).some((address) => patientOf(address, compartment) === 'other') ? { kind: 'objection', reason: 'patient_mismatch', detail: `${name} is ${quoted(value)}` } : undefined;
       }
     },
     read: (octets) => (octets.length === 0 || isJsonBody(type) ? reader.read(octets) : unknownShape(`an answer of the type ${quoted(type ?? '')}: only JSON can be judged`)),
     end: () => reader.end(),
   };
+}
+
+/** Where a field of an answer leads: the targets of links (RFC 8288 section 3), or the one address that it is. */
+function addressesIn(name: string, value: string): readonly string[] {
+  switch (name) {
+    case 'location': case 'content-location': return [value];
+    case 'link': return [...value.matchAll(/<([^>]*)>/g)].map(([, target = '']) => target);
+    default: return [];
+  }
 }
