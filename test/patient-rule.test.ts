@@ -65,7 +65,8 @@ test('who is let in by a role that is not bound reaches every patient, and whom 
   const finding = (config: object, more: Partial<PatientQuestion>, role: string, admitted: readonly string[]): unknown => judgePatient(rule(config), question(more), { role, id: 'urn:patient:A', roles: new Set(admitted) }, admitted);
   expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
   expect(finding({ path: 'id' }, { parameters: { id: 'B' } }, 'doctor', ['doctor', 'patient'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
-  expect(finding({ query: 'id' }, { query: 'id=B&id=C' }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: undefined, bond: undefined });
+  expect(finding({ query: 'id' }, { query: 'id=B&id=C' }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: undefined, bond: undefined, unclear: 'the query has several parameters that may be id' });
+  expect(finding({ query: 'id' }, { query: '' }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: undefined, bond: undefined });
   expect(finding({ body: 'fhir' }, { segments: ['fhir', 'Patient', 'B'] }, 'doctor', ['doctor'])).toEqual({ kind: 'concerns', named: 'B', bond: undefined });
 });
 
