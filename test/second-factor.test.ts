@@ -187,6 +187,12 @@ describe('sessions', () => {
     expect(judge({ ended: 'signed_out' }, NOW + 9e9, { ...bearer, certificate: 'bb' })).toMatchObject({ reason: 'session_other_certificate' });
   });
 
+  it('lasts no longer than the first of its factors: another one, shown later, prolongs no stream that stands on it', () => {
+    const both = { opened: NOW + 3_540_000, seen: NOW + 3_540_000, factors: { totp: NOW, sms: NOW + 3_540_000 } };
+    expect(judge(both, NOW + 3_540_000)).toEqual({ kind: 'valid', factors: ['totp', 'sms'], until: NOW + 3_600_000 });
+    expect(judge(both, NOW + 3_600_000)).toEqual({ kind: 'valid', factors: ['sms'], until: NOW + 7_140_000 });
+  });
+
   it('say why they are not honoured', () => {
     expect(judgeSession(undefined, bearer, limits, NOW)).toMatchObject({ reason: 'session_unknown' });
     expect(judge({ ended: 'signed_out' })).toMatchObject({ reason: 'session_ended', detail: 'signed out' });

@@ -269,7 +269,8 @@ export function judgeSession(session: Session | undefined, { subject, certificat
   if (now - session.opened >= life) return refusedSession('session_expired', `opened ${new Date(session.opened).toISOString()}`);
   if (now - session.seen >= idle) return refusedSession('session_idle', `last seen ${new Date(session.seen).toISOString()}`);
   const shown = factors.filter(([, time]) => now - time < lifetime).map(([factor]) => factor as Factor);
-  return shown.length === 0 ? { kind: 'none' } : { kind: 'valid', factors: shown, until: session.opened + lifetime };
+  // A second one shown later opens the session anew, and must not prolong what a stream was let in by.
+  return shown.length === 0 ? { kind: 'none' } : { kind: 'valid', factors: shown, until: Math.min(...shown.map((factor) => session.factors[factor] as number)) + lifetime };
 }
 
 function refusedSession(reason: SessionReason, detail: string): SessionFinding {
