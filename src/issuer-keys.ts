@@ -116,7 +116,7 @@ export function openIssuerKeys({ readAt, now, log, serially, publish }: IssuerKe
   }
 
   function fetchKeys(one: HeldUrl, tell: boolean): Promise<void> {
-    one.running ??= fetchOnce(one, tell).finally(() => {
+    one.running ??= fetchOnce(one, tell).catch((error: Error) => failed(one, error.message)).finally(() => {
       one.running = undefined;
       if (closed || held.get(one.source.id) !== one) return;
       const { refresh } = one.pace;
@@ -133,11 +133,9 @@ export function openIssuerKeys({ readAt, now, log, serially, publish }: IssuerKe
     const got = await download(url, { dispatcher: agent, signal: AbortSignal.timeout(pace.timeout), maxOctets: LARGEST_KEY_SET, ...conditions, refuse: () => 'redirected' });
     const read = got.kind === 'fresh' ? readKeySet(got.bytes) : undefined;
     if (got.kind === 'failed' || read?.kind === 'fault') {
-      const detail = got.kind === 'failed' ? got.detail : (read as { detail: string }).detail;
-      if (one.failure === undefined) log.warn({ url, error: detail }, 'the keys of an issuer of tokens could not be fetched');
-      one.failure = detail;
-      return;
+      return failed(one, got.kind === 'failed' ? got.detail : (read as { detail: string }).detail);
     }
+    if (one.failure !== undefined) log.info({ url }, 'the keys of an issuer of tokens are fetched again');
     one.failure = undefined;
     one.fetchedAt = one.attemptedAt;
     if (got.kind === 'fresh' && read !== undefined) {
@@ -146,6 +144,12 @@ export function openIssuerKeys({ readAt, now, log, serially, publish }: IssuerKe
       Object.assign(validators, { etag: got.etag, lastModified: got.lastModified });
     }
     if (tell && !closed) await publish();
+  }
+
+  /** Told once: the state is in `report`. */
+  function failed(one: HeldUrl, detail: string): void {
+    if (one.failure === undefined) log.warn({ url: one.source.url, error: detail }, 'the keys of an issuer of tokens could not be fetched');
+    one.failure = detail;
   }
 
   async function readFiles(first: boolean): Promise<void> {

@@ -20,7 +20,7 @@ describe('a key set', () => {
     ['for other operations', { ...signingKey('x').jwk, key_ops: ['deriveKey'] }, 'not for signatures'], ['for another algorithm than its kind has', { ...signingKey('x').jwk, alg: 'ES384' }, 'algorithm'],
     ['for a symmetric algorithm', { ...signingKey('x').jwk, alg: 'HS256' }, 'algorithm'], ['off its curve', { kty: 'EC', crv: 'P-256', x: Buffer.alloc(32, 1).toString('base64url'), y: Buffer.alloc(32, 2).toString('base64url') }, 'cannot be read'],
     ['RSA of 1024 bits', signingKey('x', 'RS256', 1024).jwk, '1024 bits'], ['RSA with an exponent of 3', exponent(3), 'exponent'], ['without a modulus', { kty: 'RSA', e: 'AQAB' }, 'cannot be read'],
-    ['no object', 'x', 'no object'], ['named by a number', { ...signingKey('x').jwk, kid: 7 }, 'kid'], ['named at length', { ...signingKey('x').jwk, kid: 'x'.repeat(257) }, 'kid'],
+    ['no object', 'x', 'no object'], ['of a kind that is no text', { kty: { toString: 1 }, crv: [] }, 'of a kind'], ['of an inherited kind', { kty: 'constructor', crv: '__proto__' }, 'of a kind'], ['named by a number', { ...signingKey('x').jwk, kid: 7 }, 'kid'], ['named at length', { ...signingKey('x').jwk, kid: 'x'.repeat(257) }, 'kid'],
   ])('is left without a key that is %s, and keeps the others', (_name, key, why) => {
     expect(read(key)).toMatchObject({ kind: 'set', keys: [{ kid: 'good', algorithms: ['ES256'] }], ignored: [expect.stringContaining(why)] });
   });

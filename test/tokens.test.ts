@@ -3,8 +3,10 @@ import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, type ClientOptions } from 'ws';
+import { invite } from '../src/cli/factor.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
+import { browserOver, codeAt } from './support/factor.ts';
 import { ask, exchange, openTls, startGateway, type AskOptions, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
@@ -18,6 +20,8 @@ const ROUTES = `
   - { name: limited, match: { path: /limited }, allow: [patient], upstream: records, limits: { rate: [2/hour] }, require: { token: { from: ehr } } }
   - { name: named, match: { path: "/named/:id" }, allow: [patient, analyst], upstream: records, patient: { path: id, id: "urn:patient:*" }, require: { token: { from: ehr } } }
   - { name: filed, match: { path: /filed }, allow: [patient], upstream: records, require: { token: { from: filed } } }
+  - { name: glass, match: { path: /glass }, allow: [doctor], upstream: records, break_glass: { roles: [patient], reasons: [emergency], patient: optional }, require: { token: { from: ehr } } }
+  - { name: both, match: { path: /both }, allow: [patient], upstream: records, require: { second_factor: totp, token: { from: ehr } } }
   - { name: open, match: { path: /open }, allow: [patient], upstream: records }
   - { name: doctors, match: { path: /doctors }, allow: [doctor], upstream: records, require: { token: { from: ehr } } }`;
 
@@ -150,6 +154,11 @@ describe('a token that is bound to the certificate', () => {
     expect((await get('/filed', bearer(await signed(filedKey, claimsFor(pki.patient, { aud: ['x', 'other'] }))))).status).toBe(200);
     expect(await refusal(await good(), '/filed')).toBe('token_signature');
   });
+
+  it('need not name the key of an issuer who has no other', async () => {
+    expect((await get('/filed', bearer(await signed(filedKey, claimsFor(pki.patient), { kid: undefined })))).status).toBe(200);
+    expect(await refusal(await signed(filedKey, claimsFor(pki.patient), { kid: 'another' }), '/filed')).toBe('token_signature');
+  });
 });
 
 describe('scopes', () => {
@@ -206,6 +215,36 @@ describe('the certificate comes first', () => {
   it('one of another role is told so, and its token is not looked at', async () => {
     const reply = await get('/doctors', bearer('x.y.z'));
     expect([reply.status, (await recordOf(reply))['reason'], reply.headers['www-authenticate']]).toEqual([403, 'role_denied', undefined]);
+  });
+});
+
+describe('a token beside something else', () => {
+  it('is asked for in an emergency, too', async () => {
+    const emergency = { 'wardgate-emergency-reason': 'emergency', 'wardgate-emergency-text': 'unconscious' };
+    const without = await get('/glass', { headers: emergency });
+    expect([without.status, (await recordOf(without))['reason']]).toEqual([401, 'token_missing']);
+    const reply = await get('/glass', { headers: { ...emergency, ...bearer(await good()).headers } });
+    expect([reply.status, backend.seen.at(-1)?.headers['x-client-status']]).toEqual([200, 'break-glass']);
+  });
+
+  it('comes with a session in its cookie where a second factor is required', async () => {
+    const visitor = browserOver('localhost', async (method, target, fields, body) => {
+      const headers = Object.fromEntries(Array.from({ length: fields.length / 2 }, (_, index) => [fields[index * 2] as string, fields[index * 2 + 1] as string]));
+      const reply = await get(target, { method, headers, body });
+      return { status: reply.status, fields: reply.rawHeaders, body: reply.body.toString() };
+    });
+    let printed = '';
+    await invite({ config: gateway.path('wardgate.yaml'), json: true, role: 'patient', id: 'urn:patient:1001', who: 'test', expires: '1d' }, (text) => {
+      printed += text;
+    });
+    const confirm = await visitor.submit('enrol', { invitation: (JSON.parse(printed) as { code: string }).code });
+    await visitor.submit('enrol/confirm', { code: codeAt(/<code>([A-Z2-7 ]+)<\/code>/.exec(confirm.body)?.[1]?.replaceAll(' ', '') as string, Date.now()) });
+    const cookie = `__Host-wardgate-session=${visitor.cookie}`;
+    const answers = [{ headers: { cookie, ...bearer(await good()).headers } }, { headers: { cookie } }, bearer(await good()), bearer(String(visitor.cookie))];
+    const replies = [];
+    for (const one of answers) replies.push(await get('/both', one));
+    expect(replies.map(({ status }) => status)).toEqual([200, 401, 401, 401]);
+    expect(await Promise.all(replies.slice(1).map(async (reply) => (await recordOf(reply))['reason']))).toEqual(['token_missing', 'step_up_required', 'token_missing']);
   });
 });
 
@@ -307,6 +346,7 @@ describe('attacks with tokens', () => {
 
   it.each([
     ['crit', { crit: ['exp'], exp: 1 }], ['b64', { b64: true, crit: ['b64'] }], ['the type of a logout token', { typ: 'logout+jwt' }], ['the type of a DPoP proof', { typ: 'dpop+jwt' }],
+    ['a type that is no text', { typ: { toString: 1 } }], ['an algorithm that is no text', { alg: { toString: 1 } }],
   ])('a header with %s is refused', async (_name, header) => {
     const { kid, alg } = keys.ec;
     expect(await refusal(assembled({ kid, alg, ...header }, claimsFor(pki.patient)))).toBe('token_malformed');

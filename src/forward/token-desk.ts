@@ -156,7 +156,7 @@ function readHead(token: string): Head | TokenRefusal {
   const { alg, kid, typ, crit, b64 } = header;
   if (typeof alg !== 'string') return refused('token_malformed', 'its header names no algorithm');
   if (crit !== undefined || b64 !== undefined) return refused('token_malformed', 'its header asks for extensions');
-  if (typ !== undefined && !(typeof typ === 'string' && TYPES.has(typ.toLowerCase()))) return refused('token_malformed', `it is of type ${quoted(String(typ))}`);
+  if (typ !== undefined && !(typeof typ === 'string' && TYPES.has(typ.toLowerCase()))) return refused('token_malformed', `it is of type ${quoted(typ)}`);
   if (kid !== undefined && typeof kid !== 'string') return refused('token_malformed', 'its kid is no text');
   return { kind: 'head', algorithm: alg, kid };
 }
@@ -179,6 +179,7 @@ function refused(reason: Reason, detail: string): TokenRefusal {
   return { kind: 'refused', reason, detail };
 }
 
-function quoted(text: string): string {
-  return JSON.stringify(text.slice(0, 100));
+/** What somebody else wrote, as it may stand in a record. */
+function quoted(value: unknown): string {
+  return JSON.stringify(value).slice(0, 100);
 }

@@ -30,9 +30,9 @@ const MOST_RSA_BITS = 8192;
 const LEAST_EXPONENT = 65_537n;
 const MOST_EXPONENT = 1n << 32n;
 /** Of RFC 7518 section 6.2.2 and 6.3.2, and RFC 8037 section 2. */
-const PRIVATE = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'] as const;
+const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'] as const;
 
-const BY_CURVE: Readonly<Record<string, readonly TokenAlgorithm[]>> = { 'EC P-256': ['ES256'], 'EC P-384': ['ES384'], 'OKP Ed25519': ['EdDSA', 'Ed25519'] };
+const BY_CURVE: ReadonlyMap<string, readonly TokenAlgorithm[]> = new Map([['EC P-256', ['ES256']], ['EC P-384', ['ES384']], ['OKP Ed25519', ['EdDSA', 'Ed25519']]]);
 const BY_RSA: readonly TokenAlgorithm[] = ['PS256', 'PS384', 'RS256', 'RS384'];
 
 /**
@@ -61,14 +61,14 @@ function readKey(value: unknown, index: number): TokenKey | string {
   const { kid, kty, crv, alg, use, key_ops: operations } = jwk;
   const left = (why: string): string => `keys[${index}] ${why}`;
   if (kid !== undefined && (typeof kid !== 'string' || kid.length > LONGEST_KID)) return left('has a kid that is no short text');
-  const possible = kty === 'RSA' ? BY_RSA : BY_CURVE[`${String(kty)} ${String(crv)}`];
+  const possible = kty === 'RSA' ? BY_RSA : typeof kty === 'string' && typeof crv === 'string' ? BY_CURVE.get(`${kty} ${crv}`) : undefined;
   if (possible === undefined) return left('is of a kind that is not used here: expected EC P-256 or P-384, Ed25519 or RSA');
-  if (PRIVATE.some((member) => member in jwk)) return left('is published with its private half');
+  if (PRIVATE_MEMBERS.some((member) => member in jwk)) return left('is published with its private half');
   if (use !== undefined && use !== 'sig') return left('is not for signatures');
   if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) return left('is not for signatures');
   // RFC 9864: two names for one algorithm.
   const algorithms = alg === undefined ? possible : possible.filter((one) => one === alg || (kty === 'OKP' && possible.includes(alg as TokenAlgorithm)));
-  if (algorithms.length === 0) return left(`is for an algorithm that is not used here`);
+  if (algorithms.length === 0) return left('is for an algorithm that is not used here');
   try {
     // Only what makes the key: nothing else of the object is looked at.
     const key = createPublicKey({ key: { kty, crv, x: jwk['x'], y: jwk['y'], n: jwk['n'], e: jwk['e'] } as JsonWebKeyInput['key'], format: 'jwk' });
