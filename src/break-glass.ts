@@ -60,7 +60,7 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   const ours = new Set<string>();
   /** Grants that may be used, by certificate, route and patient. */
   const open = new Map<string, GrantReport>();
-  for (const report of list.reports()) if (isOpen(report)) open.set(keyOf(report), report);
+  for (const report of list.unclosed()) if (isOpen(report)) open.set(keyOf(report), report);
 
   function isOpen({ closed, until }: GrantReport): boolean {
     return closed === undefined && Date.parse(until) > now();
@@ -76,7 +76,7 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
 
   /** Durable and on record before the request that opened it is served. */
   async function begin({ plea, lasts, client, route, breaks, patient }: GrantAsk & Required<Pick<GrantAsk, 'plea'>>): Promise<GrantFinding> {
-    const unreviewed = list.reports().filter(({ review }) => review === undefined);
+    const unreviewed = list.unreviewed();
     if (unreviewed.length >= MOST_UNREVIEWED) return { kind: 'refused', detail: `${MOST_UNREVIEWED} grants have not been reviewed` };
     if (unreviewed.filter(({ role, who }) => role === client.role && who === client.who).length >= MOST_OF_ONE) return { kind: 'refused', detail: `${MOST_OF_ONE} grants of this client have not been reviewed` };
     const at = now();
@@ -114,8 +114,7 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   }
 
   function counts(): GrantCounts {
-    const reports = list.reports();
-    return { open: reports.filter(isOpen).length, unreviewed: reports.filter(({ review }) => review === undefined).length };
+    return { open: list.unclosed().filter(isOpen).length, unreviewed: list.unreviewed().length };
   }
 
   function known(id: string): GrantReport {
@@ -168,8 +167,8 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     },
     look() {
       const at = now();
-      for (const report of list.reports()) {
-        if (report.closed !== undefined || Date.parse(report.until) + (ours.has(report.id) ? 0 : GRACE_MS) > at) continue;
+      for (const report of list.unclosed()) {
+        if (Date.parse(report.until) + (ours.has(report.id) ? 0 : GRACE_MS) > at) continue;
         end(report, {}).catch((error: Error) => log.error({ error: error.message, id: report.id }, 'the end of a grant could not be put on record'));
       }
     },

@@ -46,6 +46,10 @@ export interface GrantList {
   /** Oldest first. */
   reports(): readonly GrantReport[];
   report(id: string): GrantReport | undefined;
+  /** Those without an end on file. */
+  unclosed(): readonly GrantReport[];
+  /** Those that nobody has reviewed. */
+  unreviewed(): readonly GrantReport[];
   changes(): readonly GrantChange[];
   isNews(change: GrantChange): boolean;
   /** Durable when it returns. */
@@ -63,6 +67,9 @@ export function openGrants(state: string): GrantList {
   mkdirSync(state, { recursive: true, mode: 0o700 });
   const journal = openJournal(journalOf(state));
   const reports = new Map<string, GrantReport>();
+  // Of the past there is much, and somebody looks every second.
+  const unclosed = new Set<string>();
+  const unreviewed = new Set<string>();
   // Replicas may tell of an end before they tell of its beginning.
   const early = new Map<string, GrantChange[]>();
   for (const change of journal.latest()) take(change);
@@ -71,6 +78,8 @@ export function openGrants(state: string): GrantList {
     if (change.op === 'open') {
       const { op: _, ...grant } = change;
       reports.set(change.id, grant);
+      unclosed.add(change.id);
+      unreviewed.add(change.id);
       for (const later of early.get(change.id) ?? []) take(later);
       early.delete(change.id);
       return;
@@ -78,12 +87,19 @@ export function openGrants(state: string): GrantList {
     const known = reports.get(change.id);
     if (known === undefined) return void early.set(change.id, [...early.get(change.id) ?? [], change]);
     const { op, id: _id, ...rest } = change;
+    (op === 'close' ? unclosed : unreviewed).delete(change.id);
     reports.set(change.id, op === 'close' ? { ...known, closed: rest } : { ...known, review: rest as NonNullable<GrantReport['review']> });
+  }
+
+  function reportsOf(ids: ReadonlySet<string>): readonly GrantReport[] {
+    return [...ids].flatMap((id) => reports.get(id) ?? []);
   }
 
   return {
     reports: () => [...reports.values()],
     report: (id) => reports.get(id),
+    unclosed: () => reportsOf(unclosed),
+    unreviewed: () => reportsOf(unreviewed),
     changes: journal.latest,
     isNews: journal.isNews,
     apply(change) {
