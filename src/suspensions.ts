@@ -144,7 +144,8 @@ export function unknownIn({ route, listener, role, outside }: SuspensionScope, c
     (name === undefined || known.includes(name) ? undefined : `no ${what} named ${JSON.stringify(name)}; known: ${known.join(', ') || 'none'}`);
   const blind = outside === true && config.networks.inside === undefined;
   return missing('route', route, config.routes.map(({ name }) => name))
-    ?? missing('listener', listener, config.listeners.map(({ name }) => name))
+    // One that only redirects serves nobody anything.
+    ?? missing('listener', listener, config.listeners.filter(({ protocol }) => protocol !== 'redirect').map(({ name }) => name))
     ?? missing('role', role, [...new Set([...config.roles.flatMap((one) => [one.role, ...one.also.map((also) => also.role)]), ...Object.values(config.inherits).flat()])])
     ?? (blind ? 'networks.inside is not configured: everybody would be outside' : undefined);
 }

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, openTls, readRecords, startGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { createAuthority, issueCertificate, testPki, writeLeaf, type Authority, type Issued, type TestPki } from './support/pki.ts';
@@ -93,6 +94,12 @@ describe('a second name for an emergency', () => {
     expect((await at(EMERGENCY, '/records', pki.doctor)).status).toBe(503);
     await gateway.resume({ route: 'records' }, 'test');
     expect((await at(EMERGENCY, '/records', pki.doctor)).status).toBe(200);
+  });
+
+  it('is explained like the first', async () => {
+    const run = (host: string) => wardgate(['explain', '-c', join(directory, 'wardgate.yaml'), '--cert', join(directory, 'doctor.pem'), '--request', `GET https://${host}/records`]);
+    for (const host of [API, EMERGENCY]) expect(await run(host)).toMatchObject({ code: 0, stdout: expect.stringMatching(/pass {2}route +records/) as string });
+    expect((await run('unknown.hospital.test')).stdout).toContain('misdirected');
   });
 
   it.each([

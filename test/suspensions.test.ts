@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:https';
 import { appendFile, readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
+import type { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { parseHours } from '../src/config/hours.ts';
@@ -224,6 +225,21 @@ describe('a suspension', () => {
   });
 
   it('holds on a thread that replaces another', async () => {
+    const threads: Worker[] = [];
+    const born = (worker: Worker): void => void (worker.threadName?.startsWith('wardgate-') === true && threads.push(worker));
+    process.on('worker', born);
+    const gateway = await start({ threads: 1 });
+    await gateway.gateway.suspend({ route: 'echo', ...order });
+    const died = once(threads[0] as Worker, 'exit');
+    await (threads[0] as Worker).terminate();
+    await died;
+    await expect.poll(() => threads.length).toBe(2);
+    await expect.poll(() => status(gateway, '/echo/1').catch(() => 0)).toBe(503);
+    expect(await status(gateway, '/records/1')).toBe(200);
+    process.off('worker', born);
+  });
+
+  it('holds over a restart', async () => {
     const gateway = await start({ threads: 1 });
     await gateway.gateway.suspend({ route: 'echo', ...order });
     await gateway.gateway.stop(0);
@@ -247,6 +263,7 @@ describe('a suspension', () => {
   it('of what is not configured is refused: a slip of the pen must not pass for a closed door', async () => {
     const gateway = await start({ top: '' });
     await expect(gateway.gateway.suspend({ route: 'record', ...order })).rejects.toThrow('no route named "record"; known: public, records, echo');
+    await expect(gateway.gateway.suspend({ listener: 'plain', ...order })).rejects.toThrow('no listener named "plain"; known: clinical');
     await expect(gateway.gateway.suspend({ role: 'nurse', ...order })).rejects.toThrow('no role named "nurse"');
     await expect(gateway.gateway.suspend({ outside: true, ...order })).rejects.toThrow('networks.inside is not configured');
   });
