@@ -16,6 +16,7 @@ import { parseHost } from '../src/policy/host.ts';
 import { compileRoutes } from '../src/policy/routes.ts';
 import { parseTarget } from '../src/policy/target.ts';
 import { listen } from './support/backend.ts';
+import { secretOf, startFhirBackend } from './support/fhir.ts';
 import { wardgate } from './support/command.ts';
 import { ask, configuration, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
@@ -188,6 +189,29 @@ describe('an emergency', () => {
     for (const query of ['id=1002', 'id=1002&id=1001', 'ID=1002', 'x=1;id=1002', 'id[]=1002', 'id=1001&i%64=1002']) expect((await call(gateway, `/asked?${query}`, said)).status, query).toBe(403);
     expect(gateway.gateway.grants().map(({ patient }) => patient)).toEqual(['1001']);
     await expect.poll(async () => (await gateway.records()).find(({ detail }) => String(detail).includes('several parameters'))).toMatchObject({ reason: 'role_denied', detail: expect.stringContaining('no emergency: ') as string });
+  });
+
+  it('for one patient of a FHIR interface reaches nothing of another there', async () => {
+    const fhir = await startFhirBackend(pki, ['1001', '1002']);
+    const routes = `
+  - { name: fhir, match: { path: /fhir/* }, allow: [doctor], upstream: records, patient: { body: fhir }, ${glass()} }`;
+    const gateway = await startGateway(pki, fhir.port, { routes, roles: ROLES });
+    started.push(gateway);
+    const named = plea({ 'wardgate-emergency-patient': '1001' });
+    const own = await call(gateway, '/fhir/Observation?patient=1001', named);
+    expect(own.status).toBe(200);
+    expect(own.body.toString()).toContain(secretOf('1001'));
+    // All patients; another's, by a read, a search, a batch and an id that does not tell whose it is.
+    for (const path of ['/fhir/Patient', '/fhir/Observation', '/fhir/Patient/1002', '/fhir/Observation?patient=1002', '/fhir/Patient?_has:Observation:patient:code=x']) {
+      const reply = await call(gateway, path, named);
+      expect([path, reply.status]).toEqual([path, 403]);
+      expect(reply.body.toString()).not.toContain(secretOf('1002'));
+    }
+    const body = JSON.stringify({ resourceType: 'Bundle', type: 'batch', entry: [{ request: { method: 'GET', url: 'Patient/1002' } }] });
+    const batch = await ask(pki, gateway.port, '/fhir/', { client: nurse, method: 'POST', body, headers: { host: 'localhost', 'content-type': 'application/fhir+json', ...named } });
+    expect(batch.status).toBe(403);
+    expect((await call(gateway, '/fhir/Patient', {}, pki.doctor)).status).toBe(200);
+    await fhir.close();
   });
 
   it('of one client cannot use up what others need: who has a thousand to be reviewed gets no more', async () => {

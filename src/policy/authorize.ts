@@ -3,7 +3,7 @@ import type { EncryptConfig, UnavailableConfig } from '../config/schema.ts';
 import { isVouchedBy, type Authorities } from '../identity/authorities.ts';
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import { admitUnknown } from '../revocation/status.ts';
-import { grantNeeded, type Breakable, type GlassRule, type GrantQuestion, type OpenGrant } from './break-glass.ts';
+import { grantNeeded, patientOfPlea, type Breakable, type GlassRule, type GrantQuestion, type OpenGrant } from './break-glass.ts';
 import { describeDevice, judgeDevice, type DevicePolicy, type DeviceVerdict } from './devices.ts';
 import type { Admission, Alarm, Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';
 import { countersOf, type Counter, type RateRule } from './limits.ts';
@@ -429,7 +429,9 @@ function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, gl
   const { target, host, admission, method, fields = [] } = facts;
   if (route.patient === undefined || target.kind === 'malformed' || host.kind === 'malformed') return NOBODY;
   const identity = admission.kind === 'known' ? admission.identity : undefined;
-  const finding = judgePatient(route.patient, { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields }, identity, identity === undefined ? [] : rolesAt(route, identity, glass));
+  const question = { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields };
+  const emergency = glass?.broken === undefined ? undefined : { patient: patientOfPlea(fields, glass.rule) };
+  const finding = judgePatient(route.patient, question, identity, identity === undefined ? [] : rolesAt(route, identity, glass), emergency);
   if (finding.kind === 'concerns') {
     trace?.({ rule: 'patient', outcome: 'pass', detail: `${finding.named ?? 'nobody named'}${finding.bond === undefined ? '' : '; bodies are judged'}` });
     return { kind: 'concern', patient: finding.named, bond: finding.bond, unclear: finding.unclear };

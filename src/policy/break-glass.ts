@@ -81,6 +81,12 @@ export function readPlea(fields: readonly string[], { reasons }: GlassRule): Ple
   return { kind: 'plea', plea: { reason, text, ...(patient === undefined ? {} : { patient }) } };
 }
 
+/** The patient that the header fields name, where they say of an emergency what they must. */
+export function patientOfPlea(fields: readonly string[], rule: GlassRule): string | undefined {
+  const reading = readPlea(fields, rule);
+  return reading.kind === 'plea' ? reading.plea.patient : undefined;
+}
+
 function valuesOf(fields: readonly string[], wanted: string): readonly string[] {
   const values: string[] = [];
   for (let index = 0; index < fields.length; index += 2) if ((fields[index] as string).toLowerCase() === wanted) values.push((fields[index + 1] as string).trim());

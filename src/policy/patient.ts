@@ -68,14 +68,23 @@ export function compilePatient({ path, query, header, bound, id, fhir }: Patient
 
 /**
  * Whom a request concerns, and whether whoever asks may reach them: a bound client reaches the patient it is, named exactly
- * once and in the one spelling that has one reading. `admitted`: the roles by which the route lets it in.
+ * once and in the one spelling that has one reading. `admitted`: the roles by which the route lets it in. `emergency`: it would be let
+ * in for an emergency, for which it may have named a patient.
  */
-export function judgePatient(rule: PatientRule, question: PatientQuestion, identity: Identity | undefined, admitted: readonly string[]): PatientFinding {
+export function judgePatient(
+  rule: PatientRule, question: PatientQuestion, identity: Identity | undefined, admitted: readonly string[], emergency?: { readonly patient: string | undefined },
+): PatientFinding {
   const { where, bound } = rule;
   // A patient who inherits another role stays one; whoever is something else first, and is let in as that, is free.
   const free = identity !== undefined && !bound.has(identity.role) && admitted.some((role) => !bound.has(role));
   const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
-  if (free) return fhir === undefined ? concernOf(namedIn(where as Simple, question)) : { kind: 'concerns', named: patientAsked(fhir), bond: undefined };
+  if (free && fhir === undefined) return concernOf(namedIn(where as Simple, question));
+  if (free && where.kind === 'fhir' && fhir !== undefined) {
+    const named = patientAsked(fhir);
+    // A grant for one patient serves nothing of another: what it may be asked and answered is what that patient may.
+    const granted = emergency === undefined ? undefined : named ?? emergency.patient;
+    return granted === undefined ? { kind: 'concerns', named, bond: undefined } : judgeFhir(where, question, granted);
+  }
   const patient = patientOfClient(rule, identity);
   if (patient === undefined) return { ...missing('the client\'s id holds no patient'), named: undefined };
   if (where.kind === 'fhir') return judgeFhir(where, question, patient);
