@@ -405,6 +405,7 @@ describe('what is said of an emergency', () => {
     [fields('emergency', '100%'), { kind: 'malformed' }],
     [fields('emergency', 'ünclear'), { kind: 'malformed' }],
     [fields('emergency', '%e2%80%a8'), { kind: 'malformed' }],
+    [fields('emergency', 'seen by %E2%80%AEgnaW rD'), { kind: 'malformed' }],
     [fields('emergency', 'x'.repeat(501)), { kind: 'malformed' }],
     [fields('emergency', 'a', 'wardgate-emergency-text', 'b'), { kind: 'malformed' }],
   ] as const)('%j is read', (said, expected) => {
