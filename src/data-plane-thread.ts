@@ -28,7 +28,7 @@ import { openLine, type Line } from './store/call.ts';
 import { openConnectionCounts } from './store/connection-counts.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import { createSweep } from './sweep.ts';
-import type { FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
+import type { AuditAnswer, FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
 import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
@@ -67,7 +67,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const deny: DenyTable = openDenyTable(birth.deny);
   const counts = openConnectionCounts(birth.counts);
   const metrics = createThreadMetrics();
-  const audit = countingWriter(openAuditWriter(birth.auditDirectory, `t${birth.index}`, now()), metrics);
+  const audit = countingWriter(openAuditWriter(birth.segments, `t${birth.index}`, now()), metrics);
   const turnedAway = createTurnedAway(audit, metrics, now);
   const forwarder = createGeneralForwarder();
   const line: Line<ToMain> = openLine<ToMain, ToThread>(port, answer);
@@ -125,6 +125,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'targets': return retarget(ask.share);
       case 'answer': return revocation.learn(ask.question, ask.statement);
       case 'sweep': return sweep();
+      case 'audit': return audit.settled().then((position): AuditAnswer => ({ ...position, place: birth.place }));
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();
       case 'drain': return drain(ask.grace);

@@ -3,7 +3,8 @@ import { openAdminSocket } from './admin/api.ts';
 import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
-import { openAuditWriter } from './audit/writer.ts';
+import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
+import { keepCheckpoints } from './checkpoints.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
@@ -36,7 +37,7 @@ import { clearThread, createConnectionCounts } from './store/connection-counts.t
 import { createDenyTable, currentEpoch } from './store/deny-table.ts';
 import type { Findings } from './policy/facts.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
-import type { Concerned, FindingsQuestion, MetricsAnswer, PageAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
+import type { AuditAnswer, Concerned, FindingsQuestion, MetricsAnswer, PageAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
 import type { PageRequest } from './forward/client.ts';
 import { GRANTS, openGrants, type GrantReport } from './store/grants.ts';
 import { createPortLocks } from './store/port-lock.ts';
@@ -99,6 +100,8 @@ interface Current {
 
 const DEFAULT_GRACE_MS = 10_000;
 const EXPIRY_MS = 1_000;
+/** How long a thread may take to flush its audit segment. */
+const AUDIT_MS = 10_000;
 
 /**
  * Starts a gateway from a configuration file; resolves once every listener serves on every thread. The composition root:
@@ -131,7 +134,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const transfers = openTransfers(state);
   const toldDevices = openToldDevices(state);
   const grantList = openGrants(state);
-  const audit = openAuditWriter(auditDirectory, 'main', now());
+  const checkpoints = keepCheckpoints({
+    directory: auditDirectory, state, anchor: config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, now, log,
+    threads: () => threads.all<AuditAnswer>({ kind: 'audit' }, AUDIT_MS),
+  });
+  const segments = (): SegmentGround => ({ ...checkpoints.ground(), directory: auditDirectory, durability: config.audit.durability });
+  const audit = openAuditWriter(segments(), 'main', now());
   const metrics = createProcessMetrics();
   const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
   const ticketSecret = randomTicketSecret();
@@ -163,13 +171,15 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const threads = startThreads({
     count: config.threads,
-    birth: { deny: table.buffer, counts: counts.buffer, auditDirectory },
+    birth: () => ({ deny: table.buffer, counts: counts.buffer, segments: segments() }),
     answer: answerThread,
     gone: (place) => {
+      checkpoints.gone(place);
       clearThread(counts, place);
       upstreams.forgetThread(place);
     },
     bringUp: async (call) => {
+      await checkpoints.born(() => call<AuditAnswer>({ kind: 'audit' }, AUDIT_MS));
       await call({ kind: 'crls', handles: refresher.handles() });
       await inventory.tell(call);
       await call({ kind: 'suspensions', orders: suspensions.entries() });
@@ -233,6 +243,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const pressure = watchPressure(config.limits, counts, metrics, log);
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close()];
   try {
+    // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
+    await checkpoints.start(audit);
     await threads.all({ kind: 'crls', handles: refresher.handles() });
     await inventory.tell((part) => threads.all(part));
     await threads.all({ kind: 'suspensions', orders: suspensions.entries() });
@@ -444,6 +456,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await threads.terminate();
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
+      checkpoints.close();
       denyList.close();
       suspensionList.close();
       transfers.close();

@@ -1,4 +1,5 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
+import type { SegmentGround, SegmentPosition } from './audit/writer.ts';
 import type { Device } from './config/inventory.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
@@ -24,7 +25,8 @@ export interface ThreadBirth {
   readonly counts: SharedArrayBuffer;
   /** The shared deny table and epoch. */
   readonly deny: SharedArrayBuffer;
-  readonly auditDirectory: string;
+  /** What its audit segment stands on. */
+  readonly segments: SegmentGround;
 }
 
 /** What the main thread asks of a data-plane thread. */
@@ -56,6 +58,8 @@ export type ToThread =
   | { readonly kind: 'answer'; readonly question: OcspKey; readonly statement: Statement }
   /** Judges open connections again where their admission no longer stands. Answers once what the deny list ends is ended; the rest follows. */
   | { readonly kind: 'sweep' }
+  /** How far its audit segment has come, on the disk. */
+  | { readonly kind: 'audit' }
   | { readonly kind: 'metrics' }
   | { readonly kind: 'status' }
   /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
@@ -149,6 +153,11 @@ export interface ConcernedClient {
   readonly id?: string;
   readonly address: string;
   readonly connections: number;
+}
+
+/** How far the audit segment of the thread at this place has come. */
+export interface AuditAnswer extends SegmentPosition {
+  readonly place: number;
 }
 
 export interface ThreadStatus {

@@ -21,7 +21,8 @@ export interface Threads {
 
 export interface ThreadsOptions {
   readonly count: number;
-  readonly birth: Omit<ThreadBirth, 'index' | 'place'>;
+  /** What a thread is born with at that moment. */
+  readonly birth: () => Omit<ThreadBirth, 'index' | 'place'>;
   readonly answer: (ask: ToMain) => unknown;
   /** The thread at this place is gone, whatever it had under way with it. */
   readonly gone: (place: number) => void;
@@ -50,7 +51,7 @@ export function startThreads(options: ThreadsOptions): Threads {
 
   function start(slot: number): Thread {
     const index = born++;
-    const worker = new Worker(ENTRY, { workerData: { ...options.birth, index, place: slot } satisfies ThreadBirth, name: `wardgate-${index}` });
+    const worker = new Worker(ENTRY, { workerData: { ...options.birth(), index, place: slot } satisfies ThreadBirth, name: `wardgate-${index}` });
     const line = openLine<ToThread, ToMain>(worker, options.answer);
     const thread: Thread = { index, worker, line };
     worker.on('error', (error: unknown) => options.log.error({ thread: index, error: error instanceof Error ? error.stack : String(error) }, 'a data-plane thread failed'));

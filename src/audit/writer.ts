@@ -1,57 +1,127 @@
-import { closeSync, fstatSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, fdatasyncSync, fstatSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { LEAD_OCTETS, LINK_OCTETS, START, closeLine, leadOf, type Position } from './chain.ts';
 import type { AuditRecord } from './record.ts';
+import type { SegmentHeader, SegmentName } from './segment.ts';
 
-/** Writes records to one file; one writer a thread, so no locks. */
+/** Writes records to one segment; one writer a thread, so no locks. */
 export interface AuditWriter {
-  /** Resolves once the record is with the operating system; rejects with the file system's error when it is not. */
+  /** Resolves once the record is as safe as configured; rejects with the file system's error when it is not. */
   append(record: AuditRecord): Promise<void>;
-  /** The same for a record that already is JSON, its end perhaps as octets; `done` is called once it is with the operating system, or not. */
+  /** The same for a record that already is JSON, its end perhaps as octets; `done` is called once it is safe, or not. */
   write(line: string, rest: Buffer | undefined, done: (error?: Error) => void): void;
   /** The error of the last write when it failed: the disk is full or gone. */
   failure(): Error | undefined;
+  /** How far the segment has come; what it says is on the disk when it resolves. */
+  settled(): Promise<SegmentPosition>;
   close(): void;
+}
+
+/** How far a segment has come. */
+export interface SegmentPosition extends Position {
+  readonly segment: string;
+}
+
+/** What every segment of one start has in common. */
+export interface SegmentGround extends Pick<SegmentName, 'gateway' | 'start' | 'after'> {
+  readonly directory: string;
+  /** `write`: a record is safe once the operating system has it; `fsync`: once the disk has. */
+  readonly durability: 'write' | 'fsync';
 }
 
 type Waiting = (error?: Error) => void;
 
 const BATCH_OCTETS = 65_536;
-const LINE_FEED = 10;
 
 /**
- * Opens a new segment in `directory` (created 0700), named by the time it was opened and its writer. Records that come in
- * one turn of the event loop are written by one system call: the page cache takes them in microseconds, and a killed
- * process cannot take them back.
+ * Opens a new segment in the directory (created 0700), named by the time it was opened and its writer; its header is written when this
+ * returns. Records that come in one turn of the event loop are written by one system call: the page cache takes them in
+ * microseconds, and a killed process cannot take them back. With `fsync`, what comes while the disk is busy is the next batch.
  */
-export function openAuditWriter(directory: string, writer: string, openedAt: number): AuditWriter {
+export function openAuditWriter(ground: SegmentGround, writer: string, openedAt: number): AuditWriter {
+  const { directory, gateway, start, after, durability } = ground;
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const stamp = new Date(openedAt).toISOString().replace(/[-:]/g, '');
-  const file = openSync(join(directory, `${stamp}-${writer}.jsonl`), 'ax', 0o600);
+  const name = `${new Date(openedAt).toISOString().replace(/[-:]/g, '')}-${writer}.jsonl`;
+  const file = openSync(join(directory, name), 'ax', 0o600);
+  const header = JSON.stringify({
+    time: new Date(openedAt).toISOString(), event: 'segment', result: 'done',
+    segment: { format: 1, file: name, gateway, start, writer, number: 0, after },
+  } satisfies SegmentHeader);
+  // In front of the lines that wait stands what the first of them is hashed with.
   let lines = Buffer.allocUnsafeSlow(BATCH_OCTETS);
-  let used = 0;
-  // What a failed write left of its last line: the next write must not be glued to it.
-  let torn = false;
+  leadOf(START).copy(lines);
+  let used = LEAD_OCTETS;
+  let lastHash = START.hash;
+  let lastSeq = START.seq;
+  /** What is in the file and was said to be. */
+  let safe: Position = START;
+  /** What a failed write left behind `safe` must go before anything else is written. */
+  let spoilt = false;
+  /** Written, and being flushed to the disk. */
+  let flushing: { readonly batch: readonly Waiting[]; readonly written: Position } | undefined;
   let waiting: Waiting[] = [];
   let lastError: Error | undefined;
   let closed = false;
 
   function flush(): void {
     const batch = waiting;
-    const end = used;
     waiting = [];
-    used = 0;
-    let written = 0;
+    const written = attempt(writeBatch, batch);
+    if (written === undefined) return;
+    if (durability === 'write') return settle(batch, written);
+    flushing = { batch, written };
+    if (closed) return;
+    fdatasync(file, (error) => {
+      if (closed) return closeSync(file);
+      flushing = undefined;
+      if (error === null) settle(batch, written);
+      else fail([...batch, ...waiting.splice(0)], error);
+      flushWaiting();
+    });
+  }
+
+  function attempt<Result>(what: () => Result, batch: readonly Waiting[]): Result | undefined {
     try {
-      assertStillThere();
-      if (torn) writeSync(file, '\n');
-      while (written < end) written += writeSync(file, lines, written, end - written);
-      torn = false;
-      lastError = undefined;
+      return what();
     } catch (error) {
-      torn ||= written > 0;
-      lastError = error as Error;
+      fail(batch, error as Error);
+      return undefined;
     }
-    for (const done of batch) done(lastError);
+  }
+
+  function writeBatch(): Position {
+    assertStillThere();
+    if (spoilt) ftruncateSync(file, safe.octets);
+    spoilt = true;
+    for (let at = LEAD_OCTETS; at < used;) at += writeSync(file, lines, at, used - at);
+    const written = { seq: lastSeq, hash: lastHash, octets: safe.octets + used - LEAD_OCTETS };
+    lines.copy(lines, 0, used - LEAD_OCTETS, used);
+    used = LEAD_OCTETS;
+    return written;
+  }
+
+  function settle(batch: readonly Waiting[], written: Position): void {
+    safe = written;
+    spoilt = false;
+    lastError = undefined;
+    for (const done of batch) done();
+  }
+
+  /** The chain goes on from what is safe: what is behind it in the file was promised to nobody. */
+  function fail(batch: readonly Waiting[], error: Error): void {
+    lastError = error;
+    leadOf(safe).copy(lines);
+    used = LEAD_OCTETS;
+    lastSeq = safe.seq;
+    lastHash = safe.hash;
+    try {
+      ftruncateSync(file, safe.octets);
+      spoilt = false;
+    } catch {
+      // Tried again before the next write.
+    }
+    if (safe.seq === START.seq) put(header, undefined);
+    for (const done of batch) done(error);
   }
 
   /** A file that was unlinked takes every record and keeps none. */
@@ -61,13 +131,22 @@ export function openAuditWriter(directory: string, writer: string, openedAt: num
 
   function write(line: string, rest: Buffer | undefined, done: Waiting): void {
     if (closed) return done(new Error('the audit writer is closed'));
+    if (waiting.length === 0 && flushing === undefined) setImmediate(flushWaiting);
+    put(line, rest);
+    waiting.push(done);
+  }
+
+  function flushWaiting(): void {
+    if (waiting.length > 0 && flushing === undefined && !closed) flush();
+  }
+
+  function put(line: string, rest: Buffer | undefined): void {
     // UTF-8 takes three octets for a unit of UTF-16 at most.
-    makeRoom(line.length * 3 + (rest?.length ?? 0) + 1);
+    makeRoom(line.length * 3 + (rest?.length ?? 0) + LINK_OCTETS);
+    const from = used;
     used += lines.write(line, used);
     if (rest !== undefined) used += rest.copy(lines, used);
-    lines[used++] = LINE_FEED;
-    if (waiting.length === 0) setImmediate(flush);
-    waiting.push(done);
+    ({ hash: lastHash, end: used } = closeLine(lines, from, used, ++lastSeq));
   }
 
   function makeRoom(octets: number): void {
@@ -77,15 +156,37 @@ export function openAuditWriter(directory: string, writer: string, openedAt: num
     lines = larger;
   }
 
+  put(header, undefined);
+  // What cannot be written now is, as the first line, with the first record that can.
+  const opened = attempt(writeBatch, []);
+  if (opened !== undefined) settle([], opened);
+
   return {
     append: (record) => new Promise((resolve, reject) => write(JSON.stringify(record), undefined, (error) => (error === undefined ? resolve() : reject(error)))),
     write,
     failure: () => lastError,
+    settled: () => new Promise((resolve, reject) => {
+      const position = { segment: name, ...safe };
+      fdatasync(file, (error) => (error === null ? resolve(position) : reject(error)));
+    }),
     close() {
       if (closed) return;
       closed = true;
-      if (waiting.length > 0) flush();
-      closeSync(file);
+      // A flush that is under way has the file until it is done.
+      const busy = flushing !== undefined;
+      finishFlush();
+      if (waiting.length > 0) {
+        flush();
+        finishFlush();
+      }
+      if (!busy) closeSync(file);
     },
   };
+
+  function finishFlush(): void {
+    if (flushing === undefined) return;
+    const { batch, written } = flushing;
+    flushing = undefined;
+    if (attempt(() => (fdatasyncSync(file), true), batch) !== undefined) settle(batch, written);
+  }
 }

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type VerifyCommand } from './audit.ts';
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
 import { explain } from './explain.ts';
@@ -127,6 +128,30 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .action(settle((id: string, options: never) => reviewGrant(id, options, print)));
   noted(breakGlass.command('withdraw').description('end one before its time'))
     .action(settle((id: string, options: never) => withdrawGrant(id, options, print)));
+
+  const audit = program.command('audit').description('the record of every decision: whether it is whole, and what is in it')
+    .addHelpText('after', "\nExamples:\n  wardgate audit verify\n  wardgate audit verify /mnt/copy/audit --anchor /mnt/other/anchors.ndjson --key gateway-audit.pem\n  wardgate audit export --patient P123 --from 2026-11-01 --to 2026-12-01 >p123.ndjson\n  wardgate audit key >gateway-audit.pem");
+  audit.command('verify').description('follow every chain and checkpoint, and name the first bad record; works beside a running gateway')
+    .argument('[dir]', 'an audit directory or an export (default: that of the configuration)')
+    .option(...configOption).option(...jsonOption)
+    .option('--anchor <file>', 'checkpoints that were kept outside (default: that of the configuration, where it names the directory too)')
+    .option('--key <pem>', 'the public key, as wardgate audit key printed it; without it the one that lies beside the files is taken')
+    .addHelpText('after', '\nExit status 0: whole; 1: not.')
+    .action(settle((path: string | undefined, options: VerifyCommand) => verifyCommand(path, options, print)));
+  audit.command('export').description('JSON lines that can be verified: whole segments, or with a filter the records that match all of it')
+    .argument('[dir]', 'an audit directory (default: that of the configuration)')
+    .option(...configOption)
+    .option('--from <time>', 'not before this time')
+    .option('--to <time>', 'before this time')
+    .option('--fingerprint <hex>', 'of the certificate')
+    .option('--serial <hex>', 'of the certificate')
+    .option('--route <name>', 'which route')
+    .option('--patient <id>', 'whom it concerned')
+    .option('--id <id>', 'who did it')
+    .action(settle((path: string | undefined, options: ExportCommand) => exportCommand(path, options, process.stdout)));
+  audit.command('key').description('print the public key that checkpoints are signed with')
+    .option(...configOption)
+    .action(settle((options: { config: string }) => keyCommand(options, print)));
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)

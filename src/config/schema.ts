@@ -61,7 +61,7 @@ type ParsedConfig = z.output<typeof configSchema>;
  * in; paths are still as written, relative to the configuration file.
  */
 export type Config = Immutable<
-  Omit<ParsedConfig, 'threads' | 'audit' | 'admin'> & { threads: number; audit: { directory: string }; admin: { socket: string } }
+  Omit<ParsedConfig, 'threads' | 'audit' | 'admin'> & { threads: number; audit: Omit<ParsedConfig['audit'], 'directory'> & { directory: string }; admin: { socket: string } }
 >;
 export type ListenerConfig = Config['listeners'][number];
 export type HttpsListenerConfig = Extract<ListenerConfig, { protocol: 'https' }>;
@@ -104,7 +104,7 @@ export function completeConfig(parsed: ParsedConfig, cores: number): Config {
   return {
     ...parsed,
     threads: parsed.threads ?? Math.max(1, cores),
-    audit: { directory: parsed.audit.directory ?? inState('audit') },
+    audit: { ...parsed.audit, directory: parsed.audit.directory ?? inState('audit') },
     admin: { socket: parsed.admin.socket ?? inState('admin.sock') },
   };
 }

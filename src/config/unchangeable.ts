@@ -1,6 +1,6 @@
 import type { Config } from './schema.ts';
 
-const FIXED = { store: 'store', state: 'state', audit: 'audit.directory', admin: 'admin.socket', threads: 'threads', metrics: 'metrics.address' } as const;
+const FIXED = { store: 'store', state: 'state', audit: 'audit', admin: 'admin.socket', threads: 'threads', metrics: 'metrics.address' } as const;
 
 /** What differs and only a restart can change, by the name of its key. */
 export function unchangeable(before: Config, after: Config): string | undefined {

@@ -109,11 +109,12 @@ export async function startGateway(pki: TestPki, upstreamPort: number, parts: Ga
   };
 }
 
-/** Every record of an audit directory; of one that is being written at the moment, what is there is not yet a record. */
+/** Every record of an audit directory, the headers of its segments aside; of one that is being written at the moment, what is there is not yet a record. */
 export async function readRecords(directory: string): Promise<readonly Record<string, unknown>[]> {
   const files = (await readdir(directory)).filter((file) => file.endsWith('.jsonl')).sort();
   const texts = await Promise.all(files.map((file) => readFile(join(directory, file), 'utf8')));
-  return texts.flatMap((text) => text.split('\n').slice(0, -1).map((line) => JSON.parse(line) as Record<string, unknown>));
+  const lines = texts.flatMap((text) => text.split('\n').slice(0, -1).map((line) => JSON.parse(line) as Record<string, unknown>));
+  return lines.filter((line) => line['event'] !== 'segment');
 }
 
 export interface Reply {

@@ -1,6 +1,13 @@
-import { directoryPath } from '../values.ts';
-import { mapping } from './shapes.ts';
+import { directoryPath, filePath, timeout } from '../values.ts';
+import { mapping, oneOf } from './shapes.ts';
 
 export const audit = mapping({
   directory: directoryPath.describe('Directory of the audit files; absent: audit in the state directory.').exactOptional(),
+  durability: oneOf(['write', 'fsync'])
+    .describe('When a record is safe, and the last octets of its answer may leave: once the operating system has it, which a killed process cannot take back, or once it is flushed to the disk, which survives a loss of power.')
+    .default('write'),
+  checkpoint: timeout.describe('How often a signed checkpoint says how far the audit goes, while it grows.').prefault('30s'),
+  anchor: mapping({
+    file: filePath.describe('A file on other storage, best one that can only be appended to; every checkpoint is added to it.'),
+  }).describe('Where checkpoints are put outside the audit directory: what they cover cannot be cut off unseen. Absent: nowhere.').exactOptional(),
 }).describe('The record of every decision.').prefault({});

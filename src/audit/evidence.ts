@@ -1,0 +1,163 @@
+import { closeSync, fstatSync, openSync, readFileSync, readSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { PUBLIC_KEY_FILE, REGISTER_FILE } from './checkpoint.ts';
+import { readLines, type Stretch } from './lines.ts';
+
+/** What there is to verify: an audit directory, or an export that was made of one. */
+export interface Evidence {
+  /** Names of segments, in order; those of a directory are listed before the register is read. */
+  readonly segments: readonly string[];
+  /** Reads a segment; undefined when it is not there. */
+  read<Result>(segment: string, use: (stretch: Stretch) => Result): Result | undefined;
+  /** The lines of the register; `torn` octets behind the last line feed. */
+  register(each: (line: string) => void): { readonly torn: number };
+  /** The public key that came along; undefined when none did. */
+  readonly key: string | undefined;
+  /** Single records of an export that was filtered, each with the hash of the one before it. */
+  picked(each: (segment: string, previous: string, record: Buffer) => void): void;
+  /** A filtered export shows single records and no whole segment. */
+  readonly filtered: boolean;
+  close(): void;
+}
+
+/** The first line of an export. `filter`: what was asked for; absent when it is everything. */
+export interface ExportHead {
+  readonly event: 'export';
+  readonly format: 1;
+  /** ISO 8601. */
+  readonly time: string;
+  /** SPKI, PEM. */
+  readonly key?: string;
+  readonly filter?: Readonly<Record<string, string>>;
+}
+
+/** Beginnings of the lines of an export that are no records. No record begins like that: each begins with its time. */
+export const CHECKPOINT_LINE = '{"checkpoint":';
+export const SEGMENT_LINE = '{"segment":';
+const PREVIOUS_FIELD = ',"previous":"';
+const RECORD_FIELD = '","record":';
+
+/** A line of a filtered export; `record` as it stands in its segment. */
+export function pickedLine(segment: string, previous: string, record: string): string {
+  return `${SEGMENT_LINE}${JSON.stringify(segment)}${PREVIOUS_FIELD}${previous}${RECORD_FIELD}${record}}`;
+}
+
+/** Opens a directory or an export. Throws when there is no such thing. */
+export function openEvidence(path: string): Evidence {
+  return statSync(path).isDirectory() ? openDirectory(path) : openExport(path);
+}
+
+function openDirectory(directory: string): Evidence {
+  return {
+    segments: readdirSync(directory).filter((name) => name.endsWith('.jsonl')).sort(),
+    filtered: false,
+    read: (segment, use) => withFile(join(directory, segment), (file) => use({ file, from: 0, to: fstatSync(file).size })),
+    register: (each) => withFile(join(directory, REGISTER_FILE), (file) => {
+      const { rest } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (octets, start, end) => {
+        each(octets.toString('utf8', start, end));
+        return true;
+      });
+      return { torn: rest.length };
+    }) ?? { torn: 0 },
+    get key() {
+      return withFile(join(directory, PUBLIC_KEY_FILE), (file) => readFileSync(file, 'utf8'));
+    },
+    picked: () => undefined,
+    close: () => undefined,
+  };
+}
+
+function withFile<Result>(path: string, use: (file: number) => Result): Result | undefined {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    return use(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openExport(path: string): Evidence {
+  const file = openSync(path, 'r');
+  const { size } = fstatSync(file);
+  const head = exportHead(file, path);
+  const stretches = new Map<string, Stretch>();
+  let open: string | undefined;
+  let from = 0;
+  let at = 0;
+  const finish = (): void => {
+    if (open !== undefined) stretches.set(open, { file, from, to: at });
+    open = undefined;
+  };
+  if (head.filter === undefined) {
+    const { rest } = readLines({ file, from: 0, to: size }, Buffer.alloc(0), (octets, start, end) => {
+      const next = at + end + 1 - start;
+      if (octets.toString('latin1', start, start + SEGMENT_LINE.length) === SEGMENT_LINE) {
+        finish();
+        open = (JSON.parse(octets.toString('utf8', start, end)) as { segment: string }).segment;
+        from = next;
+      }
+      at = next;
+      return true;
+    });
+    at += rest.length;
+  }
+  finish();
+
+  function each(beginning: string, use: (line: Buffer) => void): { readonly torn: number } {
+    const { rest } = readLines({ file, from: 0, to: size }, Buffer.alloc(0), (octets, start, end) => {
+      if (octets.toString('latin1', start, start + beginning.length) === beginning) use(octets.subarray(start, end));
+      return true;
+    });
+    return { torn: rest.length };
+  }
+
+  return {
+    segments: [...stretches.keys()],
+    filtered: head.filter !== undefined,
+    read: (segment, use) => {
+      const stretch = stretches.get(segment);
+      return stretch === undefined ? undefined : use(stretch);
+    },
+    register: (use) => each(CHECKPOINT_LINE, (line) => use(line.toString())),
+    key: head.key,
+    picked: (use) => void each(SEGMENT_LINE, (line) => {
+      const parsed = parsePicked(line);
+      if (parsed === undefined) throw new Error(`${path}: a line of the export cannot be read: ${line.toString('utf8', 0, 80)}`);
+      use(parsed.segment, parsed.previous, parsed.record);
+    }),
+    close: () => closeSync(file),
+  };
+}
+
+function exportHead(file: number, path: string): ExportHead {
+  const octets = Buffer.alloc(65_536);
+  const text = octets.toString('utf8', 0, readSync(file, octets, 0, octets.length, 0));
+  try {
+    const head = JSON.parse(text.slice(0, text.indexOf('\n'))) as ExportHead;
+    if (head.event === 'export' && head.format === 1) return head;
+  } catch {
+    // Said below.
+  }
+  closeSync(file);
+  throw new Error(`${path}: neither an audit directory nor an export of one`);
+}
+
+function parsePicked(line: Buffer): { readonly segment: string; readonly previous: string; readonly record: Buffer } | undefined {
+  const at = line.indexOf(PREVIOUS_FIELD);
+  const record = at + PREVIOUS_FIELD.length + 43;
+  if (at === -1 || line.toString('latin1', record, record + RECORD_FIELD.length) !== RECORD_FIELD) return undefined;
+  try {
+    const segment = JSON.parse(line.toString('utf8', SEGMENT_LINE.length, at)) as unknown;
+    return typeof segment !== 'string' ? undefined : {
+      segment, previous: line.toString('latin1', at + PREVIOUS_FIELD.length, record), record: line.subarray(record + RECORD_FIELD.length, line.length - 1),
+    };
+  } catch {
+    return undefined;
+  }
+}

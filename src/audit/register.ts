@@ -1,0 +1,244 @@
+import { createHash, createPublicKey } from 'node:crypto';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readdirSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { START, digest, type Position } from './chain.ts';
+import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedCheckpoint, parseCheckpoint, signCheckpoint, type Checkpoint, type Cut, type SegmentClaim } from './checkpoint.ts';
+import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
+import { readLines } from './lines.ts';
+import { scanSegment } from './segment.ts';
+import type { SegmentGround, SegmentPosition } from './writer.ts';
+
+/** The main thread's book of all segments: signed checkpoints, in the audit directory and, where one is configured, outside. */
+export interface Register {
+  /** What the next segment stands on. */
+  ground(): Pick<SegmentGround, 'gateway' | 'start' | 'after'>;
+  /** Signs how far these have come, together with what has ended since; nothing is written when nothing has changed. Throws when it cannot be written. */
+  checkpoint(open: readonly SegmentPosition[]): void;
+  /** The writer of this one is gone: it ends where it ends. */
+  ended(segment: string): void;
+  /** Nobody writes any more: signs the ends of all. Throws when it cannot be written. */
+  close(): void;
+}
+
+export interface RegisterOptions {
+  /** Directory of the segments, made (0700) when it is not there. */
+  readonly directory: string;
+  /** Directory of the key. */
+  readonly state: string;
+  /** File on other storage that gets every checkpoint, too. */
+  readonly anchor: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Told of what somebody should look at. */
+  readonly warn: (detail: string) => void;
+}
+
+interface Known {
+  readonly claims: Map<string, SegmentClaim>;
+  readonly last: Checkpoint | undefined;
+  readonly lastLine: string | undefined;
+  readonly octets: number;
+  readonly rest: Buffer;
+}
+
+/**
+ * Opens the register at a start, before any segment of it: closes what the last process left open, cuts half lines off, notes files
+ * that are not ours, and signs all that. Throws when there is a register and not the key that it was signed with.
+ */
+export function openRegister({ directory, state, anchor, now, warn }: RegisterOptions): Register {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const path = join(directory, REGISTER_FILE);
+  const file = openSync(path, 'a+', 0o600);
+  const known = readRegister(file);
+  const key = keyFor(state, path, known);
+  writeFileSync(join(directory, PUBLIC_KEY_FILE), key.publicPem, { mode: 0o600 });
+  const { claims } = known;
+  const start = (known.last?.start ?? 0) + 1;
+  let number = (known.last?.checkpoint ?? -1) + 1;
+  let previous = known.lastLine === undefined ? NO_CHECKPOINT : checkpointHash(known.lastLine);
+  let octets = known.octets;
+  /** Ends that no checkpoint has said yet. */
+  let ends: SegmentClaim[] = [];
+
+  const cut = cutOf(known.rest);
+  if (cut !== undefined) ftruncateSync(file, octets);
+  write('start', [...[...claims.values()].filter(isOpen).map(settle), ...strangers()], cut);
+
+  function write(kind: Checkpoint['kind'], segments: readonly SegmentClaim[], cutOff?: Cut): void {
+    const checkpoint: Checkpoint = {
+      checkpoint: number, time: new Date(now()).toISOString(), kind, gateway: key.name, start, previous, ...(cutOff === undefined ? {} : { cut: cutOff }), segments,
+    };
+    const line = signCheckpoint(checkpoint, key);
+    appendLine(file, line, octets);
+    octets += Buffer.byteLength(line) + 1;
+    for (const claim of segments) claims.set(claim.segment, claim);
+    number += 1;
+    previous = checkpointHash(line);
+    if (anchor !== undefined) anchorLine(anchor, line);
+  }
+
+  /** One that is not anchored is with the next: each carries the hash of the one before. */
+  function anchorLine(outside: string, line: string): void {
+    try {
+      const handle = openSync(outside, 'a+', 0o600);
+      try {
+        const { size } = fstatSync(handle);
+        const last = Buffer.alloc(1, 10);
+        if (size > 0) readSync(handle, last, 0, 1, size - 1);
+        // What a kill left of a line there must not be glued to this one.
+        writeSync(handle, `${last[0] === 10 ? '' : '\n'}${line}\n`);
+        fsyncSync(handle);
+      } finally {
+        closeSync(handle);
+      }
+    } catch (error) {
+      warn(`a checkpoint of the audit was not anchored: ${(error as Error).message}`);
+    }
+  }
+
+  /** How a segment ends that nobody writes any more. */
+  function settle(claim: SegmentClaim): SegmentClaim {
+    const { segment } = claim;
+    let handle: number;
+    try {
+      handle = openSync(join(directory, segment), 'r+');
+    } catch (error) {
+      warn(`audit segment ${segment} cannot be opened any more: ${(error as Error).message}`);
+      return { ...pick(claim), segment, state: 'missing' };
+    }
+    try {
+      return settleOpened(claim, handle);
+    } finally {
+      closeSync(handle);
+    }
+  }
+
+  function settleOpened(claim: SegmentClaim, handle: number): SegmentClaim {
+    const { segment } = claim;
+    const { size } = fstatSync(handle);
+    const short = size < claim.octets;
+    const { at, rest, broken } = scanSegment({ file: handle, from: 0, to: size }, short ? START : claim);
+    if (short) warn(`audit segment ${segment} ends before its last checkpoint`);
+    if (broken !== undefined) {
+      warn(`audit segment ${segment} is broken behind record ${at.seq}`);
+      return { ...at, segment, state: 'broken' };
+    }
+    const torn = cutOf(rest);
+    if (torn === undefined) return { ...at, segment, state: 'closed' };
+    ftruncateSync(handle, at.octets);
+    fsyncSync(handle);
+    return { ...at, segment, state: 'recovered', cut: torn };
+  }
+
+  /** Files that no checkpoint knows: from before the first, opened by a process that was killed right then, or somebody else's. */
+  function strangers(): SegmentClaim[] {
+    return readdirSync(directory).filter((name) => name.endsWith('.jsonl') && !claims.has(name)).sort().map((segment) => {
+      if (known.last === undefined) return { ...START, segment, state: 'before', ...whole(segment) };
+      // Its header is all that a segment holds before the register knows it.
+      if (isEmpty(segment)) return settle({ ...START, segment, state: 'open' });
+      warn(`audit file ${segment} was not written by this gateway`);
+      return { ...START, segment, state: 'foreign', ...whole(segment) };
+    });
+  }
+
+  function isEmpty(segment: string): boolean {
+    return reading(segment, (handle, size) => {
+      const { at, broken } = scanSegment({ file: handle, from: 0, to: size });
+      return broken === undefined && at.seq <= 0;
+    });
+  }
+
+  function whole(segment: string): { readonly octets: number; readonly sha256: string } {
+    return reading(segment, (handle, octetsThere) => {
+      const hash = createHash('sha256');
+      const part = Buffer.allocUnsafe(1 << 20);
+      for (let at = 0, read = 1; at < octetsThere && read > 0; at += read) {
+        read = readSync(handle, part, 0, Math.min(part.length, octetsThere - at), at);
+        hash.update(part.subarray(0, read));
+      }
+      return { octets: octetsThere, sha256: hash.digest('base64url') };
+    });
+  }
+
+  function reading<Result>(segment: string, read: (handle: number, size: number) => Result): Result {
+    const handle = openSync(join(directory, segment), 'r');
+    try {
+      return read(handle, fstatSync(handle).size);
+    } finally {
+      closeSync(handle);
+    }
+  }
+
+  return {
+    ground: () => ({ gateway: key.name, start, after: previous }),
+    checkpoint(open) {
+      const moved = open.filter(({ segment, seq }) => claims.get(segment)?.seq !== seq);
+      if (moved.length === 0 && ends.length === 0) return;
+      write('checkpoint', [...ends, ...moved.map((position) => ({ ...position, state: 'open' as const }))]);
+      ends = [];
+    },
+    ended(segment) {
+      const claim = claims.get(segment);
+      if (claim?.state !== 'open') return;
+      const end = settle(claim);
+      claims.set(segment, end);
+      ends.push(end);
+    },
+    close() {
+      write('stop', [...ends, ...[...claims.values()].filter(isOpen).map(settle)]);
+      closeSync(file);
+    },
+  };
+}
+
+function isOpen({ state }: SegmentClaim): boolean {
+  return state === 'open';
+}
+
+function pick({ seq, hash, octets }: Position): Position {
+  return { seq, hash, octets };
+}
+
+function cutOf(rest: Buffer): Cut | undefined {
+  return rest.length === 0 ? undefined : { octets: rest.length, sha256: digest(rest) };
+}
+
+/** All of a line or none: half of one would spoil the next. */
+function appendLine(file: number, line: string, octets: number): void {
+  const text = Buffer.from(`${line}\n`);
+  try {
+    for (let written = 0; written < text.length;) written += writeSync(file, text, written);
+    fsyncSync(file);
+  } catch (error) {
+    ftruncateSync(file, octets);
+    throw error;
+  }
+}
+
+function readRegister(file: number): Known {
+  const claims = new Map<string, SegmentClaim>();
+  let last: Checkpoint | undefined;
+  let lastLine: string | undefined;
+  let octets = 0;
+  const { rest } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (text, from, to) => {
+    octets += to + 1 - from;
+    lastLine = text.toString('utf8', from, to);
+    const checkpoint = parseCheckpoint(lastLine);
+    if (checkpoint === undefined) return true;
+    last = checkpoint;
+    for (const claim of checkpoint.segments) claims.set(claim.segment, claim);
+    return true;
+  });
+  return { claims, last, lastLine, octets, rest };
+}
+
+/** The key that the register was signed with; a new one where there is no register. */
+function keyFor(state: string, path: string, { lastLine }: Known): AuditKey {
+  const key = readAuditKey(state);
+  if (lastLine === undefined) return key ?? makeAuditKey(state);
+  const remedy = 'put the key back (audit.key in the state directory), or move the audit directory away and keep it';
+  if (key === undefined) throw new Error(`${path}: the key that signed it is gone; ${remedy}`);
+  if (!isSignedCheckpoint(lastLine, createPublicKey(key.publicPem))) throw new Error(`${path}: its last line was not signed with this gateway's key; ${remedy}`);
+  return key;
+}
+
