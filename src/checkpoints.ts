@@ -12,8 +12,8 @@ export interface Checkpoints {
   born(ask: () => Promise<AuditAnswer>): Promise<void>;
   /** The thread at this place is gone. */
   gone(place: number): void;
-  /** All writers are closed: signs the ends. Never throws. */
-  close(): void;
+  /** All writers are closed: signs the ends. Never rejects. */
+  close(): Promise<void>;
 }
 
 export interface CheckpointsOptions {
@@ -27,6 +27,9 @@ export interface CheckpointsOptions {
   /** Asks every thread how far its segment has come. */
   readonly threads: () => Promise<readonly AuditAnswer[]>;
 }
+
+/** How long a stop waits for storage elsewhere. */
+const ANCHOR_MS = 2_000;
 
 /** Opens the register and closes what the last process left open; throws when that cannot be. */
 export function keepCheckpoints({ directory, state, anchor, every, now, log, threads }: CheckpointsOptions): Checkpoints {
@@ -73,12 +76,13 @@ export function keepCheckpoints({ directory, state, anchor, every, now, log, thr
       places.delete(place);
       if (segment !== undefined && !closed) register.ended(segment);
     },
-    close() {
+    async close() {
       if (closed) return;
       closed = true;
       clearTimeout(timer);
       try {
         register.close();
+        await register.anchored(ANCHOR_MS);
       } catch (error) {
         warn(`the last checkpoint was not written: ${(error as Error).message}`);
       }

@@ -100,8 +100,8 @@ interface Current {
 
 const DEFAULT_GRACE_MS = 10_000;
 const EXPIRY_MS = 1_000;
-/** How long a thread may take to flush its audit segment. */
-const AUDIT_MS = 10_000;
+/** How long a thread may take to flush its audit segment; a new one has to start first. */
+const AUDIT_MS = 30_000;
 
 /**
  * Starts a gateway from a configuration file; resolves once every listener serves on every thread. The composition root:
@@ -456,7 +456,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await threads.terminate();
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
-      checkpoints.close();
+      await checkpoints.close();
       denyList.close();
       suspensionList.close();
       transfers.close();

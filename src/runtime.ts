@@ -101,7 +101,7 @@ export function buildRuntime(
       }),
     };
     return listener.protocol === 'https'
-      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, registries, webhooks, suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
+      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, registries, webhooks, unrecorded: config.audit.failing === 'serve', suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
       : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 

@@ -63,7 +63,7 @@ describe('what is not written', () => {
         ocsp: { from_certificate: true, timeout: 2000, max_age: 600_000, method: 'POST' },
       },
       roles: [], inherits: {}, trust_domains: {}, routes: [], upstreams: {},
-      audit: { directory: './state/audit', durability: 'write', checkpoint: 30_000 },
+      audit: { directory: './state/audit', durability: 'write', failing: 'refuse', checkpoint: 30_000 },
       admin: { socket: './state/admin.sock' },
     });
   });

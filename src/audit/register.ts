@@ -1,6 +1,7 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readdirSync, readSync, writeFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { openAnchor } from './anchor.ts';
 import { START, digest, type Position } from './chain.ts';
 import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedCheckpoint, parseCheckpoint, signCheckpoint, type Checkpoint, type Cut, type SegmentClaim } from './checkpoint.ts';
 import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
@@ -18,6 +19,8 @@ export interface Register {
   ended(segment: string): void;
   /** Nobody writes any more: signs the ends of all. Throws when it cannot be written. */
   close(): void;
+  /** Resolves once everything is anchored, or after `deadline` ms. */
+  anchored(deadline: number): Promise<void>;
 }
 
 export interface RegisterOptions {
@@ -49,6 +52,7 @@ export function openRegister({ directory, state, anchor, now, warn }: RegisterOp
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, REGISTER_FILE);
   const file = openSync(path, 'a+', 0o600);
+  const outside = anchor === undefined ? undefined : openAnchor(anchor, warn);
   const known = readRegister(file);
   const key = keyFor(state, path, known);
   writeFileSync(join(directory, PUBLIC_KEY_FILE), key.publicPem, { mode: 0o600 });
@@ -74,26 +78,7 @@ export function openRegister({ directory, state, anchor, now, warn }: RegisterOp
     for (const claim of segments) claims.set(claim.segment, claim);
     number += 1;
     previous = checkpointHash(line);
-    if (anchor !== undefined) anchorLine(anchor, line);
-  }
-
-  /** One that is not anchored is with the next: each carries the hash of the one before. */
-  function anchorLine(outside: string, line: string): void {
-    try {
-      const handle = openSync(outside, 'a+', 0o600);
-      try {
-        const { size } = fstatSync(handle);
-        const last = Buffer.alloc(1, 10);
-        if (size > 0) readSync(handle, last, 0, 1, size - 1);
-        // What a kill left of a line there must not be glued to this one.
-        writeSync(handle, `${last[0] === 10 ? '' : '\n'}${line}\n`);
-        fsyncSync(handle);
-      } finally {
-        closeSync(handle);
-      }
-    } catch (error) {
-      warn(`a checkpoint of the audit was not anchored: ${(error as Error).message}`);
-    }
+    outside?.add(line);
   }
 
   /** How a segment ends that nobody writes any more. */
@@ -188,6 +173,7 @@ export function openRegister({ directory, state, anchor, now, warn }: RegisterOp
       write('stop', [...ends, ...[...claims.values()].filter(isOpen).map(settle)]);
       closeSync(file);
     },
+    anchored: async (deadline) => outside?.settled(deadline),
   };
 }
 
@@ -226,7 +212,8 @@ function readRegister(file: number): Known {
     const checkpoint = parseCheckpoint(lastLine);
     if (checkpoint === undefined) return true;
     last = checkpoint;
-    for (const claim of checkpoint.segments) claims.set(claim.segment, claim);
+    // Files are opened by these names.
+    for (const claim of checkpoint.segments) if (basename(claim.segment) === claim.segment) claims.set(claim.segment, claim);
     return true;
   });
   return { claims, last, lastLine, octets, rest };

@@ -61,6 +61,9 @@ export function openAuditWriter(ground: SegmentGround, writer: string, openedAt:
   let flushing: { readonly batch: readonly Waiting[]; readonly written: Position } | undefined;
   let waiting: Waiting[] = [];
   let lastError: Error | undefined;
+  /** Records that could not be written and are not on record as such; those of them that a line still to be written counts. */
+  let lost = 0;
+  let said = 0;
   let closed = false;
 
   function flush(): void {
@@ -102,6 +105,8 @@ export function openAuditWriter(ground: SegmentGround, writer: string, openedAt:
 
   function settle(batch: readonly Waiting[], written: Position): void {
     safe = written;
+    lost -= said;
+    said = 0;
     spoilt = false;
     lastError = undefined;
     for (const done of batch) done();
@@ -110,6 +115,8 @@ export function openAuditWriter(ground: SegmentGround, writer: string, openedAt:
   /** The chain goes on from what is safe: what is behind it in the file was promised to nobody. */
   function fail(batch: readonly Waiting[], error: Error): void {
     lastError = error;
+    lost += batch.length;
+    said = 0;
     leadOf(safe).copy(lines);
     used = LEAD_OCTETS;
     lastSeq = safe.seq;
@@ -132,8 +139,15 @@ export function openAuditWriter(ground: SegmentGround, writer: string, openedAt:
   function write(line: string, rest: Buffer | undefined, done: Waiting): void {
     if (closed) return done(new Error('the audit writer is closed'));
     if (waiting.length === 0 && flushing === undefined) setImmediate(flushWaiting);
+    if (lost > said) sayLost();
     put(line, rest);
     waiting.push(done);
+  }
+
+  /** A gap in the evidence is evidence, too. */
+  function sayLost(): void {
+    put(JSON.stringify({ time: new Date().toISOString(), event: 'audit', result: 'failed', reason: 'audit_unavailable', detail: `${lost} records could not be written before this one` } satisfies AuditRecord), undefined);
+    said = lost;
   }
 
   function flushWaiting(): void {

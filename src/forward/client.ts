@@ -123,6 +123,8 @@ export interface Service {
   /** Keys that answers are encrypted to, by their directory as the configuration has it. */
   readonly registries: ReadonlyMap<string, KeyRegistry>;
   readonly webhooks: WebhookDesk;
+  /** Whether requests to routes that are not phi are served while the audit cannot be written. */
+  readonly unrecorded: boolean;
   /** What is suspended by order at the moment. */
   readonly suspensions: () => readonly Suspension[];
   /** Ids of grants for emergencies that were withdrawn before their time. */

@@ -20,7 +20,7 @@ import { createOrder, leaving } from './http1/order.ts';
 import { linger, refuseFlood, refuseRaw } from './http1/refusal.ts';
 import { objectionTo, type EndCause, type Objection } from './judgement.ts';
 import { messageOf } from './message.ts';
-import { bodyLimit, obstacleTo, upstreamFor, type Obstacle } from './obstacle.ts';
+import { bodyLimit, obstacleTo, recordOf, upstreamFor, type Obstacle } from './obstacle.ts';
 import { askOwnPage, pageMessage, stepUpPage } from './own-pages.ts';
 import { problemStatus, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
@@ -275,7 +275,7 @@ export function createHttp1(options: Http1Options): Http1 {
     if (exchange.last) head.push('connection', 'close');
     response.writeHead(status, head);
     exchange.lasting = message.headers['content-length'] === undefined && !response.chunkedEncoding;
-    const end = await relayAnswer(message, response, (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }), exchange.client.reset);
+    const end = await relayAnswer(message, response, (bytes) => recordOf(record(exchange, { result: 'permitted', status, bytes_out: bytes }), permit, service), exchange.client.reset);
     if (end.kind === 'complete') {
       // The client's connection ends, so the rest of its body never comes: the upstream would wait for it.
       if (!exchange.request.complete) abandonUpstream(exchange);

@@ -27,9 +27,19 @@ export function upstreamFor(permit: Permit, service: Service, audit: AuditWriter
 
 /** What stands in the way of a permitted request whoever answers it. */
 export function obstacleTo(permit: Permit, service: Service, audit: AuditWriter, length: number): Obstacle | undefined {
-  if (audit.failure() !== undefined) return NO_AUDIT;
+  if (audit.failure() !== undefined && !mayGoUnrecorded(permit, service)) return NO_AUDIT;
   const most = bodyLimit(permit, service);
   return length > most ? bodyTooLarge(most) : undefined;
+}
+
+/** Whether a permitted request is answered although its record cannot be written. What changes rights, and what stands on a grant for an emergency, never is. */
+export function mayGoUnrecorded({ route, breakGlass }: Permit, { unrecorded }: Service): boolean {
+  return unrecorded && !route.config.phi && !route.own && breakGlass === undefined;
+}
+
+/** What an answer waits for: its record, or that there will be none where that is borne. */
+export function recordOf(written: Promise<void>, permit: Permit, service: Service): Promise<void> {
+  return mayGoUnrecorded(permit, service) ? written.catch(() => undefined) : written;
 }
 
 /** Octets that the body of a permitted request may have; infinite where nothing limits them. */

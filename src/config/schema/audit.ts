@@ -6,6 +6,9 @@ export const audit = mapping({
   durability: oneOf(['write', 'fsync'])
     .describe('When a record is safe, and the last octets of its answer may leave: once the operating system has it, which a killed process cannot take back, or once it is flushed to the disk, which survives a loss of power.')
     .default('write'),
+  failing: oneOf(['refuse', 'serve'])
+    .describe('What becomes of requests whose record cannot be written: refused with 503, or served without one on routes that are not phi. What is phi, and every stream, is refused either way.')
+    .default('refuse'),
   checkpoint: timeout.describe('How often a signed checkpoint says how far the audit goes, while it grows.').prefault('30s'),
   anchor: mapping({
     file: filePath.describe('A file on other storage, best one that can only be appended to; every checkpoint is added to it.'),

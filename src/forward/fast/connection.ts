@@ -10,7 +10,7 @@ import { answerRules, clientHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
 import { objectionTo, type EndCause, type Objection } from '../judgement.ts';
 import { isLastRequest } from '../limits.ts';
-import { upstreamFor } from '../obstacle.ts';
+import { mayGoUnrecorded, recordOf, upstreamFor } from '../obstacle.ts';
 import type { PaceSide } from '../pace.ts';
 import { problemStatus, rawProblem, type ProblemCode } from '../problem.ts';
 import type { Failed } from '../upstream/pool.ts';
@@ -317,7 +317,7 @@ export class FastConnection implements AnswerTaker {
     const status = this.#status;
     const exchange = this.#exchange as Exchange;
     try {
-      if (error !== undefined) return this.#gone('the record could not be written', status, 'audit_unavailable');
+      if (error !== undefined && !mayGoUnrecorded(this.#permit as Permit, exchange.service)) return this.#gone('the record could not be written', status, 'audit_unavailable');
       this.#options.observe(outcomeOf(exchange, status, this.#ended));
       if (this.#state !== 'recording') return this.#done();
       this.memory.write(this.#socket, this.#held);
@@ -463,7 +463,7 @@ export class FastConnection implements AnswerTaker {
       this.#state = 'recording';
       const written = this.#options.audit.append(exchangeRecord(exchange, { result: 'permitted', status, bytes_out: bytes }, this.#options.now()));
       this.#recorded = true;
-      return written;
+      return recordOf(written, this.#permit as Permit, exchange.service);
     });
     const end = await this.#relay.end;
     if (this.#exchange !== exchange) return;

@@ -9,6 +9,7 @@ import { recordBeginning, recordRest } from '../fast/record-line.ts';
 import { answerRules, upstreamHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
 import type { UpstreamAnswer } from '../message.ts';
+import { mayGoUnrecorded, recordOf } from '../obstacle.ts';
 import { problemStatus, type ProblemCode } from '../problem.ts';
 import { forwardUpgrade } from '../upgrade.ts';
 import type { Upstream } from '../upstream/pool.ts';
@@ -70,7 +71,7 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
     const end = await relayToStream({
       // What has lost its right must not end well, although all of it may have come by now.
       answer: { ...answer, body, whole: () => exchange.cut === undefined && answer.whole() }, stream, head, trailers: trailersOf, headOnly: exchange.asked.method === 'HEAD',
-      commit: (bytes) => record(exchange, { result: 'permitted', status, bytes_out: bytes }),
+      commit: (bytes) => recordOf(record(exchange, { result: 'permitted', status, bytes_out: bytes }), permit, service),
       watch: {
         wrote(octets) {
           peer.allowance.sent(octets);
@@ -110,7 +111,7 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
     const ended = performance.now();
     peer.rest = recordRest(peer.rest, exchange, permit);
     return new Promise((resolve) => options.audit.write(recordBeginning(exchange, status, body.length, options.now(), ended), peer.rest?.octets, (error) => {
-      if (error !== undefined) {
+      if (error !== undefined && !mayGoUnrecorded(permit, exchange.service)) {
         observe(exchange, status);
         resetStream(stream, NGHTTP2_INTERNAL_ERROR);
         return resolve();

@@ -1,0 +1,120 @@
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Verdict } from '../src/audit/verify.ts';
+import { verifyCommand } from '../src/cli/audit.ts';
+import { createGateway } from '../src/gateway.ts';
+import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
+import { ask, startGateway, type TestGateway } from './support/gateway.ts';
+import { askHttp2, openHttp2 } from './support/http2.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+let pki: TestPki;
+let backend: Backend;
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki);
+});
+
+afterAll(() => backend.close());
+
+const ANCHORED = { top: 'audit: { anchor: { file: anchors.ndjson } }' };
+
+async function verified(gateway: TestGateway, ...more: readonly string[]): Promise<{ readonly code: number | null; readonly verdict: Verdict }> {
+  const [key] = more;
+  let text = '';
+  const code = await verifyCommand(undefined, { config: gateway.path('wardgate.yaml'), json: true, ...(key === undefined ? {} : { key }) }, (line) => void (text += line));
+  return { code, verdict: JSON.parse(text) as Verdict };
+}
+
+async function load(gateway: TestGateway, requests: number): Promise<void> {
+  for (let request = 0; request < requests; request++) expect((await ask(pki, gateway.port, `/echo/${request}`, { client: pki.doctor })).status).toBe(200);
+}
+
+describe('wardgate audit', () => {
+  it('verifies what a running gateway has written, and names the record that somebody edited', async () => {
+    const gateway = await startGateway(pki, backend.port, ANCHORED);
+    await load(gateway, 12);
+    const { stdout: pem } = await wardgate(['audit', 'key', '-c', gateway.path('wardgate.yaml')]);
+    await writeFile(gateway.path('kept.pem'), pem);
+    const whole = await verified(gateway, gateway.path('kept.pem'));
+    expect(whole.code).toBe(0);
+    expect(whole.verdict).toMatchObject({ whole: true, segments: 3, unanchored: 13, notes: [] });
+    await gateway.gateway.stop(0);
+    const stopped = await verified(gateway, gateway.path('kept.pem'));
+    expect(stopped.verdict).toMatchObject({ whole: true, records: 14, unanchored: 0 });
+
+    const audit = gateway.path('state/audit');
+    for (const name of (await readdir(audit)).filter((file) => /-t\d\.jsonl$/.test(file))) {
+      const text = await readFile(join(audit, name), 'utf8');
+      await writeFile(join(audit, name), text.replace('"path":"/echo/7"', '"path":"/echo/8"'));
+    }
+    const { code, stdout } = await wardgate(['audit', 'verify', '-c', gateway.path('wardgate.yaml')]);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^NOT WHOLE: \S+-t\d\.jsonl:\d+ record \d+: edited: its content does not match its hash/);
+    await rm(gateway.directory, { recursive: true });
+  });
+
+  it('exports what was asked for, as something that verifies by itself', async () => {
+    const gateway = await startGateway(pki, backend.port, ANCHORED);
+    await load(gateway, 6);
+    const everything = await wardgate(['audit', 'export', '-c', gateway.path('wardgate.yaml')]);
+    await writeFile(gateway.path('all.ndjson'), everything.stdout);
+    expect((await wardgate(['audit', 'verify', gateway.path('all.ndjson')])).stdout).toMatch(/^whole: 7 records in 3 segments/);
+    const some = await wardgate(['audit', 'export', '-c', gateway.path('wardgate.yaml'), '--route', 'echo', '--serial', pki.doctor.serialHex.toUpperCase(), '--from', '2020-01-01']);
+    await writeFile(gateway.path('some.ndjson'), some.stdout);
+    expect((await wardgate(['audit', 'verify', gateway.path('some.ndjson')])).stdout).toMatch(/^whole: 6 records[^]*note: a filtered export/);
+    expect((await wardgate(['audit', 'export', '-c', gateway.path('wardgate.yaml'), '--from', 'yesterday'])).stderr).toContain('--from: expected a time');
+    await gateway.stop();
+  });
+});
+
+describe('the audit of a gateway', () => {
+  it('stays whole over starts, the segments of all of them in one register', async () => {
+    const first = await startGateway(pki, backend.port, ANCHORED);
+    await load(first, 5);
+    await first.gateway.stop(0);
+    const again = await createGateway({ config: first.path('wardgate.yaml') });
+    await again.stop(0);
+    const { verdict } = await verified(first);
+    expect(verdict).toMatchObject({ whole: true, segments: 6, unanchored: 0 });
+    await rm(first.directory, { recursive: true });
+  });
+
+  it('stays whole when a thread dies: its segment is closed, and its replacement has one of its own', async () => {
+    const workers: Worker[] = [];
+    const born = (worker: Worker): void => void workers.push(worker);
+    process.on('worker', born);
+    const gateway = await startGateway(pki, backend.port, ANCHORED);
+    await load(gateway, 8);
+    await workers.find(({ threadName }) => threadName?.startsWith('wardgate-'))?.terminate();
+    await expect.poll(async () => (await readdir(gateway.path('state/audit'))).filter((name) => name.endsWith('-t2.jsonl')).length, { timeout: 20_000 }).toBe(1);
+    process.off('worker', born);
+    await expect.poll(() => readFile(gateway.path('state/audit/checkpoints.ndjson'), 'utf8'), { timeout: 20_000 }).toContain('-t2.jsonl');
+    expect((await verified(gateway)).verdict).toMatchObject({ whole: true, segments: 4 });
+    await gateway.gateway.stop(0);
+    expect((await verified(gateway)).verdict).toMatchObject({ whole: true, segments: 4, unanchored: 0 });
+    await rm(gateway.directory, { recursive: true });
+  });
+});
+
+describe('an audit that cannot be written', () => {
+  it('with failing: serve keeps from clients what is phi and nothing else, by HTTP/1.1 and HTTP/2', async () => {
+    const gateway = await startGateway(pki, backend.port, { top: 'audit: { failing: serve }', threads: 1 });
+    await load(gateway, 1);
+    for (const file of await readdir(gateway.path('state/audit'))) await rm(gateway.path(`state/audit/${file}`));
+    const session = await openHttp2(pki, gateway.port, { client: pki.doctor });
+    for (let round = 0; round < 3; round++) {
+      expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).status).toBe(200);
+      expect((await askHttp2(session, '/echo/x')).status).toBe(200);
+      expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(503);
+      expect((await askHttp2(session, '/records')).status).toBe(503);
+    }
+    expect((await gateway.gateway.status()).audit.failing).not.toEqual([]);
+    session.destroy();
+    await gateway.stop();
+  });
+});
