@@ -292,7 +292,7 @@ describe('a grant', () => {
   };
 
   it('ends with its time, and with it the streams that stand on it', async () => {
-    const gateway = await start({ routes: ROUTES(', for: 2s') });
+    const gateway = await start({ routes: ROUTES(', for: 6s') });
     const socket = await webSocket(gateway);
     await once(socket, 'close');
     expect((await call(gateway, '/records/1001')).status).toBe(403);
@@ -373,7 +373,7 @@ describe('a grant', () => {
     const later = await wardgate(['break-glass', 'list', ...config, '--json']);
     expect(JSON.parse(later.stdout)).toMatchObject({ running: false, grants: [{ id, closed: { who: 'Chen', note: 'over' }, review: { who: 'Chen', note: 'justified' } }] });
     expect(await readFile(gateway.path('state/break-glass.jsonl'), 'utf8')).toContain(id);
-  }, 90_000);
+  }, 180_000);
 });
 
 describe.skipIf(!redisInstalled)('a grant with replicas', () => {

@@ -390,7 +390,7 @@ describe('wardgate suspend', () => {
     expect(socket.destroyed).toBe(false);
     socket.destroy();
     device.destroy();
-  }, 30_000);
+  }, 120_000);
 
   it('suspends and resumes on the running gateway, and shows in status', async () => {
     const gateway = await start();
@@ -403,7 +403,7 @@ describe('wardgate suspend', () => {
     expect(await wardgate(['resume', ...config, '--route', 'echo'])).toMatchObject({ code: 1 });
     expect(await status(gateway, '/echo/1')).toBe(200);
     expect(await wardgate(['suspend', ...config, '--route', 'nosuch', '--reason', 'x'])).toMatchObject({ code: 1, stderr: expect.stringContaining('known: public, records, echo') as string });
-  }, 60_000);
+  }, 120_000);
 
   it('works in the state of a gateway that does not run, and refuses what is not to be understood', async () => {
     const gateway = await start();
@@ -416,5 +416,5 @@ describe('wardgate suspend', () => {
     expect(await wardgate(['suspend', ...config, '--route', 'echo', '--reason', 'x', '--for', 'ever'])).toMatchObject({ code: 2 });
     expect(await wardgate(['suspend', ...config, '--network', '10.1.0.1/8', '--reason', 'x'])).toMatchObject({ code: 2 });
     expect((await wardgate(['suspend', '--help'])).stdout).toContain('--dry-run');
-  }, 60_000);
+  }, 120_000);
 });
