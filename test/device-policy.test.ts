@@ -119,6 +119,8 @@ describe('a person', () => {
     const facts = { leaf: module, id: 'Dr Wang', bind: workstation };
     expect(outcome(judge([{ id: 'ws-4', hardware: 'TPM-4' }], facts))).toBe('bound to ws-4');
     expect(outcome(judge([{ id: 'ws-4', hardware: 'TPM-4', users: 'Dr Li' }], facts))).toBe('device_mismatch');
+    expect(outcome(judge([{ id: 'ws-4', hardware: 'TPM-4', fingerprint: 'ab'.repeat(32) }], facts))).toBe('device_mismatch');
+    expect(outcome(judge([{ id: 'ws-4', hardware: 'TPM-4', fingerprint: module.sha256 }], facts))).toBe('bound to ws-4');
     expect(outcome(judge([{ id: 'ws-5', hardware: 'TPM-5', users: 'Dr Wang' }], facts))).toBe('device_mismatch');
   });
 });

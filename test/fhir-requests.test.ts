@@ -21,13 +21,13 @@ function judge(request: string): 'within' | Objection['reason'] {
 describe('a request is within the compartment', () => {
   test.each([
     'GET metadata', 'GET metadata?mode=full&_format=json', 'GET Patient/A', 'GET Patient/A?_summary=true', 'GET Patient/A/_history', 'GET Patient/A/_history/2', 'GET Patient?_id=A', 'GET Patient?_id=A&name=x',
-    'GET Patient/A/$everything', 'GET Patient/A/$everything?_type=Observation&_count=5', 'GET Patient/A/$summary', 'GET Patient/A/Observation', 'GET Patient/A/Observation?code=8480-6', 'GET Patient/A/*',
-    'GET Observation?patient=A', 'GET Observation?patient=Patient/A', 'GET Observation?subject=Patient/A', 'GET Observation?subject:Patient=A', 'GET Observation?subject%3APatient=A', 'GET Observation?performer=Patient/A',
+    'GET Patient/A/$everything', 'GET Patient/A/$everything?_type=Observation&_count=5', 'GET Patient/A/$summary', 'GET Patient/A/Observation', 'GET Patient/A/Observation?_sort=-date&_count=5', 'GET Patient/A/Observation?patient=A&code=8480-6', 'GET Patient/A/Encounter?status=finished', 'GET Patient/A/*',
+    'GET Observation?patient=A', 'GET Observation?patient=Patient/A', 'GET Observation?subject=Patient/A', 'GET Observation?subject:Patient=A', 'GET Observation?subject%3APatient=A', 'GET Observation?patient=A&performer=Patient/A', 'GET Appointment?actor=Patient/A',
     'GET Observation?patient=https://api.test/fhir/Patient/A', 'GET Observation?patient=https://api.test:8443/fhir/Patient/A', 'GET Observation?patient=https://ehr.internal/r4/Patient/A',
     'GET Observation?patient=A&code=http://loinc.org|8480-6&date=ge2026-01-01&_sort=-date&_count=10&_total=accurate', 'GET Observation?patient=A&code:not=x&value-quantity=gt5', 'GET Observation?patient=A&category:missing=true',
     'GET Observation?patient=A&performer=Practitioner/1', 'GET Observation?patient=A&performer:Practitioner=1', 'GET Observation?patient=A&performer:Practitioner.name=House',
     'GET Observation?patient=A&_include=Observation:performer', 'GET Observation?patient=A&_include=*', 'GET Observation?patient=A&_revinclude=Provenance:target', 'GET Patient?_id=A&_revinclude:iterate=Observation:subject',
-    'GET Observation?patient=A&_format=application%2Ffhir%2Bjson', 'GET Observation?patient=A&_format=json', 'GET Observation?patient=A&_tag=x|y&_profile=http://x', 'GET Coverage?policy-holder=Patient/A', 'GET Encounter?patient=A',
+    'GET Observation?patient=A&_format=application%2Ffhir%2Bjson', 'GET Observation?patient=A&_format=json', 'GET Observation?patient=A&_tag=x|y&_profile=http://x', 'GET Coverage?beneficiary=A&policy-holder=Patient/A', 'GET Encounter?patient=A',
     'GET Observation/1', 'GET Observation/1/_history', 'GET Observation/1/_history/1', 'GET Practitioner/1', 'GET Practitioner?name=x', 'GET Medication?code=x', 'GET ?_getpages=1b2c&_getpagesoffset=10&_count=10','GET Observation?patient=A&_getpages=1',
     'POST Observation', 'POST Observation/_search', 'POST ', 'PUT Patient/A', 'DELETE Patient/A',
   ])('%s', (request) => {
@@ -49,7 +49,7 @@ describe('a request is refused that names another patient', () => {
 
 describe('a search is refused that names no patient', () => {
   test.each([
-    'GET Observation', 'GET Observation?code=x', 'GET Patient', 'GET Patient?name=Eve', 'GET Patient?identifier=123', 'GET Patient?link=Patient/A', 'GET Observation?subject=A', 'GET Observation?performer=Practitioner/1',
+    'GET Observation', 'GET Observation?code=x', 'GET Patient', 'GET Patient?name=Eve', 'GET Patient?identifier=123', 'GET Patient?link=Patient/A', 'GET Observation?subject=A', 'GET Observation?performer=Practitioner/1', 'GET Observation?performer=Patient/A', 'GET Patient/A/Observation?code=8480-6',
     'GET Observation?constructor=Patient/A&_summary=count', 'GET Observation?toString=Patient/A', 'GET Observation?valueOf=Patient/A',
     'GET Encounter?_count=100', 'GET Observation?_getpages=1', 'GET Observation?_getpages=1&_id=1', 'GET ?_type=Observation', 'GET ', 'GET Observation?_id=1', 'GET Observation?Patient=A'.replace('Patient=A', '_count=1'),
   ])('%s', (request) => {
@@ -165,7 +165,7 @@ describe('of an answer that may lack elements', () => {
     return read.kind === 'objection' ? read.reason : judgeAnswer(read, { ...compartment, shared: new Set(['Device']), partial: true })?.reason ?? 'within';
   };
 
-  test.each(['GET Observation/1?_elements=performer', 'GET Observation?performer=Patient/A&_elements=performer', 'GET Patient/A/Observation?_summary=true', 'GET CommunicationRequest?recipient=Patient/A&_summary=text', 'GET ?_getpages=1', 'POST ', 'POST Observation/_search'])('%s asks for one', (request) => {
+  test.each(['GET Observation/1?_elements=performer', 'GET Observation?patient=A&_elements=performer', 'GET Patient/A/Observation?_summary=true', 'GET CommunicationRequest?subject=Patient/A&_summary=text', 'GET ?_getpages=1', 'POST ', 'POST Observation/_search'])('%s asks for one', (request) => {
     expect(partial(request)).toBe(true);
   });
 

@@ -147,7 +147,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('an answer over %s', (version) =>
     answer = (response) => response.writeHead(200, JSON_TYPE).end('{"resourceType":"Observation","id":"o","performer":[{"reference":"Patient/1001"}]}');
     expect((await get[version](fresh())).status).toBe(200);
     for (const query of ['_elements=performer,value', '_summary=true', '_summary=text']) expect((await get[version](`${fresh()}?${query}`)).status).toBe(403);
-    expect((await get[version]('/fhir/Observation?performer=Patient/1001&_elements=performer')).status).toBe(403);
+    expect((await get[version]('/fhir/Observation?patient=1001&_elements=performer')).status).toBe(403);
   });
 
   it('that turns out to be another\'s when it has begun is cut, and never ends cleanly', async () => {

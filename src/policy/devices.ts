@@ -116,7 +116,9 @@ function objectionTo(device: Device, binding: BindConfig, facts: DeviceFacts, no
 function strangeness(device: Device, { to, hardware }: BindConfig, { leaf, id }: DeviceFacts): string | undefined {
   if (to === 'device') {
     if (listsCertificates(device) && !listsCertificate(device, leaf)) return `the certificate is none of those registered for ${device.id}`;
-  } else if (device.users.length > 0 && !listsUser(device, id) && !listsCertificate(device, leaf)) return `${id} is none of those who work at ${device.id}`;
+  } else if ((device.users.length > 0 || listsCertificates(device)) && !listsUser(device, id) && !listsCertificate(device, leaf)) {
+    return `${id} is none of those who work at ${device.id}`;
+  }
   const named = namedHardware(leaf)[to === 'device' ? 'device' : 'modules'];
   if (hardware === 'required' && named.length === 0) return 'the certificate names no hardware';
   if (hardware === 'required' && device.hardware === undefined) return `no hardware is registered for ${device.id}`;

@@ -84,6 +84,16 @@ function seed(patients: readonly string[]): Resource[] {
   })];
 }
 
+/** Elements, and search parameters, of those who had a part in what is about somebody. */
+const PARTS: ReadonlyMap<string, string> = new Map([['Observation', 'performer'], ['Condition', 'asserter'], ['AllergyIntolerance', 'recorder'], ['DocumentReference', 'author'], ['ServiceRequest', 'performer']]);
+
+/** What is about a patient, and another had a part in: a mother who has looked after her child. */
+export function doneFor(patient: string, by: string): Resource[] {
+  return [...PARTS].map(([type, element]) => (
+    { resourceType: type, id: `${type}-by-${by}`.toLowerCase(), [type === 'AllergyIntolerance' ? 'patient' : 'subject']: { reference: `Patient/${patient}` }, [element]: { reference: `Patient/${by}` }, note: secretOf(patient), code: { text: 'hiv' } }
+  ));
+}
+
 /** Types that refer to patients and are in nobody's compartment, and groups, which are in several. */
 const OUTSIDE = new Set(['Task', 'Device', 'Group']);
 
@@ -205,7 +215,10 @@ class Answering {
     if (name.endsWith(':missing')) return wanted === 'false';
     const [, chain] = name.split('.');
     if (chain !== undefined || name.endsWith(':identifier')) return this.#referred(one).some((other) => JSON.stringify([other['name'], other['identifier'], other.id]).toLowerCase().includes(wanted.toLowerCase()));
-    if (['patient', 'subject', 'beneficiary', 'actor', 'target', 'performer', 'member'].includes(name.split(':')[0] as string)) return JSON.stringify(one).includes(`"Patient/${id}"`);
+    const [code = ''] = name.split(':');
+    const parts = [...PARTS.values()];
+    if (parts.includes(code)) return JSON.stringify(one[code] ?? '').includes(`"Patient/${id}"`);
+    if (['patient', 'subject', 'beneficiary', 'actor', 'target', 'member'].includes(code)) return JSON.stringify({ ...one, ...Object.fromEntries(parts.map((part) => [part, undefined])) }).includes(`"Patient/${id}"`);
     if (['name', 'family', 'identifier'].includes(name)) return JSON.stringify([one['name'], one['identifier']]).toLowerCase().includes(wanted.toLowerCase());
     return JSON.stringify(one['code'] ?? wanted).includes(wanted);
   }

@@ -37,6 +37,9 @@ export function quoted(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 }
 
+/** The elements that say whom a resource is about: FHIR's definition lists those beside them that had a part in it. Searches call them by the same names. */
+export const ABOUT: ReadonlySet<string> = new Set(['subject', 'patient', 'beneficiary', 'candidate', 'individual']);
+
 /** The logical id of a resource (FHIR R4, datatypes, id). */
 export const ID = /^[A-Za-z0-9\-.]{1,64}$/;
 

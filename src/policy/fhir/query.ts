@@ -1,4 +1,4 @@
-import { ID, mismatch, missing, patientOf, quoted, unknownShape, type Compartment, type Objection } from './compartment.ts';
+import { ABOUT, ID, mismatch, missing, patientOf, quoted, unknownShape, type Compartment, type Objection } from './compartment.ts';
 import { COMPARTMENT, RESOURCE_TYPES } from './r4.ts';
 
 /** A query or a form (application/x-www-form-urlencoded) as it is read by everybody. */
@@ -90,16 +90,36 @@ export function judgePage({ pairs }: Query, { pages }: SearchRules): Objection |
 
 /**
  * A search: parameters narrow it, each for itself (FHIR R4, search, section 3.1.1.3), so one that names this patient in a way
- * that has one reading is enough, as long as none of the others does more than narrow. `bound`: its path has named the patient.
+ * that has one reading is enough, as long as none of the others does more than narrow. `bound`: its path has named the patient, and with that
+ * what they had a part in, too, of which nothing may choose: how much there is would tell what is known of those whom it is about.
  */
 export function judgeSearch(type: string, { pairs }: Query, bound: boolean, rules: SearchRules): Objection | undefined {
-  let named = bound || rules.compartment.shared.has(type);
+  let named = (bound && (!hasParts(type) || !pairs.some(chooses))) || rules.compartment.shared.has(type);
   for (const pair of pairs) {
     const finding = judgeParameter(type, pair, rules);
     if (typeof finding === 'object') return finding;
     named ||= finding === 'names';
   }
-  return named ? undefined : missing(`a search of ${type} that names no patient`);
+  return named ? undefined : missing(`a search of ${type === '' ? 'all types' : type} that names no patient${bound ? ' whom it is about' : ''}`);
+}
+
+/** What asks for all of something, in whatever order, pages and detail. */
+const WHOLE = new Set([...FORMAT, '_count', '_sort', '_elements', '_summary', '_total', '_maxresults']);
+
+/** Whether a parameter chooses among what is found, or asks how much that is alone. */
+function chooses(pair: Pair): boolean {
+  return !WHOLE.has(pair.name) || isCount(pair);
+}
+
+/** Whether a parameter asks for a number in the place of resources: nothing of such an answer can be judged. */
+export function isCount({ name, value }: Pair): boolean {
+  return (name === '_summary' && value === 'count') || (name === '_count' && !/[1-9]/.test(value));
+}
+
+/** Whether a type ('' is any) is about somebody, and in the compartment of others who had a part in it as well. */
+function hasParts(type: string): boolean {
+  const { elements = [] } = COMPARTMENT.get(type) ?? {};
+  return type === '' || (elements.some((path) => ABOUT.has(path)) && elements.some((path) => !ABOUT.has(path)));
 }
 
 /** Of types that may be shared and are not everybody's all the same: whether a patient has one is not for others to find out. */
@@ -121,7 +141,7 @@ function judgeParameter(type: string, { name, value }: Pair, { compartment, page
     return modifier !== undefined && compartment.shared.has(modifier) && CHAIN.test(chain) ? 'narrows' : unknownShape(`a chained parameter ${quoted(name)}`);
   }
   // Patients that are linked to this one are others, whoever they are.
-  const kind = type === 'Patient' ? undefined : namingKind(type, code);
+  const kind = type === 'Patient' || (hasParts(type) && !ABOUT.has(code)) ? undefined : namingKind(type, code);
   if (kind !== undefined) return judgeNaming(name, kind, modifier, value, compartment);
   // Servers that do not mind the case of names take it for one more of the same.
   const plain = code.toLowerCase();

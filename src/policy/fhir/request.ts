@@ -1,5 +1,5 @@
 import { ID, mismatch, quoted, unknownShape, type Objection } from './compartment.ts';
-import { isJson, judgePage, judgePlainQuery, judgeSearch, parseQuery, patientNamed, type Query, type SearchRules } from './query.ts';
+import { isCount, isJson, judgePage, judgePlainQuery, judgeSearch, parseQuery, patientNamed, type Query, type SearchRules } from './query.ts';
 import { COMPARTMENT, RESOURCE_TYPES } from './r4.ts';
 
 /** A request of a FHIR R4 interface: its path below the base, decoded, and its query as written. */
@@ -85,7 +85,7 @@ function judgeGet(segments: readonly string[], query: Query, rules: SearchRules)
 /** Below the patient: what belongs to them. */
 function judgeBelow(type: string, third: string, query: Query, rules: SearchRules): Objection | undefined {
   if (type !== 'Patient') return unknownShape(`a path below ${type}/ID`);
-  if (OPERATIONS.has(third)) return judgePlainQuery(query, 'everything', rules);
+  if (OPERATIONS.has(third)) return query.pairs.some(isCount) ? unknownShape(`${third} as a number`) : judgePlainQuery(query, 'everything', rules);
   if (third === '*') return judgeSearch('', { ...query, pairs: query.pairs.filter(({ name }) => name !== '_type') }, true, rules);
   if (COMPARTMENT.has(third) && third !== 'Patient' && third !== 'Group') return judgeSearch(third, query, true, rules);
   return unknownShape(`Patient/ID/${quoted(third)}`);

@@ -1,4 +1,4 @@
-import { ID, missing, mismatch, patientOf, quoted, unknownShape, type Compartment, type Objection } from './compartment.ts';
+import { ABOUT, ID, missing, mismatch, patientOf, quoted, unknownShape, type Compartment, type Objection } from './compartment.ts';
 import { COMPARTMENT, RESOURCE_TYPES, UNRELATED_TYPES } from './r4.ts';
 
 /** A value that JSON was read into, and how many members its objects were written with. */
@@ -76,8 +76,6 @@ function isSubset(resource: JsonObject): boolean {
   return elementsAt(resource, ['meta', 'tag', 'code']).includes('SUBSETTED');
 }
 
-/** The elements that say whom a resource is about: FHIR's definition lists those beside them that had a part in it. */
-const ABOUT = new Set(['subject', 'patient', 'beneficiary', 'candidate', 'individual']);
 const THING = /(?:^|\/)([A-Z][A-Za-z]+)\/[A-Za-z0-9\-.]{1,64}(?:\/_history\/[A-Za-z0-9\-.]{1,64})?$/;
 
 /** Whether an element refers to what is a resource and no patient: a group, a device, a place. */
