@@ -1,7 +1,7 @@
 import type { OpenListener } from './bound-listener.ts';
 import type { Config } from './config/schema.ts';
 import type { Identity } from './identity/roles.ts';
-import type { Policy } from './policy/authorize.ts';
+import type { Policy } from './policy/decision.ts';
 import type { RequestFacts } from './policy/facts.ts';
 import { matchRoute } from './policy/routes.ts';
 import { compileSuspensions, fits, type Suspension, type SuspensionScope } from './policy/suspensions.ts';

@@ -10,7 +10,7 @@ import type { UpstreamShares } from './forward/upstream/watch.ts';
 import { createWebhookDesk } from './forward/webhooks/desk.ts';
 import type { DeviceView } from './identity/devices.ts';
 import type { TransferView } from './identity/people.ts';
-import type { StreamPolicy } from './policy/authorize.ts';
+import type { StreamPolicy } from './policy/authorize-stream.ts';
 import { compileBindings, type DevicePolicy } from './policy/devices.ts';
 import { compileRates } from './policy/limits.ts';
 import { parseNetwork } from './policy/networks.ts';

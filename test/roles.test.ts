@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGateway, type Gateway } from '../src/gateway.ts';
-import { authorizeStream } from '../src/policy/authorize.ts';
+import { authorizeStream } from '../src/policy/authorize-stream.ts';
 import type { KnownAdmission } from '../src/policy/facts.ts';
 import { compileRates, countersOf } from '../src/policy/limits.ts';
 import { startBackend, type Backend } from './support/backend.ts';

@@ -6,7 +6,7 @@ import { createDeviceMaker, deviceSchema } from '../src/config/inventory.ts';
 import type { RaisedAlarm } from '../src/forward/client.ts';
 import { createDeviceRegister } from '../src/identity/devices.ts';
 import { parseCertificate, type Certificate } from '../src/pki/certificate.ts';
-import { authorizeStream, type StreamPolicy } from '../src/policy/authorize.ts';
+import { authorizeStream, type StreamPolicy } from '../src/policy/authorize-stream.ts';
 import type { KnownAdmission } from '../src/policy/facts.ts';
 import { createSweep } from '../src/sweep.ts';
 import { createDenyTable } from '../src/store/deny-table.ts';

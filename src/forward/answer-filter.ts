@@ -1,5 +1,5 @@
 import { pipeline, Transform, type TransformCallback } from 'node:stream';
-import type { BoundPermit, Permit, SealedPermit } from '../policy/authorize.ts';
+import type { BoundPermit, Permit, SealedPermit } from '../policy/decision.ts';
 import type { Reason } from '../policy/facts.ts';
 import { createFhirFilter } from './fhir-answers.ts';
 import type { UpstreamAnswer } from './message.ts';

@@ -1,4 +1,4 @@
-import type { Denial } from '../policy/authorize.ts';
+import type { Denial } from '../policy/decision.ts';
 import type { TokenRefusal } from '../policy/token.ts';
 import { TOKEN_PREFIX } from './session-token.ts';
 

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import type { Admission, Alarm, Findings, Reason, RequestFacts } from '../policy/facts.ts';
-import type { Policy } from '../policy/authorize.ts';
+import type { Policy } from '../policy/decision.ts';
 import type { GrantQuestion } from '../policy/break-glass.ts';
 import type { Counter } from '../policy/limits.ts';
 import type { Suspension } from '../policy/suspensions.ts';

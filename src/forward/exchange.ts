@@ -1,6 +1,7 @@
 import { certificateFields, identityFields, tokenFields, trailFields, type AuditRecord } from '../audit/record.ts';
 import { formatName } from '../pki/name.ts';
-import { authorize, type Denial, type Permit, type Query } from '../policy/authorize.ts';
+import { authorize } from '../policy/authorize.ts';
+import type { Denial, Permit, Query } from '../policy/decision.ts';
 import type { GrantQuestion, OpenGrant } from '../policy/break-glass.ts';
 import type { Admission, Alarm, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';

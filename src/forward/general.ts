@@ -2,7 +2,7 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { UpstreamConfig } from '../config/schema.ts';
-import type { Permit } from '../policy/authorize.ts';
+import type { Permit } from '../policy/decision.ts';
 import { checkAnswer } from './headers.ts';
 import { createHttp2Forwarder } from './upstream/http2-forwarder.ts';
 import { connectFault, isOpen, repeatable, type Failed, type Trail, type Turn, type TurnResult, type Upstream } from './upstream/pool.ts';

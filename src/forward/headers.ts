@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { RouteConfig, UpstreamConfig } from '../config/schema.ts';
 import type { Admission } from '../policy/facts.ts';
 import { formatName } from '../pki/name.ts';
-import type { Permit } from '../policy/authorize.ts';
+import type { Permit } from '../policy/decision.ts';
 import { newTraceparent } from './ids.ts';
 import { withoutSession } from './session-token.ts';
 

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { AuditRecord } from '../audit/record.ts';
 import type { Reason } from '../policy/facts.ts';
-import type { Denial, Permit } from '../policy/authorize.ts';
+import type { Denial, Permit } from '../policy/decision.ts';
 import type { ListenerLimits } from '../config/schema.ts';
 import { filterAnswer, filtersOf, isFiltered, type AnswerObjection } from './answer-filter.ts';
 import { NO_TUNNEL } from './bond.ts';

@@ -1,4 +1,4 @@
-import type { Denial, Policy } from '../policy/authorize.ts';
+import type { Denial, Policy } from '../policy/decision.ts';
 import type { Reason, RequestFacts } from '../policy/facts.ts';
 import type { Exchange } from './exchange.ts';
 import type { HttpOptions } from './http-options.ts';

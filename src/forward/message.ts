@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-import type { Permit } from '../policy/authorize.ts';
+import type { Permit } from '../policy/decision.ts';
 import type { Failed, Trail, Upstream } from './upstream/pool.ts';
 
 /** A permitted request on its way to its upstream, in whatever version of HTTP it came and goes. */

@@ -1,5 +1,5 @@
 import type { AuditWriter } from '../audit/writer.ts';
-import type { Permit } from '../policy/authorize.ts';
+import type { Permit } from '../policy/decision.ts';
 import type { Reason } from '../policy/facts.ts';
 import type { Service } from './client.ts';
 import type { RequestLimit } from './limits.ts';

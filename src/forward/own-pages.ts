@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import type { Denial, Permit } from '../policy/authorize.ts';
+import type { Denial, Permit } from '../policy/decision.ts';
 import { countersOf } from '../policy/limits.ts';
 import { OWN_PATH, OWN_RATES } from '../policy/own-routes.ts';
 import type { PageAnswer } from './client.ts';

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { DenialCode } from '../policy/authorize.ts';
+import type { DenialCode } from '../policy/decision.ts';
 
 /** Every code a client can be told, with its status. Denials and errors alike: nothing here helps an attacker. */
 export type ProblemCode = DenialCode | 'body_too_large' | 'upstream_unavailable' | 'overloaded' | 'upstream_timeout' | 'request_timeout' | 'headers_too_large';

@@ -1,6 +1,6 @@
 import type { Transform } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import type { StreamPermit } from '../policy/authorize.ts';
+import type { StreamPermit } from '../policy/decision.ts';
 import type { Failed, Trail, Turn, TurnResult, Upstream } from './upstream/pool.ts';
 
 export interface StreamEnd {

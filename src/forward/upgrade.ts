@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
-import type { PlainPermit } from '../policy/authorize.ts';
+import type { PlainPermit } from '../policy/decision.ts';
 import { clientHeaders, type ResponseRules } from './headers.ts';
 import { finalAnswer, type Answer } from './general.ts';
 import type { StreamEnd } from './tcp.ts';

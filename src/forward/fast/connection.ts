@@ -1,6 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../../audit/record.ts';
-import type { Denial, Permit, Query } from '../../policy/authorize.ts';
+import type { Denial, Permit, Query } from '../../policy/decision.ts';
 import type { Reason } from '../../policy/facts.ts';
 import { isFiltered } from '../answer-filter.ts';
 import type { Client, Service } from '../client.ts';

@@ -1,4 +1,4 @@
-import type { Permit } from '../../policy/authorize.ts';
+import type { Permit } from '../../policy/decision.ts';
 import type { Admission } from '../../policy/facts.ts';
 import { lastingFields, type Exchange } from '../exchange.ts';
 

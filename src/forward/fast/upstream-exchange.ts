@@ -1,5 +1,5 @@
 import type { UpstreamConfig } from '../../config/schema.ts';
-import type { PlainPermit } from '../../policy/authorize.ts';
+import type { PlainPermit } from '../../policy/decision.ts';
 import { keyOf, type Exchange } from '../exchange.ts';
 import { answerRules } from '../headers.ts';
 import type { Failed, Turn, TurnResult, Upstream } from '../upstream/pool.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:http2';
 import type { AuditRecord } from '../../audit/record.ts';
-import type { Permit, PlainPermit } from '../../policy/authorize.ts';
+import type { Permit, PlainPermit } from '../../policy/decision.ts';
 import type { Reason } from '../../policy/facts.ts';
 import type { AnswerObjection } from '../answer-filter.ts';
 import { deniedLate, exchangeRecord, keyOf, outcomeOf, type Exchange } from '../exchange.ts';

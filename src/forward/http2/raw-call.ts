@@ -7,7 +7,7 @@ import type { KnownHead } from '../fast/request.ts';
 import { upstreamHead, type UpstreamHead } from '../fast/upstream-request.ts';
 import { keyOf, type Exchange } from '../exchange.ts';
 import type { Answered, Call, UpstreamAnswer } from '../message.ts';
-import type { PlainPermit } from '../../policy/authorize.ts';
+import type { PlainPermit } from '../../policy/decision.ts';
 import { repeatable, type Failed, type Turn, type TurnResult, type Upstream } from '../upstream/pool.ts';
 import { createTries, type Tries } from '../upstream/tries.ts';
 import { endTurn, type SocketFault, type SocketUser, type UpstreamSocket } from '../upstream/sockets.ts';

@@ -1,5 +1,5 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
-import type { Denial, Permit } from '../../policy/authorize.ts';
+import type { Denial, Permit } from '../../policy/decision.ts';
 import type { Bond } from '../../policy/patient.ts';
 import { filterAnswer, filtersOf, isFiltered } from '../answer-filter.ts';
 import { ask } from '../ask.ts';

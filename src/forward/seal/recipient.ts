@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Certificate } from '../../pki/certificate.ts';
 import { encryptionKey, type EncryptionKey } from '../../pki/encryption-key.ts';
-import type { Permit } from '../../policy/authorize.ts';
+import type { Permit } from '../../policy/decision.ts';
 import type { Reason } from '../../policy/facts.ts';
 import type { KeyRegistry } from './registry.ts';
 

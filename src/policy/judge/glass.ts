@@ -1,0 +1,62 @@
+import { holdsOneOf } from '../../identity/roles.ts';
+import { grantNeeded, type Breakable, type GlassRule, type GrantQuestion, type OpenGrant } from '../break-glass.ts';
+import type { Denial, Step } from '../decision.ts';
+import type { Admission, RequestFacts } from '../facts.ts';
+import type { Route } from '../routes.ts';
+import type { Concern } from './concern.ts';
+
+/** What somebody breaks of a route in an emergency, as it turns out. */
+export interface Glass {
+  readonly rule: GlassRule;
+  readonly breaks: Breakable[];
+  /** The first refusal: what the client is told where there is no grant. */
+  broken: Denial | undefined;
+}
+
+/** Undefined for whoever may break nothing of the route. */
+export function createGlass({ glass: rule }: Route, admission: Admission): Glass | undefined {
+  if (rule === undefined || admission.kind !== 'known' || admission.identity === undefined) return undefined;
+  return holdsOneOf(admission.identity, rule.roles) ? { rule, breaks: [], broken: undefined } : undefined;
+}
+
+/** Goes on in spite of a denial where that may be broken. */
+export function unlessBroken(glass: Glass | undefined, what: Breakable | undefined, denial: Denial): Denial | undefined {
+  if (glass === undefined || what === undefined || !glass.rule.breaks.has(what)) return denial;
+  glass.broken ??= denial;
+  glass.breaks.push(what);
+  return undefined;
+}
+
+/** What must be asked of the grant for what was broken; a denial where no grant could be for it, undefined where nothing was broken. */
+export function needOf(glass: Glass | undefined, route: Route, { fields = [] }: RequestFacts, { patient, unclear }: Concern): { readonly kind: 'ask'; readonly question: GrantQuestion } | Denial | undefined {
+  if (glass?.broken === undefined) return undefined;
+  // A grant for one patient must not serve what an upstream reads as a request for another.
+  if (unclear !== undefined) return refuseGrant(glass.broken, unclear);
+  const need = grantNeeded(glass.rule, route.name, glass.breaks, fields, patient);
+  return need.kind === 'ask' ? need : refuseGrant(glass.broken, need.detail);
+}
+
+function refuseGrant(broken: Denial, detail: string | undefined): Denial {
+  return detail === undefined ? broken : { ...broken, detail: `${broken.detail}; no emergency: ${detail}` };
+}
+
+/** Whether the grant that was found serves for what was broken at `now` (ms since the epoch). */
+export function judgeGrant(glass: Glass | undefined, facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | undefined {
+  if (glass?.broken === undefined) return undefined;
+  const { grant: found } = facts.findings ?? {};
+  if (found?.kind !== 'open') {
+    const { reasons } = glass.rule;
+    trace?.({ rule: 'break glass', outcome: 'skip', detail: `may be broken for ${[...reasons].join(', ')}` });
+    return refuseGrant(glass.broken, found?.kind === 'refused' ? found.detail : undefined);
+  }
+  const { id, until } = found.grant;
+  if (now >= until) return { ...glass.broken, reason: 'break_glass_ended', detail: `the grant ${id} has ended` };
+  if (facts.withdrawn?.has(id) === true) return { ...glass.broken, reason: 'break_glass_ended', detail: `the grant ${id} was withdrawn` };
+  trace?.({ rule: 'break glass', outcome: 'pass', detail: id });
+  return undefined;
+}
+
+/** The open grant among the findings. */
+export function grantOf({ findings }: RequestFacts): OpenGrant | undefined {
+  return findings?.grant?.kind === 'open' ? findings.grant.grant : undefined;
+}
