@@ -97,7 +97,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
   const concern = createConcern(serving);
-  const sweepConnections = createSweep({ serving, deny, metrics, desk, now, record: recordConnection });
+  const sweepConnections = createSweep({ serving, metrics, desk, now, record: recordConnection });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
   const retiring = new Set<OpenListener>();

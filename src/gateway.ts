@@ -26,7 +26,7 @@ import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
-import { DENIALS, deniedOf, openDenyList, type DenySubject } from './store/deny-list.ts';
+import { DENIALS, openDenyList, type DenySubject } from './store/deny-list.ts';
 import { createRates } from './store/rates.ts';
 import { openRedis } from './store/redis.ts';
 import { openToldDevices, TOLD_DEVICES } from './store/told-devices.ts';
@@ -226,7 +226,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const announceSuspension = replicas?.share({ ...SUSPENSIONS, name: 'suspensions', receive: suspensions.receive, isNews: suspensionList.isNews, changes: suspensionList.changes });
   const toldEvents = openToldEvents(state, now(), shared);
   const webhooks = createWebhooks({
-    config: () => current.snapshot.config, denials, isDenied: (subject) => deniedOf(denyList, subject).length > 0, transfers, devices: toldDevices, events: toldEvents, audit, now,
+    config: () => current.snapshot.config, denials, denyList, transfers, devices: toldDevices, events: toldEvents, audit, now,
     publishTransfers: () => publisher.publish({ kind: 'transfers', transfers: transfersIn(transfers.latest()) }),
     async publishDevice(id) {
       await inventory.tellOne(id, publisher.tell);
@@ -236,6 +236,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     announceTransfer: async (change) => announceTransferred?.(change),
     announceDevice: async (change) => announceDevice?.(change),
     count: (webhook, result) => metrics.webhookEvents.inc({ webhook, result }),
+    failed: (webhook, error) => log.error({ webhook, error: error.message }, 'an event could not be taken'),
     fault: (error) => log.error({ error: error.message }, 'what another gateway was told could not be taken'),
   });
   const announceTransferred = replicas?.share({ ...TRANSFERS, name: 'transfers', receive: webhooks.receiveTransfer, isNews: transfers.isNews, changes: transfers.latest });

@@ -5,8 +5,6 @@ import { raiseAlarm } from './forward/exchange.ts';
 import { isBound } from './policy/devices.ts';
 import type { Admission, Alarm, Reason } from './policy/facts.ts';
 import { devicesOf } from './runtime.ts';
-import type { DenyTable } from './store/deny-table.ts';
-import { deniedCertificate, deniedIdentity } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 
 /** How long judging open connections again may hold up requests at a time. */
@@ -15,7 +13,6 @@ const SLICE_MS = 10;
 export interface SweepOptions {
   /** Every listener that still has connections. */
   readonly serving: () => readonly OpenListener[];
-  readonly deny: DenyTable;
   readonly metrics: ThreadMetrics;
   readonly desk: Desk;
   /** ms since the epoch */
@@ -28,16 +25,15 @@ export interface SweepOptions {
  * The sweep ends every connection whose certificate is no longer good; those that stand cost a comparison each. The deny list is
  * looked at before it returns, everything else in slices that leave the thread to its requests.
  */
-export function createSweep({ serving, deny, metrics, desk, now, record }: SweepOptions): () => void {
+export function createSweep({ serving, metrics, desk, now, record }: SweepOptions): () => void {
   let judging = false;
 
   function sweep(): void {
     for (const [listener, connection, held] of stale()) {
       if (held.kind === 'refused' && connection.unjudged !== true) connection.socket.destroy();
       else if (held.kind === 'known') {
-        const denied = deniedCertificate(deny, held.path);
-        if (denied === undefined && held.identity !== undefined && deniedIdentity(deny, held.identity)) end(connection, listener, held, 'revoked_denylist', `the id ${held.identity.id} is on the deny list`);
-        if (denied !== undefined) end(connection, listener, held, 'revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`);
+        const denied = listener.runtime.office.denial(held);
+        if (denied !== undefined) end(connection, listener, held, 'revoked_denylist', denied);
       }
       if (held.kind === 'anonymous') judgeOpen(connection, listener, held);
     }

@@ -4,11 +4,11 @@ import type { Device } from './config/inventory.ts';
 import type { Config } from './config/schema.ts';
 import type { Denials } from './denials.ts';
 import type { CmdbEvent, HrEvent, ToldEvent, WebhookEvent, WebhookOutcome } from './forward/webhooks/event.ts';
-import type { DenySubject } from './store/deny-list.ts';
-import type { Journal } from './store/journal.ts';
-import { deviceKey, type DeviceChange } from './store/told-devices.ts';
+import { subjectText, type DenyList, type DenySubject } from './store/deny-list.ts';
+import type { ChangeKind, Dated, Journal } from './store/journal.ts';
+import { deviceKey, TOLD_DEVICES, type DeviceChange } from './store/told-devices.ts';
 import type { ToldEvents } from './store/told-events.ts';
-import type { TransferChange } from './store/transfers.ts';
+import { TRANSFERS, type TransferChange } from './store/transfers.ts';
 
 export interface Webhooks {
   /** Takes an event: durable, and in force on every thread, when it resolves. Rejects when it cannot be kept: the sender may try again. */
@@ -22,7 +22,7 @@ export interface Webhooks {
 export interface WebhooksOptions {
   readonly config: () => Config;
   readonly denials: Pick<Denials, 'deny' | 'take'>;
-  readonly isDenied: (subject: DenySubject) => boolean;
+  readonly denyList: Pick<DenyList, 'denies' | 'entries'>;
   readonly transfers: Journal<TransferChange>;
   readonly devices: Journal<DeviceChange>;
   readonly events: ToldEvents;
@@ -35,8 +35,9 @@ export interface WebhooksOptions {
   readonly announceDevice: (change: DeviceChange) => Promise<void>;
   readonly audit: AuditWriter;
   readonly now: () => number;
-  /** Counts what became of an event. */
-  readonly count: (webhook: string, result: WebhookOutcome['kind']) => void;
+  /** Counts what became of an event; `failed`: it was not taken, for want of room or because it could not be kept. */
+  readonly count: (webhook: string, result: WebhookOutcome['kind'] | 'failed') => void;
+  readonly failed: (webhook: string, error: Error) => void;
   readonly fault: (error: Error) => void;
 }
 
@@ -44,9 +45,12 @@ export interface WebhooksOptions {
 const AHEAD_MS = 5 * 60_000;
 /** Events that wait for their turn; a sender tries again. */
 const MOST_WAITING = 200;
+/** Persons and devices that are remembered: one secret in wrong hands must not fill memory with invented ones. */
+const MOST_PERSONS = 100_000;
+const MOST_DEVICES = 250_000;
 
 export function createWebhooks(options: WebhooksOptions): Webhooks {
-  const { config, denials, transfers, devices, events, audit, now } = options;
+  const { config, denials, denyList, transfers, devices, events, audit, now } = options;
   let turn: Promise<unknown> = Promise.resolve();
   let waiting = 0;
 
@@ -85,17 +89,26 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     let news = false;
     for (const id of event.persons) {
       if (event.event === 'transfer') news = await transfer({ op: 'transfer', id, roles: event.roles, within: given, who, reason, at }) || news;
-      else if (event.event === 'leave') news = await denials.take({ op: 'deny', kind: 'departed', id, reason, who, at }) || news;
+      else if (event.event === 'leave') news = await denials.take({ op: 'deny', kind: 'departed', id, told_by: 'hr', reason, who, at }) || news;
       else {
         const restored = await transfer({ op: 'restore', id, who, reason, at });
-        news = await denials.take({ op: 'reinstate', kind: 'departed', id, who, at }) || restored || news;
+        news = await takeBack(id, who, at) || restored || news;
       }
     }
     return { kind: news ? 'applied' : 'superseded' };
   }
 
+  /** What HR has told of a person; an entry of before they said who told them, if it is this webhook's own. */
+  async function takeBack(id: string, who: string, at: string): Promise<boolean> {
+    const plain: DenySubject = { kind: 'departed', id };
+    const own = denyList.denies(plain) && denyList.entries().some((entry) => entry.who === who && subjectText(entry) === subjectText(plain));
+    const old = own && await denials.take({ op: 'reinstate', ...plain, who, at });
+    return await denials.take({ op: 'reinstate', ...plain, told_by: 'hr', who, at }) || old;
+  }
+
   async function transfer(change: TransferChange): Promise<boolean> {
     if (!transfers.isNews(change)) return false;
+    refuseBeyond(MOST_PERSONS, transfers, TRANSFERS, change);
     transfers.append(change);
     await options.publishTransfers();
     await options.announceTransfer(change);
@@ -124,19 +137,23 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     }
   }
 
-  /** False when all of it was revoked already. */
+  /**
+   * False when all of it was revoked already. As a device's, and no more: what a CMDB registers need not be a device's certificate, and
+   * must not take a person's or a CA's from anybody.
+   */
   async function revokeDevice({ id, fingerprints, keys, serials }: Device, who: string, reason: string, at: string): Promise<boolean> {
     const certificates: readonly DenySubject[] = [
-      ...fingerprints.map((fingerprint) => ({ kind: 'fingerprint', fingerprint }) as const), ...keys.map((key) => ({ kind: 'key', key }) as const),
-      ...serials.map(({ serial, issuer }) => ({ kind: 'serial', serial, issuer, issuer_text: issuer }) as const),
+      ...fingerprints.map((fingerprint) => ({ kind: 'fingerprint', fingerprint, told_by: 'cmdb' }) as const), ...keys.map((key) => ({ kind: 'key', key, told_by: 'cmdb' }) as const),
+      ...serials.map(({ serial, issuer }) => ({ kind: 'serial', serial, issuer, issuer_text: issuer, told_by: 'cmdb' }) as const),
     ];
-    const wanted = certificates.filter((subject) => !options.isDenied(subject));
+    const wanted = certificates.filter((subject) => !denyList.denies(subject));
     for (const subject of wanted) await denials.deny({ ...subject, reason, who });
-    return await denials.take({ op: 'deny', kind: 'departed', id, reason, who, at }) || wanted.length > 0;
+    return await denials.take({ op: 'deny', kind: 'departed', id, told_by: 'cmdb', reason, who, at }) || wanted.length > 0;
   }
 
   async function tell(change: DeviceChange): Promise<boolean> {
     if (!devices.isNews(change)) return false;
+    refuseBeyond(MOST_DEVICES, devices, TOLD_DEVICES, change);
     devices.append(change);
     await options.publishDevice(change.op === 'remove' ? change.id : change.device.id);
     await options.announceDevice(change);
@@ -151,6 +168,10 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     take: (told) => serially(() => take(told)).then((outcome) => {
       options.count(told.webhook, outcome.kind);
       return outcome;
+    }, (error: Error) => {
+      options.count(told.webhook, 'failed');
+      options.failed(told.webhook, error);
+      throw error;
     }),
     receiveTransfer(change) {
       try {
@@ -172,6 +193,11 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       }
     },
   };
+}
+
+/** A journal remembers every subject for good. */
+function refuseBeyond<Change extends Dated>(most: number, journal: Journal<Change>, { subject }: ChangeKind<Change>, change: Change): void {
+  if (journal.last(subject(change)) === undefined && journal.latest().length >= most) throw new Error(`more than ${most} are remembered already`);
 }
 
 function isHr(event: WebhookEvent): event is HrEvent {

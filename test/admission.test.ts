@@ -133,7 +133,7 @@ describe('admission', () => {
 
   it('never lets in what OpenSSL found a wrong signature on, whatever we find', () => {
     const office = createAdmissionOffice({
-      config: { revocation: { check: 'off', sources: ['crl'], skew: 0 }, roles: [], trust_domains: {} } as never, authorities: {},
+      config: { revocation: { check: 'off', sources: ['crl'], skew: 0 }, roles: [], routes: [], webhooks: {}, trust_domains: {} } as never, authorities: {},
       realms: [{ name: '', anchors: [pki.root.der], intermediates: [pki.issuing.der] }],
       deny: createDenyTable(), revocation: {} as never, now: Date.now,
     });

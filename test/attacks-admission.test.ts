@@ -15,7 +15,7 @@ const good: Statement = { kind: 'good', source: 'crl', detail: '', at: 0, thisUp
 
 function office(options: { anchors?: readonly Authority[]; intermediates?: readonly Authority[]; crl?: (issuer: string) => Statement; deny?: ReturnType<typeof createDenyTable> } = {}): AdmissionOffice {
   return createAdmissionOffice({
-    config: { revocation: { check: 'chain', sources: ['crl'], skew: 0, allow_local: false }, roles: [], trust_domains: {} } as never, authorities: {},
+    config: { revocation: { check: 'chain', sources: ['crl'], skew: 0, allow_local: false }, roles: [], routes: [], webhooks: {}, trust_domains: {} } as never, authorities: {},
     realms: [{ name: '', anchors: (options.anchors ?? [pki.root]).map(({ der }) => der), intermediates: (options.intermediates ?? []).map(({ der }) => der) }],
     deny: options.deny ?? createDenyTable(),
     revocation: {

@@ -2,7 +2,7 @@ import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openDenyList, type DenyChange } from '../src/store/deny-list.ts';
+import { deniedOf, openDenyList, type DenyChange } from '../src/store/deny-list.ts';
 import { createDenyTable, currentEpoch, denyKey, isDenied, openDenyTable } from '../src/store/deny-table.ts';
 
 let state: string;
@@ -47,9 +47,19 @@ describe('the deny list', () => {
     expect((await readFile(file(), 'utf8')).trimEnd().split('\n')).toHaveLength(4);
   });
 
-  it.each(['garbage\n', '{"op":"deny"}\n', '[]\n', '{"op":"deny","kind":"fingerprint","fingerprint":"aa","who":"x","at":"x"}\n'])('that holds %j stops the start, with the place', async (text) => {
+  it.each(['{"op":"deny","kind":"departed","id":"x","told_by":"nobody","reason":"x","who":"x","at":"x"}\n', 'garbage\n', '{"op":"deny"}\n', '[]\n', '{"op":"deny","kind":"fingerprint","fingerprint":"aa","who":"x","at":"x"}\n'])('that holds %j stops the start, with the place', async (text) => {
     await writeFile(file(), text);
     expect(() => openDenyList(state, createDenyTable())).toThrow(/denylist\.jsonl:1: not a deny list entry/);
+  });
+
+  it('keeps apart what different systems have told, and what was said by hand', () => {
+    const list = openDenyList(state, createDenyTable());
+    const by = (told_by?: 'hr' | 'cmdb') => ({ kind: 'departed', id: 'X', ...(told_by === undefined ? {} : { told_by }) }) as const;
+    for (const one of [by(), by('hr'), by('cmdb')]) list.apply({ op: 'deny', ...one, reason: 'left', who: 'test', at: '2026-01-01T00:00:00.000Z' });
+    list.apply({ op: 'reinstate', ...by('hr'), who: 'test', at: '2026-01-02T00:00:00.000Z' });
+    expect([by(), by('hr'), by('cmdb')].map(list.denies)).toEqual([true, false, true]);
+    expect(deniedOf(list, { kind: 'identity', id: 'x' })).toEqual([{ kind: 'departed', id: 'x' }, { kind: 'departed', id: 'x', told_by: 'cmdb' }]);
+    list.close();
   });
 
   it('lets the later change win, and a denial over a tie', () => {

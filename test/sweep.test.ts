@@ -9,7 +9,6 @@ import { parseCertificate, type Certificate } from '../src/pki/certificate.ts';
 import { authorizeStream, type StreamPolicy } from '../src/policy/authorize-stream.ts';
 import type { KnownAdmission } from '../src/policy/facts.ts';
 import { createSweep } from '../src/sweep.ts';
-import { createDenyTable } from '../src/store/deny-table.ts';
 import type { Connection } from '../src/tls/connection.ts';
 import { testPki } from './support/pki.ts';
 
@@ -58,7 +57,7 @@ describe('the sweep', () => {
     const stream = openStream(() => now);
     const alarms: RaisedAlarm[] = [];
     const sweep = createSweep({
-      serving: () => [stream.listener], deny: createDenyTable(), metrics: createThreadMetrics(), record: () => Promise.resolve(),
+      serving: () => [stream.listener], metrics: createThreadMetrics(), record: () => Promise.resolve(),
       now: () => now, desk: { alarm: (raised: RaisedAlarm) => void alarms.push(raised) } as never,
     });
     sweep();

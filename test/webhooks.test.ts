@@ -6,7 +6,10 @@ import { connect as connectHttp2 } from 'node:http2';
 import type { SecureContextOptions } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
-import { createGateway } from '../src/gateway.ts';
+import { createGateway, type DenySubject } from '../src/gateway.ts';
+import { parseCertificate } from '../src/pki/certificate.ts';
+import { formatName } from '../src/pki/name.ts';
+import { pemBlocks } from '../src/pki/pem.ts';
 import { listen } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, exchange, openTls, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
@@ -37,6 +40,7 @@ const PARTS: GatewayParts = {
   - { name: hr, match: { path: /hooks/hr }, allow: [public], webhook: hr }
   - { name: hr-tls, match: { path: /hooks/hr-tls, methods: [POST] }, allow: [hr-system], webhook: hr-tls }
   - { name: cmdb, match: { path: /hooks/cmdb, methods: [POST] }, allow: [public], webhook: cmdb }
+  - { name: chart, match: { path: "/patients/:id" }, allow: [patient], upstream: records, patient: { path: id, id: "urn:patient:*" } }
   - { name: staff, match: { path: /staff }, allow: [staff], upstream: records }
   - { name: ward, match: { path: /ward/* }, allow: [nurse], upstream: records }
   - { name: records, match: { path: /records }, allow: [doctor], upstream: records }
@@ -99,6 +103,11 @@ const echo = async (client: Issued, port = gateway.port): Promise<readonly unkno
   return reply.status === 200 ? [200] : [reply.status, reply.json()['code']];
 };
 const person = (name: string, unit = 'Doctors'): Promise<Issued> => pki.issueClient({ subject: [['CN', name], ['OU', unit]] });
+
+function certificateOf(issued: Issued): { readonly issuer: string; readonly serial: string; readonly key: string } {
+  const { issuer, serial, spkiSha256 } = parseCertificate(issued.der);
+  return { issuer: formatName(issuer), serial, key: spkiSha256 };
+}
 
 function openWebSocket(client: Issued, path = '/echo/ws'): WebSocket {
   const options: ClientOptions & SecureContextOptions & { servername: string } = {
@@ -329,6 +338,114 @@ describe('a device', () => {
   it('is told as strictly as an inventory is written', async () => {
     const reply = await cmdb(told('register', { device: { id: 'pump-3', networks: '10.0.0.1/8' } }));
     expect(reply.json()).toMatchObject({ status: 400, detail: expect.stringContaining('device.networks: expected a network') });
+  });
+});
+
+describe('what a webhook may not tell of', () => {
+  it('is patients and devices, for HR', async () => {
+    const pump = await person('pump-hr', 'Pumps');
+    await cmdb(told('register', { device: { id: 'pump-hr' } }));
+    expect((await send(told('leave', { person: ['urn:patient:1001', 'pump-hr'] }))).json()).toMatchObject({ result: 'applied' });
+    expect([await echo(pki.patient), await echo(pump)]).toEqual([[200], [200]]);
+    await send(told('return', { person: ['urn:patient:1001', 'pump-hr'] }));
+  });
+
+  it('is persons, for a CMDB', async () => {
+    expect((await cmdb(told('scrap', { device: 'Dr Wang' }))).json()).toMatchObject({ result: 'applied' });
+    expect(await echo(pki.doctor)).toEqual([200]);
+  });
+
+  it('does not keep a leaver in who has the id of a device, nor the device out', async () => {
+    const [doctor, pump] = await Promise.all([person('pump-both'), person('pump-both', 'Pumps')]);
+    await cmdb(told('register', { device: { id: 'pump-both' } }));
+    const kept = await openTls(pki, gateway.port, { client: doctor });
+    await exchange(kept, 'GET /echo/x HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('hello'));
+    const ended = once(kept, 'close');
+    await send(told('leave', { person: 'pump-both' }));
+    await ended;
+    expect([await echo(doctor), await echo(pump)]).toEqual([[403, 'certificate_rejected'], [200]]);
+  });
+
+  it('is the other\'s: nobody returns from being scrapped', async () => {
+    const pump = await person('pump-return', 'Pumps');
+    await cmdb(told('scrap', { device: 'pump-return' }));
+    expect(await echo(pump)).toEqual([403, 'certificate_rejected']);
+    await send(told('return', { person: 'pump-return' }));
+    expect(await echo(pump)).toEqual([403, 'certificate_rejected']);
+    expect(await gateway.gateway.reinstate({ kind: 'identity', id: 'pump-return' }, 'a test')).toBe(true);
+    // The device is scrapped all the same.
+    expect(await echo(pump)).toEqual([403, 'role_denied']);
+  });
+
+  it('is certificates that are no device\'s, whatever is registered with them', async () => {
+    const doctor = await person('Dr Innocent');
+    const { issuer, serial, key } = certificateOf(doctor);
+    const root = parseCertificate(pemBlocks(pki.root.certificate, 'CERTIFICATE')[0]?.der ?? new Uint8Array());
+    const devices = [{ fingerprint: doctor.sha256 }, { key }, { serial, issuer }, { key: root.spkiSha256 }, { fingerprint: root.sha256 }];
+    for (const [index, registered] of devices.entries()) {
+      expect((await cmdb(told('register', { device: { id: `innocent-${index}`, ...registered } }))).json()).toMatchObject({ result: 'applied' });
+      expect((await cmdb(told('scrap', { device: `innocent-${index}` }))).json()).toMatchObject({ result: 'applied' });
+      expect(await echo(doctor)).toEqual([200]);
+    }
+  });
+
+  it.each(['fingerprint', 'key', 'serial'] as const)('is not a device\'s own certificate, by its %s', async (by) => {
+    const pump = await person(`pump-by-${by}`, 'Pumps');
+    const { issuer, serial, key } = certificateOf(pump);
+    await cmdb(told('register', { device: { id: `asset-${by}`, ...{ fingerprint: { fingerprint: pump.sha256 }, key: { key }, serial: { serial, issuer } }[by] } }));
+    expect(await echo(pump)).toEqual([200]);
+    await cmdb(told('scrap', { device: `asset-${by}` }));
+    expect(await echo(pump)).toEqual([403, 'certificate_rejected']);
+    // Back by hand, and scrapped in the inventory all the same.
+    const normalized = parseCertificate(pump.der).issuer.normalized;
+    const subject = { fingerprint: { kind: by, fingerprint: pump.sha256 }, key: { kind: by, key }, serial: { kind: by, serial, issuer: normalized, issuer_text: issuer } }[by] as DenySubject;
+    expect(await gateway.gateway.reinstate(subject, 'a test')).toBe(true);
+    expect(await echo(pump)).toEqual([403, 'role_denied']);
+  });
+
+  it('does not depend on the roles that somebody was transferred to', async () => {
+    const doctor = await person('Dr Transferred');
+    await send(told('transfer', { person: 'Dr Transferred', roles: ['nurse'] }));
+    await send(told('leave', { person: 'Dr Transferred' }));
+    expect(await echo(doctor)).toEqual([403, 'certificate_rejected']);
+  });
+});
+
+describe('a deny list of before', () => {
+  const line = (more: object) => `${JSON.stringify({ op: 'deny', kind: 'departed', reason: 'a test', at: '2026-01-01T00:00:00.000Z', ...more })}\n`;
+
+  async function restarted(list: string): Promise<{ readonly kept: TestGateway; readonly again: Awaited<ReturnType<typeof createGateway>>; readonly port: number }> {
+    const kept = await startGateway(pki, upstreamPort, PARTS);
+    await kept.gateway.stop(0);
+    await writeFile(kept.path('state/denylist.jsonl'), list);
+    const again = await createGateway({ config: kept.path('wardgate.yaml') });
+    return { kept, again, port: again.listeners[0]?.port ?? 0 };
+  }
+
+  it('holds for everybody, and who left by it may return', async () => {
+    const { kept, again, port } = await restarted(line({ id: 'Dr Gone', who: 'webhook hr' }) + line({ id: 'pump-old', who: 'webhook cmdb' }));
+    const [gone, doctor] = await Promise.all([person('Dr Gone'), person('pump-old')]);
+    expect([await echo(gone, port), await echo(doctor, port)]).toEqual([[403, 'certificate_rejected'], [403, 'certificate_rejected']]);
+    await send(told('return', { person: ['Dr Gone', 'pump-old'] }), { port });
+    expect([await echo(gone, port), await echo(doctor, port)]).toEqual([[200], [403, 'certificate_rejected']]);
+    await again.stop(0);
+    await rm(kept.directory, { recursive: true, force: true });
+  });
+
+  it('that one kind of system has filled its share of has room for the other, and for hands', async () => {
+    const { kept, again, port } = await restarted(Array.from({ length: 36_864 }, (_, index) => line({ id: `invented-${index}`, who: 'webhook hr', told_by: 'hr' })).join(''));
+    const event = told('leave', { person: 'Dr Late' });
+    const reply = await send(event, { port });
+    expect([reply.status, reply.json()['code']]).toEqual([503, 'overloaded']);
+    expect(await (await fetch(`http://127.0.0.1:${again.metrics?.port}/metrics`)).text()).toContain('wardgate_webhook_events_total{webhook="hr",result="failed"} 1');
+    expect((await cmdb(told('scrap', { device: 'pump-late' }), { port })).json()).toMatchObject({ result: 'applied' });
+    await again.deny({ kind: 'identity', id: 'Dr Late', reason: 'a test', who: 'a test' });
+    expect(await echo(await person('Dr Late'), port)).toEqual([403, 'certificate_rejected']);
+    // What is given back makes room.
+    expect((await send(told('return', { person: 'invented-7' }), { port })).json()).toMatchObject({ result: 'applied' });
+    expect((await send(event, { port })).json()).toMatchObject({ result: 'applied' });
+    await again.stop(0);
+    await rm(kept.directory, { recursive: true, force: true });
   });
 });
 

@@ -187,7 +187,7 @@ function describe(subject: DenySubject): string {
     case 'key': return `every certificate of the key ${subject.key}`;
     case 'issuer': return `every certificate of ${subject.issuer_text}`;
     case 'identity': return `every certificate of the id ${subject.id}`;
-    case 'departed': return `every certificate of the id ${subject.id}, which has left or was scrapped`;
+    case 'departed': return `every certificate of the id ${subject.id}, which ${subject.told_by === undefined ? 'has left or was scrapped' : subject.told_by === 'hr' ? 'has left' : 'was scrapped'}`;
   }
 }
 

@@ -209,7 +209,7 @@ function webhookFaults(value: unknown): Fault[] {
     const kind = lookUp(value, [...path, 'kind']);
     if (kind === 'cmdb' && lookUp(value, [...path, 'roles']) !== undefined) return [{ path: [...path, 'roles'], at: 'key', message: 'has no meaning with kind: cmdb' }];
     if (kind === 'cmdb' && lookUp(value, ['devices']) === undefined) return [{ path, at: 'key', message: 'expected the section devices, in which what it tells is kept' }];
-    return unknownRoles(value, [...path, 'roles'], []);
+    return [...unknownRoles(value, [...path, 'roles'], []), ...unknownRoles(value, [...path, 'within'], [])];
   });
 }
 

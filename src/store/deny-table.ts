@@ -55,8 +55,11 @@ export function advanceEpoch(table: DenyTable): number {
 /** The 32-byte key under which something is denied, as eight words. */
 export type DenyKey = Int32Array;
 
+/** What is denied; what another system has told is a kind of its own. */
+export type DenyKind = 'fingerprint' | 'serial' | 'key' | 'issuer' | 'identity' | 'departed' | `${'fingerprint' | 'serial' | 'key' | 'departed'}-${'hr' | 'cmdb'}`;
+
 /** `kind` keeps the name spaces apart: a fingerprint can never equal a subject key. */
-export function denyKey(kind: 'fingerprint' | 'serial' | 'key' | 'issuer' | 'identity' | 'departed', text: string): DenyKey {
+export function denyKey(kind: DenyKind, text: string): DenyKey {
   const digest = createHash('sha256').update(`${kind}\0${text}`).digest();
   const words = new Int32Array(KEY_WORDS);
   for (let index = 0; index < KEY_WORDS; index++) words[index] = digest.readInt32LE(index * 4);
@@ -68,9 +71,14 @@ export function isDenied(table: DenyTable, key: DenyKey): boolean {
   return find(table, key) !== -1;
 }
 
-/** Whether another key fits. */
-export function hasRoom(table: DenyTable): boolean {
-  return Atomics.load(table.header, COUNT) < table.slots * 0.75;
+/** How many keys fit. */
+export function capacityOf(table: DenyTable): number {
+  return table.slots * 0.75;
+}
+
+/** Whether another key fits; `kept` is the room that must stay free beside it. */
+export function hasRoom(table: DenyTable, kept = 0): boolean {
+  return Atomics.load(table.header, COUNT) < capacityOf(table) - kept;
 }
 
 /** Adds a key; false when the table is full. Main thread only; the caller advances the epoch. */

@@ -5,6 +5,7 @@ import type { Realm } from '../config/snapshot.ts';
 import type { AuthorityFiles } from '../identity/authorities.ts';
 import { NO_TRANSFERS, transferred, type TransferView } from '../identity/people.ts';
 import { compileRoles, identify, type Identity } from '../identity/roles.ts';
+import { compileToldScopes, type Teller, type ToldScopes } from '../identity/told-scopes.ts';
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
 import { prepareText } from '../pki/preparation.ts';
@@ -35,6 +36,8 @@ export interface AdmissionOffice {
   admit(peer: Peer, name: string): Admission | Promise<Admission>;
   /** Whether an admission still stands. */
   stands(admission: Admission): boolean;
+  /** What the deny list has of a client that was let in, in words: its certificates, or its id; undefined when nothing. */
+  denial(held: KnownAdmission): string | undefined;
   /** The certificates that refer to trust under a name: two names with the same trust are one. */
   realmOf(name: string): string;
 }
@@ -100,6 +103,7 @@ interface Leaf {
 export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffice {
   const { config, deny, now } = options;
   const roles = compileRoles(config, options.authorities);
+  const scopes = compileToldScopes(config);
   const leaves = new LRUCache<string, Leaf | Error>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (leaf) => (leaf instanceof Error ? 1_024 : weightOf(leaf.certificate)) });
   const admissions = new LRUCache<string, Taken>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (taken) => (taken.leaf === undefined ? 1_024 : weightOf(taken.leaf)) });
   /** Path verdicts, which no revocation changes: what is judged again when the epoch moves is the status alone. */
@@ -301,10 +305,10 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       return { ...refuse(reason, status.detail, epoch, now() + RETRY_MS), leaf, path, statements: all, ...(revoked === undefined ? {} : { revoked }) };
     }
     const { identity: given } = identify({ path, policies }, roles);
-    if (given !== undefined && deniedIdentity(deny, given)) {
-      return { ...refuse('revoked_denylist', `the id ${given.id} is on the deny list`, epoch, Infinity), leaf, path, statements: all, revoked: leaf.sha256 };
-    }
     const identity = given === undefined ? undefined : transferred(given, options.transfers?.() ?? NO_TRANSFERS, roles);
+    // As whom the certificate names, and as who that is by now: who was transferred leaves all the same.
+    const denied = given === undefined || identity === undefined ? undefined : deniedClient({ deny, scopes }, leaf, [given, identity]);
+    if (denied !== undefined) return { ...refuse('revoked_denylist', denied, epoch, Infinity), leaf, path, statements: all, revoked: leaf.sha256 };
     return {
       kind: 'known', leaf, path, policies, status, statements: all, epoch,
       ...(identity === undefined ? {} : { identity }),
@@ -316,7 +320,13 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return admission.kind === 'anonymous' || (admission.epoch === currentEpoch(deny) && now() < admission.validUntil);
   }
 
-  return { admit, stands, realmOf };
+  function denial({ leaf, path, identity }: KnownAdmission): string | undefined {
+    const certificate = deniedCertificate(deny, path);
+    if (certificate !== undefined) return `the certificate with serial ${certificate.serial} is on the deny list`;
+    return identity === undefined ? undefined : deniedClient({ deny, scopes }, leaf, [identity]);
+  }
+
+  return { admit, stands, denial, realmOf };
 }
 
 function refuse(reason: RefusedAdmission['reason'], detail: string, epoch: number, validUntil: number): RefusedAdmission {
@@ -333,24 +343,47 @@ function mayHelp(known: Taken, peer: Peer): boolean {
   return known.kind === 'refused' && known.reason === 'untrusted_issuer' && peer.intermediates().length > 0;
 }
 
-/** Whether an id is on the deny list, and with it every certificate that gives it. */
-export function deniedIdentity(deny: DenyTable, { id }: Pick<Identity, 'id'>): boolean {
-  const text = prepareText(id);
-  return isDenied(deny, denyKey('identity', text)) || isDenied(deny, denyKey('departed', text));
+interface DenyView {
+  readonly deny: DenyTable;
+  readonly scopes: ToldScopes;
 }
 
+/**
+ * What is denied of a client beside the certificates of its path: its id, to everybody or to those whom the system that told so tells of, and its own
+ * certificate as a device's. `identities` are the same client's, with the roles that it may be judged by.
+ */
+function deniedClient({ deny, scopes }: DenyView, leaf: Certificate, identities: readonly Identity[]): string | undefined {
+  const id = identities[0]?.id ?? '';
+  const text = prepareText(id);
+  const concerns = (teller: Teller): boolean => identities.some(scopes[teller]);
+  const told = (teller: Teller): boolean => isDenied(deny, denyKey(`departed-${teller}`, text)) && concerns(teller);
+  if (isDenied(deny, denyKey('identity', text)) || isDenied(deny, denyKey('departed', text)) || told('hr') || told('cmdb')) return `the id ${id} is on the deny list`;
+  if (!concerns('cmdb') || !keysOf(deviceKeysByCertificate, leaf, deviceDenyKeys).some((key) => isDenied(deny, key))) return undefined;
+  return `the certificate with serial ${leaf.serial} is that of a device which was scrapped`;
+}
+
+const deviceKeysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();
 const keysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();
 
 /** The first certificate of a path that is on the deny list; every one counts, the anchor included. */
 export function deniedCertificate(deny: DenyTable, path: readonly Certificate[]): Certificate | undefined {
-  return path.find((certificate) => {
-    let keys = keysByCertificate.get(certificate);
-    if (keys === undefined) {
-      keys = certificateDenyKeys(certificate);
-      keysByCertificate.set(certificate, keys);
-    }
-    return keys.some((key) => isDenied(deny, key));
-  });
+  return path.find((certificate) => keysOf(keysByCertificate, certificate, certificateDenyKeys).some((key) => isDenied(deny, key)));
+}
+
+function keysOf(known: WeakMap<Certificate, readonly DenyKey[]>, certificate: Certificate, make: (certificate: Certificate) => readonly DenyKey[]): readonly DenyKey[] {
+  let keys = known.get(certificate);
+  if (keys === undefined) {
+    keys = make(certificate);
+    known.set(certificate, keys);
+  }
+  return keys;
+}
+
+/** The keys under which a certificate is denied as that of a device that was scrapped. */
+function deviceDenyKeys(certificate: Certificate): readonly DenyKey[] {
+  return [
+    denyKey('fingerprint-cmdb', certificate.sha256), denyKey('serial-cmdb', `${certificate.serial} ${certificate.issuer.normalized}`), denyKey('key-cmdb', certificate.spkiSha256),
+  ];
 }
 
 /** The keys under which a certificate can be denied: itself, its serial and issuer, its key, its issuer. */

@@ -11,6 +11,8 @@ export const webhooks = z.record(
       .describe('Files of at least 32 secret bytes, of which one must have signed each event (two while they change); others must not be able to read them. Absent: the certificate is enough, and the routes ask for one.')
       .exactOptional(),
     tolerance: timeout.describe('How far the time of a signature may be from ours.').prefault('5m'),
+    within: some(name, 'expected a list of roles')
+      .describe('Roles of those whom it concerns: leaving, returning and scrapping mean certificates that give one of these, and no others. Default: for hr whoever has a first role that neither is bound to a device nor to a patient; for cmdb whoever has a role with bind: device.').exactOptional(),
     roles: some(name, 'expected a list of roles').describe('For hr: roles that it may give, and that whoever changes must have had. Absent: it changes no roles.').exactOptional(),
   }),
   { error: 'expected a mapping of names to { kind, secrets }' },
