@@ -89,7 +89,7 @@ describe('the record', () => {
     raw.headers(1, request('/echo/205'));
     const first = await raw.wait(({ stream, type }) => stream === 1 && (type === TYPE.headers || type === TYPE.rstStream));
     expect(first?.type).toBe(TYPE.rstStream);
-    expect(await recordOf('/echo/205')).toMatchObject({ result: 'failed', reason: 'upstream_timeout' });
+    await expect.poll(() => recordOf('/echo/205')).toMatchObject({ result: 'failed', reason: 'upstream_timeout' });
     raw.destroy();
   });
 });
@@ -164,7 +164,7 @@ describe('an upstream that is waited for', () => {
   it.each(['interim', 'drip'])('is late when the head of its answer never comes to an end (%s)', async (path) => {
     const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     expect((await askHttp2(session, `/echo/${path}`)).status).toBe(504);
-    expect(await recordOf(`/echo/${path}`)).toMatchObject({ result: 'failed', reason: 'upstream_timeout' });
+    await expect.poll(() => recordOf(`/echo/${path}`)).toMatchObject({ result: 'failed', reason: 'upstream_timeout' });
     session.destroy();
   });
 
@@ -174,7 +174,7 @@ describe('an upstream that is waited for', () => {
     stream.on('error', () => undefined).resume();
     await new Promise((done) => stream.once('close', done));
     expect(stream.rstCode).not.toBe(0);
-    expect(await recordOf('/echo/unusual')).toMatchObject({ result: 'failed', status: 200, reason: 'upstream_timeout' });
+    await expect.poll(() => recordOf('/echo/unusual')).toMatchObject({ result: 'failed', status: 200, reason: 'upstream_timeout' });
     session.destroy();
   });
 });

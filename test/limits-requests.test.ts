@@ -165,7 +165,7 @@ describe.concurrent('the least rate', () => {
     socket.write(get('/echo/large/x'));
     await expect.poll(() => asked('large')[0]?.cut).toBe(true);
     await expect.poll(() => connections('large')).toBe(0);
-    expect((await recordsOf('large')).filter((record) => record['event'] === 'request')).toMatchObject([{ result: 'failed', reason: 'too_slow', detail: 'the client took the answer too slowly', status: 200 }]);
+    await expect.poll(async () => (await recordsOf('large')).filter((record) => record['event'] === 'request')).toMatchObject([{ result: 'failed', reason: 'too_slow', detail: 'the client took the answer too slowly', status: 200 }]);
     expect(await cut('large', 'min_rate')).toBe(1);
   });
 

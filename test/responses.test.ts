@@ -304,7 +304,7 @@ describe('an upstream that dies within its answer', () => {
     const { text } = await watch(get('/plain/dies'));
     expect(text).toMatch(/^HTTP\/1\.1 200 /);
     expect(isWhole(text)).toBe(false);
-    expect(await recordOf('/plain/dies')).toMatchObject({ result: 'failed', status: 200, reason: 'upstream_unavailable' });
+    await expect.poll(() => recordOf('/plain/dies')).toMatchObject({ result: 'failed', status: 200, reason: 'upstream_unavailable' });
   });
 
   it.each(framings.slice(1).flatMap(([name, framing]) => die.map(([how, go]) => [name, how, framing, go] as const)))(

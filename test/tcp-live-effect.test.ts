@@ -159,7 +159,7 @@ describe('a live stream ends, on both sides and on record,', () => {
     await expect.poll(async () => (await gateway.gateway.status()).connections).toBe(1);
     await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: certificate.sha256, reason: 'stolen', who: 'test' });
     await ended;
-    expect(await connectionRecords(gateway)).toMatchObject([{ result: 'denied', reason: 'revoked_denylist', id: expect.stringMatching(/^device-/) }]);
+    await expect.poll(() => connectionRecords(gateway)).toMatchObject([{ result: 'denied', reason: 'revoked_denylist', id: expect.stringMatching(/^device-/) }]);
   });
 
   it('within an HL7 message, whose rest does not pass', async () => {

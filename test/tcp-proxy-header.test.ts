@@ -140,7 +140,7 @@ describe('an upstream behind a PROXY header', () => {
     await gateway.gateway.reload();
     const socket = await openStream(pki, gateway, lab);
     await gone(socket);
-    expect(await connectionRecords(gateway)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }]);
+    await expect.poll(() => connectionRecords(gateway)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }]);
     socket.destroy();
     await gateway.stop();
   });

@@ -271,7 +271,7 @@ describe('a listener that lists DICOM senders', () => {
     const heard = hear(socket, Infinity);
     socket.write(associationRequest('CT1', 'PACS'));
     expect(await heard).toEqual(Buffer.from([3, 0, 0, 0, 0, 4, 0, 2, 3, 1]));
-    expect(await connectionRecords(away)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable', calling_ae_title: 'CT1' }]);
+    await expect.poll(() => connectionRecords(away)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable', calling_ae_title: 'CT1' }]);
     socket.destroy();
     await away.stop();
   });

@@ -205,7 +205,7 @@ describe('an upstream', () => {
     await gateway.gateway.reload();
     const client = await openStream(pki, gateway, lab);
     await gone(client);
-    expect(await connectionRecords(gateway)).toMatchObject([{ result: 'failed', reason, id: 'lab-1' }]);
+    await expect.poll(() => connectionRecords(gateway)).toMatchObject([{ result: 'failed', reason, id: 'lab-1' }]);
     expect(backend.received(-1).length).toBe(0);
     client.destroy();
     await gateway.stop();
