@@ -32,7 +32,7 @@ Made from the parser's own schema by \`node scripts/write-docs.ts\`; a test hold
 
 YAML, one document. An unknown key is an error, and so is a setting that this version knows but does not enforce. \`wardgate check\` reads
 the file and every file it names and prints each issue with line and column. Paths are relative to the file. Durations are written
-\`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`. **Bold** keys must be given where their section is; \`[]\` stands for each
+\`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`, rates \`10/second 100/minute 50/hour 200/day\`. **Bold** keys must be given where their section is; \`[]\` stands for each
 item of a list, \`*\` for a name of your choice.
 
 \`state\`, \`threads\`, \`limits.connections\`, \`audit\`, \`admin\`, \`metrics\` and \`store\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
@@ -68,6 +68,7 @@ export function configurationDocs(): string {
     ['`roles[]`', members('roles[]', top('roles').items)],
     ['Beside `roles`', ['inherits', 'trust_domains'].flatMap((name) => rowsOf(name, top(name), false))],
     ['Devices, and systems that tell', ['devices', 'webhooks'].flatMap((name) => rowsOf(name, top(name), false))],
+    ['Second factors', rowsOf('second_factor', top('second_factor'), false)],
     ['Issuers of tokens', rowsOf('tokens', top('tokens'), false)],
     ['`routes[]`', members('routes[]', top('routes').items)],
     ['`upstreams.*`', members('upstreams.*', top('upstreams').additionalProperties || undefined)],

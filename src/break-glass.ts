@@ -119,7 +119,7 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
 
   function known(id: string): GrantReport {
     const report = list.report(id);
-    if (report === undefined) throw new GrantError(`no grant ${JSON.stringify(id)}; wardgate break-glass list shows them`);
+    if (report === undefined) throw new GrantError(`no grant ${JSON.stringify(id)}; expected the whole id, as wardgate break-glass list shows it`);
     return report;
   }
 

@@ -279,6 +279,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     });
     const admin = await openAdminSocket(adminSocket, {
       status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, factors: () => secondFactor?.factors,
+      unknownRole: (role) => unknownIn({ role }, current.snapshot.config),
     });
     closers.push(() => admin.close());
   } catch (error) {

@@ -1,7 +1,8 @@
 import { readFile, rm, stat, writeFile, chmod } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { runCommandLine } from '../src/cli/command-line.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, wardgateRun, type RunningCommand } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
@@ -204,5 +205,56 @@ describe('wrong usage', () => {
     const run = await wardgate(['run', '-c', file('gone.yaml')]);
     expect(run.code).toBe(1);
     expect(run.stderr).toContain('gone.yaml');
+  });
+});
+
+describe('help', () => {
+  /** In this process: there are two dozen commands, and a process takes a second. */
+  async function help(path: readonly string[]): Promise<string> {
+    let text = '';
+    const write = vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => {
+      text += String(chunk);
+      return true;
+    });
+    try {
+      await runCommandLine([...path, '--help'], { env: {}, exit: () => { throw new Error('exit'); } });
+    } finally {
+      write.mockRestore();
+    }
+    return text;
+  }
+
+  async function commands(path: readonly string[]): Promise<readonly (readonly string[])[]> {
+    const listed = (await help(path)).split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '';
+    const found: (readonly string[])[] = [];
+    for (const [, name = ''] of listed.matchAll(/^ {2}(\w[\w-]*)/gm)) {
+      if (name !== 'help') found.push([...path, name], ...await commands([...path, name]));
+    }
+    return found;
+  }
+
+  it('of every command has an example', async () => {
+    const all = await commands([]);
+    expect(all).toContainEqual(['break-glass', 'review']);
+    const without: string[] = [];
+    for (const path of all) {
+      if (!new RegExp(`^Examples?:\\n {2}wardgate ${path.join(' ')}`, 'm').test(await help(path))) without.push(path.join(' '));
+    }
+    expect(without).toEqual([]);
+  });
+
+  it('is named by the message about a wrong use', async () => {
+    expect((await wardgate(['break-glass', 'review', 'x'])).stderr).toContain('(wardgate break-glass review --help has an example)');
+  });
+});
+
+describe('what is said of an option', () => {
+  it.each([
+    ['a file that is not there', ['revoke', '--cert', '/nowhere/doctor.pem', '--reason', 'x'], 1, '/nowhere/doctor.pem: no such file'],
+    ['a name that is none', ['revoke', '--serial', '0a', '--issuer', 'Hospital', '--reason', 'x'], 1, `--issuer: "Hospital" is not a name; expected one such as 'CN=Hospital CA,O=Hospital'`],
+    ['an address that is none', ['explain', '--cert', 'doctor.pem', '--address', '10.0.0.300'], 1, '--address: "10.0.0.300" is not an address; expected one such as 10.1.4.9 or 2001:db8::1'],
+  ] as const)('%s', async (_name, [command, ...args], code, message) => {
+    const { code: ended, stderr } = await wardgate([command, '-c', config, ...args]);
+    expect([ended, stderr]).toEqual([code, `wardgate: ${message}\n`]);
   });
 });

@@ -10,6 +10,12 @@ test('docs/configuration.md is what the schema says (node scripts/write-docs.ts 
   expect(read('docs/configuration.md')).toBe(configurationDocs());
 });
 
+test('docs/configuration.md has every section of the schema', () => {
+  const { properties } = JSON.parse(read('config/wardgate.schema.json')) as { properties: object };
+  const text = read('docs/configuration.md');
+  expect(Object.keys(properties).filter((name) => !new RegExp(`\`${name}(?:\\[\\]|\\.\\*)?\``).test(text))).toEqual([]);
+});
+
 test('docs/dependencies.md names every dependency, and no other', () => {
   const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read('package.json')) as Record<string, Record<string, string>>;
   const rows = [...read('docs/dependencies.md').matchAll(/^\| ((?:`[^`]+`(?:, )?)+) \|/gm)].flatMap(([, names = '']) => [...names.matchAll(/`([^`]+)`/g)].map(([, name]) => name));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isTimeZone, parseHours } from '../src/config/hours.ts';
-import { withinHours } from '../src/policy/hours.ts';
+import { clockTime, describeHours, withinHours } from '../src/policy/hours.ts';
 
 function within(text: string, zone: string, at: string): boolean {
   return withinHours({ zone, windows: parseHours(text) ?? [] }, Date.parse(at));
@@ -60,4 +60,14 @@ describe('hours', () => {
   });
 
   it.each([['Asia/Shanghai', true], ['UTC', true], ['Europe/Berlin', true], ['+08:00', false], ['Europe/Atlantis', false], ['', false]])('%j is a time zone: %s', (zone, known) => expect(isTimeZone(zone)).toBe(known));
+});
+
+describe('hours, as the record tells them', () => {
+  it.each(['Mon-Fri 07:00-19:00, Sat 08:00-12:00', 'daily 22:00-06:00', 'daily 00:00-24:00', 'Sat-Mon 10:00-11:30', 'Sun 02:00-04:00'])('%s', (text) => {
+    expect(describeHours({ zone: 'Asia/Shanghai', windows: parseHours(text) ?? [] })).toBe(`${text} (Asia/Shanghai)`);
+  });
+
+  it('go by the clock of their zone', () => {
+    expect(clockTime({ zone: 'Asia/Shanghai', windows: [] }, Date.parse('2026-11-22T16:05:00Z'))).toBe('Mon 00:05');
+  });
 });

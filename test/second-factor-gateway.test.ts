@@ -315,6 +315,8 @@ describe('a gateway', () => {
     const config = `${directory}/wardgate.yaml`;
     await writeFile(config, configuration(backend.port, { routes: '[{ name: mine, match: { path: "/mine/*" }, allow: [patient], upstream: records, require: { second_factor: totp } }]' }));
     const first = await wardgateRun(config);
+    const mistyped = await wardgate(['factor', 'invite', '-c', config, '--role', 'pateint', '--id', PATIENT.id]);
+    expect([mistyped.code, mistyped.stdout, mistyped.stderr]).toEqual([1, '', expect.stringContaining('no role named "pateint"; known: ')]);
     const invited = await wardgate(['factor', 'invite', '-c', config, '--json', '--role', 'patient', '--id', PATIENT.id]);
     const visit = (port: number): Browser => browserOver('localhost', async (method, target, fields, body) => {
       const reply = await ask(pki, port, target, { client: pki.patient, method, body, headers: Object.fromEntries(Array.from({ length: fields.length / 2 }, (_, index) => [fields[index * 2] as string, fields[index * 2 + 1] as string])) });
@@ -330,7 +332,9 @@ describe('a gateway', () => {
     const second = await wardgateRun(config);
     expect((await ask(pki, second.port, '/mine/x', { client: pki.patient, headers: { cookie: `__Host-wardgate-session=${visitor.cookie}` } })).status).toBe(200);
     const replayed = await ask(pki, second.port, '/.wardgate/token', { client: pki.patient, method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ code: used }) });
-    expect(replayed.status).toBe(401);
+    expect(replayed.json()).toEqual({
+      type: 'urn:wardgate:problem:step_up_required', title: 'A second factor is required', status: 401, code: 'step_up_required', request_id: replayed.headers['x-request-id'],
+    });
     const listed = await wardgate(['factor', 'list', '-c', config]);
     expect(listed.stdout).toMatch(/^patient urn:patient:1001: since .*, totp, 10 recovery codes left$/m);
     expect((await wardgate(['factor', 'reset', '-c', config, '--role', 'patient', '--id', PATIENT.id])).stdout).toContain('ended 1 sessions');

@@ -17,6 +17,8 @@ export interface AdminTarget {
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
   /** Undefined where no route requires a second factor. */
   factors(): FactorTarget | undefined;
+  /** What is wrong with a role that is not configured. */
+  unknownRole(role: string): string | undefined;
   suspend(order: SuspensionOrder & { readonly who: string }): Promise<void>;
   resume(scope: SuspensionScope, who: string): Promise<boolean>;
   concerned(scope: SuspensionScope): Promise<unknown>;
@@ -147,7 +149,7 @@ async function serve(request: IncomingMessage, target: AdminTarget): Promise<unk
     case 'POST /v1/concerned':
       return target.concerned(await input(request, concernedRequest));
     default:
-      if (request.url?.startsWith('/v1/factor/') === true) return answerFactorCall(request, target.factors());
+      if (request.url?.startsWith('/v1/factor/') === true) return answerFactorCall(request, target.factors(), target.unknownRole);
       throw new InputError(`no such call: ${request.method} ${request.url}`);
   }
 }

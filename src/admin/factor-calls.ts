@@ -12,18 +12,23 @@ const invitation = z.strictObject({ ...subject, lifetime: z.int().min(1_000).max
 const registration = z.strictObject({ ...subject, phone: z.string().regex(/^\+[1-9][0-9]{6,14}$/), card: z.string().regex(/[^\s\p{Pd}]/u).max(64) });
 const person = z.strictObject(subject);
 
-/** Answers a call about second factors. */
-export async function answerFactorCall(request: IncomingMessage, factors: FactorTarget | undefined): Promise<unknown> {
+/**
+ * Answers a call about second factors. `unknownRole` says what is wrong with a role that no certificate can have: nobody could ever use
+ * what is set up for it. One that has left the configuration can still be forgotten.
+ */
+export async function answerFactorCall(request: IncomingMessage, factors: FactorTarget | undefined, unknownRole: (role: string) => string | undefined): Promise<unknown> {
   if (factors === undefined) throw new InputError('no route requires a second factor');
   switch (`${request.method} ${request.url}`) {
     case 'GET /v1/factor/list':
       return { enrolments: await factors.list() };
     case 'POST /v1/factor/invite': {
       const { who, lifetime, ...whom } = await input(request, invitation);
+      refuseUnknown(whom.role, unknownRole);
       return factors.invite(whom, lifetime, who);
     }
     case 'POST /v1/factor/phone': {
       const { who, phone, card, ...whom } = await input(request, registration);
+      refuseUnknown(whom.role, unknownRole);
       await factors.registerPhone(whom, phone, card, who);
       return { registered: true };
     }
@@ -39,4 +44,9 @@ export async function answerFactorCall(request: IncomingMessage, factors: Factor
     default:
       throw new InputError(`no such call: ${request.method} ${request.url}`);
   }
+}
+
+function refuseUnknown(role: string, unknownRole: (role: string) => string | undefined): void {
+  const fault = unknownRole(role);
+  if (fault !== undefined) throw new InputError(fault);
 }

@@ -83,17 +83,22 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
   person(factor.command('invite').description('print an invitation: the code with which somebody sets up an authenticator app'))
     .option('--expires <duration>', 'how long it is good', '7d')
+    .addHelpText('after', '\nExample:\n  wardgate factor invite --role patient --id urn:patient:1001 --expires 2d')
     .action(settle((options: never) => invite(options, print)));
   person(factor.command('phone').description('register where codes are sent by text message, and the card number that is typed with them'))
     .requiredOption('--phone <number>', 'as +8613800138000')
     .requiredOption('--card <number>', 'the card number; - reads it from stdin')
+    .addHelpText('after', '\nExample:\n  wardgate factor phone --role patient --id urn:patient:1001 --phone +8613800138000 --card - <card.txt')
     .action(settle((options: never) => phone(options, print)));
   person(factor.command('reset').description('forget an enrolment and end the sessions that stand on it: a phone was lost or stolen'))
+    .addHelpText('after', '\nExample:\n  wardgate factor reset --role patient --id urn:patient:1001')
     .action(settle((options: never) => reset(options, print)));
   person(factor.command('unlock').description('forget wrong codes'))
+    .addHelpText('after', '\nExample:\n  wardgate factor unlock --role patient --id urn:patient:1001')
     .action(settle((options: never) => unlock(options, print)));
   factor.command('list').description('who is enrolled for what')
     .option(...configOption).option(...jsonOption)
+    .addHelpText('after', '\nExample:\n  wardgate factor list --json')
     .action(settle((options: never) => list(options, print)));
   const scope = (command: Command): Command => command
     .option(...configOption).option(...jsonOption)
@@ -118,15 +123,18 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   breakGlass.command('list').description('all of them, oldest first')
     .option(...configOption).option(...jsonOption)
     .option('--unreviewed', 'only those that nobody has reviewed')
+    .addHelpText('after', '\nExample:\n  wardgate break-glass list --unreviewed')
     .action(settle((options: never) => listGrants(options, print)));
   const noted = (command: Command): Command => command
-    .argument('<id>', 'as list shows it')
+    .argument('<id>', 'the whole id, as list shows it')
     .option(...configOption).option(...jsonOption)
     .requiredOption('--who <name>', 'who does so')
     .requiredOption('--note <text>', 'for the record');
   noted(breakGlass.command('review').description('say that one was looked into, and what was found'))
+    .addHelpText('after', "\nExample:\n  wardgate break-glass review 5f0c7a52-90d1-4f7e-8a44-6f1f9f6f3b0e --who 'Dr Chen' --note 'justified: anaphylaxis, see chart'")
     .action(settle((id: string, options: never) => reviewGrant(id, options, print)));
   noted(breakGlass.command('withdraw').description('end one before its time'))
+    .addHelpText('after', "\nExample:\n  wardgate break-glass withdraw 5f0c7a52-90d1-4f7e-8a44-6f1f9f6f3b0e --who security --note 'workstation stolen'")
     .action(settle((id: string, options: never) => withdrawGrant(id, options, print)));
 
   const audit = program.command('audit').description('the record of every decision: whether it is whole, and what is in it')
@@ -136,7 +144,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option(...configOption).option(...jsonOption)
     .option('--anchor <file>', 'checkpoints that were kept outside (default: that of the configuration, where it names the directory too)')
     .option('--key <pem>', 'the public key, as wardgate audit key printed it; without it the one that lies beside the files is taken')
-    .addHelpText('after', '\nExit status 0: whole; 1: not.')
+    .addHelpText('after', '\nExamples:\n  wardgate audit verify\n  wardgate audit verify /mnt/copy/audit --anchor /mnt/other/anchors.ndjson --key gateway-audit.pem\n\nExit status 0: whole; 1: not.')
     .action(settle((path: string | undefined, options: VerifyCommand) => verifyCommand(path, options, print)));
   audit.command('export').description('JSON lines that can be verified: whole segments, or with a filter the records that match all of it')
     .argument('[dir]', 'an audit directory (default: that of the configuration)')
@@ -148,16 +156,20 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--route <name>', 'which route')
     .option('--patient <id>', 'whom it concerned')
     .option('--id <id>', 'who did it')
+    .addHelpText('after', '\nExample:\n  wardgate audit export --patient P123 --from 2026-11-01 --to 2026-12-01 >p123.ndjson')
     .action(settle((path: string | undefined, options: ExportCommand) => exportCommand(path, options, process.stdout)));
   audit.command('key').description('print the public key that checkpoints are signed with')
     .option(...configOption)
+    .addHelpText('after', '\nExample:\n  wardgate audit key >gateway-audit.pem')
     .action(settle((options: { config: string }) => keyCommand(options, print)));
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)
+    .addHelpText('after', '\nExample:\n  wardgate reload -c /etc/wardgate/wardgate.yaml')
     .action(settle((options: never) => reload(options, print)));
   program.command('status').description('what the running gateway does')
     .option(...configOption).option(...jsonOption)
+    .addHelpText('after', '\nExample:\n  wardgate status -c /etc/wardgate/wardgate.yaml --json')
     .action(settle((options: never) => status(options, print)));
   program.command('demo').description('a development PKI, a blood-pressure API and the gateway in front')
     .option('--port <port>', "the gateway's port", '8443')
@@ -165,13 +177,29 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--certificates <dir>', 'where the development PKI is kept (default: certs/demo)')
     .addHelpText('after', '\nExample:\n  wardgate demo --port 9443')
     .action(settle(async (options: { port: string; database?: string; certificates?: string }) => (await import('./demo.ts')).demo(options, print)));
+  pointToOwnHelp(program, 'wardgate');
 
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    process.stderr.write(`wardgate: ${(error as Error).message}\n`);
+    process.stderr.write(`wardgate: ${faultOf(error as NodeJS.ErrnoException)}\n`);
     return EXIT.failed;
   }
+}
+
+/** Has the message about a wrong use of a command name that command's own help, where its example is. */
+function pointToOwnHelp(command: Command, name: string): void {
+  for (const below of command.commands) {
+    below.showHelpAfterError(`(${name} ${below.name()} --help has an example)`);
+    pointToOwnHelp(below, `${name} ${below.name()}`);
+  }
+}
+
+/** A message with the file in front, where the system has one to complain about. */
+function faultOf({ message, code, path }: NodeJS.ErrnoException): string {
+  if (path === undefined || code === undefined) return message;
+  const why = code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'may not be read by this user' : code === 'EISDIR' ? 'is a directory' : message;
+  return `${path}: ${why}`;
 }

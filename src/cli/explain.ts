@@ -62,6 +62,7 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   const loaded = await loadSnapshot(options.config, { now: now() });
   if (loaded.kind === 'invalid') throw new ConfigurationError(loaded.issues);
   const { snapshot } = loaded;
+  if (isIP(options.address) === 0) throw new Error(`--address: ${JSON.stringify(options.address)} is not an address; expected one such as 10.1.4.9 or 2001:db8::1`);
   const listener = chooseListener(snapshot, options.listener);
   const request = options.request === undefined ? undefined : parseRequest(options.request);
   const steps: Step[] = [];

@@ -3,7 +3,7 @@ import { parseDuration } from '../config/values.ts';
 import { loadSnapshot } from '../config/snapshot.ts';
 import type { GatewayStatus } from '../gateway.ts';
 import { parseCertificate } from '../pki/certificate.ts';
-import { formatName, parseNameText } from '../pki/name.ts';
+import { formatName, parseNameText, type NameText } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { describeScope } from '../policy/suspensions.ts';
 import { deniedOf, openDenyList, type DenyList, type DenySubject } from '../store/deny-list.ts';
@@ -132,7 +132,7 @@ async function subjectOf(options: SubjectOptions): Promise<DenySubject | string>
   const given = [options.cert, options.serial, options.fingerprint, options.key, options.wholeIssuer, options.id].filter((value) => value !== undefined);
   if (given.length !== 1) return 'give exactly one of --cert, --serial (with --issuer), --fingerprint, --key, --whole-issuer and --id';
   if (options.id !== undefined) return { kind: 'identity', id: options.id };
-  if (options.wholeIssuer !== undefined) return { kind: 'issuer', ...await findIssuer(options.wholeIssuer, options.config) };
+  if (options.wholeIssuer !== undefined) return { kind: 'issuer', ...await findIssuer(options.wholeIssuer, '--whole-issuer', options.config) };
   if (options.key !== undefined) {
     const key = /^[0-9a-fA-F:]{64,95}$/.test(options.key) ? options.key.replaceAll(':', '').toLowerCase() : keyOf(options.key);
     return key.length === 64 ? { kind: 'key', key } : `--key: ${JSON.stringify(options.key)} is neither a certificate nor the SHA-256 of a public key in hex`;
@@ -149,15 +149,15 @@ async function subjectOf(options: SubjectOptions): Promise<DenySubject | string>
   const serial = (options.serial as string).replaceAll(':', '').replace(/^0x/i, '').toLowerCase().replace(/^(?:00)+(?=.)/, '');
   if (!/^[0-9a-f]{1,64}$/.test(serial)) return `--serial: ${JSON.stringify(options.serial)} is not a hexadecimal number`;
   if (options.issuer === undefined) return '--serial needs --issuer: serial numbers are only unique within one CA';
-  return { kind: 'serial', serial: evenHex(serial), ...await findIssuer(options.issuer, options.config) };
+  return { kind: 'serial', serial: evenHex(serial), ...await findIssuer(options.issuer, '--issuer', options.config) };
 }
 
 /**
  * The issuer as the configuration's CAs spell it. Tools print names in both orders, and a name in the wrong one would deny
  * nobody; so either order finds a configured CA, and a name that fits none is taken as RFC 4514 has it, with a warning.
  */
-async function findIssuer(text: string, config: string): Promise<{ issuer: string; issuer_text: string }> {
-  const name = parseNameText(text);
+async function findIssuer(text: string, option: string, config: string): Promise<{ issuer: string; issuer_text: string }> {
+  const name = parseNameOption(text, option);
   const reversed = parseNameText(text.split(/(?<!\\),/).reverse().join(','));
   const loaded = await loadSnapshot(config, { now: Date.now() });
   const known = loaded.kind === 'invalid' ? [] : Object.values(loaded.snapshot.listeners)
@@ -168,6 +168,14 @@ async function findIssuer(text: string, config: string): Promise<{ issuer: strin
   const names = [...new Set(known.map(formatName))];
   process.stderr.write(`wardgate: warning: no configured CA is named ${JSON.stringify(text)}; known: ${names.join(' | ') || 'none'}\n`);
   return { issuer: name.normalized, issuer_text: text };
+}
+
+function parseNameOption(text: string, option: string): NameText {
+  try {
+    return parseNameText(text);
+  } catch {
+    throw new Error(`${option}: ${JSON.stringify(text)} is not a name; expected one such as 'CN=Hospital CA,O=Hospital'`);
+  }
 }
 
 function evenHex(serial: string): string {

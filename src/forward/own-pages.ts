@@ -6,6 +6,7 @@ import type { PageAnswer } from './client.ts';
 import { deniedLate, type Asked, type Exchange } from './exchange.ts';
 import { clientHeaders } from './headers.ts';
 import type { Answered, Call, RequestBody } from './message.ts';
+import { problemTitle, type ProblemCode } from './problem.ts';
 
 /** Asks for one of the gateway's own pages, with all of the request's body, as an upstream is asked for an answer. */
 export function askOwnPage(exchange: Exchange, permit: Permit, body: RequestBody | undefined): Call {
@@ -25,7 +26,7 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
     const page = await service.desk.page({
       id, method, host: host.name, path: `/${target.segments.join('/')}`, query: target.query, fields, body: octets, identity, certificate: certificate.leaf.sha256, address: client.address, listener: client.listener,
     });
-    const content = Buffer.from(page.body.buffer, page.body.byteOffset, page.body.byteLength);
+    const content = contentOf(page, id);
     if (page.refusal !== undefined) exchange.verdict = deniedLate(exchange, page.refusal);
     return {
       kind: 'answer', status: page.status, fields: [...page.fields, 'content-length', String(content.length)], length: content.length, body: method === 'HEAD' ? Buffer.alloc(0) : Readable.from([content]),
@@ -34,6 +35,14 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
   } catch (error) {
     return failed((error as Error).message);
   }
+}
+
+/** The octets of a page; a problem gets what all of the gateway's problems have, for the page's maker knows no title. */
+function contentOf({ status, fields, body }: PageAnswer, id: string): Buffer {
+  const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  if (!fields.includes('application/problem+json')) return content;
+  const { code, ...more } = JSON.parse(content.toString()) as { readonly code: ProblemCode };
+  return Buffer.from(`${JSON.stringify({ ...more, title: problemTitle(code), status, code, request_id: id })}\n`);
 }
 
 async function takeEvent(exchange: Exchange, webhook: string, body: RequestBody | undefined): Promise<Answered> {

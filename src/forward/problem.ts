@@ -28,6 +28,11 @@ export function problemStatus(code: ProblemCode): number {
   return PROBLEMS[code][0];
 }
 
+/** What a code means, as clients are told. */
+export function problemTitle(code: ProblemCode): string {
+  return PROBLEMS[code][1];
+}
+
 /** The RFC 9457 body of a problem. */
 export function problemBody(code: ProblemCode, requestId: string): string {
   const [status, title] = PROBLEMS[code];

@@ -4,7 +4,7 @@ import { listsCertificate, listsCertificates, listsUser, type DeviceView } from 
 import type { Certificate } from '../pki/certificate.ts';
 import { namedHardware } from '../pki/hardware.ts';
 import type { Alarm, Reason } from './facts.ts';
-import { withinHours } from './hours.ts';
+import { clockTime, describeHours, withinHours } from './hours.ts';
 import { inNetworks, parseNetwork, type Network } from './networks.ts';
 
 /** Which roles are bound to devices, and what stands in the inventory. */
@@ -107,7 +107,7 @@ function objectionTo(device: Device, binding: BindConfig, facts: DeviceFacts, no
     return { progress: 2, refusal: { kind: 'refused', reason: 'device_moved', alarm: 'moved_device', detail: `${device.id} belongs to ${device.networks.join(', ')}, and asks from ${address}` } };
   }
   if (device.hours !== undefined && !withinHours(device.hours, now)) {
-    return { progress: 3, refusal: { kind: 'refused', reason: 'outside_hours', alarm: 'off_hours', detail: `${device.id} is not in use at this hour` } };
+    return { progress: 3, refusal: { kind: 'refused', reason: 'outside_hours', alarm: 'off_hours', detail: `${device.id} is in use ${describeHours(device.hours)}, and it is ${clockTime(device.hours, now)} there` } };
   }
   return undefined;
 }

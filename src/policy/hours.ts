@@ -6,6 +6,32 @@ export function withinHours({ zone, windows }: Hours, now: number): boolean {
   return windows.some((window) => holds(window, day, minute));
 }
 
+const DAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
+
+/** What the clocks of the zone show, such as `Sun 09:05`. */
+export function clockTime({ zone }: Hours, now: number): string {
+  const { day, minute } = clockOf(zone).read(now);
+  return `${DAYS[day]} ${timeOfDay(minute)}`;
+}
+
+/** Hours as an inventory has them, for people: `Mon-Fri 07:00-19:00, Sat 08:00-12:00 (Asia/Shanghai)`. */
+export function describeHours({ zone, windows }: Hours): string {
+  return `${windows.map(({ days, from, to }) => `${describeDays(days)} ${timeOfDay(from)}-${timeOfDay(to)}`).join(', ')} (${zone})`;
+}
+
+function describeDays(days: number): string {
+  const set = DAYS.map((_, day) => day).filter((day) => (days & (1 << day)) !== 0);
+  if (set.length === DAYS.length) return 'daily';
+  if (set.length === 1) return DAYS[set[0] as number] as string;
+  // A window is one stretch of days, which may lead over the end of the week: its first day has none before it.
+  const first = set.find((day) => (days & (1 << ((day + 6) % 7))) === 0) as number;
+  return `${DAYS[first]}-${DAYS[(first + set.length - 1) % 7]}`;
+}
+
+function timeOfDay(minute: number): string {
+  return `${String(Math.floor(minute / 60)).padStart(2, '0')}:${String(minute % 60).padStart(2, '0')}`;
+}
+
 /**
  * When hours that include a moment end, in ms since the epoch; undefined when they do not include it. Hours that follow without a gap
  * count as another end.
