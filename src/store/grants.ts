@@ -1,7 +1,6 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Breakable, Plea } from '../policy/break-glass.ts';
-import { openJournal, readJournal, type ChangeKind, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** Who a grant was opened for, and from where. */
 export interface Grantee {
@@ -42,7 +41,7 @@ export interface GrantReport extends Grant {
 }
 
 /** The grants of a gateway, open and past. */
-export interface GrantList {
+export interface GrantList extends ChangeList<GrantChange> {
   /** Oldest first. */
   reports(): readonly GrantReport[];
   report(id: string): GrantReport | undefined;
@@ -50,21 +49,10 @@ export interface GrantList {
   unclosed(): readonly GrantReport[];
   /** Those that nobody has reviewed. */
   unreviewed(): readonly GrantReport[];
-  changes(): readonly GrantChange[];
-  isNews(change: GrantChange): boolean;
-  /** Durable when it returns. */
-  apply(change: GrantChange): void;
-  close(): void;
 }
 
-/** A list that cannot be read stops the start: what is to be reviewed must not be forgotten. One that cannot be written opens nothing. */
-export class GrantListError extends Error {
-  readonly code = 'grants_unusable';
-}
-
-/** Opens the grants of a state directory, whose lock the caller holds. */
+/** Opens the grants of a state directory, whose lock the caller holds: what is to be reviewed must not be forgotten, and what cannot be written opens nothing. */
 export function openGrants(state: string): GrantList {
-  mkdirSync(state, { recursive: true, mode: 0o700 });
   const journal = openJournal(journalOf(state));
   const reports = new Map<string, GrantReport>();
   // Of the past there is much, and somebody looks every second.
@@ -128,7 +116,7 @@ function without<Change extends { readonly op: string; readonly id: string }>({ 
 }
 
 function journalOf(state: string): JournalOptions<GrantChange> {
-  return { file: join(state, 'break-glass.jsonl'), entry: 'grant for an emergency', fault: (message, cause) => new GrantListError(message, { cause }), ...GRANTS };
+  return { file: join(state, 'break-glass.jsonl'), entry: 'grant for an emergency', fault: unusable('grants_unusable'), ...GRANTS };
 }
 
 const NEEDED: Readonly<Record<string, readonly string[]>> = {
@@ -139,16 +127,10 @@ const NEEDED: Readonly<Record<string, readonly string[]>> = {
 
 /** Reads one change from JSON; undefined when it is not one. */
 export function parseGrantChange(json: string): GrantChange | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const fields = value as Readonly<Record<string, unknown>>;
+  const fields = fieldsOf(json);
+  if (fields === undefined) return undefined;
   const needed = NEEDED[String(fields['op'])];
-  if (needed === undefined || needed.some((name) => typeof fields[name] !== 'string')) return undefined;
+  if (needed === undefined || !areTexts(fields, needed)) return undefined;
   if (fields['op'] === 'open' && (!Array.isArray(fields['breaks']) || Number.isNaN(Date.parse(String(fields['until']))))) return undefined;
   return fields as unknown as GrantChange;
 }

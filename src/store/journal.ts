@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /** A change: `at` is ISO 8601. */
@@ -15,6 +15,17 @@ export interface ChangeKind<Change> {
   readonly subject: (change: Change) => string;
   /** The operation that takes something away: of two changes of the same time such a one wins. */
   readonly winner: string;
+}
+
+/** What is known of a kind of change, whatever becomes of them. */
+export interface ChangeList<Change> {
+  /** The last change of every subject: what a replica needs to know. */
+  changes(): readonly Change[];
+  /** Whether this change would win over the last one known of its subject: the later one does, and the winning operation over a tie. */
+  isNews(change: Change): boolean;
+  /** Durable when it returns. */
+  apply(change: Change): void;
+  close(): void;
 }
 
 /** A journal of JSON lines: a change is flushed to the disk before anybody is told of it. */
@@ -39,15 +50,34 @@ export interface JournalOptions<Change> extends ChangeKind<Change> {
   readonly fault: (message: string, cause?: unknown) => Error;
 }
 
+/** Which journal it is that cannot be used. */
+export type JournalFault = 'devices_unusable' | 'events_unusable' | 'grants_unusable' | 'suspensions_unusable' | 'transfers_unusable';
+
+/** A journal that cannot be read stops the start: an unknown list is not an empty one. One that cannot be written changes nothing. */
+export class JournalError extends Error {
+  readonly code: JournalFault;
+
+  constructor(code: JournalFault, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+}
+
+/** Makes the errors of one journal. */
+export function unusable(code: JournalFault): (message: string, cause?: unknown) => JournalError {
+  return (message, cause) => new JournalError(code, message, cause);
+}
+
 /** A journal this much longer than what it says is written anew at the start. */
 const MOST_OLD_LINES = 1_000;
 
 /**
- * Opens a journal, made when it is not there. The caller holds the lock of its directory. A last line without its end is a change that
+ * Opens a journal, made when it or its directory is not there. The caller holds the lock of its directory. A last line without its end is a change that
  * nobody was told had happened.
  */
 export function openJournal<Change extends Dated>(options: JournalOptions<Change>): Journal<Change> {
   const { file, subject, winner, fault } = options;
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const { lines, whole } = readLines(options);
   const latest = new Map<string, Change>();
   for (const line of lines) remember(line);
@@ -135,4 +165,19 @@ function flushDirectory(directory: string): void {
   const handle = openSync(directory, 'r');
   fsyncSync(handle);
   closeSync(handle);
+}
+
+/** The fields of a change in JSON; undefined when it is no object. */
+export function fieldsOf(json: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null ? value as Readonly<Record<string, unknown>> : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether all of these fields are texts. */
+export function areTexts(fields: Readonly<Record<string, unknown>>, names: readonly string[]): boolean {
+  return names.every((name) => typeof fields[name] === 'string');
 }

@@ -1,8 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { networkFault } from '../config/values.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
-import { openJournal, readJournal, type ChangeKind, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** A suspension that was ordered: by whom, and when (ISO 8601). */
 export interface SuspensionEntry extends SuspensionOrder {
@@ -16,26 +15,15 @@ export type SuspensionChange =
   | ({ readonly op: 'resume'; readonly who: string; readonly at: string } & SuspensionScope);
 
 /** What is suspended. Unlike the deny list it is not looked at by the threads: they are told. */
-export interface SuspensionList {
+export interface SuspensionList extends ChangeList<SuspensionChange> {
   /** What is in force, oldest first. */
   entries(now: number): readonly SuspensionEntry[];
-  changes(): readonly SuspensionChange[];
-  isNews(change: SuspensionChange): boolean;
-  /** Durable when it returns. */
-  apply(change: SuspensionChange): void;
   /** The time (ISO 8601) of a change made at `now`. */
   timeOf(scope: SuspensionScope, now: number): string;
-  close(): void;
 }
 
-/** A list that cannot be read stops the start: what is suspended must not come back by itself. One that cannot be written changes nothing. */
-export class SuspensionListError extends Error {
-  readonly code = 'suspensions_unusable';
-}
-
-/** Opens the list of a state directory, whose lock the caller holds. */
+/** Opens the list of a state directory, whose lock the caller holds: what is suspended must not come back by itself. */
 export function openSuspensions(state: string): SuspensionList {
-  mkdirSync(state, { recursive: true, mode: 0o700 });
   const journal = openJournal(journalOf(state));
   return {
     entries: (now) => inForce(journal.latest(), now),
@@ -61,7 +49,7 @@ function inForce(changes: readonly SuspensionChange[], now: number): readonly Su
 }
 
 function journalOf(state: string): JournalOptions<SuspensionChange> {
-  return { file: join(state, 'suspensions.jsonl'), entry: 'suspension', fault: (message, cause) => new SuspensionListError(message, { cause }), ...SUSPENSIONS };
+  return { file: join(state, 'suspensions.jsonl'), entry: 'suspension', fault: unusable('suspensions_unusable'), ...SUSPENSIONS };
 }
 
 /** A scope in one line, the same for the same scope on every replica. */
@@ -73,16 +61,10 @@ const TEXTS = ['route', 'listener', 'role', 'network'] as const;
 
 /** Reads one change from JSON; undefined when it is not one. */
 export function parseSuspensionChange(json: string): SuspensionChange | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const fields = value as Readonly<Record<string, unknown>>;
+  const fields = fieldsOf(json);
+  if (fields === undefined) return undefined;
   const isText = (name: string): boolean => typeof fields[name] === 'string';
-  if (!isText('who') || !isText('at') || (fields['outside'] !== undefined && fields['outside'] !== true)) return undefined;
+  if (!areTexts(fields, ['who', 'at']) || (fields['outside'] !== undefined && fields['outside'] !== true)) return undefined;
   if (TEXTS.some((name) => fields[name] !== undefined && !isText(name)) || [...TEXTS, 'outside'].every((name) => fields[name] === undefined)) return undefined;
   if (typeof fields['network'] === 'string' && networkFault(fields['network']) !== undefined) return undefined;
   if (fields['op'] === 'suspend') {

@@ -1,8 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Device } from '../config/inventory.ts';
 import { prepareText } from '../pki/preparation.ts';
-import { openJournal, readJournal, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
 
 /**
  * What another system has told of a device; `at` is when it happened there, ISO 8601. `put` stands above what the inventory file says of
@@ -12,14 +11,8 @@ export type DeviceChange =
   | { readonly op: 'put' | 'scrap'; readonly device: Device; readonly who: string; readonly reason: string; readonly at: string }
   | { readonly op: 'remove'; readonly id: string; readonly who: string; readonly reason: string; readonly at: string };
 
-/** What is known of devices must be read: a list that cannot be stops the start. One that cannot be written changes nothing. */
-export class ToldDevicesError extends Error {
-  readonly code = 'devices_unusable';
-}
-
 /** Opens the devices of a state directory, whose lock the caller holds. */
 export function openToldDevices(state: string): Journal<DeviceChange> {
-  mkdirSync(state, { recursive: true, mode: 0o700 });
   return openJournal(journalOf(state));
 }
 
@@ -41,7 +34,7 @@ export function withTold(devices: readonly Device[], told: readonly DeviceChange
 }
 
 function journalOf(state: string): JournalOptions<DeviceChange> {
-  return { file: join(state, 'devices.jsonl'), entry: 'device', fault: (message, cause) => new ToldDevicesError(message, { cause }), ...TOLD_DEVICES };
+  return { file: join(state, 'devices.jsonl'), entry: 'device', fault: unusable('devices_unusable'), ...TOLD_DEVICES };
 }
 
 /** What the list of devices is made of. */
@@ -52,15 +45,9 @@ export const TOLD_DEVICES: ChangeKind<DeviceChange> = {
 const LISTS = ['fingerprints', 'keys', 'serials', 'users'];
 
 function parseDeviceChange(json: string): DeviceChange | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const fields = value as Readonly<Record<string, unknown>>;
-  if (!['who', 'reason', 'at'].every((name) => typeof fields[name] === 'string')) return undefined;
+  const fields = fieldsOf(json);
+  if (fields === undefined) return undefined;
+  if (!areTexts(fields, ['who', 'reason', 'at'])) return undefined;
   if (fields['op'] === 'remove') return typeof fields['id'] === 'string' ? (fields as unknown as DeviceChange) : undefined;
   const device = fields['device'] as Readonly<Record<string, unknown>> | null | undefined;
   if ((fields['op'] !== 'put' && fields['op'] !== 'scrap') || typeof device !== 'object' || device === null) return undefined;

@@ -1,7 +1,7 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync, mkdirSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
-import { openJournal, readJournal, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, openJournal, readJournal, unusable, type JournalOptions } from './journal.ts';
 
 /** Events that have been taken, by sender and id: the same once more is no news, another under the same id is a fault. */
 export interface ToldEvents {
@@ -25,13 +25,8 @@ const KEPT_MS = 30 * 86_400_000;
 /** Of more than these the oldest are forgotten. */
 const MOST = 100_000;
 
-export class ToldEventsError extends Error {
-  readonly code = 'events_unusable';
-}
-
 /** Opens the events of a state directory, whose lock the caller holds; with a shared store, those that other gateways have taken count too. */
 export function openToldEvents(state: string, now: number, shared?: { readonly redis: Redis; readonly prefix: string }): ToldEvents {
-  mkdirSync(state, { recursive: true, mode: 0o700 });
   const options = journalOf(state);
   forgetOld(options, now);
   let journal = openJournal(options);
@@ -66,17 +61,13 @@ function subjectOf({ webhook, id }: Pick<ToldEvent, 'webhook' | 'id'>): string {
 
 function journalOf(state: string): JournalOptions<ToldEvent> {
   return {
-    file: join(state, 'webhook-events.jsonl'), entry: 'event', fault: (message, cause) => new ToldEventsError(message, { cause }), parse: parseEvent, subject: subjectOf, winner: 'told',
+    file: join(state, 'webhook-events.jsonl'), entry: 'event', fault: unusable('events_unusable'), parse: parseEvent, subject: subjectOf, winner: 'told',
   };
 }
 
 function parseEvent(json: string): ToldEvent | undefined {
-  try {
-    const fields = JSON.parse(json) as Readonly<Record<string, unknown>> | null;
-    return ['webhook', 'id', 'digest', 'at'].every((name) => typeof fields?.[name] === 'string') ? (fields as unknown as ToldEvent) : undefined;
-  } catch {
-    return undefined;
-  }
+  const fields = fieldsOf(json);
+  return fields !== undefined && areTexts(fields, ['webhook', 'id', 'digest', 'at']) ? (fields as unknown as ToldEvent) : undefined;
 }
 
 /** Writes the file anew without what is too old, or too much. */
