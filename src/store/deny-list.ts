@@ -1,9 +1,8 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Teller } from '../identity/told-scopes.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { addDenied, advanceEpoch, capacityOf, denyKey, hasRoom, isDenied, removeDenied, type DenyKey, type DenyKind, type DenyTable } from './deny-table.ts';
-import { openJournal, readJournal, type ChangeKind, type JournalOptions } from './journal.ts';
+import { fieldsOf, openJournal, readJournal, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /**
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA, every certificate
@@ -34,15 +33,11 @@ export type DenyChange =
   | ({ readonly op: 'deny' } & DenyEntry)
   | ({ readonly op: 'reinstate'; readonly who: string; readonly at: string } & DenySubject);
 
-export interface DenyList {
+export interface DenyList extends ChangeList<DenyChange> {
   /** Whether this very subject is in force. */
   denies(subject: DenySubject): boolean;
   /** What is in force, oldest first. */
   entries(): readonly DenyEntry[];
-  /** The last change of every subject, reinstatements included: what a replica needs to know. */
-  changes(): readonly DenyChange[];
-  /** Whether this change would win over the last one known of its subject: the later one does, and a denial over a tie. */
-  isNews(change: DenyChange): boolean;
   /** Durable before it returns, in force on every thread when it returns. Throws when the list is full, or the share of who has told it. */
   apply(change: DenyChange): void;
   /**
@@ -52,7 +47,6 @@ export interface DenyList {
   expire(now: number): readonly DenyEntry[];
   /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock. */
   timeOf(subject: DenySubject, now: number): string;
-  close(): void;
 }
 
 /** A deny list that cannot be read stops the start: an unknown list is not an empty one. One that cannot be written changes nothing. */
@@ -71,7 +65,6 @@ const MOST_TOLD = 200_000;
  * filled from it and kept in step. The caller holds the lock of the directory. A last line without its end is a change that nobody was told had happened.
  */
 export function openDenyList(state: string, table: DenyTable): DenyList {
-  mkdirSync(state, { recursive: true, mode: 0o700 });
   const options = journalOf(state);
   const journal = openJournal(options);
   const startedAt = Date.now();
@@ -209,14 +202,8 @@ function subjectKey(subject: DenySubject): DenyKey {
 
 /** Reads one change from JSON; undefined when it is not one. */
 export function parseDenyChange(json: string): DenyChange | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const fields = value as Readonly<Record<string, unknown>>;
+  const fields = fieldsOf(json);
+  if (fields === undefined) return undefined;
   const texts = (...names: string[]): boolean => names.every((name) => typeof fields[name] === 'string');
   const needed = SUBJECT_FIELDS[String(fields['kind'])];
   if (needed === undefined || !texts(...needed, 'who', 'at')) return undefined;
