@@ -1,7 +1,10 @@
 import type { Fault, Path } from './issue.ts';
-import { printable, show } from './issue.ts';
+import { show } from './issue.ts';
+import { halfPairs } from './references/key-pairs.ts';
+import { durationAt, items, keys, listKnown, texts } from './references/plain-values.ts';
+import { bindFaults, inheritanceFaults, reservedRole, roleFaults, unknownRoles, unknownTrustDomains } from './references/roles.ts';
+import { upstreamFaults, upstreamReference } from './references/upstreams.ts';
 import { lookUp } from './schema-faults.ts';
-import { parseDuration, parseEndpoint, type Endpoint } from './values.ts';
 
 /**
  * What one key's rule cannot see: names that refer to other sections, names given twice, settings that contradict each
@@ -52,94 +55,6 @@ function addressesTaken(value: unknown): Fault[] {
     first.set(address, owner);
     return [];
   });
-}
-
-function roleFaults(value: unknown, path: Path): Fault[] {
-  const also = items(value, [...path, 'also']).map((_, index): Path => [...path, 'also', index]);
-  return [
-    ...reservedRole(value, [...path, 'role']),
-    ...also.flatMap((further) => reservedRole(value, typeof lookUp(value, further) === 'string' ? further : [...further, 'role'])),
-    ...[path, ...also].flatMap((owner) => unknownTrustDomains(value, [...owner, 'match', 'san', 'spiffe'])),
-  ];
-}
-
-function reservedRole(value: unknown, path: Path, at?: 'key'): Fault[] {
-  if ((at === 'key' ? path.at(-1) : lookUp(value, path)) !== 'public') return [];
-  return [{ path, ...(at === undefined ? {} : { at }), message: '"public" stands for no certificate at all and cannot be given by a certificate' }];
-}
-
-function unknownTrustDomains(value: unknown, path: Path): Fault[] {
-  const known = keys(value, ['trust_domains']);
-  return texts(value, path).flatMap(({ text, place }) => {
-    const domain = /^spiffe:\/\/([^/]*)/.exec(text)?.[1];
-    return domain === undefined || known.includes(domain) ? [] : [{ path: place, message: `no trust domain named ${show(domain)} in trust_domains; ${listKnown(known)}` }];
-  });
-}
-
-/** The roles that entries give, by themselves or beside another, and those of scopes. */
-function givenRoles(value: unknown): readonly string[] {
-  const scoped = keys(value, ['tokens']).flatMap((name) => keys(value, ['tokens', name, 'roles']).flatMap((scope) => texts(value, ['tokens', name, 'roles', scope]).map(({ text }) => text)));
-  const given = items(value, ['roles']).flatMap((role) => [lookUp(role, ['role']), ...items(role, ['also']).map((one) => (typeof one === 'string' ? one : lookUp(one, ['role'])))]);
-  return [...given, ...scoped].filter((role) => typeof role === 'string');
-}
-
-function inheritedRoles(value: unknown, role: string): readonly string[] {
-  return items(value, ['inherits', role]).filter((one) => typeof one === 'string');
-}
-
-function inheritanceFaults(value: unknown): Fault[] {
-  const heirs = keys(value, ['inherits']);
-  const known = new Set([...givenRoles(value), ...heirs.flatMap((role) => inheritedRoles(value, role))]);
-  return heirs.flatMap((role): Fault[] => {
-    const path = ['inherits', role];
-    const stranger: Fault[] = known.has(role) ? [] : [{ path, at: 'key', message: `no role named ${show(role)}; ${listKnown([...known])}` }];
-    const circle = circleFrom(value, role);
-    return [
-      ...reservedRole(value, path, 'key'), ...stranger,
-      ...inheritedRoles(value, role).flatMap((_, index) => reservedRole(value, [...path, index])),
-      ...(circle === undefined ? [] : [{ path, at: 'key' as const, message: `a role that inherits itself: ${circle.map((one) => show(one)).join(' -> ')}` }]),
-    ];
-  });
-}
-
-/** A way from a role by what it inherits back to itself. */
-function circleFrom(value: unknown, role: string): readonly string[] | undefined {
-  const cameFrom = new Map<string, string>();
-  const open = [role];
-  for (let next = open.shift(); next !== undefined; next = open.shift()) {
-    for (const inherited of inheritedRoles(value, next)) {
-      if (inherited === role) return wayTo(next, role, cameFrom);
-      if (cameFrom.has(inherited)) continue;
-      cameFrom.set(inherited, next);
-      open.push(inherited);
-    }
-  }
-  return undefined;
-}
-
-function wayTo(last: string, role: string, cameFrom: ReadonlyMap<string, string>): readonly string[] {
-  const way = [role];
-  for (let step: string | undefined = last; step !== undefined && step !== role; step = cameFrom.get(step)) way.unshift(step);
-  return [role, ...way];
-}
-
-/** A role that is bound in one entry and free in another would be either, by the order of the entries. */
-function bindFaults(value: unknown): Fault[] {
-  const first = new Map<unknown, { readonly index: number; readonly bind: string }>();
-  const nowhere = lookUp(value, ['devices']) === undefined;
-  return items(value, ['roles']).flatMap((entry, index): Fault[] => {
-    const [role, bind] = [lookUp(entry, ['role']), lookUp(entry, ['bind'])];
-    if (bind !== undefined && nowhere) return [{ path: ['roles', index, 'bind'], message: 'expected the registered devices, in devices' }];
-    const known = first.get(role);
-    if (known === undefined) first.set(role, { index, bind: bindText(bind) });
-    else if (known.bind !== bindText(bind)) return [{ path: bind === undefined ? ['roles', index] : ['roles', index, 'bind'], message: `expected the same bind as in roles[${known.index}], which gives the same role` }];
-    return [];
-  });
-}
-
-function bindText(bind: unknown): string {
-  const to = typeof bind === 'string' ? bind : lookUp(bind, ['to']);
-  return bind === undefined ? '' : `${String(to)} ${String(lookUp(bind, ['hardware']) ?? 'optional')}`;
 }
 
 function listenerFaults(value: unknown, path: Path): Fault[] {
@@ -260,45 +175,8 @@ function aliasFaults(value: unknown): Fault[] {
   });
 }
 
-function unknownRoles(value: unknown, path: Path, reserved: readonly string[]): Fault[] {
-  const inherited = keys(value, ['inherits']).flatMap((role) => inheritedRoles(value, role));
-  const known = [...new Set([...givenRoles(value), ...inherited, ...reserved])];
-  return items(value, path).flatMap((role, index) => {
-    if (typeof role !== 'string' || known.includes(role)) return [];
-    return [{ path: [...path, index], message: `no role named ${show(role)}; ${listKnown(known)}` }];
-  });
-}
-
 function rateFaults(value: unknown, path: Path): Fault[] {
   return items(value, path).flatMap((_, index) => unknownRoles(value, [...path, index, 'roles'], []));
-}
-
-function upstreamReference(value: unknown, path: Path, protocol: 'https' | 'tls'): Fault[] {
-  const name = lookUp(value, [...path, 'upstream']);
-  if (typeof name !== 'string') return [];
-  const known = keys(value, ['upstreams']);
-  if (!known.includes(name)) return [{ path: [...path, 'upstream'], message: `no upstream named ${show(name)}; ${listKnown(known)}` }];
-  const other = endpoints(value, ['upstreams', name]).find((endpoint) => endpoint.protocol !== protocol);
-  if (other === undefined) return [];
-  const message = protocol === 'https'
-    ? `the upstream ${show(name)} has the endpoint ${show(other.text)}; tls:// is for tcp listeners, routes need https://`
-    : `the upstream ${show(name)} has the endpoint ${show(other.text)}; tcp listeners need tls://`;
-  return [{ path: [...path, 'upstream'], message }];
-}
-
-function upstreamFaults(value: unknown, path: Path): Fault[] {
-  const protocols = new Set(endpoints(value, path).map((endpoint) => endpoint.protocol));
-  const mixed: Fault[] = protocols.size < 2 ? [] : [{ path: [...path, 'endpoints'], message: 'expected endpoints of one kind, all https:// or all tls://' }];
-  return [...mixed, ...halfPairs(value, [...path, 'tls'], 'tls.'), ...sharedHeader(value, path, protocols), ...endpointsTaken(value, path), ...healthFaults(value, path, protocols), ...ejectionFaults(value, path)];
-}
-
-/** A certificate without its key, or a key without its certificate. */
-function halfPairs(value: unknown, path: Path, prefix = ''): Fault[] {
-  const certificate = lookUp(value, [...path, 'certificate']);
-  const key = lookUp(value, [...path, 'key']);
-  if (certificate !== undefined && key === undefined) return [{ path: [...path, 'certificate'], message: `expected its private key beside it, in ${prefix}key` }];
-  if (certificate === undefined && key !== undefined) return [{ path: [...path, 'key'], message: `expected its certificate beside it, in ${prefix}certificate` }];
-  return [];
 }
 
 function tracingFaults(value: unknown): Fault[] {
@@ -328,59 +206,6 @@ function factorFaults(value: unknown, route: Path): Fault[] {
   return [...unsent, ...open, ...apart];
 }
 
-function sharedHeader(value: unknown, upstream: Path, protocols: ReadonlySet<string>): Fault[] {
-  if (lookUp(value, [...upstream, 'proxy_protocol']) === undefined || !protocols.has('https')) return [];
-  return [{ path: [...upstream, 'proxy_protocol'], at: 'key', message: 'a PROXY header names one client, and connections for routes carry requests of many: for tls:// endpoints only' }];
-}
-
-function endpointsTaken(value: unknown, upstream: Path): Fault[] {
-  const first = new Map<string, number>();
-  return items(value, [...upstream, 'endpoints']).flatMap((item, index): Fault[] => {
-    const endpoint = endpointOf(item);
-    if (endpoint === undefined) return [];
-    const where = `${endpoint.host}:${endpoint.port}`;
-    const earlier = first.get(where);
-    if (earlier !== undefined) return [{ path: [...upstream, 'endpoints', index], message: `the same server as endpoints[${earlier}]; a larger share is a weight` }];
-    first.set(where, index);
-    return [];
-  });
-}
-
-function healthFaults(value: unknown, upstream: Path, protocols: ReadonlySet<string>): Fault[] {
-  const health = [...upstream, 'health'];
-  const given = (key: string): boolean => lookUp(value, [...health, key]) !== undefined;
-  if (given('path') && protocols.has('tls')) return [{ path: [...health, 'path'], message: 'tls:// endpoints have no paths: a verified connection is what is looked for' }];
-  const aimless = (['host', 'status'] as const).filter((key) => given(key) && !given('path'))
-    .map((key): Fault => ({ path: [...health, key], message: 'has no meaning without health.path' }));
-  const [interval, timeout] = [durationAt(value, [...health, 'interval']) ?? 10_000, durationAt(value, [...health, 'timeout']) ?? 2_000];
-  if (timeout <= interval) return aimless;
-  const key = given('timeout') ? 'timeout' : 'interval';
-  return [...aimless, { path: [...health, key], message: 'expected a timeout that is no longer than the interval' }];
-}
-
-function ejectionFaults(value: unknown, upstream: Path): Fault[] {
-  const ejection = [...upstream, 'ejection'];
-  const [time, longest] = [durationAt(value, [...ejection, 'time']) ?? 30_000, durationAt(value, [...ejection, 'longest']) ?? 300_000];
-  if (time <= longest) return [];
-  const key = lookUp(value, [...ejection, 'time']) === undefined ? 'longest' : 'time';
-  return [{ path: [...ejection, key], message: 'expected a time that is no longer than the longest' }];
-}
-
-function durationAt(value: unknown, path: Path): number | undefined {
-  const found = lookUp(value, path);
-  return typeof found === 'string' ? parseDuration(found) : undefined;
-}
-
-function endpoints(value: unknown, upstream: Path): readonly Endpoint[] {
-  return items(value, [...upstream, 'endpoints']).map(endpointOf).filter((endpoint) => endpoint !== undefined);
-}
-
-/** An endpoint as it is written: a URL, or one with its weight. */
-function endpointOf(item: unknown): Endpoint | undefined {
-  const url = typeof item === 'string' ? item : lookUp(item, ['url']);
-  return typeof url === 'string' ? parseEndpoint(url) : undefined;
-}
-
 function nobodyToAsk(value: unknown): Fault[] {
   const ocsp = ['revocation', 'ocsp'];
   const silent = lookUp(value, [...ocsp, 'from_certificate']) === false && lookUp(value, [...ocsp, 'responder']) === undefined;
@@ -388,25 +213,4 @@ function nobodyToAsk(value: unknown): Fault[] {
   const wanted = sources === undefined || (Array.isArray(sources) && sources.includes('ocsp'));
   if (!silent || !wanted || lookUp(value, ['revocation', 'check']) === 'off') return [];
   return [{ path: [...ocsp, 'from_certificate'], message: 'no responder is left to ask: name one in revocation.ocsp.responder, or take ocsp out of revocation.sources' }];
-}
-
-function listKnown(names: readonly string[]): string {
-  return `known: ${names.length === 0 ? 'none' : printable(names.join(', '))}`;
-}
-
-/** The texts at a key that holds one or a list of them, each with its place. */
-function texts(value: unknown, path: Path): readonly { readonly text: string; readonly place: Path }[] {
-  const found = lookUp(value, path);
-  const places = Array.isArray(found) ? found.map((text: unknown, index) => ({ text, place: [...path, index] })) : [{ text: found, place: path }];
-  return places.flatMap(({ text, place }) => (typeof text === 'string' ? [{ text, place }] : []));
-}
-
-function items(value: unknown, path: Path): readonly unknown[] {
-  const found = lookUp(value, path);
-  return Array.isArray(found) ? found : [];
-}
-
-function keys(value: unknown, path: Path): readonly string[] {
-  const found = lookUp(value, path);
-  return typeof found === 'object' && found !== null && !Array.isArray(found) ? Object.keys(found) : [];
 }
