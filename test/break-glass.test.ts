@@ -1,9 +1,7 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
+import { WebSocket, type ClientOptions } from 'ws';
 import type { AuditWriter } from '../src/audit/writer.ts';
 import { createBreakGlass } from '../src/break-glass.ts';
 import { authorize } from '../src/policy/authorize.ts';
@@ -15,18 +13,17 @@ import { COUNTED } from '../src/policy/facts.ts';
 import { parseHost } from '../src/policy/host.ts';
 import { compileRoutes } from '../src/policy/routes.ts';
 import { parseTarget } from '../src/policy/target.ts';
-import { listen } from './support/backend.ts';
 import { secretOf, startFhirBackend } from './support/fhir.ts';
 import { wardgate } from './support/command.ts';
 import { ask, configuration, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 import { redisInstalled, startRedis } from './support/redis.ts';
+import { startSocketBackend, type SocketBackend } from './support/socket-backend.ts';
 
 let pki: TestPki;
 let nurse: Issued;
-let server: ReturnType<typeof createServer>;
-let sockets: WebSocketServer;
+let backend: SocketBackend;
 let port: number;
 const seen: { readonly url: string; readonly headers: NodeJS.Dict<string | string[]> }[] = [];
 const started: TestGateway[] = [];
@@ -34,13 +31,11 @@ const started: TestGateway[] = [];
 beforeAll(async () => {
   pki = await testPki();
   nurse = await pki.issueClient({ subject: [['CN', 'Nurse Li'], ['OU', 'Nurses'], ['O', 'Hospital']] });
-  server = createServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (request, response) => {
+  backend = await startSocketBackend(pki, (request, response) => {
     seen.push({ url: request.url ?? '', headers: request.headers });
     response.end('hello');
   });
-  sockets = new WebSocketServer({ server });
-  await listen(server);
-  port = (server.address() as AddressInfo).port;
+  ({ port } = backend);
 });
 
 afterEach(async () => {
@@ -48,9 +43,7 @@ afterEach(async () => {
 });
 
 afterAll(() => {
-  for (const client of sockets.clients) client.terminate();
-  server.close();
-  server.closeAllConnections();
+  backend.close();
 });
 
 const ROLES = `

@@ -1,38 +1,33 @@
 import { once } from 'node:events';
-import { createServer } from 'node:https';
 import { appendFile, readFile } from 'node:fs/promises';
-import type { AddressInfo } from 'node:net';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
+import { WebSocket, type ClientOptions } from 'ws';
 import { parseHours } from '../src/config/hours.ts';
 import { endOfHours, withinHours } from '../src/policy/hours.ts';
 import { compileSuspensions, suspensionOf, type SuspensionOrder, type Suspect } from '../src/policy/suspensions.ts';
 import { parseNetwork } from '../src/policy/networks.ts';
-import { listen } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, configuration, exchange, openTls, startGateway, type GatewayParts, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2, replyOf } from './support/http2.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 import { redisInstalled, startRedis } from './support/redis.ts';
+import { startSocketBackend, type SocketBackend } from './support/socket-backend.ts';
 import { gone, issueDevice, openStream, startStreamBackend, startStreamGateway } from './support/stream-gateway.ts';
 
 let pki: TestPki;
-let server: ReturnType<typeof createServer>;
-let sockets: WebSocketServer;
+let backend: SocketBackend;
 let port: number;
 const started: TestGateway[] = [];
 
 beforeAll(async () => {
   pki = await testPki();
-  server = createServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (request, response) => {
+  backend = await startSocketBackend(pki, (request, response) => {
     // An answer that never ends: work in flight.
     if (request.url?.endsWith('/endless') === true) response.write('begin');
     else response.end('hello');
   });
-  sockets = new WebSocketServer({ server });
-  await listen(server);
-  port = (server.address() as AddressInfo).port;
+  ({ port } = backend);
 });
 
 afterEach(async () => {
@@ -40,9 +35,7 @@ afterEach(async () => {
 });
 
 afterAll(() => {
-  for (const client of sockets.clients) client.terminate();
-  server.close();
-  server.closeAllConnections();
+  backend.close();
 });
 
 const ROUTES = `
