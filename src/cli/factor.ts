@@ -3,6 +3,7 @@ import { parseDuration } from '../config/values.ts';
 import type { EnrolmentReport } from '../factor/factors.ts';
 import { callGateway } from './call.ts';
 import { readPlaces } from './places.ts';
+import { usage } from './usage.ts';
 
 type Print = (text: string) => void;
 
@@ -70,9 +71,4 @@ async function ask({ config }: Pick<FactorOptions, 'config'>, what: string, body
   const answer = await callGateway(readPlaces(config).socket, 'POST', `/v1/factor/${what}`, body);
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
   return answer;
-}
-
-function usage(message: string): number {
-  process.stderr.write(`wardgate: ${message}\n`);
-  return 2;
 }

@@ -11,6 +11,7 @@ import { createDenyTable } from '../store/deny-table.ts';
 import { callGateway } from './call.ts';
 import { runningOrAlone } from './running-or-alone.ts';
 import { readPlaces } from './places.ts';
+import { usage } from './usage.ts';
 
 type Print = (text: string) => void;
 interface Common {
@@ -206,9 +207,4 @@ function withDenyList<Result>(state: string, use: (list: DenyList) => Result): R
   } finally {
     list.close();
   }
-}
-
-function usage(message: string): number {
-  process.stderr.write(`wardgate: ${message}\n`);
-  return 2;
 }

@@ -8,6 +8,7 @@ import type { Concerned, ConcernedClient } from '../thread-protocol.ts';
 import { callGateway } from './call.ts';
 import { readPlaces } from './places.ts';
 import { runningOrAlone } from './running-or-alone.ts';
+import { usage } from './usage.ts';
 
 type Print = (text: string) => void;
 
@@ -117,9 +118,4 @@ function withSuspensions<Result>(state: string, use: (list: SuspensionList) => R
   } finally {
     list.close();
   }
-}
-
-function usage(message: string): number {
-  process.stderr.write(`wardgate: ${message}\n`);
-  return 2;
 }

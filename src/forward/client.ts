@@ -6,6 +6,7 @@ import type { Policy } from '../policy/decision.ts';
 import type { GrantQuestion } from '../policy/break-glass.ts';
 import type { Counter } from '../policy/limits.ts';
 import type { Suspension } from '../policy/suspensions.ts';
+import type { Grantee } from '../store/grants.ts';
 import type { Tracer } from './exchange.ts';
 import type { TokenDesk } from './token-desk.ts';
 import type { ToldEvent, WebhookOutcome } from './webhooks/event.ts';
@@ -46,17 +47,7 @@ export interface SessionQuestion {
 
 /** The grant for an emergency that a request needs, and who asks. */
 export interface GrantAsk extends GrantQuestion {
-  readonly client: {
-    /** SHA-256, hex. */
-    readonly certificate: string;
-    readonly serial: string;
-    readonly issuer: string;
-    readonly role: string;
-    readonly who: string;
-    readonly address: string;
-    readonly listener: string;
-    readonly request_id: string;
-  };
+  readonly client: Grantee;
 }
 
 /** Where is found out what exists once a gateway. */
