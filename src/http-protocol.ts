@@ -104,6 +104,7 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
     listener: connection.listener,
     address: connection.address,
     tls: connection.tls,
+    cipher: connection.cipher,
     resumed: connection.resumed,
     // Node never compares the two names. Without SNI the name must be one of ours, or the address that was dialled.
     directed: (host) => (connection.serverName === undefined

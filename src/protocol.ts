@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { certificateFields, type AuditRecord } from './audit/record.ts';
+import { certificateFields, sessionFields, type AuditRecord } from './audit/record.ts';
 import type { AuditWriter } from './audit/writer.ts';
 import type { ThreadMetrics } from './admin/metrics.ts';
 import type { HttpsListenerConfig, TcpListenerConfig, TlsListenerConfig } from './config/schema.ts';
@@ -71,7 +71,7 @@ export interface ProtocolOptions<Runtime extends ListenerRuntime> {
 /** The fields of a record that a connection and its admission fill. */
 export function connectionFields(connection: Connection, admission: Admission): Partial<AuditRecord> {
   return {
-    listener: connection.listener, address: connection.address, tls: connection.tls, resumed: connection.resumed,
+    listener: connection.listener, address: connection.address, ...sessionFields(connection),
     ...(admission.kind !== 'anonymous' && admission.leaf !== undefined ? certificateFields(admission.leaf) : {}),
   };
 }

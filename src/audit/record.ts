@@ -22,6 +22,8 @@ export interface AuditRecord {
   readonly issuer?: string;
   readonly subject?: string;
   readonly fingerprint?: string;
+  /** When the leaf ends, ISO 8601 UTC. */
+  readonly not_after?: string;
   /** SHA-256 of a SubjectPublicKeyInfo, when a whole key is revoked. */
   readonly key?: string;
   readonly role?: string;
@@ -62,6 +64,8 @@ export interface AuditRecord {
   readonly bytes_in?: number;
   readonly duration_ms?: number;
   readonly tls?: string;
+  /** IANA name of the cipher suite. */
+  readonly cipher?: string;
   readonly resumed?: boolean;
   /** Admitted although the certificate's status was unknown, for this reason. */
   readonly degraded?: Reason;
@@ -97,7 +101,12 @@ export function tokenFields(claims: TokenClaims | undefined): Pick<AuditRecord, 
   return Object.fromEntries(Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [[name, value.slice(0, LONGEST_CLAIM)]])));
 }
 
-type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint'>;
+/** The fields of a record that say what was negotiated. */
+export function sessionFields({ tls, cipher, resumed }: Required<Pick<AuditRecord, 'tls' | 'cipher' | 'resumed'>>): Pick<AuditRecord, 'tls' | 'cipher' | 'resumed'> {
+  return { tls, cipher, resumed };
+}
+
+type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint' | 'not_after'>;
 
 const fieldsByCertificate = new WeakMap<Certificate, CertificateFields>();
 
@@ -110,6 +119,7 @@ export function certificateFields(certificate: Certificate): CertificateFields {
       issuer: formatName(certificate.issuer),
       subject: formatName(certificate.subject),
       fingerprint: certificate.sha256,
+      not_after: new Date(certificate.notAfter).toISOString(),
     };
     fieldsByCertificate.set(certificate, fields);
   }

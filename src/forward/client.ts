@@ -19,6 +19,7 @@ export interface Client {
   readonly listener: string;
   readonly address: string;
   readonly tls: string;
+  readonly cipher: string;
   readonly resumed: boolean;
   /** Whether a request on this connection may name this host. */
   directed(host: string): boolean;

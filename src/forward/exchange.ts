@@ -1,4 +1,4 @@
-import { certificateFields, identityFields, tokenFields, trailFields, type AuditRecord } from '../audit/record.ts';
+import { certificateFields, identityFields, sessionFields, tokenFields, trailFields, type AuditRecord } from '../audit/record.ts';
 import { formatName } from '../pki/name.ts';
 import { authorize } from '../policy/authorize.ts';
 import type { Denial, Permit, Query } from '../policy/decision.ts';
@@ -255,8 +255,7 @@ export function lastingFields({ client, admission, decision, asked, alarm }: Exc
     method,
     ...(host.kind === 'host' ? { host: host.name } : {}),
     path: target.kind === 'target' ? target.path : written.split('?')[0]?.slice(0, 1024) ?? '',
-    tls: client.tls,
-    resumed: client.resumed,
+    ...sessionFields(client),
   };
 }
 

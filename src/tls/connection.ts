@@ -15,6 +15,8 @@ export interface Connection {
   /** Lower-case server name of the handshake; undefined without SNI, and on a resumed TLS 1.2 session, which shows none. */
   readonly serverName: string | undefined;
   readonly tls: string;
+  /** IANA name of the cipher suite. */
+  readonly cipher: string;
   readonly resumed: boolean;
   readonly peer: Peer;
   readonly places: Places;
@@ -63,6 +65,7 @@ export function openConnection(socket: TLSSocket, { listener, places, transport,
     port: from.port,
     serverName: typeof socket.servername === 'string' && socket.servername !== '' ? socket.servername.toLowerCase() : undefined,
     tls: socket.getProtocol() ?? 'unknown',
+    cipher: socket.getCipher()?.standardName ?? 'unknown',
     resumed: socket.isSessionReused(),
     peer: { leaf: leaf?.raw, fault: faultOf(socket), intermediates: () => chainAbove(leaf) },
     places,

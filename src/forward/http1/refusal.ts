@@ -1,3 +1,4 @@
+import { sessionFields } from '../../audit/record.ts';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -45,7 +46,7 @@ export function refuseFlood(options: Http1Options, socket: Socket): void {
   options.cut('pipelined_requests');
   options.audit.append({
     time: new Date(options.now()).toISOString(), event: 'connection', result: 'denied', reason: 'connection_limit', detail: 'too many requests without waiting for an answer',
-    ...(client === undefined ? {} : { listener: client.listener, address: client.address, tls: client.tls, resumed: client.resumed }),
+    ...(client === undefined ? {} : { listener: client.listener, address: client.address, ...sessionFields(client) }),
   }).catch(() => undefined);
   socket.destroy();
 }
@@ -60,7 +61,7 @@ export function refuseRaw(options: Http1Options, order: Order, transport: Socket
   const written = options.audit.append({
     time: new Date(options.now()).toISOString(), event: 'request', result: 'denied', reason: reasonOf(code), detail,
     request_id: id, status: problemStatus(code),
-    ...(client === undefined ? {} : { listener: client.listener, address: client.address, tls: client.tls, resumed: client.resumed }),
+    ...(client === undefined ? {} : { listener: client.listener, address: client.address, ...sessionFields(client) }),
     ...(request === undefined ? {} : { method: request.method as string }),
   });
   const answer = (): void => {
