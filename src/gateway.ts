@@ -3,52 +3,44 @@ import { openAdminSocket } from './admin/api.ts';
 import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
+import { createAlarms } from './alarms.ts';
 import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
 import { keepCheckpoints } from './checkpoints.ts';
+import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
-import { createAlarms } from './alarms.ts';
-import { createBreakGlass } from './break-glass.ts';
-import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import { createCrlReload } from './crl-reload.ts';
-import { createDenials, type NewDenial } from './denials.ts';
+import type { NewDenial } from './denials.ts';
+import { createDesk } from './desk.ts';
 import { openSecondFactor, type SecondFactor } from './factor/second-factor.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
 import { openInventory } from './inventory.ts';
 import { openIssuerKeys } from './issuer-keys.ts';
+import { createLists, openJournals } from './lists.ts';
 import { SILENT, type Log } from './log.ts';
-import { parseCertificate } from './pki/certificate.ts';
+import type { SuspensionScope } from './policy/suspensions.ts';
+import { createPreparation } from './preparation.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
 import { createPublisher } from './publisher.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
-import { DENIALS, openDenyList, type DenySubject } from './store/deny-list.ts';
+import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
+import type { DenySubject } from './store/deny-list.ts';
+import { createDenyTable, currentEpoch } from './store/deny-table.ts';
+import type { GrantReport } from './store/grants.ts';
 import { createRates } from './store/rates.ts';
 import { openRedis } from './store/redis.ts';
-import { openToldDevices, TOLD_DEVICES } from './store/told-devices.ts';
-import { openToldEvents } from './store/told-events.ts';
-import { openTransfers, TRANSFERS, transfersIn } from './store/transfers.ts';
 import { openReplicas } from './store/replicas.ts';
-import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
-import { createDenyTable, currentEpoch } from './store/deny-table.ts';
-import type { Findings } from './policy/facts.ts';
-import type { SuspensionScope } from './policy/suspensions.ts';
-import type { AuditAnswer, Concerned, FindingsQuestion, MetricsAnswer, PageAnswer, PrepareAnswer, ThreadStatus, ToMain } from './thread-protocol.ts';
-import type { PageRequest } from './forward/client.ts';
-import { GRANTS, openGrants, type GrantReport } from './store/grants.ts';
-import { createPortLocks } from './store/port-lock.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
-import { openSuspensions, SUSPENSIONS } from './store/suspensions.ts';
-import { createSuspensions, unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.ts';
+import { openToldEvents } from './store/told-events.ts';
+import { unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.ts';
+import type { AuditAnswer, Concerned, MetricsAnswer, ThreadStatus, ToThread } from './thread-protocol.ts';
 import { startThreads } from './threads.ts';
-import { assertFreePort } from './tls/free-port.ts';
 import { deniedCertificate } from './tls/admission.ts';
-import { randomTicketSecret } from './tls/tickets.ts';
-import { createWebhooks } from './webhooks.ts';
 
 export { ConfigurationError } from './configuration.ts';
 export type { NewDenial } from './denials.ts';
@@ -129,11 +121,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const adminSocket = inDirectory(config.admin.socket);
 
   const table = createDenyTable();
-  const denyList = openDenyList(state, table);
-  const suspensionList = openSuspensions(state);
-  const transfers = openTransfers(state);
-  const toldDevices = openToldDevices(state);
-  const grantList = openGrants(state);
+  const journals = openJournals(state, table);
   const checkpoints = keepCheckpoints({
     directory: auditDirectory, state, anchor: config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, now, log,
     threads: () => threads.all<AuditAnswer>({ kind: 'audit' }, AUDIT_MS),
@@ -141,9 +129,11 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const segments = (): SegmentGround => ({ ...checkpoints.ground(), directory: auditDirectory, durability: config.audit.durability });
   const audit = openAuditWriter(segments(), 'main', now());
   const metrics = createProcessMetrics();
+  const raise = (rule: string, about: object): void => {
+    metrics.alarms.inc({ rule });
+    log.warn({ alarm: rule, ...about }, 'alarm');
+  };
   const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
-  const ticketSecret = randomTicketSecret();
-  const portLocks = createPortLocks();
   const refresher = await createRefresher({
     state, now, log, serially, publish: publishCrls,
     changed: (certificate, issuer, statement) => publisher.publish({ kind: 'answer', question: { certificate: certificate.sha256, issuerKey: issuer.spkiSha256 }, statement }),
@@ -151,8 +141,6 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   refresher.adopt(await refresher.load(first));
   let current: Current = { snapshot: first, loadedAt: now() };
-  let ports: Readonly<Record<string, number>> = {};
-  let ourAddresses: ReadonlySet<string> = new Set();
   let lastError: string | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   let stopped: Promise<void> | undefined;
@@ -172,7 +160,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const threads = startThreads({
     count: config.threads,
     birth: () => ({ deny: table.buffer, counts: counts.buffer, segments: segments() }),
-    answer: answerThread,
+    answer: (ask) => desk(ask),
     gone: (place) => {
       checkpoints.gone(place);
       clearThread(counts, place);
@@ -180,82 +168,48 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     },
     bringUp: async (call) => {
       await checkpoints.born(() => call<AuditAnswer>({ kind: 'audit' }, AUDIT_MS));
-      await call({ kind: 'crls', handles: refresher.handles() });
-      await inventory.tell(call);
-      await call({ kind: 'suspensions', orders: suspensions.entries() });
-      await call({ kind: 'transfers', transfers: transfersIn(transfers.latest()) });
-      await call({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
-      await call({ kind: 'prepare', snapshot: forThreads(current.snapshot), ticketSecret, ports, upstreams: upstreams.shares() });
+      await tellAll(call);
+      await call(preparation.again(current.snapshot));
       await call({ kind: 'commit' });
     },
     log,
   });
+  const preparation = createPreparation(threads, upstreams);
   const publisher = createPublisher(threads, table);
   const inventory = openInventory({
-    snapshot: first, readAt: startedAt, told: () => toldDevices.latest(), log, serially,
+    snapshot: first, readAt: startedAt, told: () => journals.devices.latest(), log, serially,
     async publish() {
       await inventory.tell(publisher.tell);
       await publisher.sweep();
     },
   });
   const issuerKeys = openIssuerKeys({ readAt: startedAt, now, log, serially, publish: () => publisher.tell({ kind: 'keys', sets: issuerKeys.sets() }) });
-  const alarms = createAlarms(({ rule, ...raised }) => {
-    metrics.alarms.inc({ rule });
-    log.warn({ alarm: rule, ...raised }, 'alarm');
-  });
   const reloadCrls = createCrlReload({ snapshot: () => current.snapshot, refresher, publish: publishCrls, serially, stopped: () => stopped !== undefined, log });
-  const denials = createDenials({ list: denyList, audit, sweep: publisher.sweep, announce: async (change) => announceDenial?.(change), now, log });
-  const suspensions = createSuspensions({
-    list: suspensionList, config: () => current.snapshot.config, audit, announce: async (change) => announceSuspension?.(change), now, log,
-    publish: (orders) => publisher.publish({ kind: 'suspensions', orders }),
+  const replicas = shared === undefined ? undefined : openReplicas({ ...shared, now, epochMoved: reloadCrls, warn: (message) => log.warn({}, message) });
+  const events = openToldEvents(state, now(), shared);
+  const lists = createLists({
+    journals, events, replicas, publisher, inventory, audit, config: () => current.snapshot.config, now, log,
+    opened: ({ id, route, reason, certificate, address, listener }) => raise('break_glass', { grant: id, route, reason, certificate, address, listener }),
+    counted: (webhook, result) => metrics.webhookEvents.inc({ webhook, result }),
   });
-  const breakGlass = createBreakGlass({
-    list: grantList, audit, announce: async (change) => announceGrant?.(change), now, log,
-    publish: (grants) => publisher.publish({ kind: 'withdrawn', grants }),
-    alarm({ id, route, reason, certificate, address, listener }) {
-      metrics.alarms.inc({ rule: 'break_glass' });
-      log.warn({ alarm: 'break_glass', grant: id, route, reason, certificate, address, listener }, 'alarm');
-    },
-  });
+  const { denials, suspensions, breakGlass } = lists;
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
-  const replicas = shared === undefined ? undefined : openReplicas({
-    ...shared, now, epochMoved: reloadCrls, warn: (message) => log.warn({}, message),
-  });
-  const announceDenial = replicas?.share({ ...DENIALS, name: 'deny', receive: denials.receive, isNews: denyList.isNews, changes: denyList.changes });
-  const announceGrant = replicas?.share({ ...GRANTS, name: 'break-glass', receive: breakGlass.receive, isNews: grantList.isNews, changes: grantList.changes });
-  const announceSuspension = replicas?.share({ ...SUSPENSIONS, name: 'suspensions', receive: suspensions.receive, isNews: suspensionList.isNews, changes: suspensionList.changes });
-  const toldEvents = openToldEvents(state, now(), shared);
-  const webhooks = createWebhooks({
-    config: () => current.snapshot.config, denials, denyList, transfers, devices: toldDevices, events: toldEvents, audit, now,
-    publishTransfers: () => publisher.publish({ kind: 'transfers', transfers: transfersIn(transfers.latest()) }),
-    async publishDevice(id) {
-      await inventory.tellOne(id, publisher.tell);
-      await publisher.sweep();
-    },
-    deviceOf: inventory.get,
-    announceTransfer: async (change) => announceTransferred?.(change),
-    announceDevice: async (change) => announceDevice?.(change),
-    count: (webhook, result) => metrics.webhookEvents.inc({ webhook, result }),
-    failed: (webhook, error) => log.error({ webhook, error: error.message }, 'an event could not be taken'),
-    fault: (error) => log.error({ error: error.message }, 'what another gateway was told could not be taken'),
-  });
-  const announceTransferred = replicas?.share({ ...TRANSFERS, name: 'transfers', receive: webhooks.receiveTransfer, isNews: transfers.isNews, changes: transfers.latest });
-  const announceDevice = replicas?.share({ ...TOLD_DEVICES, name: 'devices', receive: webhooks.receiveDevice, isNews: toldDevices.isNews, changes: toldDevices.latest });
+  const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => raise(rule, raised)), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close()];
+  const operations = {
+    status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
+    grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review,
+  };
+  let metricsAt: BoundListener | undefined;
   try {
     // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
     await checkpoints.start(audit);
-    await threads.all({ kind: 'crls', handles: refresher.handles() });
-    await inventory.tell((part) => threads.all(part));
-    await threads.all({ kind: 'suspensions', orders: suspensions.entries() });
     await issuerKeys.load(first);
     issuerKeys.adopt(first);
-    await threads.all({ kind: 'keys', sets: issuerKeys.sets() });
-    await threads.all({ kind: 'transfers', transfers: transfersIn(transfers.latest()) });
-    await threads.all({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
+    await tellAll((news) => threads.all(news));
     refresher.start();
-    await prepare(first);
+    await preparation.prepare(first);
     await threads.all({ kind: 'commit' });
     upstreams.adopt();
     const watcher = watchFiles({
@@ -264,12 +218,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       changed: reloadCrls,
     });
     closers.push(() => watcher.close());
-    suspensions.look();
-    const expiry = setInterval(() => {
-      denials.expire();
-      suspensions.look();
-      breakGlass.look();
-    }, EXPIRY_MS);
+    lists.look();
+    const expiry = setInterval(lists.look, EXPIRY_MS);
     expiry.unref();
     closers.push(() => clearInterval(expiry));
     closers.push(() => {
@@ -277,29 +227,28 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       replicas?.close();
       shared?.redis.disconnect();
     });
-    const admin = await openAdminSocket(adminSocket, {
-      status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, factors: () => secondFactor?.factors,
-      unknownRole: (role) => unknownIn({ role }, current.snapshot.config),
-    });
+    const admin = await openAdminSocket(adminSocket, { ...operations, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) });
     closers.push(() => admin.close());
+    if (config.metrics !== undefined) {
+      const server = await openMetricsServer(config.metrics.address, { scrape, ready });
+      closers.push(() => server.close());
+      metricsAt = { name: 'metrics', host: config.metrics.address.host, port: server.port };
+    }
   } catch (error) {
     await stop(0);
     throw error;
   }
-  let metricsAt: BoundListener | undefined;
-  if (config.metrics !== undefined) {
-    const server = await openMetricsServer(config.metrics.address, { scrape, ready }).catch(async (error: unknown) => {
-      await stop(0);
-      throw error;
-    });
-    closers.push(() => server.close());
-    metricsAt = { name: 'metrics', host: config.metrics.address.host, port: server.port };
-  }
   metrics.reloadSuccess.set(now() / 1000);
   await audit.append({ time: new Date(now()).toISOString(), event: 'start', result: 'done', detail: `configuration ${first.digest}` });
 
-  function answerPage(request: PageRequest): Promise<PageAnswer> {
-    return secondFactor?.answerPage(request) ?? Promise.reject(new Error('a page that no route needs'));
+  /** What threads must know before they serve, and from then on hear of when it changes. */
+  async function tellAll(tell: (news: ToThread) => Promise<unknown>): Promise<void> {
+    await tell({ kind: 'crls', handles: refresher.handles() });
+    await inventory.tell(tell);
+    await tell({ kind: 'keys', sets: issuerKeys.sets() });
+    await tell({ kind: 'suspensions', orders: suspensions.entries() });
+    await tell({ kind: 'transfers', transfers: lists.transfers() });
+    await tell({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
   }
 
   function openFactors(snapshot: Snapshot): SecondFactor | undefined {
@@ -307,56 +256,6 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       snapshot, state, shared, now, record: (record) => audit.append(record),
       count: (factor, result) => metrics.secondFactors.inc({ factor, result }), warn: (detail) => log.warn({}, detail),
     });
-  }
-
-  function answerThread(ask: ToMain): unknown {
-    if (ask.kind === 'witness') {
-      // The verdict is ours; where the library's is another, somebody should look.
-      return log.warn({ certificate: ask.certificate, ours: ask.ours, openssl: ask.theirs }, 'OpenSSL judges a client certificate otherwise');
-    }
-    if (ask.kind === 'issuers') return refresher.fetchIssuers(ask.url);
-    if (ask.kind === 'find') return find(ask);
-    if (ask.kind === 'count') return rates.add(ask.counters);
-    if (ask.kind === 'alarm') return alarms(ask.raised);
-    if (ask.kind === 'told') return webhooks.take(ask.told);
-    if (ask.kind === 'issuer_keys') return issuerKeys.refresh(ask.source);
-    if (ask.kind === 'page') return answerPage(ask.request);
-    const certificate = parseCertificate(ask.certificate);
-    const issuer = parseCertificate(ask.issuer);
-    return ask.kind === 'ocsp' ? refresher.askOcsp(certificate, issuer) : refresher.fetchCrl(certificate, issuer);
-  }
-
-  /** What a request needs that exists once a gateway. What is used up is asked no further. */
-  async function find({ counters, session: named, grant }: FindingsQuestion): Promise<Findings> {
-    const limits = await rates.take(counters);
-    if (limits.kind === 'exceeded') return { limits, session: { kind: 'none' } };
-    const session = named === undefined || secondFactor === undefined ? { kind: 'none' } as const : await secondFactor.find(named.token, named);
-    if (grant === undefined || (named !== undefined && session.kind !== 'valid')) return { limits, session };
-    return { limits, session, grant: await breakGlass.find(grant) };
-  }
-
-  /** Prepares a snapshot on every thread, the first one finding free ports; all or none. */
-  async function prepare(snapshot: Snapshot): Promise<void> {
-    // An address that is ours already may go to another name; any other must be nobody's.
-    for (const { address } of snapshot.config.listeners) {
-      if (ourAddresses.has(address.text) || address.port === 0) continue;
-      await portLocks.take(address.host, address.port);
-      await assertFreePort(address.host, address.port);
-    }
-    const before = current.snapshot.config.listeners;
-    const kept = snapshot.config.listeners.filter(({ name, address }) => before.some((listener) => listener.name === name && listener.address.text === address.text));
-    const keptPorts = Object.fromEntries(kept.flatMap(({ name }) => (ports[name] === undefined ? [] : [[name, ports[name]]])));
-    try {
-      const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret, upstreams: await upstreams.prepare(snapshot) } as const;
-      const found = await threads.first<PrepareAnswer>({ ...ask, ports: keptPorts });
-      await threads.rest<PrepareAnswer>({ ...ask, ports: found });
-      ports = found;
-      ourAddresses = new Set(snapshot.config.listeners.map(({ address }) => address.text));
-    } catch (error) {
-      await threads.all({ kind: 'discard' }).catch(() => undefined);
-      upstreams.discard();
-      throw error;
-    }
   }
 
   /** One change at a time: two reloads at once would prepare over each other. */
@@ -388,7 +287,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const revocation = await refresher.load(snapshot);
     secondFactor ??= openFactors(snapshot);
     await issuerKeys.load(snapshot);
-    await prepare(snapshot);
+    await preparation.prepare(snapshot);
     // From here on there is no way back: a thread that does not follow is replaced by one that starts with the new.
     await publisher.tell({ kind: 'crls', handles: revocation.handles });
     current = { snapshot, loadedAt: now() };
@@ -414,8 +313,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function status(): Promise<GatewayStatus> {
     const perThread = await threads.all<ThreadStatus>({ kind: 'status' }, 5_000);
     return statusOf({
-      transfers: transfersIn(transfers.latest()), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
-      listeners: listeners(), revocation: refresher.report(), denyList: denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
+      transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
+      listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
       upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(),
       auditDirectory, auditFailure: audit.failure()?.message,
     });
@@ -439,14 +338,14 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function scrape(): Promise<string> {
     pressure.report();
     measure(metrics, {
-      threads: threads.count, denyListEntries: denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
+      threads: threads.count, denyListEntries: journals.denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
       devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(), tokens: issuerKeys.report(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }
 
   function listeners(): readonly BoundListener[] {
-    return current.snapshot.config.listeners.map(({ name, address }) => ({ name, host: address.host, port: ports[name] ?? address.port }));
+    return current.snapshot.config.listeners.map(({ name, address }) => ({ name, host: address.host, port: preparation.portOf(name) ?? address.port }));
   }
 
   function stop(grace = DEFAULT_GRACE_MS): Promise<void> {
@@ -459,13 +358,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
       await checkpoints.close();
-      denyList.close();
-      suspensionList.close();
-      transfers.close();
-      toldDevices.close();
-      toldEvents.close();
-      grantList.close();
-      portLocks.release();
+      journals.close();
+      events.close();
+      preparation.release();
       lock.release();
     })();
     return stopped;
@@ -476,11 +371,6 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       return listeners();
     },
     ...(metricsAt === undefined ? {} : { metrics: metricsAt }),
-    adminSocket, reload, status, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned, grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, stop,
+    ...operations, adminSocket, stop,
   };
-}
-
-/** Threads have no use for the bytes of CRLs: they get indexes in shared memory. The inventory comes in parts. */
-function forThreads(snapshot: Snapshot): Snapshot {
-  return { ...snapshot, crls: [], devices: [] };
 }

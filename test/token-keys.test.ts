@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { rename, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
+import type { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { listen } from './support/backend.ts';
@@ -150,6 +151,19 @@ describe('the keys of an issuer', () => {
     expect(await verdict(gateway, bearer)).toBe('token_unverifiable');
     expect(elsewhere.asked).toBe(0);
     await elsewhere.close();
+  });
+
+  it('are known to a thread that replaces another', async () => {
+    const threads: Worker[] = [];
+    const born = (worker: Worker): void => void (worker.threadName?.startsWith('wardgate-') === true && threads.push(worker));
+    process.on('worker', born);
+    const { gateway, issuer } = await start([first], {}, { threads: 1 });
+    const bearer = await token(first);
+    await (threads[0] as Worker).terminate();
+    await expect.poll(() => threads.length).toBe(2);
+    process.off('worker', born);
+    await expect.poll(() => verdict(gateway, bearer).catch(() => 'nobody there')).toBe(200);
+    expect(issuer.asked).toBe(1);
   });
 
   it('of a file are read again when it changes; one that cannot be taken leaves the old', async () => {
