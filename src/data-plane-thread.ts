@@ -67,7 +67,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const deny: DenyTable = openDenyTable(birth.deny);
   const counts = openConnectionCounts(birth.counts);
   const metrics = createThreadMetrics();
-  const audit = countingWriter(openAuditWriter(birth.segments, `t${birth.index}`, now()), metrics);
+  const audit = countingWriter(openAuditWriter({ ...birth.segments, place: birth.place + 1 }, `t${birth.index}`, now()), metrics);
   const turnedAway = createTurnedAway(audit, metrics, now);
   const forwarder = createGeneralForwarder();
   const line: Line<ToMain> = openLine<ToMain, ToThread>(port, answer);

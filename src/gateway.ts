@@ -4,6 +4,7 @@ import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
 import { createAlarms } from './alarms.ts';
+import { createSafeBoard } from './audit/board.ts';
 import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
 import { keepCheckpoints } from './checkpoints.ts';
 import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
@@ -126,7 +127,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     directory: auditDirectory, state, anchor: config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, now, log,
     threads: () => threads.all<AuditAnswer>({ kind: 'audit' }, AUDIT_MS),
   });
-  const segments = (): SegmentGround => ({ ...checkpoints.ground(), directory: auditDirectory, durability: config.audit.durability });
+  const board = createSafeBoard(config.threads + 1);
+  const segments = (): SegmentGround => ({ ...checkpoints.ground(), directory: auditDirectory, durability: config.audit.durability, board: board.buffer });
   const audit = openAuditWriter(segments(), 'main', now());
   const metrics = createProcessMetrics();
   const raise = (rule: string, about: object): void => {
@@ -163,6 +165,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     answer: (ask) => desk(ask),
     gone: (place) => {
       checkpoints.gone(place);
+      board.clear(place + 1);
       clearThread(counts, place);
       upstreams.forgetThread(place);
     },

@@ -1,5 +1,6 @@
 import { closeSync, fdatasync, fdatasyncSync, fstatSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { putOnBoard, type BoardPlace } from './board.ts';
 import { LEAD_OCTETS, LINK_OCTETS, START, closeLine, leadOf, type Position } from './chain.ts';
 import type { AuditRecord } from './record.ts';
 import type { SegmentHeader, SegmentName } from './segment.ts';
@@ -27,6 +28,9 @@ export interface SegmentGround extends Pick<SegmentName, 'gateway' | 'start' | '
   readonly directory: string;
   /** `write`: a record is safe once the operating system has it; `fsync`: once the disk has. */
   readonly durability: 'write' | 'fsync';
+  /** The board where those who follow the segments see how far they may read, and the writer's place on it. */
+  readonly board?: SharedArrayBuffer;
+  readonly place?: number;
 }
 
 type Waiting = (error?: Error) => void;
@@ -39,10 +43,11 @@ const BATCH_OCTETS = 65_536;
  * microseconds, and a killed process cannot take them back. With `fsync`, what comes while the disk is busy is the next batch.
  */
 export function openAuditWriter(ground: SegmentGround, writer: string, openedAt: number): AuditWriter {
-  const { directory, gateway, start, after, durability } = ground;
+  const { directory, gateway, start, after, durability, board, place = 0 } = ground;
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const name = `${new Date(openedAt).toISOString().replace(/[-:]/g, '')}-${writer}.jsonl`;
-  const file = openSync(join(directory, name), 'ax', 0o600);
+  const onBoard = putOnBoard(board, place, name);
+  const file = makeFile(join(directory, name), onBoard);
   const header = JSON.stringify({
     time: new Date(openedAt).toISOString(), event: 'segment', result: 'done',
     segment: { format: 1, file: name, gateway, start, writer, number: 0, after },
@@ -105,6 +110,7 @@ export function openAuditWriter(ground: SegmentGround, writer: string, openedAt:
 
   function settle(batch: readonly Waiting[], written: Position): void {
     safe = written;
+    onBoard.safe(written.octets);
     lost -= said;
     said = 0;
     spoilt = false;
@@ -194,6 +200,7 @@ export function openAuditWriter(ground: SegmentGround, writer: string, openedAt:
         finishFlush();
       }
       if (!busy) closeSync(file);
+      onBoard.ended();
     },
   };
 
@@ -202,5 +209,14 @@ export function openAuditWriter(ground: SegmentGround, writer: string, openedAt:
     const { batch, written } = flushing;
     flushing = undefined;
     if (attempt(() => (fdatasyncSync(file), true), batch) !== undefined) settle(batch, written);
+  }
+}
+
+function makeFile(path: string, onBoard: BoardPlace): number {
+  try {
+    return openSync(path, 'ax', 0o600);
+  } catch (error) {
+    onBoard.ended();
+    throw error;
   }
 }
