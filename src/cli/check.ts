@@ -39,7 +39,7 @@ export async function check(options: CheckOptions, out: Output): Promise<0 | 1> 
 }
 
 /** What the gateway would say of the CRL files when it read them, each at the line that names the file. */
-async function crlWarnings(snapshot: Snapshot, now: number): Promise<readonly Issue[]> {
+export async function crlWarnings(snapshot: Snapshot, now: number): Promise<readonly Issue[]> {
   const { handles, problems } = await readCrls({ files: snapshot.crls, realms: crlAuthorities(snapshot), now });
   const ending = handles.filter((handle) => endsSoon(handle, now)).map((handle) => ({ source: handle.source, detail: endsSoonText(handle.issuer, handle, now) }));
   const found = [...problems, ...ending];

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { auditRun, type RunCommand } from './audit-run/command.ts';
 import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type VerifyCommand } from './audit.ts';
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
@@ -162,6 +163,16 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option(...configOption)
     .addHelpText('after', '\nExample:\n  wardgate audit key >gateway-audit.pem')
     .action(settle((options: { config: string }) => keyCommand(options, print)));
+
+  audit.command('run').description('the half-yearly audit: what the configuration allows, what the records show, and what somebody has to do')
+    .option(...configOption).option(...jsonOption)
+    .option('--from <time>', 'of the period (default: half a year before its end)')
+    .option('--to <time>', 'its end (default: now)')
+    .option('--page <file>', 'write it as a page too, to print or to file')
+    .option('--anchor <file>', 'checkpoints that were kept outside (default: that of the configuration)')
+    .option('--key <pem>', 'the public key, as wardgate audit key printed it (default: that of the state directory)')
+    .addHelpText('after', '\nExample:\n  wardgate audit run --from 2026-01-01 --to 2026-07-01 --page audit-2026-1.html\n\nExit status 0: no findings; 1: findings.')
+    .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)

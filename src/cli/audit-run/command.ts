@@ -1,0 +1,106 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { openEvidence } from '../../audit/evidence.ts';
+import { readAnchor, verifyAudit } from '../../audit/verify.ts';
+import { readAuditKey } from '../../audit/key.ts';
+import { inOrder } from '../../config/load.ts';
+import { loadSnapshot } from '../../config/snapshot.ts';
+import { ConfigurationError } from '../../gateway.ts';
+import { parseNameText } from '../../pki/name.ts';
+import { prepareText } from '../../pki/preparation.ts';
+import { readDenyList } from '../../store/deny-list.ts';
+import { createDenyTable, denyKey, isDenied } from '../../store/deny-table.ts';
+import { readGrants } from '../../store/grants.ts';
+import { crlWarnings } from '../check.ts';
+import { usage } from '../usage.ts';
+import { gather } from './gather.ts';
+import { heldCertificates } from './material.ts';
+import { pageOf } from './page.ts';
+import { reportOf } from './report.ts';
+import type { Standing } from './standing.ts';
+import { textOf } from './text.ts';
+
+export interface RunCommand {
+  readonly config: string;
+  readonly from?: string;
+  readonly to?: string;
+  readonly json?: boolean;
+  /** Where the page goes. */
+  readonly page?: string;
+  readonly anchor?: string;
+  readonly key?: string;
+}
+
+/** Half a year. */
+const PERIOD_MS = 183 * 86_400_000;
+
+/**
+ * `wardgate audit run`: the half-yearly audit, of what the configuration says, what the state directory holds and what the records show. Works
+ * beside a running gateway, and changes nothing. Resolves with 0 when there are no findings, 1 when there are, 2 when it was called wrongly.
+ */
+export async function auditRun(options: RunCommand, print: (text: string) => void, progress: (text: string) => void): Promise<number> {
+  const now = Date.now();
+  const to = moment(options.to, now);
+  const from = moment(options.from, (to ?? now) - PERIOD_MS);
+  if (from === undefined || to === undefined) return usage(`--${from === undefined ? 'from' : 'to'}: expected a time such as 2026-11-22 or 2026-11-22T08:00:00Z, not ${JSON.stringify(from === undefined ? options.from : options.to)}`);
+  if (from >= to) return usage('--from: must be before --to');
+  const loaded = await loadSnapshot(options.config, { now });
+  if (loaded.kind === 'invalid') throw new ConfigurationError(loaded.issues);
+  const { snapshot, warnings } = loaded;
+  const inDirectory = (path: string): string => resolve(snapshot.directory, path);
+  const { config } = snapshot;
+  const state = inDirectory(config.state);
+  const directory = inDirectory(config.audit.directory);
+  const anchor = options.anchor ?? (config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file));
+  const key = options.key === undefined ? readAuditKey(state)?.publicPem : readFileSync(options.key, 'utf8');
+  const evidence = openEvidence(directory);
+  try {
+    progress('following the chain of records');
+    const verdict = verifyAudit({ evidence, ...(anchor === undefined || !existsSync(anchor) ? {} : { anchor: readAnchor(anchor) }), ...(key === undefined ? {} : { key }) });
+    const gathered = gather(evidence, { from, to }, meter(octetsIn(directory, evidence.segments), progress));
+    const standing: Standing = {
+      now, verdict, anchored: anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
+      roles: [...new Set(config.roles.map(({ role }) => role))], material: heldCertificates(snapshot), isDenied: denialsIn(state), grants: readGrants(state), alarms: [], retention: undefined,
+    };
+    const report = reportOf(gathered, standing, { from, to });
+    if (options.page !== undefined) writeFileSync(options.page, pageOf(report), { mode: 0o600 });
+    print(options.json === true ? JSON.stringify(report) : textOf(report));
+    return report.good ? 0 : 1;
+  } finally {
+    evidence.close();
+  }
+}
+
+/** Undefined when it is no time. */
+function moment(text: string | undefined, otherwise: number): number | undefined {
+  const time = text === undefined ? otherwise : Date.parse(text);
+  return Number.isNaN(time) ? undefined : time;
+}
+
+function octetsIn(directory: string, segments: readonly string[]): number {
+  return segments.reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+}
+
+/** Says how far reading has come, at most once a second. */
+function meter(whole: number, progress: (text: string) => void): (octets: number) => void {
+  let next = Date.now() + 1_000;
+  let lines = 0;
+  return (octets) => {
+    lines += 1;
+    if (lines % 10_000 !== 0 || Date.now() < next) return;
+    next = Date.now() + 1_000;
+    progress(`reading records: ${Math.min(100, Math.floor((octets / Math.max(whole, 1)) * 100))} %`);
+  };
+}
+
+function denialsIn(state: string): Standing['isDenied'] {
+  const table = createDenyTable();
+  readDenyList(state, table);
+  return ({ fingerprint, serial, issuer, id }) => {
+    const numbered = `${serial} ${parseNameText(issuer).normalized}`;
+    const named = id === undefined ? undefined : prepareText(id);
+    return (['fingerprint', 'fingerprint-hr', 'fingerprint-cmdb'] as const).some((kind) => isDenied(table, denyKey(kind, fingerprint)))
+      || (['serial', 'serial-hr', 'serial-cmdb'] as const).some((kind) => isDenied(table, denyKey(kind, numbered)))
+      || (named !== undefined && (['identity', 'departed', 'departed-hr', 'departed-cmdb'] as const).some((kind) => isDenied(table, denyKey(kind, named))));
+  };
+}

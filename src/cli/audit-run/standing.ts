@@ -1,0 +1,38 @@
+import type { Verdict } from '../../audit/verify.ts';
+import type { Issue } from '../../config/issue.ts';
+import type { RouteConfig } from '../../config/schema.ts';
+import type { GrantReport } from '../../store/grants.ts';
+import type { SeenCertificate } from './gather.ts';
+
+/** How the gateway stands beside what its records say. Times in ms since the epoch. */
+export interface Standing {
+  readonly now: number;
+  readonly verdict: Verdict;
+  /** A reason why the records can be cut off unseen: no anchor is configured. */
+  readonly anchored: boolean;
+  /** What `wardgate check` says; none of it when the configuration is good. */
+  readonly issues: readonly Issue[];
+  readonly routes: readonly Pick<RouteConfig, 'name' | 'allow' | 'phi' | 'patient'>[];
+  readonly roles: readonly string[];
+  readonly material: readonly HeldCertificate[];
+  /** Whether the deny list holds a certificate. */
+  readonly isDenied: (certificate: Pick<SeenCertificate, 'fingerprint' | 'serial' | 'issuer' | 'id'>) => boolean;
+  readonly grants: readonly Pick<GrantReport, 'id' | 'at' | 'until' | 'closed' | 'review'>[];
+  readonly alarms: readonly OpenAlarm[];
+  /** Milliseconds that records are kept. */
+  readonly retention: number | undefined;
+}
+
+/** A certificate of the gateway's own, or one that it trusts. */
+export interface HeldCertificate {
+  readonly use: string;
+  readonly subject: string;
+  readonly notAfter: number;
+}
+
+/** An alarm that nobody has acknowledged. */
+export interface OpenAlarm {
+  readonly id: string;
+  readonly rule: string;
+  readonly since: number;
+}

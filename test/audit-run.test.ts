@@ -1,0 +1,118 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { auditRun } from '../src/cli/audit-run/command.ts';
+import type { AuditReport } from '../src/cli/audit-run/report.ts';
+import { createGateway } from '../src/gateway.ts';
+import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
+import { ask, ROLES, startGateway, type TestGateway } from './support/gateway.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+const ROUTES = `
+  - { name: welcome, match: { path: /public/* }, allow: [public], upstream: records }
+  - { name: echo, match: { path: /echo/* }, allow: [doctor, patient, device], upstream: records, phi: true }`;
+const ANCHORED = 'audit: { anchor: { file: anchors.ndjson } }';
+
+let pki: TestPki;
+let backend: Backend;
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki);
+});
+
+afterAll(() => backend.close());
+
+/** One request of every role and on every route. */
+async function aGoodDay(gateway: TestGateway): Promise<void> {
+  for (const client of [pki.doctor, pki.patient, pki.device]) expect((await ask(pki, gateway.port, '/echo/1', { client })).status).toBe(200);
+  expect((await ask(pki, gateway.port, '/public/1')).status).toBe(200);
+}
+
+async function run(gateway: TestGateway, more: { readonly page?: string; readonly to?: string; readonly from?: string } = {}): Promise<{ readonly code: number; readonly report: AuditReport }> {
+  let text = '';
+  const code = await auditRun({ config: gateway.path('wardgate.yaml'), json: true, ...more }, (line) => void (text += line), () => undefined);
+  return { code, report: JSON.parse(text) as AuditReport };
+}
+
+const rules = ({ findings }: AuditReport): readonly string[] => findings.map(({ rule }) => rule);
+
+describe('wardgate audit run', () => {
+  it('finds nothing where nothing is wrong, beside a running gateway', async () => {
+    const gateway = await startGateway(pki, backend.port, { routes: ROUTES, top: ANCHORED });
+    await aGoodDay(gateway);
+    const { code, report } = await run(gateway);
+    expect(report.findings).toEqual([]);
+    expect(code).toBe(0);
+    expect(report.chain.whole).toBe(true);
+    expect(report.negotiated).toEqual([{ name: 'TLSv1.3 TLS_AES_256_GCM_SHA384', count: 4 }]);
+    expect(report.certificates.states).toEqual([{ name: 'good', count: 3 }]);
+    expect(report.routes).toEqual([
+      { name: 'welcome', clients: 'anybody', phi: false, permitted: 1, denied: 0, without_certificate: 1 },
+      { name: 'echo', clients: 'certificate', phi: true, permitted: 3, denied: 0, without_certificate: 0 },
+    ]);
+    expect(report.roles).toEqual([{ name: 'doctor', count: 1 }, { name: 'patient', count: 1 }, { name: 'device', count: 1 }]);
+    await gateway.stop();
+  });
+
+  it('finds what was sown: an open route with health data, a role and a route of nobody, an expired certificate still about, one that ends, an edited record', async () => {
+    const day = 86_400_000;
+    const ended = await pki.issueClient({ subject: [['CN', 'Dr Gone'], ['OU', 'Doctors'], ['O', 'Hospital']], notBefore: Date.now() - 30 * day, notAfter: Date.now() - day });
+    const ending = { ...pki, gatewayClient: await pki.issueClient({ subject: [['CN', 'wardgate']], notAfter: Date.now() + 5 * day }) };
+    const gateway = await startGateway(ending, backend.port, {
+      top: ANCHORED,
+      roles: `${ROLES}\n  - { role: auditor, match: { subject: { OU: Auditors } }, id: "{subject.CN}" }`,
+      routes: `${ROUTES}
+  - { name: labels, match: { path: /labels/* }, allow: [public], upstream: records, phi: true }
+  - { name: reports, match: { path: /reports/* }, allow: [auditor], upstream: records }`,
+    });
+    await ask(pki, gateway.port, '/labels/1', { client: pki.doctor });
+    await ask(pki, gateway.port, '/public/1', { client: pki.patient });
+    await ask(pki, gateway.port, '/public/1', { client: pki.device });
+    expect((await ask(pki, gateway.port, '/echo/1', { client: ended })).status).toBe(403);
+    await gateway.gateway.stop(0);
+    const audit = gateway.path('state/audit');
+    for (const name of (await readdir(audit)).filter((file) => /-t\d\.jsonl$/.test(file))) {
+      await writeFile(join(audit, name), (await readFile(join(audit, name), 'utf8')).replace('"reason":"expired"', '"reason":"no_role"'));
+    }
+    const tampered = await run(gateway);
+    expect(tampered.code).toBe(1);
+    expect(rules(tampered.report)).toContain('chain_broken');
+    for (const name of (await readdir(audit)).filter((file) => /-t\d\.jsonl$/.test(file))) {
+      await writeFile(join(audit, name), (await readFile(join(audit, name), 'utf8')).replace('"reason":"no_role"', '"reason":"expired"'));
+    }
+    const { code, report } = await run(gateway, { page: gateway.path('audit.html') });
+    expect(code).toBe(1);
+    expect([...new Set(rules(report))].sort()).toEqual(['certificate_ending', 'expired_unrevoked', 'role_unused', 'route_unused', 'route_without_certificate']);
+    expect(report.findings.map(({ detail }) => detail)).toEqual(expect.arrayContaining([
+      expect.stringMatching(/^labels takes clients without a certificate, and is phi/), expect.stringMatching(/^auditor: /), expect.stringMatching(/^reports: /),
+      expect.stringMatching(new RegExp(`^serial ${ended.serialHex} of CN=Hospital Issuing CA,O=Hospital ended on .* was last shown on`)), expect.stringMatching(/^client certificate for upstream records: CN=wardgate ends on/),
+    ]));
+    const page = await readFile(gateway.path('audit.html'), 'utf8');
+    for (const text of ['expired_unrevoked', 'labels', 'TLS_AES_256_GCM_SHA384']) expect(page).toContain(text);
+    expect(page).not.toContain('Dr Gone');
+    expect(page).not.toContain('<script');
+
+    const again = await createGateway({ config: gateway.path('wardgate.yaml') });
+    await again.deny({ kind: 'fingerprint', fingerprint: ended.sha256, reason: 'left', who: 'test' });
+    await again.stop(0);
+    const revoked = await run(gateway);
+    expect(rules(revoked.report)).not.toContain('expired_unrevoked');
+    expect(revoked.report.outages).toEqual([expect.objectContaining({ clean: true })]);
+  });
+
+  it('looks at the period that was asked for, and prints text with exit status 1 for findings', async () => {
+    const gateway = await startGateway(pki, backend.port, { routes: ROUTES });
+    await aGoodDay(gateway);
+    const { report } = await run(gateway, { to: '2026-01-01', from: '2025-07-01' });
+    expect(report.records.in_period).toBe(0);
+    expect([...new Set(rules(report))]).toEqual(['route_unused', 'role_unused']);
+    const text = await wardgate(['audit', 'run', '-c', gateway.path('wardgate.yaml'), '--from', '2025-07-01', '--to', '2026-01-01']);
+    expect(text.code).toBe(1);
+    expect(text.stdout).toMatch(/^Audit of 2025-07-01 to 2026-01-01/);
+    expect(text.stdout).toContain('role_unused: doctor');
+    expect((await wardgate(['audit', 'run', '-c', gateway.path('wardgate.yaml'), '--from', 'yesterday'])).code).toBe(2);
+    await gateway.stop();
+  });
+});
