@@ -1,4 +1,5 @@
-import { readCrlFiles, type Snapshot } from './config/snapshot.ts';
+import { readCrlFiles } from './config/read-again.ts';
+import type { Snapshot } from './config/snapshot.ts';
 import type { Log } from './log.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { Refresher } from './revocation/refresher.ts';

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import type { Device } from './config/inventory.ts';
 import { formatIssue } from './config/issue.ts';
-import { readInventoryFile, type Snapshot } from './config/snapshot.ts';
+import { readInventoryFile } from './config/read-again.ts';
+import type { Snapshot } from './config/snapshot.ts';
 import type { Log } from './log.ts';
 import { watchFiles } from './revocation/watch.ts';
 import { deviceKey, withTold, type DeviceChange } from './store/told-devices.ts';

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { Agent } from 'undici';
 import type { KeySource, Snapshot } from './config/snapshot.ts';
-import { readKeyFile } from './config/snapshot.ts';
+import { readKeyFile } from './config/read-again.ts';
 import type { KeySet } from './forward/token-keys.ts';
 import type { Log } from './log.ts';
 import { LARGEST_KEY_SET, readKeySet, type TokenKey } from './pki/jwks.ts';

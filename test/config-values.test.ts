@@ -1,9 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { networkFault, parseAddress, parseEndpoint, parseHost } from '../src/config/addresses.ts';
 import { closest } from '../src/config/closest.ts';
-import {
-  idTemplateFault, isOid, NAME_ATTRIBUTES, networkFault, parseAddress, parseDuration, parseEndpoint, parseHost, parseRate, parseSize,
-  pathPatternFault,
-} from '../src/config/values.ts';
+import { idTemplateFault, isOid, NAME_ATTRIBUTES, parseDuration, parseRate, parseSize, pathPatternFault } from '../src/config/values.ts';
 import { parseNameText } from '../src/pki/name.ts';
 
 describe('durations', () => {

@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { explain } from '../src/cli/explain.ts';
-import { parseHostAndPort } from '../src/config/values.ts';
+import { parseHostAndPort } from '../src/config/addresses.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { startDistributionPoint, type DistributionPoint } from './support/distribution.ts';
 import { ask, startGateway, type TestGateway } from './support/gateway.ts';

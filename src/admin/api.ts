@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { networkFault } from '../config/values.ts';
+import { networkFault } from '../config/addresses.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
 import type { DenySubject } from '../store/deny-list.ts';
 import { answerFactorCall, type FactorTarget } from './factor-calls.ts';

@@ -20,7 +20,8 @@ import { webhooks } from './schema/webhooks.ts';
 import { directoryPath, hostName, name } from './values.ts';
 
 export type { TokenAlgorithm } from './schema/tokens.ts';
-export type { Address, Endpoint, Rate, StatusRange, Watermark } from './values.ts';
+export type { Address, Endpoint } from './addresses.ts';
+export type { Rate, StatusRange, Watermark } from './values.ts';
 
 /** The configuration as it is written; defaults that depend on other keys are filled in by `completeConfig`. */
 export const configSchema = mapping({

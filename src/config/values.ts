@@ -1,22 +1,11 @@
-import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
+import {
+  ADDRESS, collectorUrlFault, dnsServerFault, ENDPOINT, ENDPOINT_EXPECTED, endpointExpectation, hostInUrl, httpsUrlFault, networkFault, parseAddress, parseEndpoint, parseHost,
+  parseHostAndPort, parseHttpUrl, redisUrlFault, type Endpoint,
+} from './addresses.ts';
 import { closest } from './closest.ts';
 import { isTimeZone, parseHours } from './hours.ts';
-
-/** Where a listener binds. `text` is the address as written. */
-export interface Address {
-  readonly text: string;
-  readonly host: string;
-  readonly port: number;
-}
-
-/** One upstream endpoint. `text` is the URL as written, `host` has no brackets. */
-export interface Endpoint {
-  readonly text: string;
-  readonly protocol: 'https' | 'tls';
-  readonly host: string;
-  readonly port: number;
-}
 
 /** A range of HTTP status codes, both ends included. */
 export interface StatusRange {
@@ -52,10 +41,6 @@ const WATERMARK = /^(?:\d{1,3}%|\d{1,12}(?:B|KiB|MiB|GiB))$/;
 const RATE = /^([1-9]\d{0,8})\/(second|minute|hour|day)$/;
 const OID = /^[0-2](\.(0|[1-9]\d{0,38})){1,30}$/;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
-const HOST = /^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$/;
-const ADDRESS = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})$/;
-const ENDPOINT = /^(https|tls):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?\/?$/;
-const ENDPOINT_EXPECTED = 'expected https://HOST[:PORT], or tls://HOST:PORT for tcp listeners';
 const PERCENT = /^(100|[1-9]?\d)%$/;
 const STATUSES = /^([1-5]\d{2})(?:-([1-5]\d{2}))?$/;
 const METHOD = /^[A-Z][A-Z-]{0,31}$/;
@@ -106,82 +91,6 @@ export function parseWatermark(text: string): Watermark | undefined {
   }
   const percent = Number(text.slice(0, -1));
   return percent >= 1 && percent <= 100 ? { kind: 'share', share: percent / 100 } : undefined;
-}
-
-/** `127.0.0.1:8443`, `[::]:8443` or `localhost:0`; `undefined` without a host or with a port above 65535. */
-export function parseAddress(text: string): Address | undefined {
-  const [, bracketed, digits] = ADDRESS.exec(text) ?? [];
-  if (bracketed === undefined || digits === undefined) return undefined;
-  const host = plainHost(bracketed);
-  const port = Number(digits);
-  return host === undefined || port > 65535 ? undefined : { text, host, port };
-}
-
-/** `https://host[:port]` or `tls://host:port`. No credentials, path, query or fragment: those would be ignored. */
-export function parseEndpoint(text: string): Endpoint | undefined {
-  const [, protocol, bracketed, digits] = ENDPOINT.exec(text) ?? [];
-  if (bracketed === undefined || (protocol !== 'https' && protocol !== 'tls')) return undefined;
-  if (protocol === 'tls' && digits === undefined) return undefined;
-  const host = plainHost(bracketed);
-  const port = digits === undefined ? 443 : Number(digits);
-  return host === undefined || port < 1 || port > 65535 ? undefined : { text, protocol, host, port };
-}
-
-/** The host of an address without its brackets; `undefined` when it is neither an IP address nor a name. */
-function plainHost(text: string): string | undefined {
-  if (text.startsWith('[')) return isIPv6(text.slice(1, -1)) ? text.slice(1, -1) : undefined;
-  // A name made of digits and dots only is a mistyped IPv4 address, and some resolvers accept it as another one.
-  if (/^[\d.]+$/.test(text)) return isIPv4(text) ? text : undefined;
-  return parseHost(text);
-}
-
-/** A lowercase host name or IP address; `*.` stands for exactly one label in front when `wildcard` is set. */
-export function parseHost(text: string, wildcard = false): string | undefined {
-  if (isIP(text) !== 0) return text.toLowerCase();
-  if (!HOST.test(text) || text.length > 253 || /^[\d.]+$/.test(text)) return undefined;
-  if (text.startsWith('*.') && !wildcard) return undefined;
-  return text.toLowerCase();
-}
-
-/** `pki.hospital.test` or `pki.hospital.test:8080`, written as URLs have it: in lower case, IPv6 in brackets. */
-export function parseHostAndPort(text: string): string | undefined {
-  const plain = parseHost(text);
-  if (plain !== undefined) return hostInUrl(plain);
-  const address = parseAddress(text);
-  const host = address === undefined || address.port === 0 ? undefined : hostInUrl(address.host);
-  return host === undefined ? undefined : `${host}:${address?.port}`;
-}
-
-function hostInUrl(host: string): string | undefined {
-  return URL.parse(isIPv6(host) ? `http://[${host}]` : `http://${host}`)?.hostname;
-}
-
-/** What is wrong with `10.1.0.0/16`, `2001:db8::/32` or a single address; `undefined` when it is right. */
-export function networkFault(text: string): string | undefined {
-  const expected = 'expected a network such as 10.1.0.0/16 or 2001:db8::/32';
-  const [address = '', digits, ...rest] = text.split('/');
-  const version = isIP(address);
-  if (version === 0 || rest.length > 0 || address.includes('%')) return expected;
-  const width = version === 4 ? 32 : 128;
-  if (digits !== undefined && (!/^\d{1,3}$/.test(digits) || Number(digits) > width)) return expected;
-  const bits = version === 4 ? ipv4Bits(address) : ipv6Bits(address);
-  // ::ffff:a.b.c.d reaches us unwrapped, as IPv4: a network in that form would match nobody.
-  if (version === 6 && bits >> 32n === 0xffffn) return 'expected an IPv4 network in IPv4 form such as 10.1.0.0/16';
-  const host = (1n << BigInt(width - Number(digits ?? width))) - 1n;
-  return (bits & host) === 0n ? undefined : 'expected a network without bits beyond its prefix, such as 10.1.0.0/16';
-}
-
-function ipv4Bits(address: string): bigint {
-  return address.split('.').reduce((bits, octet) => (bits << 8n) | BigInt(octet), 0n);
-}
-
-function ipv6Bits(address: string): bigint {
-  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
-  const tail = dotted?.[2] === undefined ? 0n : ipv4Bits(dotted[2]);
-  const text = dotted === null ? address : `${dotted[1]}${(tail >> 16n).toString(16)}:${(tail & 0xffffn).toString(16)}`;
-  const [head = [], after = []] = text.split('::').map((half) => half.split(':').filter((group) => group !== ''));
-  const zeros = Array.from({ length: 8 - head.length - after.length }, () => '0');
-  return [...head, ...zeros, ...after].reduce((bits, group) => (bits << 16n) | BigInt(`0x${group}`), 0n);
 }
 
 /** What is wrong with a route's path pattern (`/a`, `/a/:id`, `/a/*`); `undefined` when it is right. */
@@ -281,12 +190,6 @@ export function hl7NameFault(text: string): string | undefined {
   return text.split('^').some((component) => component !== component.trim()) ? 'expected no blanks around it: they are left out of the comparison' : undefined;
 }
 
-/** What should stand where something else stands than an endpoint. */
-export function endpointExpectation(value: unknown): string {
-  if (typeof value !== 'string') return 'expected https://HOST[:PORT], tls://HOST:PORT, or { url, weight }';
-  return /^(http|tcp):/i.test(value) ? 'expected https://: connections to upstreams are always encrypted' : ENDPOINT_EXPECTED;
-}
-
 /** A text that `parse` turns into a value; `pattern` is what the JSON Schema shows of it. */
 function scalar<T>(expected: string, pattern: RegExp | undefined, parse: (text: string) => T | undefined) {
   const text = z.string({ error: expected });
@@ -373,40 +276,6 @@ export const keyAlgorithm = matching('expected ec-p256, ec-p384, ec-p521, ed2551
 /** As certificates' own addresses are written: whole ones in their shortest form. */
 export const addressPattern = scalar('expected an IP address, in which * stands for anything', /^[0-9A-Fa-f.:*]+$/, (text) =>
   (text.includes('*') || isIPv4(text) ? text : isIPv6(text) ? hostInUrl(text)?.slice(1, -1) : undefined));
-
-function dnsServerFault(text: string): string | undefined {
-  if (isIP(text) !== 0) return undefined;
-  const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? [];
-  const right = port !== undefined && Number(port) >= 1 && Number(port) <= 65535 && (bracketed === undefined ? isIPv4(plain ?? '') : isIPv6(bracketed));
-  return right ? undefined : 'expected the address of a DNS server such as 10.0.0.53 or 10.0.0.53:5353';
-}
-
-function httpsUrlFault(text: string): string | undefined {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || url.protocol !== 'https:') return 'expected a URL such as https://sms.hospital.test/send';
-  return url.username === '' && url.password === '' && url.hash === '' ? undefined : 'expected a URL without credentials and fragment';
-}
-
-function redisUrlFault(text: string): string | undefined {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !/^rediss?:$/.test(url.protocol) || url.hostname === '') return 'expected a URL such as rediss://redis.hospital.test:6379/0';
-  return url.password === '' ? undefined : 'expected no password in the URL; name a file in password_file';
-}
-
-function collectorUrlFault(text: string): string | undefined {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !/^https?:$/.test(url.protocol)) return 'expected a URL such as https://collector.hospital.test:4318/v1/traces';
-  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return 'expected a URL without credentials, query and fragment; name a file in authorization_file';
-  if (url.protocol === 'http:' && !/^(localhost|127\..*|\[::1\])$/.test(url.hostname)) return 'expected https://: spans leave this host encrypted';
-  return undefined;
-}
-
-function parseHttpUrl(text: string): string | undefined {
-  if (!URL.canParse(text)) return undefined;
-  const url = new URL(text);
-  const plain = url.username === '' && url.password === '' && url.hash === '';
-  return plain && (url.protocol === 'http:' || url.protocol === 'https:') ? text : undefined;
-}
 
 function parseMoment(text: string): number | undefined {
   const moment = Date.parse(text);

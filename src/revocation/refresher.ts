@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { RevocationConfig } from '../config/schema.ts';
-import type { CrlFiles, Snapshot } from '../config/snapshot.ts';
+import type { CrlFiles } from '../config/read-again.ts';
+import type { Snapshot } from '../config/snapshot.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { openCrlFloor } from './crl-floor.ts';
 import type { CrlProblem } from './crl-load.ts';

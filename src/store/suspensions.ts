@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { networkFault } from '../config/values.ts';
+import { networkFault } from '../config/addresses.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
 import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 

@@ -1,6 +1,6 @@
 import { show, type Fault, type Path } from '../issue.ts';
 import { lookUp } from '../schema-faults.ts';
-import { parseEndpoint, type Endpoint } from '../values.ts';
+import { parseEndpoint, type Endpoint } from '../addresses.ts';
 import { halfPairs } from './key-pairs.ts';
 import { durationAt, items, keys, listKnown } from './plain-values.ts';
 

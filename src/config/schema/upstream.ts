@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { dnsServer, duration, endpoint, endpointExpectation, fieldHost, filePath, hostName, percent, requestPath, statuses, timeout } from '../values.ts';
+import { endpointExpectation } from '../addresses.ts';
+import { dnsServer, duration, endpoint, fieldHost, filePath, hostName, percent, requestPath, statuses, timeout } from '../values.ts';
 import { forward, mapping, oneOf, oneOrMore, some, trustFiles, whole } from './shapes.ts';
 
 const weightedEndpoint = z.union(
