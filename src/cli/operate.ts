@@ -40,7 +40,7 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
     ...subject, reason: options.reason, who: options.who,
     ...(lifetime === undefined ? {} : { expires: new Date(at.getTime() + lifetime).toISOString() }),
   };
-  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, (state) => withDenyList(state, (list) => list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) })));
+  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, openAlone, (list) => list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) }));
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
   return 0;
@@ -50,10 +50,15 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
 export async function reinstate(options: SubjectOptions, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
-  const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who }, (state) => withDenyList(state, (list) => liftFrom(list, subject, options.who)));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who }, openAlone, (list) => liftFrom(list, subject, options.who));
   const reinstated = (answer as { reinstated: boolean } | undefined)?.reinstated ?? result === true;
   print(options.json === true ? JSON.stringify({ reinstated, subject }) : `${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`);
   return reinstated ? 0 : 1;
+}
+
+/** Nobody looks at its table. */
+function openAlone(state: string): DenyList {
+  return openDenyList(state, createDenyTable());
 }
 
 function liftFrom(list: DenyList, subject: DenySubject, who: string): boolean {
@@ -197,14 +202,5 @@ function describe(subject: DenySubject): string {
     case 'issuer': return `every certificate of ${subject.issuer_text}`;
     case 'identity': return `every certificate of the id ${subject.id}`;
     case 'departed': return `every certificate of the id ${subject.id}, which ${subject.told_by === undefined ? 'has left or was scrapped' : subject.told_by === 'hr' ? 'has left' : 'was scrapped'}`;
-  }
-}
-
-function withDenyList<Result>(state: string, use: (list: DenyList) => Result): Result {
-  const list = openDenyList(state, createDenyTable());
-  try {
-    return use(list);
-  } finally {
-    list.close();
   }
 }

@@ -1,5 +1,6 @@
 import { loadSnapshot } from '../config/snapshot.ts';
-import { networkFault, parseDuration } from '../config/values.ts';
+import { networkFault } from '../config/addresses.ts';
+import { parseDuration } from '../config/values.ts';
 import { concernedRoutes, type ConcernedRoute } from '../concern.ts';
 import { describeScope, type SuspensionScope } from '../policy/suspensions.ts';
 import { openSuspensions, scopeText, type SuspensionList } from '../store/suspensions.ts';
@@ -33,7 +34,7 @@ export async function suspend(options: ScopeOptions & { readonly reason: string;
   if (options.dryRun === true) return foresee(options, scope, print);
   const now = Date.now();
   const order = { ...scope, reason: options.reason, who: options.who, ...(lifetime === undefined ? {} : { expires: new Date(now + lifetime).toISOString() }) };
-  const { answer } = await runningOrAlone(options.config, '/v1/suspend', order, (state) => withSuspensions(state, (list) => list.apply({ op: 'suspend', ...order, at: list.timeOf(scope, now) })));
+  const { answer } = await runningOrAlone(options.config, '/v1/suspend', order, openSuspensions, (list) => list.apply({ op: 'suspend', ...order, at: list.timeOf(scope, now) }));
   if (answer === undefined) await warnOfUnknown(options.config, scope);
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   const until = order.expires === undefined ? '' : `, until ${order.expires}`;
@@ -46,7 +47,7 @@ export async function resume(options: ScopeOptions, print: Print): Promise<numbe
   const scope = scopeOf(options);
   if (typeof scope === 'string') return usage(scope);
   if (options.dryRun === true) return foresee(options, scope, print);
-  const { answer, result } = await runningOrAlone(options.config, '/v1/resume', { ...scope, who: options.who }, (state) => withSuspensions(state, (list) => lift(list, scope, options.who)));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/resume', { ...scope, who: options.who }, openSuspensions, (list) => lift(list, scope, options.who));
   const resumed = (answer as { resumed: boolean } | undefined)?.resumed ?? result === true;
   print(options.json === true ? JSON.stringify({ resumed, scope }) : `${resumed ? 'resumed' : 'was not suspended:'} ${describeScope(scope)}`);
   return resumed ? 0 : 1;
@@ -109,13 +110,4 @@ function scopeOf({ route, listener, role, network, outside }: ScopeOptions): Sus
     ...(route === undefined ? {} : { route }), ...(listener === undefined ? {} : { listener }), ...(role === undefined ? {} : { role }),
     ...(network === undefined ? {} : { network: network.toLowerCase() }), ...(outside === true ? { outside } : {}),
   };
-}
-
-function withSuspensions<Result>(state: string, use: (list: SuspensionList) => Result): Result {
-  const list = openSuspensions(state);
-  try {
-    return use(list);
-  } finally {
-    list.close();
-  }
 }
