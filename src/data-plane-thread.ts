@@ -125,7 +125,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'targets': return retarget(ask.share);
       case 'answer': return revocation.learn(ask.question, ask.statement);
       case 'sweep': return sweep();
-      case 'audit': return audit.settled().then((position): AuditAnswer => ({ ...position, place: birth.place }));
+      case 'audit': return audit.positions().then((positions): AuditAnswer => ({ ...positions, place: birth.place }));
+      case 'audit_next': return ask.segments.includes(audit.current()) ? audit.prepare(ask.after, now()) : undefined;
+      case 'audit_switch': return ask.to.forEach(audit.switchTo);
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();
       case 'drain': return drain(ask.grace);

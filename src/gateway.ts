@@ -124,8 +124,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const table = createDenyTable();
   const journals = openJournals(state, table);
   const checkpoints = keepCheckpoints({
-    directory: auditDirectory, state, anchor: config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, now, log,
-    threads: () => threads.all<AuditAnswer>({ kind: 'audit' }, AUDIT_MS),
+    directory: auditDirectory, state, anchor: config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, rotate: config.audit.rotate, now, log,
+    threads: (ask) => threads.all<never>(ask, AUDIT_MS),
   });
   const board = createSafeBoard(config.threads + 1);
   const segments = (): SegmentGround => ({ ...checkpoints.ground(), directory: auditDirectory, durability: config.audit.durability, board: board.buffer });

@@ -1,5 +1,5 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
-import type { SegmentGround, SegmentPosition } from './audit/writer.ts';
+import type { SegmentGround, WriterPositions } from './audit/writer.ts';
 import type { Device } from './config/inventory.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
@@ -58,8 +58,12 @@ export type ToThread =
   | { readonly kind: 'answer'; readonly question: OcspKey; readonly statement: Statement }
   /** Judges open connections again where their admission no longer stands. Answers once what the deny list ends is ended; the rest follows. */
   | { readonly kind: 'sweep' }
-  /** How far its audit segment has come, on the disk. */
+  /** How far its audit segments have come, on the disk. */
   | { readonly kind: 'audit' }
+  /** Opens the segment that follows where one of these is written; `after` is the hash of the last checkpoint. */
+  | { readonly kind: 'audit_next'; readonly segments: readonly string[]; readonly after: string }
+  /** Writes on in the segment that was opened, where it is one of these: a checkpoint names them. */
+  | { readonly kind: 'audit_switch'; readonly to: readonly string[] }
   | { readonly kind: 'metrics' }
   | { readonly kind: 'status' }
   /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
@@ -155,8 +159,8 @@ export interface ConcernedClient {
   readonly connections: number;
 }
 
-/** How far the audit segment of the thread at this place has come. */
-export interface AuditAnswer extends SegmentPosition {
+/** How far the audit segments of the thread at this place have come. */
+export interface AuditAnswer extends WriterPositions {
   readonly place: number;
 }
 

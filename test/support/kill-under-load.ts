@@ -18,6 +18,8 @@ export interface KilledRound {
   readonly verdict: Verdict;
   /** Whether the kill left half a line that was cut off. */
   readonly torn: boolean;
+  /** Segments that there are by then. */
+  readonly segments: number;
 }
 
 const CLIENTS = 12;
@@ -26,15 +28,15 @@ const CLIENTS = 12;
  * Starts a gateway, has clients ask without a pause, kills it with SIGKILL somewhere within the first `most` ms, starts it again on the same
  * state, and so on; the audit is verified beside each new process.
  */
-export async function killUnderLoad(rounds: number, { most = 400, durability = 'write', done = () => undefined }: {
-  readonly most?: number; readonly durability?: 'write' | 'fsync'; readonly done?: (round: KilledRound) => void;
+export async function killUnderLoad(rounds: number, { most = 400, durability = 'write', rotate = '256MiB', done = () => undefined }: {
+  readonly most?: number; readonly durability?: 'write' | 'fsync'; readonly rotate?: string; readonly done?: (round: KilledRound) => void;
 } = {}): Promise<readonly KilledRound[]> {
   const pki = await testPki();
   const backend = await startBackend(pki);
   const directory = await gatewayDirectory(pki);
   const config = join(directory, 'wardgate.yaml');
   const anchor = join(directory, 'anchors.ndjson');
-  await writeFile(config, configuration(backend.port, { top: `audit: { anchor: { file: anchors.ndjson }, checkpoint: 100ms, durability: ${durability} }` }));
+  await writeFile(config, configuration(backend.port, { top: `audit: { anchor: { file: anchors.ndjson }, checkpoint: ${rotate === '256MiB' ? '100ms' : '20ms'}, durability: ${durability}, rotate: { size: ${rotate} } }` }));
   const found: KilledRound[] = [];
   const completed = new Set<string>();
   let running = await wardgateRun(config);
@@ -66,7 +68,7 @@ export async function killUnderLoad(rounds: number, { most = 400, durability = '
       evidence.register((line) => {
         torn ||= line.includes(`"start":${round + 2},`) && line.includes('"cut"');
       });
-      found.push({ completed: completed.size - before, lost: [...completed].filter((id) => !recorded.has(id)), verdict, torn });
+      found.push({ completed: completed.size - before, lost: [...completed].filter((id) => !recorded.has(id)), verdict, torn, segments: verdict.segments });
       done(found.at(-1) as KilledRound);
     }
     return found;

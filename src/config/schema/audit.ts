@@ -1,4 +1,5 @@
-import { directoryPath, filePath, timeout } from '../values.ts';
+import { z } from 'zod';
+import { amount, directoryPath, filePath, timeout } from '../values.ts';
 import { mapping, oneOf } from './shapes.ts';
 
 export const audit = mapping({
@@ -10,6 +11,10 @@ export const audit = mapping({
     .describe('What becomes of requests whose record cannot be written: refused with 503, or served without one on routes that are not phi. What is phi, and every stream, is refused either way.')
     .default('refuse'),
   checkpoint: timeout.describe('How often a signed checkpoint says how far the audit goes, while it grows.').prefault('30s'),
+  rotate: mapping({
+    size: amount.describe('A segment that has come this far is closed and another one opened; looked at with each checkpoint.').prefault('256MiB'),
+    daily: z.boolean({ error: 'expected true or false' }).describe('Closes segments at midnight UTC as well.').default(true),
+  }).describe('When segments of the audit are closed.').prefault({}),
   anchor: mapping({
     file: filePath.describe('A file on other storage, best one that can only be appended to; every checkpoint is added to it.'),
   }).describe('Where checkpoints are put outside the audit directory: what they cover cannot be cut off unseen. Absent: nowhere.').exactOptional(),
