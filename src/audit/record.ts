@@ -6,7 +6,7 @@ import type { TokenClaims } from '../policy/token.ts';
 
 /**
  * One decision, as one JSON line. `time` is ISO 8601 UTC with milliseconds; `serial` and `fingerprint` lower-case hex;
- * `issuer` and `subject` RFC 4514 text. The path is recorded without its query: queries name patients.
+ * `issuer` and `subject` RFC 4514 text. This is the sealed form, which alone holds everything; what leaves it is masked first (masking.ts).
  */
 export interface AuditRecord {
   readonly time: string;
@@ -57,7 +57,14 @@ export interface AuditRecord {
   readonly attempts?: readonly string[];
   readonly method?: string;
   readonly host?: string;
+  /** Without its query. */
   readonly path?: string;
+  /** As written, without the question mark; absent when there is none. */
+  readonly query?: string;
+  /** What the path begins with that is the base of a FHIR interface, on routes that are one. */
+  readonly fhir_base?: string;
+  /** Set on routes whose answers carry health data. */
+  readonly phi?: true;
   readonly status?: number;
   /** Octets of body sent to the client and received from it. */
   readonly bytes_out?: number;

@@ -90,6 +90,7 @@ export type PatientConfig = NonNullable<RouteConfig['patient']>;
 export type EncryptConfig = NonNullable<RouteConfig['encrypt']>;
 export type BreakGlassConfig = NonNullable<RouteConfig['break_glass']>;
 export type ForwardConfig = RouteConfig['forward'];
+export type MaskingConfig = Config['audit']['masking'];
 export type StoreConfig = NonNullable<Config['store']>;
 export type SecondFactorConfig = Config['second_factor'];
 export type TracingConfig = NonNullable<Config['tracing']>;

@@ -5,6 +5,7 @@ import type { Denial, Permit, Query } from '../policy/decision.ts';
 import type { GrantQuestion, OpenGrant } from '../policy/break-glass.ts';
 import type { Admission, Alarm, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
+import type { Route } from '../policy/routes.ts';
 import { challengeOf } from './bearer.ts';
 import type { Client, Desk, GrantAsk, PageAnswer, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
@@ -254,8 +255,29 @@ export function lastingFields({ client, admission, decision, asked, alarm }: Exc
     ...(alarm === undefined ? {} : { alarm }),
     method,
     ...(host.kind === 'host' ? { host: host.name } : {}),
-    path: target.kind === 'target' ? target.path : written.split('?')[0]?.slice(0, 1024) ?? '',
+    ...whatWasAsked(target, written),
+    ...(decision?.route === undefined ? {} : routeFields(decision.route, target)),
     ...sessionFields(client),
+  };
+}
+
+/** The longest of a target that cannot be read which goes on record, on either side of its question mark. */
+const LONGEST_UNREAD = 1_024;
+
+function whatWasAsked(target: RequestFacts['target'], written: string): Pick<AuditRecord, 'path' | 'query'> {
+  if (target.kind === 'target') return target.query === '' ? { path: target.path } : { path: target.path, query: target.query };
+  const mark = written.indexOf('?');
+  if (mark === -1) return { path: written.slice(0, LONGEST_UNREAD) };
+  const query = written.slice(mark + 1, mark + 1 + LONGEST_UNREAD);
+  return { path: written.slice(0, Math.min(mark, LONGEST_UNREAD)), ...(query === '' ? {} : { query }) };
+}
+
+/** What only the configuration of the day says of a request, and its record must still say in seven years. */
+function routeFields({ config: { phi }, patient }: Route, target: RequestFacts['target']): Pick<AuditRecord, 'fhir_base' | 'phi'> {
+  const where = patient?.where;
+  return {
+    ...(where?.kind === 'fhir' && target.kind === 'target' ? { fhir_base: target.path.split('/').slice(0, where.depth + 1).join('/') } : {}),
+    ...(phi ? { phi } : {}),
   };
 }
 

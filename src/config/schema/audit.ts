@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { amount, directoryPath, filePath, timeout } from '../values.ts';
+import { masking } from './masking.ts';
 import { mapping, oneOf } from './shapes.ts';
 
 export const audit = mapping({
@@ -18,4 +19,5 @@ export const audit = mapping({
   anchor: mapping({
     file: filePath.describe('A file on other storage, best one that can only be appended to; every checkpoint is added to it.'),
   }).describe('Where checkpoints are put outside the audit directory: what they cover cannot be cut off unseen. Absent: nowhere.').exactOptional(),
+  masking,
 }).describe('The record of every decision.').prefault({});

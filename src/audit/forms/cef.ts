@@ -1,0 +1,3 @@
+export function cefForm(): string | undefined {
+  return undefined;
+}

@@ -1,0 +1,3 @@
+export function dicomForm(): string | undefined {
+  return undefined;
+}

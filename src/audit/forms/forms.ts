@@ -1,0 +1,58 @@
+import { createMask, type MaskRules } from '../masking.ts';
+import type { MaskKey } from '../pseudonyms.ts';
+import type { AuditRecord } from '../record.ts';
+import { cefForm } from './cef.ts';
+import { dicomForm } from './dicom.ts';
+import { fhirForm, type AuditEvent } from './fhir.ts';
+import { jsonForm } from './json.ts';
+
+/** A record and where it stands: the name of its segment's file, and its number there. */
+export interface PlacedRecord {
+  readonly record: AuditRecord;
+  readonly segment: string;
+  readonly seq: number;
+}
+
+/** Who reports. */
+export interface Reporter {
+  /** Name of the gateway. */
+  readonly name: string;
+  readonly version: string;
+  /** Whose gateway it is. */
+  readonly site?: string;
+}
+
+export interface FormsOptions {
+  readonly rules: MaskRules;
+  readonly key: () => MaskKey;
+  readonly reporter: Reporter;
+}
+
+/** A masked record, on its way into a form. The forms see nothing else, so that none can let out what the mask took. */
+export interface MaskedRecord extends PlacedRecord {
+  readonly reporter: Reporter;
+}
+
+/** The forms in which records leave the audit, masked. Undefined: the form has nothing for this one, such as the header of a segment. */
+export interface Forms {
+  /** One line without its line feed. */
+  json(placed: PlacedRecord): string | undefined;
+  /** FHIR R4, after IHE BALP. */
+  fhir(placed: PlacedRecord): AuditEvent | undefined;
+  /** DICOM PS3.15 A.5, in one line. */
+  dicom(placed: PlacedRecord): string | undefined;
+  cef(placed: PlacedRecord): string | undefined;
+}
+
+export function createForms({ rules, key, reporter }: FormsOptions): Forms {
+  const mask = createMask(rules, key);
+  const form = <Form>(make: (masked: MaskedRecord) => Form) => ({ record, segment, seq }: PlacedRecord): Form | undefined => (
+    isRecord(record) ? make({ record: mask(record), segment, seq, reporter }) : undefined
+  );
+  return { json: form(jsonForm), fhir: form(fhirForm), dicom: form(dicomForm), cef: form(cefForm) };
+}
+
+/** The first line of a segment is none. */
+function isRecord({ event }: { readonly event: string }): boolean {
+  return event !== 'segment';
+}

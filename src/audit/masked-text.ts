@@ -1,0 +1,178 @@
+import { formatName, parseNameText, type NameAttribute } from '../pki/name.ts';
+import { RESOURCE_TYPES } from '../policy/fhir/r4.ts';
+import { findIdentityNumbers } from './identity-numbers.ts';
+import { FIELD_CLASSES } from './masked-fields.ts';
+import type { Masking } from './masking.ts';
+import type { AuditRecord } from './record.ts';
+
+/** Stands for what is not shown at all. */
+export const HIDDEN = '***';
+
+/** A stretch of a text; `masked`: nothing is looked for in it any more. */
+interface Piece {
+  readonly text: string;
+  readonly masked: boolean;
+}
+
+/** A text of anybody's: what is known to be somebody's, and what looks like an identity number or an address of mail, is taken out. */
+export function maskText(text: string, masking: Masking): string {
+  return joined(searched([{ text, masked: false }], masking));
+}
+
+/** Events whose details end in what a person wrote, or name persons, behind the first colon. */
+const WRITTEN_BY_PEOPLE: ReadonlySet<AuditRecord['event']> = new Set(['webhook', 'revocation', 'suspension', 'break_glass']);
+/** Reasons of denials that repeat such a text. */
+const REPEATED: ReadonlySet<AuditRecord['reason']> = new Set(['suspended', 'revoked_denylist']);
+/** A grant opened for, which the gateway says by itself. */
+const OPENED = 'opened: ';
+
+/** A detail: what it quotes came from others and is masked but for names of the record's own fields; so are names of certificates, and references of FHIR. */
+export function maskDetail(text: string, masking: Masking): string {
+  const { record: { event, reason }, rules } = masking;
+  const colon = text.indexOf(': ');
+  const written = colon !== -1 && rules.text === 'hide' && (WRITTEN_BY_PEOPLE.has(event) || REPEATED.has(reason)) && !text.startsWith(OPENED);
+  const own = written ? text.slice(0, colon + 2) : text;
+  const pieces = replaced(replaced(named([{ text: own, masked: false }], masking), QUOTED, (found) => maskQuoted(found, masking)), REFERENCE, (_, type, id) => (
+    RESOURCE_TYPES.has(type) && !id.startsWith('$') && !id.startsWith('_') ? `${type}/${masking.pseudonyms.patient(id)}` : undefined
+  ));
+  return joined(searched(replaced(pieces, IDS, (_, before, id, behind) => `${before}${masking.pseudonyms.name(id)}${behind}`), masking)) + (written ? HIDDEN : '');
+}
+
+const QUOTED = /"((?:[^"\\]|\\.)*)"?/g;
+const REFERENCE = /\b([A-Z][A-Za-z]{2,40})\/([A-Za-z0-9.$_-]{1,64})/g;
+/** Where a detail names a client by its id, of which the record need not know: it was refused before. */
+const IDS = /(\bthe id )(.{1,512}?)( is on the deny list)/g;
+const MAIL = /[^\s@"'<>()[\],;:]{1,64}@[^\s@"'<>()[\],;:]{1,255}/g;
+/** A name of a certificate in a text: from an attribute that begins one up to where no name goes on. */
+const NAME = /\b(?:CN|SN|GN|UID|serialNumber|emailAddress|title|name|initials|pseudonym|generationQualifier|dnQualifier|postalCode|street|OU|O|L|ST|C|DC|[0-2](?:\.\d+){2,20})=.*?(?= expired at | is valid from | against the key of |: |$)/g;
+
+/** Names of certificates, those of the record first: nobody can tell where a name ends in a text. */
+function named(pieces: readonly Piece[], masking: Masking): readonly Piece[] {
+  const { record: { subject, issuer } } = masking;
+  let found = pieces;
+  for (const name of [subject, issuer]) if (name !== undefined && name !== '') found = replacedLiteral(found, name, () => maskName(name, masking));
+  return replaced(found, NAME, (name) => maskName(name, masking));
+}
+
+/** RFC 4514 text with the values of personal attributes masked. */
+export function maskName(text: string, masking: Masking): string {
+  try {
+    const { rdns } = parseNameText(text);
+    return formatName({ rdns: rdns.map((rdn) => rdn.map((attribute) => maskAttribute(attribute, masking))) });
+  } catch {
+    masking.known.add(text);
+    return masking.pseudonyms.name(text);
+  }
+}
+
+function maskAttribute(attribute: NameAttribute, masking: Masking): NameAttribute {
+  const { type, oid, value, opaque } = attribute;
+  if (masking.rules.plain_attributes.has(type) || masking.rules.plain_attributes.has(oid)) return { ...attribute, value: maskText(value, masking) };
+  masking.known.add(value);
+  // What is no text is no less somebody's.
+  const { opaque: _, ...rest } = attribute;
+  return { ...(opaque === true ? rest : attribute), value: masking.pseudonyms.name(value) };
+}
+
+function maskQuoted(found: string, { record, pseudonyms }: Masking): string {
+  const text = unquoted(found);
+  if (text === '' || isOwn(record, text)) return found;
+  const [, type = '', id = ''] = /^([A-Z][A-Za-z]{2,40})\/([^/]+)$/.exec(text) ?? [];
+  return RESOURCE_TYPES.has(type) ? `"${type}/${pseudonyms.patient(id)}"` : `"${RESOURCE_TYPES.has(text) ? text : pseudonyms.patient(text)}"`;
+}
+
+function unquoted(found: string): string {
+  const whole = found.length > 1 && found.endsWith('"') ? found : `${found}"`;
+  try {
+    return (JSON.parse(whole) as string).replace(/…$/, '');
+  } catch {
+    return whole.slice(1, -1);
+  }
+}
+
+/** Whether a field that stays says the same. */
+function isOwn(record: AuditRecord, text: string): boolean {
+  return Object.entries(record).some(([field, value]) => value === text && FIELD_CLASSES[field as keyof AuditRecord] === 'plain');
+}
+
+/** Without anything that identifies somebody by itself, or that the record is known to hold of somebody. */
+function searched(pieces: readonly Piece[], { known, rules, pseudonyms }: Masking): readonly Piece[] {
+  let found = pieces;
+  for (const value of [...known].filter((one) => one !== '').sort((one, other) => other.length - one.length)) {
+    for (const spelling of spellings(value)) found = replacedLiteral(found, spelling, () => pseudonyms.patient(value));
+  }
+  found = replaced(found, MAIL, (mail) => pseudonyms.name(mail));
+  found = found.flatMap((piece) => (piece.masked ? [piece] : withoutNumbers(piece.text, rules.countries, pseudonyms.identityNumber)));
+  for (const pattern of rules.identifiers) found = replaced(found, identifierPattern(pattern), (id) => pseudonyms.patient(id));
+  return found;
+}
+
+/** As it is, and as it stands in a URL. */
+function spellings(value: string): readonly string[] {
+  const encoded = encodeURIComponent(value.toWellFormed());
+  return encoded === value ? [value] : [value, encoded];
+}
+
+function withoutNumbers(text: string, countries: Masking['rules']['countries'], mask: (number: string) => string): Piece[] {
+  const pieces: Piece[] = [];
+  let at = 0;
+  for (const { start, end, number } of findIdentityNumbers(text, countries)) {
+    pieces.push({ text: text.slice(at, start), masked: false }, { text: mask(number), masked: true });
+    at = end;
+  }
+  return [...pieces, { text: text.slice(at), masked: false }];
+}
+
+const compiled = new Map<string, RegExp>();
+
+/** `P####` as a pattern: places only, so that it takes no longer than the text is long. */
+function identifierPattern(pattern: string): RegExp {
+  let found = compiled.get(pattern);
+  if (found === undefined) {
+    const places = [...pattern].map((place) => (place === '#' ? '\\d' : place === '@' ? '[A-Za-z]' : place.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&'))).join('');
+    compiled.set(pattern, found = new RegExp(`(?<![0-9A-Za-z])${places}(?![0-9A-Za-z])`, 'g'));
+  }
+  return found;
+}
+
+const ALPHANUMERIC = /[\p{L}\p{N}]/u;
+/** Values shorter than this are taken out where they stand by themselves only: "1" is in every other text. */
+const LEAST_WITHIN = 5;
+
+function replacedLiteral(pieces: readonly Piece[], value: string, mask: () => string): readonly Piece[] {
+  const alone = value.length < LEAST_WITHIN;
+  return pieces.flatMap((piece) => {
+    if (piece.masked) return [piece];
+    const { text } = piece;
+    const made: Piece[] = [];
+    let at = 0;
+    for (let found = text.indexOf(value); found !== -1; found = text.indexOf(value, found + value.length)) {
+      const end = found + value.length;
+      if (alone && (ALPHANUMERIC.test(text.charAt(found - 1)) || ALPHANUMERIC.test(text.charAt(end)))) continue;
+      made.push({ text: text.slice(at, found), masked: false }, { text: mask(), masked: true });
+      at = end;
+    }
+    return [...made, { text: text.slice(at), masked: false }];
+  });
+}
+
+/** Every match of a pattern replaced; undefined leaves it. */
+function replaced(pieces: readonly Piece[], pattern: RegExp, mask: (found: string, one: string, two: string, three: string) => string | undefined): readonly Piece[] {
+  return pieces.flatMap((piece) => {
+    if (piece.masked) return [piece];
+    const made: Piece[] = [];
+    let at = 0;
+    for (const match of piece.text.matchAll(pattern)) {
+      const [found, one = '', two = '', three = ''] = match;
+      const text = mask(found, one, two, three);
+      if (text === undefined) continue;
+      made.push({ text: piece.text.slice(at, match.index), masked: false }, { text, masked: true });
+      at = match.index + found.length;
+    }
+    return [...made, { text: piece.text.slice(at), masked: false }];
+  });
+}
+
+function joined(pieces: readonly Piece[]): string {
+  return pieces.map(({ text }) => text).join('');
+}

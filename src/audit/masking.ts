@@ -1,0 +1,107 @@
+import type { Config, MaskingConfig } from '../config/schema.ts';
+import { FIELD_CLASSES, type FieldClass } from './masked-fields.ts';
+import { maskPath, maskQuery, pathShapes, type PathShapes } from './masked-target.ts';
+import { HIDDEN, maskDetail, maskName, maskText } from './masked-text.ts';
+import { createPseudonyms, type MaskKey, type Pseudonyms } from './pseudonyms.ts';
+import type { AuditRecord } from './record.ts';
+
+/** What becomes of a record that leaves the audit. Of two that hold the same values the masked ones are the same, until the key is another. */
+export type Mask = (record: AuditRecord) => AuditRecord;
+
+/** The declared rules, and what of the routes they need. */
+export interface MaskRules extends Pick<MaskingConfig, Exclude<keyof MaskingConfig, 'paths' | 'plain_parameters' | 'plain_roles' | 'plain_attributes'>> {
+  readonly plain_parameters: ReadonlySet<string>;
+  readonly plain_roles: ReadonlySet<string>;
+  readonly plain_attributes: ReadonlySet<string>;
+  readonly shapes: PathShapes;
+}
+
+export function maskRules({ audit: { masking }, routes }: Pick<Config, 'audit' | 'routes'>): MaskRules {
+  const { paths, plain_parameters, plain_roles, plain_attributes, ...rest } = masking;
+  return {
+    ...rest, plain_parameters: new Set(plain_parameters), plain_roles: new Set(plain_roles), plain_attributes: new Set(plain_attributes),
+    shapes: pathShapes(paths, routes.map(({ name, match }) => [name, match.path])),
+  };
+}
+
+/** Masks by these rules with whatever the key is at the time. Pure but for the key. */
+export function createMask(rules: MaskRules, key: () => MaskKey): Mask {
+  const pseudonyms = createPseudonyms(key, rules);
+  return (record) => maskRecord(record, rules, pseudonyms);
+}
+
+/** What one record is masked with. `known` collects what was found to be somebody's: it is taken out of its texts, too. */
+export interface Masking {
+  readonly record: AuditRecord;
+  readonly rules: MaskRules;
+  readonly pseudonyms: Pseudonyms;
+  readonly known: Set<string>;
+}
+
+/** What names somebody first, then the texts in which it may stand. */
+const IN_ORDER: readonly FieldClass[] = ['patient', 'person', 'subject', 'emergency', 'path', 'query', 'issuer', 'text', 'detail', 'plain'];
+
+const FIELDS = Object.keys(FIELD_CLASSES) as readonly (keyof AuditRecord)[];
+const FIELDS_IN_ORDER = IN_ORDER.flatMap((wanted) => FIELDS.filter((field) => FIELD_CLASSES[field] === wanted));
+
+function maskRecord(record: AuditRecord, rules: MaskRules, pseudonyms: Pseudonyms): AuditRecord {
+  const masking: Masking = { record, rules, pseudonyms, known: new Set() };
+  const masked = new Map<string, unknown>();
+  for (const field of FIELDS_IN_ORDER) {
+    const value = record[field];
+    if (value !== undefined) masked.set(field, maskValue(FIELD_CLASSES[field], value, masking));
+  }
+  // In the order of the record; what is no field of one does not leave.
+  return Object.fromEntries(Object.keys(record).flatMap((field) => (masked.has(field) ? [[field, masked.get(field)]] : []))) as unknown as AuditRecord;
+}
+
+function maskValue(kind: FieldClass, value: unknown, masking: Masking): unknown {
+  if (kind === 'emergency') return maskEmergency(value as NonNullable<AuditRecord['break_glass']>, masking);
+  if (Array.isArray(value)) return value.map((item) => maskValue(kind, item, masking));
+  return typeof value === 'string' ? maskString(kind, value, masking) : value;
+}
+
+function maskString(kind: Exclude<FieldClass, 'emergency'>, value: string, masking: Masking): string {
+  switch (kind) {
+    case 'plain': return value;
+    case 'text': return maskText(value, masking);
+    case 'detail': return maskDetail(value, masking);
+    case 'patient': return maskPatient(value, masking);
+    case 'person': return maskPerson(value, masking);
+    case 'subject': return maskSubject(value, masking);
+    case 'issuer': return maskIssuer(value, masking);
+    case 'path': return maskPath(value, masking);
+    case 'query': return maskQuery(value, masking);
+  }
+}
+
+function maskPatient(value: string, { known, pseudonyms }: Masking): string {
+  known.add(value);
+  return pseudonyms.patient(value);
+}
+
+function isPlainRole({ record: { role }, rules }: Masking): boolean {
+  return role !== undefined && rules.plain_roles.has(role);
+}
+
+function maskPerson(value: string, masking: Masking): string {
+  if (isPlainRole(masking)) return value;
+  masking.known.add(value);
+  return masking.pseudonyms.name(value);
+}
+
+function maskSubject(value: string, masking: Masking): string {
+  return isPlainRole(masking) ? maskText(value, masking) : maskName(value, masking);
+}
+
+/** Of those that nobody vouches for, issuers may be anybody, the client itself included. */
+function maskIssuer(value: string, masking: Masking): string {
+  const { subject, event, role } = masking.record;
+  const vouched = role !== undefined || event !== 'connection' && event !== 'request';
+  return value !== subject && vouched ? maskText(value, masking) : maskName(value, masking);
+}
+
+function maskEmergency({ id, reason, text, patient }: NonNullable<AuditRecord['break_glass']>, masking: Masking): NonNullable<AuditRecord['break_glass']> {
+  const masked = patient === undefined ? {} : { patient: maskPatient(patient, masking) };
+  return { id, reason, text: masking.rules.text === 'hide' ? HIDDEN : maskText(text, masking), ...masked };
+}
