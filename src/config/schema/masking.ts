@@ -25,4 +25,4 @@ export const masking = mapping({
   paths: z.array(pathPattern, { error: 'expected a list of paths such as /wards/:ward/patients/:id' })
     .describe('Paths in which segments are ids: those in the places of parameters are shown as pseudonyms. Parameters of the routes\' own paths, what follows a FHIR type, and what does not look like a word are anyway.').default([]),
   text: oneOf(['hide', 'scan']).describe('What becomes of what people wrote (reasons of revocations, suspensions and emergencies): hidden, or shown with what is found in it masked.').default('hide'),
-}).describe('What of the audit may leave it: its other forms, alarms and logs are masked by these rules. The audit files themselves hold everything.').prefault({});
+}).describe('What of the audit may leave it: its other forms and alarms are masked by these rules. The audit files themselves hold everything.').prefault({});
