@@ -27,8 +27,9 @@ const HOP_BY_HOP = new Set([
   'transfer-encoding', 'upgrade', 'http2-settings', 'expect',
 ]);
 
-// Dropping one of these because Connection names it would change what the message is.
-const NOT_FOR_CONNECTION = new Set(['host', 'content-length', 'transfer-encoding']);
+// Dropping one of these because Connection names it would change what the message is, or take from the upstream the token or the type of
+// body that the request was judged by (RFC 9110 section 7.6.1: fields for all recipients are none of Connection's).
+const NOT_FOR_CONNECTION = new Set(['host', 'content-length', 'transfer-encoding', 'authorization', 'content-type', 'content-encoding']);
 
 /** Whether a field is one that only the gateway may set. */
 function isReserved(name: string): boolean {

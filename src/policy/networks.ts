@@ -27,25 +27,39 @@ function contains(network: Network, octets: Uint8Array): boolean {
   return true;
 }
 
-/** The octets of an IPv4 or IPv6 address in text form; undefined when it is neither. */
+/**
+ * The octets of an IPv4 or IPv6 address in text form, of an IPv4-mapped one in any spelling (RFC 4291 section 2.5.5.2) those of IPv4;
+ * undefined when it is neither.
+ */
 export function addressOctets(text: string): Uint8Array | undefined {
-  const bare = unmapped(text.includes('%') ? text.slice(0, text.indexOf('%')) : text);
-  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(bare)) {
-    const parts = bare.split('.').map(Number);
-    return parts.every((part) => part < 256) ? Uint8Array.from(parts) : undefined;
-  }
-  if (!bare.includes(':')) return undefined;
-  return ipv6Octets(bare);
+  const bare = text.includes('%') ? text.slice(0, text.indexOf('%')) : text;
+  if (!bare.includes(':')) return ipv4Octets(bare);
+  const octets = ipv6Octets(bare);
+  return octets !== undefined && isMapped(octets) ? octets.subarray(12) : octets;
 }
 
-/** `::ffff:10.0.0.1` → `10.0.0.1`; anything else unchanged. */
+/** `::ffff:10.0.0.1` → `10.0.0.1`, in whatever spelling: a balancer writes it as it likes. Anything else unchanged. */
 export function unmapped(address: string): string {
-  const lower = address.toLowerCase();
-  return lower.startsWith('::ffff:') && lower.includes('.') ? lower.slice(7) : address;
+  if (!address.includes(':')) return address;
+  const octets = addressOctets(address);
+  return octets?.length === 4 ? octets.join('.') : address;
 }
 
+function isMapped(octets: Uint8Array): boolean {
+  return octets.subarray(0, 10).every((octet) => octet === 0) && octets[10] === 0xff && octets[11] === 0xff;
+}
+
+function ipv4Octets(text: string): Uint8Array | undefined {
+  if (!/^\d{1,3}(\.\d{1,3}){3}$/.test(text)) return undefined;
+  const parts = text.split('.').map(Number);
+  return parts.every((part) => part < 256) ? Uint8Array.from(parts) : undefined;
+}
+
+/** RFC 4291 section 2.2: groups in hex, of which zeros may be left out once, and the last two may be written as IPv4. */
 function ipv6Octets(text: string): Uint8Array | undefined {
-  const halves = text.split('::');
+  const plain = text.includes('.') ? withoutDots(text) : text;
+  if (plain === undefined) return undefined;
+  const halves = plain.split('::');
   if (halves.length > 2) return undefined;
   const head = groups(halves[0] ?? '');
   const tail = halves.length === 2 ? groups(halves[1] ?? '') : [];
@@ -54,6 +68,12 @@ function ipv6Octets(text: string): Uint8Array | undefined {
   if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
   const all = [...head, ...Array.from({ length: missing }, () => 0), ...tail];
   return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 255]));
+}
+
+function withoutDots(text: string): string | undefined {
+  const begin = text.lastIndexOf(':') + 1;
+  const octets = ipv4Octets(text.slice(begin));
+  return octets === undefined ? undefined : `${text.slice(0, begin)}${Buffer.from(octets.subarray(0, 2)).toString('hex')}:${Buffer.from(octets.subarray(2)).toString('hex')}`;
 }
 
 function groups(text: string): number[] | undefined {
