@@ -1,0 +1,151 @@
+import { Worker } from 'node:worker_threads';
+import { resolve } from 'node:path';
+import type { SafeBoard } from './audit/board.ts';
+import type { Beginning } from './audit/feed.ts';
+import { feedDirectory } from './audit/positions.ts';
+import type { Snapshot } from './config/snapshot.ts';
+import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
+import type { Log } from './log.ts';
+import { openLine, type Line } from './store/call.ts';
+
+/** How the records are on their way to those who get them. */
+export interface DispatchReport {
+  /** Whether the thread that hands them out runs. */
+  readonly up: boolean;
+  /** How often it had to be started again. */
+  readonly restarts: number;
+  readonly consumers: EvidenceReport;
+}
+
+/** The thread that hands records out, seen from the main thread. It is there only where somebody gets records. */
+export interface Dispatch {
+  /** Brings the consumers to those of a snapshot. Never rejects: the gateway serves whatever becomes of them. */
+  adopt(snapshot: Snapshot): Promise<void>;
+  /** Undefined where nobody gets records. */
+  report(): Promise<DispatchReport | undefined>;
+  /** All writers are closed: hands out what it can in a moment. Never rejects. */
+  close(): Promise<void>;
+}
+
+export interface DispatchOptions {
+  readonly snapshot: Snapshot;
+  /** Where the segments are, and the state; absolute. */
+  readonly directory: string;
+  readonly state: string;
+  readonly board: SafeBoard;
+  readonly log: Log;
+}
+
+interface Running {
+  readonly worker: Worker;
+  readonly line: Line<ToEvidence>;
+  readonly startedAt: number;
+}
+
+const ENTRY = new URL(import.meta.url.endsWith('.ts') ? './evidence.ts' : './evidence.js', import.meta.url);
+const CONFIGURE_MS = 10_000;
+const REPORT_MS = 2_000;
+/** How long a stop waits for receivers. */
+const CLOSE_MS = 3_000;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
+/** One that has run so long has not died at once. */
+const STEADY_MS = 60_000;
+/** Nothing of it may grow with what waits; if something does, it is this thread that ends and not the process. */
+const MOST_MEMORY_MIB = 512;
+
+/** Starts handing records out, if the snapshot says to whom. */
+export function startDispatch({ snapshot, directory, state, board, log }: DispatchOptions): Dispatch {
+  let setup = setupOf(snapshot);
+  let begin: Beginning = 'start';
+  let running: Running | undefined;
+  let restarts = 0;
+  let pause = FIRST_PAUSE_MS;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+  let last: EvidenceReport = [];
+  let turn: Promise<void> = Promise.resolve();
+  if (isWanted(setup)) start();
+
+  function start(): void {
+    timer = undefined;
+    const birth: EvidenceBirth = { directory, positions: feedDirectory(state), board: board.buffer };
+    const worker = new Worker(ENTRY, { workerData: birth, name: 'wardgate-evidence', resourceLimits: { maxOldGenerationSizeMb: MOST_MEMORY_MIB } });
+    const line = openLine<ToEvidence, FromEvidence>(worker, answer);
+    const own: Running = { worker, line, startedAt: performance.now() };
+    running = own;
+    worker.on('error', (error: unknown) => log.error({ error: error instanceof Error ? error.stack : String(error) }, 'the thread that hands records out failed'));
+    worker.on('exit', (code) => {
+      line.hangUp(new Error(`the thread that hands records out ended with code ${code}`));
+      if (running === own) ended(own, code);
+    });
+    configure(own);
+  }
+
+  function ended({ startedAt }: Running, code: number): void {
+    running = undefined;
+    if (closed) return;
+    pause = performance.now() - startedAt > STEADY_MS ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, pause * 2);
+    restarts += 1;
+    log.error({ code, again_in_ms: pause }, 'the thread that hands records out ended and is replaced; what was not delivered is kept');
+    timer = setTimeout(start, pause);
+  }
+
+  function answer({ detail }: FromEvidence): void {
+    log.warn({ detail }, 'records on their way');
+  }
+
+  function configure({ line, worker }: Running): Promise<void> {
+    return line.call<void>({ kind: 'configure', setup, begin }, CONFIGURE_MS).catch((error: Error) => {
+      if (closed) return;
+      log.error({ error: error.message }, 'the thread that hands records out does not take its configuration');
+      // Its exit starts the next attempt.
+      void worker.terminate();
+    });
+  }
+
+  async function change(snapshotNow: Snapshot): Promise<void> {
+    setup = setupOf(snapshotNow);
+    begin = 'now';
+    if (running !== undefined && !isWanted(setup)) return end(running);
+    if (running !== undefined) return configure(running);
+    if (timer === undefined && isWanted(setup)) start();
+  }
+
+  async function end(own: Running): Promise<void> {
+    running = undefined;
+    last = [];
+    await own.line.call<void>({ kind: 'close', deadline: CLOSE_MS }, CLOSE_MS + 1_000).catch((error: Error) => log.warn({ error: error.message }, 'the thread that hands records out did not finish'));
+    await own.worker.terminate();
+  }
+
+  return {
+    adopt: (snapshotNow) => turn = turn.then(() => (closed ? undefined : change(snapshotNow))),
+    async report() {
+      if (!isWanted(setup)) return undefined;
+      const found = await running?.line.call<EvidenceReport>({ kind: 'report' }, REPORT_MS).catch(() => undefined);
+      last = found ?? last;
+      return { up: found !== undefined, restarts, consumers: last };
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      clearTimeout(timer);
+      await turn;
+      if (running !== undefined) await end(running);
+    },
+  };
+}
+
+function isWanted({ sinks }: EvidenceSetup): boolean {
+  return sinks.length > 0;
+}
+
+/** Who gets records, with all that it takes. */
+function setupOf({ config, sinks, directory }: Snapshot): EvidenceSetup {
+  return {
+    sinks: config.audit.sinks.map((sink) => ({
+      ...sink, ...(sink.kind === 'file' ? { file: resolve(directory, sink.file) } : {}), ...sinks[sink.name],
+    })),
+  };
+}

@@ -1,0 +1,30 @@
+import type { Beginning, ConsumerReport } from './audit/feed.ts';
+import type { SinkSetup } from './audit/sinks/setup.ts';
+
+/** What the thread that hands records out is born with. */
+export interface EvidenceBirth {
+  /** Where the segments are. */
+  readonly directory: string;
+  /** Where the positions of consumers are. */
+  readonly positions: string;
+  /** The board of safe octets. */
+  readonly board: SharedArrayBuffer;
+}
+
+/** Who gets records. */
+export interface EvidenceSetup {
+  readonly sinks: readonly SinkSetup[];
+}
+
+/** What the main thread asks of it. */
+export type ToEvidence =
+  /** These are the consumers from now on. */
+  | { readonly kind: 'configure'; readonly setup: EvidenceSetup; readonly begin: Beginning }
+  | { readonly kind: 'report' }
+  /** Hands out what is there, for `deadline` ms at most, and ends. */
+  | { readonly kind: 'close'; readonly deadline: number };
+
+/** What it tells the main thread. */
+export type FromEvidence = { readonly kind: 'warn'; readonly detail: string };
+
+export type EvidenceReport = readonly ConsumerReport[];

@@ -1,0 +1,43 @@
+import type { MessagePort } from 'node:worker_threads';
+import { openSafeBoard } from './audit/board.ts';
+import { createFeed, type Beginning, type Consumer } from './audit/feed.ts';
+import { createSink } from './audit/sinks/sink.ts';
+import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
+import { openLine, type Line } from './store/call.ts';
+
+interface Wanted {
+  readonly name: string;
+  /** Another one, even of the same name, has another. */
+  readonly identity: string;
+  readonly make: () => Consumer;
+}
+
+/** Wires the thread that hands records to sinks and other consumers, apart from all that serves. */
+export function startEvidence({ directory, positions, board }: EvidenceBirth, port: MessagePort): void {
+  const now = (): number => Date.now();
+  const line: Line<FromEvidence> = openLine<FromEvidence, ToEvidence>(port, answer);
+  const warn = (detail: string): void => void line.call({ kind: 'warn', detail }).catch(() => undefined);
+  const feed = createFeed({ directory, positions, board: openSafeBoard(board), now, warn });
+  let current: ReadonlyMap<string, string> = new Map();
+  let turn: Promise<unknown> = Promise.resolve();
+
+  function answer(ask: ToEvidence): unknown {
+    switch (ask.kind) {
+      case 'configure': return turn = turn.then(() => configure(ask.setup, ask.begin));
+      case 'report': return feed.report() satisfies EvidenceReport;
+      case 'close': return turn = turn.then(() => feed.close(ask.deadline));
+    }
+  }
+
+  async function configure(setup: EvidenceSetup, begin: Beginning): Promise<void> {
+    const wanted = consumersOf(setup);
+    const kept = new Map(wanted.filter(({ name, identity }) => current.get(name) === identity).map(({ name, identity }) => [name, identity]));
+    await Promise.all([...current.keys()].filter((name) => !kept.has(name)).map((name) => feed.remove(name)));
+    for (const { name, make } of wanted) if (!kept.has(name)) feed.add(make(), begin);
+    current = new Map(wanted.map(({ name, identity }) => [name, identity]));
+  }
+
+  function consumersOf({ sinks }: EvidenceSetup): readonly Wanted[] {
+    return sinks.map((setup) => ({ name: setup.name, identity: JSON.stringify(setup), make: () => createSink(setup, { now, warn }) }));
+  }
+}
