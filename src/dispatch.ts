@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type { SafeBoard } from './audit/board.ts';
 import type { Beginning } from './audit/feed.ts';
 import { feedDirectory } from './audit/positions.ts';
+import { sinkSetup } from './audit/sinks/configured.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
 import type { Log } from './log.ts';
@@ -28,7 +29,6 @@ export interface Dispatch {
 }
 
 export interface DispatchOptions {
-  readonly snapshot: Snapshot;
   /** Where the segments are, and the state; absolute. */
   readonly directory: string;
   readonly state: string;
@@ -49,14 +49,16 @@ const REPORT_MS = 2_000;
 const CLOSE_MS = 3_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
+const NOBODY: EvidenceSetup = { sinks: [] };
 /** One that has run so long has not died at once. */
 const STEADY_MS = 60_000;
 /** Nothing of it may grow with what waits; if something does, it is this thread that ends and not the process. */
 const MOST_MEMORY_MIB = 512;
 
-/** Starts handing records out, if the snapshot says to whom. */
-export function startDispatch({ snapshot, directory, state, board, log }: DispatchOptions): Dispatch {
-  let setup = setupOf(snapshot);
+/** Hands records out once a snapshot says to whom. */
+export function createDispatch({ directory, state, board, log }: DispatchOptions): Dispatch {
+  const positions = feedDirectory(state);
+  let setup: EvidenceSetup | undefined;
   let begin: Beginning = 'start';
   let running: Running | undefined;
   let restarts = 0;
@@ -65,12 +67,11 @@ export function startDispatch({ snapshot, directory, state, board, log }: Dispat
   let closed = false;
   let last: EvidenceReport = [];
   let turn: Promise<void> = Promise.resolve();
-  if (isWanted(setup)) start();
 
   function start(): void {
     timer = undefined;
-    const birth: EvidenceBirth = { directory, positions: feedDirectory(state), board: board.buffer };
-    const worker = new Worker(ENTRY, { workerData: birth, name: 'wardgate-evidence', resourceLimits: { maxOldGenerationSizeMb: MOST_MEMORY_MIB } });
+    const birth: EvidenceBirth = { directory, positions, board: board.buffer };
+    const worker = new Worker(ENTRY, { workerData: birth, name: 'feed', resourceLimits: { maxOldGenerationSizeMb: MOST_MEMORY_MIB } });
     const line = openLine<ToEvidence, FromEvidence>(worker, answer);
     const own: Running = { worker, line, startedAt: performance.now() };
     running = own;
@@ -79,7 +80,7 @@ export function startDispatch({ snapshot, directory, state, board, log }: Dispat
       line.hangUp(new Error(`the thread that hands records out ended with code ${code}`));
       if (running === own) ended(own, code);
     });
-    configure(own);
+    void configure(own);
   }
 
   function ended({ startedAt }: Running, code: number): void {
@@ -96,7 +97,7 @@ export function startDispatch({ snapshot, directory, state, board, log }: Dispat
   }
 
   function configure({ line, worker }: Running): Promise<void> {
-    return line.call<void>({ kind: 'configure', setup, begin }, CONFIGURE_MS).catch((error: Error) => {
+    return line.call<void>({ kind: 'configure', setup: setup ?? NOBODY, begin }, CONFIGURE_MS).catch((error: Error) => {
       if (closed) return;
       log.error({ error: error.message }, 'the thread that hands records out does not take its configuration');
       // Its exit starts the next attempt.
@@ -105,8 +106,9 @@ export function startDispatch({ snapshot, directory, state, board, log }: Dispat
   }
 
   async function change(snapshotNow: Snapshot): Promise<void> {
-    setup = setupOf(snapshotNow);
-    begin = 'now';
+    // Who is there from the start gets all that is recorded from the start.
+    begin = setup === undefined ? 'start' : 'now';
+    setup = setupOf(snapshotNow, positions);
     if (running !== undefined && !isWanted(setup)) return end(running);
     if (running !== undefined) return configure(running);
     if (timer === undefined && isWanted(setup)) start();
@@ -137,15 +139,11 @@ export function startDispatch({ snapshot, directory, state, board, log }: Dispat
   };
 }
 
-function isWanted({ sinks }: EvidenceSetup): boolean {
-  return sinks.length > 0;
+function isWanted(setup: EvidenceSetup | undefined): boolean {
+  return setup !== undefined && setup.sinks.length > 0;
 }
 
 /** Who gets records, with all that it takes. */
-function setupOf({ config, sinks, directory }: Snapshot): EvidenceSetup {
-  return {
-    sinks: config.audit.sinks.map((sink) => ({
-      ...sink, ...(sink.kind === 'file' ? { file: resolve(directory, sink.file) } : {}), ...sinks[sink.name],
-    })),
-  };
+function setupOf({ config, sinks, directory }: Snapshot, positions: string): EvidenceSetup {
+  return { sinks: config.audit.sinks.map((sink) => sinkSetup(sink, sinks[sink.name], (path) => resolve(directory, path), positions)) };
 }

@@ -10,6 +10,8 @@ interface Wanted {
   /** Another one, even of the same name, has another. */
   readonly identity: string;
   readonly make: () => Consumer;
+  /** Where it begins without a position; undefined: where new ones do at the moment. */
+  readonly begin?: Beginning;
 }
 
 /** Wires the thread that hands records to sinks and other consumers, apart from all that serves. */
@@ -33,11 +35,11 @@ export function startEvidence({ directory, positions, board }: EvidenceBirth, po
     const wanted = consumersOf(setup);
     const kept = new Map(wanted.filter(({ name, identity }) => current.get(name) === identity).map(({ name, identity }) => [name, identity]));
     await Promise.all([...current.keys()].filter((name) => !kept.has(name)).map((name) => feed.remove(name)));
-    for (const { name, make } of wanted) if (!kept.has(name)) feed.add(make(), begin);
+    for (const { name, make, begin: own = begin } of wanted) if (!kept.has(name)) feed.add(make(), own);
     current = new Map(wanted.map(({ name, identity }) => [name, identity]));
   }
 
   function consumersOf({ sinks }: EvidenceSetup): readonly Wanted[] {
-    return sinks.map((setup) => ({ name: setup.name, identity: JSON.stringify(setup), make: () => createSink(setup, { now, warn }) }));
+    return sinks.map((setup) => ({ name: setup.name, identity: JSON.stringify(setup), make: () => createSink(setup, { now, warn }), ...(setup.history ? { begin: 'everything' as const } : {}) }));
   }
 }

@@ -11,6 +11,7 @@ import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
+import { createDispatch } from './dispatch.ts';
 import { createCrlReload } from './crl-reload.ts';
 import type { NewDenial } from './denials.ts';
 import { createDesk } from './desk.ts';
@@ -124,12 +125,13 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const table = createDenyTable();
   const journals = openJournals(state, table);
   const checkpoints = keepCheckpoints({
-    directory: auditDirectory, state, anchor: config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, rotate: config.audit.rotate, now, log,
+    directory: auditDirectory, state, anchor: config.audit.anchor?.file === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, rotate: config.audit.rotate, now, log,
     threads: (ask) => threads.all<never>(ask, AUDIT_MS),
   });
   const board = createSafeBoard(config.threads + 1);
   const segments = (): SegmentGround => ({ ...checkpoints.ground(), directory: auditDirectory, durability: config.audit.durability, board: board.buffer });
   const audit = openAuditWriter(segments(), 'main', now());
+  const dispatch = createDispatch({ directory: auditDirectory, state, board, log });
   const metrics = createProcessMetrics();
   const raise = (rule: string, about: object): void => {
     metrics.alarms.inc({ rule });
@@ -208,6 +210,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   try {
     // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
     await checkpoints.start(audit);
+    await dispatch.adopt(first);
     await issuerKeys.load(first);
     issuerKeys.adopt(first);
     await tellAll((news) => threads.all(news));
@@ -298,6 +301,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     secondFactor?.adopt(snapshot);
     refresher.adopt(revocation);
     inventory.adopt(snapshot);
+    void dispatch.adopt(snapshot);
     // One that is no longer configured is asked until the commit.
     if (snapshot.devices !== undefined) await inventory.tell(publisher.tell);
     // Those of before are still there: what is under way is judged by them until the commit.
@@ -319,7 +323,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
       upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(),
-      auditDirectory, auditFailure: audit.failure()?.message,
+      auditDirectory, auditFailure: audit.failure()?.message, feed: await dispatch.report(),
     });
   }
 
@@ -342,7 +346,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     pressure.report();
     measure(metrics, {
       threads: threads.count, denyListEntries: journals.denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
-      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(), tokens: issuerKeys.report(),
+      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }
@@ -361,6 +365,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       await audit.append({ time: new Date(now()).toISOString(), event: 'stop', result: 'done' }).catch(() => undefined);
       audit.close();
       await checkpoints.close();
+      await dispatch.close();
       journals.close();
       events.close();
       preparation.release();

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import type { DispatchReport } from './dispatch.ts';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
 import type { Transfer } from './identity/people.ts';
 import type { KeyReport } from './issuer-keys.ts';
@@ -41,7 +42,7 @@ export interface GatewayStatus {
   readonly tokens: readonly KeyReport[];
   /** Present when the gateway shares its deny list with others. */
   readonly store?: ReplicaState;
-  readonly audit: { readonly directory: string; readonly failing: readonly string[] };
+  readonly audit: { readonly directory: string; readonly failing: readonly string[]; /** Present when sinks or alarms are configured. */ readonly feed?: DispatchReport };
 }
 
 /** What a status is made of. */
@@ -59,10 +60,11 @@ export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 
   readonly auditDirectory: string;
   /** Of the main thread's own writer. */
   readonly auditFailure: string | undefined;
+  readonly feed: DispatchReport | undefined;
 }
 
 /** How a gateway stands, as it is told to its operator. */
-export function statusOf({ file, digest, loadedAt, lastError, perThread, revocation, denyList, store, auditDirectory, auditFailure, ...same }: StatusParts): GatewayStatus {
+export function statusOf({ file, digest, loadedAt, lastError, perThread, revocation, denyList, store, auditDirectory, auditFailure, feed, ...same }: StatusParts): GatewayStatus {
   const { report, problems, sources, ocspAnswers, responders } = revocation;
   const failures = [...perThread.map((thread) => thread.auditFailure), auditFailure];
   return {
@@ -83,6 +85,6 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     upstreams: same.upstreams,
     tokens: same.tokens,
     ...(store === undefined ? {} : { store }),
-    audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined) },
+    audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined), ...(feed === undefined ? {} : { feed }) },
   };
 }

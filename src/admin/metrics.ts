@@ -83,6 +83,13 @@ export interface ProcessMetrics {
   readonly secondFactors: Counter<'factor' | 'result'>;
   readonly tokenKeys: Gauge<'tokens'>;
   readonly tokenKeysFetched: Gauge<'tokens'>;
+  readonly feedUp: Gauge;
+  readonly feedRestarts: Gauge;
+  readonly sinkLag: Gauge<'sink'>;
+  readonly sinkLagSeconds: Gauge<'sink'>;
+  readonly sinkUp: Gauge<'sink'>;
+  readonly sinkRecords: Counter<'sink' | 'result'>;
+  readonly sinkFailures: Counter<'sink'>;
   readonly upstreamUp: Gauge<'upstream' | 'endpoint'>;
   readonly upstreamActive: Gauge<'upstream'>;
   readonly upstreamRequests: Counter<'upstream' | 'endpoint' | 'result'>;
@@ -117,6 +124,13 @@ export function createProcessMetrics(): ProcessMetrics {
     suspensions: new Gauge({ name: 'wardgate_suspensions', help: 'What is suspended, by order or for maintenance', registers }),
     tokenKeys: new Gauge({ name: 'wardgate_token_keys', help: 'Keys of an issuer of tokens', labelNames: ['tokens'], registers }),
     tokenKeysFetched: new Gauge({ name: 'wardgate_token_keys_fetched_timestamp_seconds', help: 'When the keys of an issuer of tokens were last fetched with success', labelNames: ['tokens'], registers }),
+    feedUp: new Gauge({ name: 'wardgate_feed_up', help: 'Whether the thread that hands records to sinks and alarms runs', registers }),
+    feedRestarts: new Gauge({ name: 'wardgate_feed_restarts', help: 'Times that thread had to be started again', registers }),
+    sinkLag: new Gauge({ name: 'wardgate_sink_lag_records', help: 'Records that are not safe with a sink yet', labelNames: ['sink'], registers }),
+    sinkLagSeconds: new Gauge({ name: 'wardgate_sink_lag_seconds', help: 'Age of the oldest record that is not safe with a sink yet', labelNames: ['sink'], registers }),
+    sinkUp: new Gauge({ name: 'wardgate_sink_up', help: 'Whether a sink took what it was last handed', labelNames: ['sink'], registers }),
+    sinkRecords: new Counter({ name: 'wardgate_sink_records_total', help: 'Records handed to a sink, by what became of them', labelNames: ['sink', 'result'], registers }),
+    sinkFailures: new Counter({ name: 'wardgate_sink_failures_total', help: 'Times that a sink did not take what it was handed', labelNames: ['sink'], registers }),
     upstreamUp: new Gauge({ name: 'wardgate_upstream_up', help: 'Whether an endpoint serves', labelNames: ['upstream', 'endpoint'], registers }),
     upstreamActive: new Gauge({ name: 'wardgate_upstream_active', help: 'Requests and streams under way', labelNames: ['upstream'], registers }),
     upstreamRequests: new Counter({ name: 'wardgate_upstream_requests_total', help: 'Attempts at endpoints, by what became of them', labelNames: ['upstream', 'endpoint', 'result'], registers }),

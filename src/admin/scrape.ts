@@ -1,4 +1,5 @@
 import { AggregatorRegistry } from 'prom-client';
+import type { ConsumerReport } from '../audit/feed.ts';
 import type { Snapshot } from '../config/snapshot.ts';
 import type { UpstreamReport } from '../forward/upstream/watch.ts';
 import type { RevocationReport } from '../revocation/refresher.ts';
@@ -17,10 +18,12 @@ export interface Measured {
   readonly upstreams: readonly UpstreamReport[];
   /** The keys of issuers of tokens, by the issuer's name. */
   readonly tokens: readonly { readonly tokens: string; readonly keys: number; readonly fetched_at?: string }[];
+  /** How records are on their way to those who get them; absent where nobody does. */
+  readonly feed: { readonly up: boolean; readonly restarts: number; readonly consumers: readonly ConsumerReport[] } | undefined;
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams, tokens }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams, tokens, feed }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
   metrics.suspensions.set(suspensions);
@@ -33,6 +36,22 @@ export function measure(metrics: ProcessMetrics, { threads, denyListEntries, sus
   measureCertificates(metrics, snapshot);
   measureUpstreams(metrics, upstreams);
   measureIssuers(metrics, tokens);
+  measureFeed(metrics, feed);
+}
+
+function measureFeed({ feedUp, feedRestarts, sinkLag, sinkLagSeconds, sinkUp, sinkRecords, sinkFailures }: ProcessMetrics, feed: Measured['feed']): void {
+  for (const metric of [sinkLag, sinkLagSeconds, sinkUp, sinkRecords, sinkFailures]) metric.reset();
+  feedUp.set(feed?.up === false ? 0 : 1);
+  feedRestarts.set(feed?.restarts ?? 0);
+  for (const { name: sink, lag, delivered, repeated, failures, dead_letters: deadLetters, failing } of feed?.consumers ?? []) {
+    sinkLag.set({ sink }, lag.records);
+    sinkLagSeconds.set({ sink }, lag.seconds);
+    sinkUp.set({ sink }, failing === undefined ? 1 : 0);
+    sinkRecords.inc({ sink, result: 'delivered' }, delivered - deadLetters);
+    sinkRecords.inc({ sink, result: 'repeated' }, repeated);
+    sinkRecords.inc({ sink, result: 'dead_letter' }, deadLetters);
+    sinkFailures.inc({ sink }, failures);
+  }
 }
 
 function measureIssuers({ tokenKeys, tokenKeysFetched }: ProcessMetrics, reports: Measured['tokens']): void {

@@ -118,6 +118,8 @@ interface Batch {
 
 interface UnderWay {
   readonly batch: Batch;
+  /** Records of it that are known to be safe. */
+  passed: number;
   state: 'waiting' | 'safe' | 'failed';
 }
 
@@ -170,19 +172,25 @@ function run({ consumer, position, files, now, warn }: RunOptions): Runner {
     turn += 1;
     const begin = turn % Math.max(1, growing.length);
     for (const segment of [...closed, ...growing.slice(begin), ...growing.slice(0, begin)]) {
-      if (records.length >= BATCH_RECORDS) break;
-      const chunk = files.read(segment, atOf(segment));
-      if (chunk === undefined) {
-        warn(`${segment} is gone before ${name} had it`);
-        ends.push(segment);
-        continue;
+      for (let more = true; more && records.length < BATCH_RECORDS;) {
+        const at = reached.get(segment) ?? atOf(segment);
+        const chunk = files.read(segment, at);
+        if (chunk === undefined) {
+          warn(`${segment} is gone before ${name} had it`);
+          ends.push(segment);
+          break;
+        }
+        const taken = chunk.records.slice(0, BATCH_RECORDS - records.length);
+        const whole = taken.length === chunk.records.length;
+        const to = whole ? chunk.to : taken.at(-1)?.octets ?? at;
+        records.push(...taken);
+        if (to > at) reached.set(segment, to);
+        if (whole && chunk.last) ends.push(segment);
+        // A file that was cut shorter than its writer has said brings nothing: it is looked at again.
+        more = to > at && whole && !chunk.last && files.hasMore(segment, to);
       }
-      const taken = chunk.records.slice(0, BATCH_RECORDS - records.length);
-      records.push(...taken);
-      const whole = taken.length === chunk.records.length;
-      reached.set(segment, whole ? chunk.to : taken.at(-1)?.octets ?? chunk.from);
-      if (whole && chunk.last) ends.push(segment);
     }
+    if (reached.size === 0 && ends.length === 0) return undefined;
     return { records, reached, ended: ends };
   }
 
@@ -194,23 +202,21 @@ function run({ consumer, position, files, now, warn }: RunOptions): Runner {
       if (octets <= (handed.get(segment) ?? 0)) repeated += 1;
       else handed.set(segment, octets);
     }
-    const entry: UnderWay = { batch, state: 'waiting' };
+    const entry: UnderWay = { batch, passed: 0, state: 'waiting' };
     underWay.push(entry);
     if (batch.records.length === 0) {
       entry.state = 'safe';
       return settle();
     }
-    let passedSoFar = 0;
     const passed = (count: number): void => {
-      if (entry.state !== 'waiting' || underWay[0] !== entry || count <= passedSoFar) return;
-      position.advance(batch.records.slice(passedSoFar, count).map(({ segment, octets }) => [segment, octets] as const));
-      delivered += count - passedSoFar;
-      passedSoFar = count;
+      if (entry.state !== 'waiting' || underWay[0] !== entry || count <= entry.passed) return;
+      position.advance(batch.records.slice(entry.passed, count).map(({ segment, octets }) => [segment, octets] as const));
+      delivered += count - entry.passed;
+      entry.passed = count;
     };
     takeIt(batch, passed).then(() => {
       if (entry.state !== 'waiting') return;
       entry.state = 'safe';
-      delivered += batch.records.length - passedSoFar;
       settle();
     }, (error: unknown) => {
       if (entry.state === 'waiting') fail(error);
@@ -224,7 +230,8 @@ function run({ consumer, position, files, now, warn }: RunOptions): Runner {
   /** What is safe with it, up to the first batch that is not yet. */
   function settle(): void {
     while (underWay[0]?.state === 'safe') {
-      const { batch } = underWay.shift() as UnderWay;
+      const { batch, passed } = underWay.shift() as UnderWay;
+      delivered += batch.records.length - passed;
       position.advance(batch.reached, batch.ended);
       for (const segment of batch.ended) {
         readEnds.delete(segment);

@@ -21,7 +21,7 @@ function auditPlaces(file: string): Places {
   if (parsed.kind === 'invalid') throw new ConfigurationError(parsed.issues);
   const { state, audit } = parsed.config;
   const inDirectory = (path: string): string => resolve(dirname(resolve(file)), path);
-  return { state: inDirectory(state), directory: inDirectory(audit.directory), anchor: audit.anchor === undefined ? undefined : inDirectory(audit.anchor.file) };
+  return { state: inDirectory(state), directory: inDirectory(audit.directory), anchor: audit.anchor?.file === undefined ? undefined : inDirectory(audit.anchor.file) };
 }
 
 export interface VerifyCommand {

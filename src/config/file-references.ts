@@ -22,6 +22,8 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...named(value, ['devices', 'inventory'], 'inventory'),
     ...keys(value, ['webhooks']).flatMap((webhook) => named(value, [...webhook, 'secrets'], 'secret')),
     ...keys(value, ['tokens']).flatMap((issuer) => [...named(value, [...issuer, 'jwks', 'file'], 'key-set'), ...named(value, [...issuer, 'jwks', 'trust'], 'upstream-trust')]),
+    ...indexes(value, ['audit', 'sinks']).flatMap((sink) => upstreamFiles(value, [...sink, 'tls'])),
+    ...upstreamFiles(value, ['audit', 'anchor', 'syslog', 'tls']),
     ...named(value, ['store', 'password_file'], 'password'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),
     ...named(value, ['tracing', 'authorization_file'], 'password'),

@@ -2,6 +2,7 @@ import type { Fault, Path } from './issue.ts';
 import { show } from './issue.ts';
 import { halfPairs } from './references/key-pairs.ts';
 import { durationAt, items, keys, listKnown, texts } from './references/plain-values.ts';
+import { sinkFaults } from './references/sinks.ts';
 import { bindFaults, inheritanceFaults, reservedRole, roleFaults, unknownRoles, unknownTrustDomains } from './references/roles.ts';
 import { upstreamFaults, upstreamReference } from './references/upstreams.ts';
 import { lookUp } from './schema-faults.ts';
@@ -25,6 +26,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...aliasFaults(value),
     ...webhookFaults(value),
     ...keys(value, ['tokens']).flatMap((name) => issuerFaults(value, ['tokens', name])),
+    ...sinkFaults(value),
     ...tracingFaults(value),
     ...secondFactorFaults(value),
     ...nobodyToAsk(value),

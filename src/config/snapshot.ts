@@ -36,6 +36,10 @@ export interface Snapshot {
   readonly webhooks: Readonly<Record<string, readonly Uint8Array[]>>;
   /** Where the keys of issuers of tokens come from, by name. */
   readonly tokens: Readonly<Record<string, KeySource>>;
+  /** How the receivers of records are verified, by the name of the sink; none for files. */
+  readonly sinks: Readonly<Record<string, UpstreamMaterial>>;
+  /** How the receiver of checkpoints is verified. */
+  readonly anchor?: UpstreamMaterial;
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
   readonly tracing?: TracingMaterial;
@@ -206,6 +210,8 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     ...(devices === undefined ? {} : { devices }),
     webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => withoutLineEnd(files.bytes(file)))])),
     tokens: Object.fromEntries(Object.entries(config.tokens).map(([name, issuer]) => [name, keySource(issuer, files)])),
+    sinks: Object.fromEntries(config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [] : [[sink.name, upstreamMaterial(sink, files)]]))),
+    ...(config.audit.anchor?.syslog === undefined ? {} : { anchor: upstreamMaterial(config.audit.anchor.syslog, files) }),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
     ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
@@ -275,7 +281,7 @@ function makeRealm(name: string, trust: readonly string[], intermediates: readon
   return { name, anchors: ders('client-trust', trust), intermediates: ders('intermediates', intermediates) };
 }
 
-function upstreamMaterial(upstream: UpstreamConfig, files: CheckedFiles): UpstreamMaterial {
+function upstreamMaterial(upstream: Pick<UpstreamConfig, 'tls'>, files: CheckedFiles): UpstreamMaterial {
   const { trust, certificate, key } = upstream.tls;
   const anchors = trustPem(trust, files);
   if (certificate === undefined || key === undefined) return { trust: anchors };

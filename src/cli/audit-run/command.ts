@@ -51,7 +51,7 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
   const { config } = snapshot;
   const state = inDirectory(config.state);
   const directory = inDirectory(config.audit.directory);
-  const anchor = options.anchor ?? (config.audit.anchor === undefined ? undefined : inDirectory(config.audit.anchor.file));
+  const anchor = options.anchor ?? (config.audit.anchor?.file === undefined ? undefined : inDirectory(config.audit.anchor.file));
   const key = options.key === undefined ? readAuditKey(state)?.publicPem : readFileSync(options.key, 'utf8');
   const evidence = openEvidence(directory);
   try {
@@ -59,7 +59,7 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
     const verdict = verifyAudit({ evidence, ...(anchor === undefined || !existsSync(anchor) ? {} : { anchor: readAnchor(anchor) }), ...(key === undefined ? {} : { key }) });
     const gathered = gather(evidence, { from, to }, meter(octetsIn(directory, evidence.segments), progress));
     const standing: Standing = {
-      now, verdict, anchored: anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
+      now, verdict, anchored: anchor !== undefined || config.audit.anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
       roles: [...new Set(config.roles.map(({ role }) => role))], material: heldCertificates(snapshot), isDenied: denialsIn(state), grants: readGrants(state), alarms: [], retention: undefined,
     };
     const report = reportOf(gathered, standing, { from, to });

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { amount, directoryPath, filePath, timeout } from '../values.ts';
 import { masking } from './masking.ts';
 import { mapping, oneOf } from './shapes.ts';
+import { sink, syslogAnchor } from './sinks.ts';
 
 export const audit = mapping({
   directory: directoryPath.describe('Directory of the audit files; absent: audit in the state directory.').exactOptional(),
@@ -17,7 +18,9 @@ export const audit = mapping({
     daily: z.boolean({ error: 'expected true or false' }).describe('Closes segments at midnight UTC as well.').default(true),
   }).describe('When segments of the audit are closed.').prefault({}),
   anchor: mapping({
-    file: filePath.describe('A file on other storage, best one that can only be appended to; every checkpoint is added to it.'),
+    file: filePath.describe('A file on other storage, best one that can only be appended to; every checkpoint is added to it.').exactOptional(),
+    syslog: syslogAnchor.describe('A receiver of syslog over TLS that gets every checkpoint.').exactOptional(),
   }).describe('Where checkpoints are put outside the audit directory: what they cover cannot be cut off unseen. Absent: nowhere.').exactOptional(),
   masking,
+  sinks: z.array(sink, { error: 'expected a list of sinks' }).describe('Who gets the records, masked, each with a position of its own that outlives restarts: a receiver that was away gets what it missed. A reload may change them.').default([]),
 }).describe('The record of every decision.').prefault({});

@@ -1,0 +1,87 @@
+import { existsSync, readFileSync } from 'node:fs';
+import type { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startBackend, type Backend } from './support/backend.ts';
+import { ask, configuration, startGateway, type TestGateway } from './support/gateway.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+let pki: TestPki;
+let backend: Backend;
+let gateway: TestGateway;
+let feed: Worker | undefined;
+const born = (worker: Worker): void => {
+  if (worker.threadName === 'feed') feed = worker;
+};
+
+const ONE = 'audit: { sinks: [{ name: one, kind: file, file: one.jsonl }] }';
+const TWO = 'audit: { sinks: [{ name: two, kind: file, file: two.jsonl }] }';
+const METRICS = 'metrics: { address: 127.0.0.1:0 }';
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki);
+  process.on('worker', born);
+  gateway = await startGateway(pki, backend.port, { top: `${ONE}\n${METRICS}` });
+});
+
+afterAll(async () => {
+  process.off('worker', born);
+  await gateway.stop();
+  await backend.close();
+});
+
+interface Line {
+  readonly event: string;
+  readonly request_id?: string;
+  readonly detail?: string;
+}
+
+function lines(file: string): readonly Line[] {
+  const path = gateway.path(file);
+  return existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1).map((line) => JSON.parse(line) as Line) : [];
+}
+
+function requests(file: string): readonly (string | undefined)[] {
+  return lines(file).filter(({ event }) => event === 'request').map(({ request_id: id }) => id);
+}
+
+async function records(): Promise<string> {
+  const reply = await ask(pki, gateway.port, '/records', { client: pki.doctor });
+  return String(reply.headers['x-request-id'] ?? '');
+}
+
+describe('sinks of a gateway', () => {
+  test('get every record from the start of the gateway on', async () => {
+    await records();
+    await expect.poll(() => lines('one.jsonl').map(({ event }) => event).sort()).toEqual(['request', 'start']);
+  });
+
+  test('come and go with a reload; what a sink has missed meanwhile it gets when it is back', async () => {
+    await gateway.configure(configuration(backend.port, { top: `${TWO}\n${METRICS}` }));
+    await gateway.gateway.reload();
+    await expect.poll(async () => (await gateway.gateway.status()).audit.feed?.consumers.map(({ name }) => name)).toEqual(['two']);
+    const before = requests('one.jsonl').length;
+    await records();
+    await expect.poll(() => requests('two.jsonl').length).toBe(1);
+    expect(requests('one.jsonl').length).toBe(before);
+    await gateway.configure(configuration(backend.port, { top: `${ONE}\n${METRICS}` }));
+    await gateway.gateway.reload();
+    await expect.poll(() => requests('one.jsonl').length).toBe(before + 1);
+    expect(requests('one.jsonl').at(-1)).toBe(requests('two.jsonl').at(-1));
+  });
+
+  test('are served on when the thread that hands records out dies: the gateway serves, and nothing is lost or repeated', async () => {
+    const before = requests('one.jsonl').length;
+    await feed?.terminate();
+    await records();
+    await expect.poll(() => requests('one.jsonl').length).toBe(before + 1);
+    expect((await gateway.gateway.status()).audit.feed).toMatchObject({ up: true, restarts: 1 });
+  });
+
+  test('are in the status and the metrics', async () => {
+    await expect.poll(async () => (await gateway.gateway.status()).audit.feed).toMatchObject({ up: true, restarts: 1, consumers: [{ name: 'one', lag: { records: 0 } }] });
+    const text = await (await fetch(`http://127.0.0.1:${gateway.gateway.metrics?.port}/metrics`)).text();
+    expect(text).toContain('wardgate_sink_lag_records{sink="one"} 0');
+    expect(text).toContain('wardgate_feed_up 1');
+  });
+});
