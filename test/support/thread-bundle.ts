@@ -1,0 +1,65 @@
+import { hash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { rolldown } from 'rolldown';
+
+const SOURCE = fileURLToPath(new URL('../../src', import.meta.url));
+const CACHE = fileURLToPath(new URL('../../node_modules/.cache/wardgate-threads', import.meta.url));
+const KEPT_MS = 86_400_000;
+
+/** The sources that start a thread, and the name that each has for its entry. */
+const STARTERS = [
+  { starter: 'threads.ts', entry: './data-plane.ts' },
+  { starter: 'revocation/crl-store.ts', entry: './crl-worker.ts' },
+] as const;
+
+/**
+ * A plugin that has every thread run from one file. Gateways in tests are started by the hundred, with two threads each and one that reads CRLs:
+ * one that reads two hundred sources and four hundred files of packages takes three times as long over it. What is started as a
+ * process of its own (`wardgate run`) reads the sources one by one, as ever.
+ */
+export async function threadsFromOneFile(): Promise<{ readonly name: string; readonly enforce: 'pre'; transform(code: string, id: string): string | undefined }> {
+  const threads = await Promise.all(STARTERS.map(async ({ starter, entry }) => ({ starter: join(SOURCE, starter), entry, file: await bundleThread(join(SOURCE, dirname(starter), entry)) })));
+  return {
+    name: 'threads-from-one-file',
+    enforce: 'pre',
+    transform(code, id) {
+      const thread = threads.find(({ starter }) => starter === id);
+      if (thread === undefined) return undefined;
+      const changed = code.replace(`'${thread.entry}'`, JSON.stringify(thread.file));
+      if (changed === code) throw new Error(`${id} starts no ${thread.entry}`);
+      return changed;
+    },
+  };
+}
+
+/** The URL of one file that holds what the thread runs. */
+async function bundleThread(entry: string): Promise<string> {
+  const bundle = await rolldown({ input: entry, platform: 'node', logLevel: 'silent' });
+  const { output } = await bundle.generate({ format: 'esm', entryFileNames: 'entry.mjs', chunkFileNames: '[name]-[hash].mjs' });
+  await bundle.close();
+  const files = output.flatMap((file) => (file.type === 'chunk' ? [{ name: file.fileName, code: file.code }] : []));
+  // Of the same name is the same: the cache of compiled code knows it.
+  const directory = join(CACHE, hash('sha256', JSON.stringify(files), 'hex'));
+  mkdirSync(CACHE, { recursive: true });
+  // Whole at once, since another run may look for it.
+  const fresh = mkdtempSync(join(CACHE, 'new-'));
+  for (const { name, code } of files) writeFileSync(join(fresh, name), code);
+  try {
+    renameSync(fresh, directory);
+  } catch {
+    rmSync(fresh, { recursive: true });
+    utimesSync(directory, new Date(), new Date());
+  }
+  forgetOld();
+  return pathToFileURL(join(directory, 'entry.mjs')).href;
+}
+
+function forgetOld(): void {
+  for (const name of readdirSync(CACHE)) {
+    const path = join(CACHE, name);
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (stats !== undefined && stats.mtimeMs < Date.now() - KEPT_MS) rmSync(path, { recursive: true, force: true });
+  }
+}
