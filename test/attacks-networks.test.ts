@@ -7,6 +7,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { networkFault } from '../src/config/addresses.ts';
+import { TOLD_DEVICES } from '../src/store/told-devices.ts';
+import { createDeviceMaker, deviceSchema } from '../src/config/inventory.ts';
 import { inNetworks, parseNetwork, unmapped } from '../src/policy/networks.ts';
 import { listen } from './support/backend.ts';
 import { ask, exchange, listener, startGateway, type TestGateway } from './support/gateway.ts';
@@ -118,5 +120,24 @@ describe('a client whose balancer spells an IPv4 address as IPv6', () => {
       expect(unmapped(address)).toBe(address);
       expect(inNetworks(address, [parseNetwork('11.0.0.0/8')])).toBe(false);
     }
+  });
+});
+
+describe('a device that a store or a file of the state tells of', () => {
+  const device = createDeviceMaker('Europe/Berlin')(deviceSchema.parse({
+    id: KIOSK, hardware: 'SN-42', fingerprint: 'ab'.repeat(32), serial: '0a', issuer: 'CN=Devices CA', users: 'Dr Wang', networks: [DOTTED, '10.0.0.0/8'], hours: 'Mon-Fri 07:00-19:00', owner: 'Ward 4',
+  }));
+  const parse = (more: object, op = 'put') => TOLD_DEVICES.parse(JSON.stringify({ op, device: { ...device, ...more }, who: 'webhook cmdb', reason: 'test', at: '2026-11-22T12:00:00.000Z' }));
+
+  it('is taken as a CMDB has told it', () => {
+    expect(parse({})).toMatchObject({ device });
+    expect(parse({ state: 'scrapped' }, 'scrap')).toMatchObject({ device: { state: 'scrapped' } });
+  });
+
+  it.each([
+    { networks: ['everywhere'] }, { networks: ['10.0.0.0/33'] }, { networks: '10.0.0.0/8' }, { networks: [7] }, { hours: { zone: 'Mars/Olympus', windows: [] } }, { hours: { zone: 'UTC' } },
+    { hours: { zone: 'UTC', windows: [null] } }, { hours: null }, { users: [7] }, { fingerprints: [null] }, { serials: ['0a'] }, { hardware: 42 }, { state: 'free' }, { id: 7 },
+  ])('is no device that would end a thread: %j', (more) => {
+    expect(parse(more)).toBeUndefined();
   });
 });

@@ -52,6 +52,9 @@ describe('a device', () => {
     ['with the hardware of another', [{ id: 'kiosk-7', hardware: 'SN-43' }], {}, 'device_mismatch'],
     ['that is lost', [{ id: 'kiosk-7', state: 'lost' }], {}, 'device_inactive'],
     ['that is scrapped', [{ id: 'kiosk-7', state: 'scrapped' }], {}, 'device_inactive'],
+    ['whose hardware is lost, under an id that is registered without any', [{ id: 'asset 1', hardware: 'SN-42', state: 'lost' }, { id: 'kiosk-7' }], {}, 'device_inactive'],
+    ['whose hardware was scrapped, and registered anew', [{ id: 'asset 1', hardware: 'SN-42', state: 'scrapped' }, { id: 'kiosk-7', hardware: 'SN-42' }], {}, 'bound to kiosk-7'],
+    ['whose hardware rests, under another id', [{ id: 'asset 1', hardware: 'SN-42', state: 'inactive' }, { id: 'kiosk-7' }], {}, 'bound to kiosk-7'],
     ['in its network', [{ id: 'kiosk-7', networks: ['10.1.4.0/24', 'fd00::/8'] }], {}, 'bound to kiosk-7'],
     ['in another network', [{ id: 'kiosk-7', networks: '10.1.5.0/24' }], {}, 'device_moved'],
     ['by IPv6', [{ id: 'kiosk-7', networks: 'fd00::/8' }], { address: 'fd12::7' }, 'bound to kiosk-7'],
@@ -72,6 +75,13 @@ describe('a device', () => {
       expect(outcome(judge([{ id: 'kiosk-7', ...pins }], { leaf: doctor }))).toBe('device_mismatch');
     }
     expect(outcome(judge([{ id: 'kiosk-7', serial: kiosk.serial, issuer: 'CN=Another CA' }]))).toBe('device_mismatch');
+  });
+
+  it('is not served by its id with a certificate that is listed as lost', () => {
+    const lost = { id: 'old', fingerprint: kiosk.sha256, state: 'lost' };
+    expect(outcome(judge([lost, { id: 'kiosk-7' }]))).toBe('device_inactive');
+    expect(outcome(judge([{ ...lost, state: 'scrapped' }, { id: 'kiosk-7', hardware: 'SN-42' }]))).toBe('device_inactive');
+    expect(outcome(judge([lost, { id: 'kiosk-7', key: kiosk.spkiSha256 }]))).toBe('bound to kiosk-7');
   });
 
   it('has to name its hardware where the role says so', async () => {
@@ -122,6 +132,11 @@ describe('a person', () => {
     expect(outcome(judge([{ id: 'ws-4', hardware: 'TPM-4', fingerprint: 'ab'.repeat(32) }], facts))).toBe('device_mismatch');
     expect(outcome(judge([{ id: 'ws-4', hardware: 'TPM-4', fingerprint: module.sha256 }], facts))).toBe('bound to ws-4');
     expect(outcome(judge([{ id: 'ws-5', hardware: 'TPM-5', users: 'Dr Wang' }], facts))).toBe('device_mismatch');
+    // Stolen, and taken for their other workstation, whose hardware nobody wrote down.
+    const stolen = { id: 'ws-4', hardware: 'TPM-4', users: 'Dr Wang', state: 'lost' };
+    expect(outcome(judge([{ id: 'ws-5', users: 'Dr Wang' }], facts))).toBe('bound to ws-5');
+    expect(outcome(judge([stolen, { id: 'ws-5', users: 'Dr Wang' }], facts))).toBe('device_inactive');
+    expect(outcome(judge([stolen, { id: 'ws-5', users: 'Dr Wang' }], { ...facts, leaf: doctor }))).toBe('bound to ws-5');
   });
 });
 

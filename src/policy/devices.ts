@@ -87,7 +87,7 @@ function judgeBinding(register: DeviceView, binding: BindConfig, facts: DeviceFa
   const candidates = device ? register.ofDevice(leaf, id) : register.ofPerson(leaf, id);
   let nearest: Objection | undefined;
   for (const candidate of candidates) {
-    const objection = objectionTo(candidate, binding, facts, now);
+    const objection = objectionTo(candidate, binding, facts, now) ?? objectionToGone(candidate, candidates, binding, leaf);
     if (objection === undefined) return { kind: 'bound', device: candidate };
     if (nearest === undefined || objection.progress > nearest.progress) nearest = objection;
   }
@@ -110,6 +110,22 @@ function objectionTo(device: Device, binding: BindConfig, facts: DeviceFacts, no
     return { progress: 3, refusal: { kind: 'refused', reason: 'outside_hours', alarm: 'off_hours', detail: `${device.id} is in use ${describeHours(device.hours)}, and it is ${clockTime(device.hours, now)} there` } };
   }
   return undefined;
+}
+
+/**
+ * A device that is gone, with the certificate or the hardware that asks: another that fits by its id or its users alone does not stand for it.
+ * One that names the same does: then somebody has registered it anew.
+ */
+function objectionToGone(device: Device, candidates: readonly Device[], { to }: BindConfig, leaf: Certificate): Objection | undefined {
+  if (candidates.length < 2) return undefined;
+  const named = namedHardware(leaf)[to === 'device' ? 'device' : 'modules'];
+  const gone = candidates.find((other) => (other.state === 'lost' || other.state === 'scrapped') && (
+    (other.hardware !== undefined && device.hardware === undefined && named.includes(other.hardware))
+    // A person's certificate belongs to no workstation.
+    || (to === 'device' && !listsCertificate(device, leaf) && listsCertificate(other, leaf))
+  ));
+  if (gone === undefined) return undefined;
+  return { progress: 1, refusal: { kind: 'refused', reason: 'device_inactive', alarm: 'inactive_device', detail: `${gone.id}, whose certificate or hardware it is, is ${gone.state}` } };
 }
 
 /** Why a client is not the one that a device is registered for; undefined when it may be. */

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
-import type { Device } from '../config/inventory.ts';
+import { networkFault } from '../config/addresses.ts';
+import { isTimeZone } from '../config/hours.ts';
+import { DEVICE_STATES, type Device } from '../config/inventory.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
 
@@ -42,15 +44,40 @@ export const TOLD_DEVICES: ChangeKind<DeviceChange> = {
   parse: parseDeviceChange, subject: (change) => deviceKey(change.op === 'remove' ? change.id : change.device.id), winner: 'scrap',
 };
 
-const LISTS = ['fingerprints', 'keys', 'serials', 'users'];
+const LISTS = ['fingerprints', 'keys', 'users'] as const;
 
+/** Whatever is compared with requests is held to what the inventory would take: a text that is no network would end the thread that meets it. */
 function parseDeviceChange(json: string): DeviceChange | undefined {
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
   if (!areTexts(fields, ['who', 'reason', 'at'])) return undefined;
   if (fields['op'] === 'remove') return typeof fields['id'] === 'string' ? (fields as unknown as DeviceChange) : undefined;
-  const device = fields['device'] as Readonly<Record<string, unknown>> | null | undefined;
-  if ((fields['op'] !== 'put' && fields['op'] !== 'scrap') || typeof device !== 'object' || device === null) return undefined;
-  const whole = typeof device['id'] === 'string' && typeof device['state'] === 'string' && LISTS.every((name) => Array.isArray(device[name]));
-  return whole ? (fields as unknown as DeviceChange) : undefined;
+  if ((fields['op'] !== 'put' && fields['op'] !== 'scrap') || !isDevice(fields['device'])) return undefined;
+  return fields as unknown as DeviceChange;
+}
+
+function isDevice(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  const { state, hardware, serials, networks, hours } = value;
+  return areTexts(value, ['id']) && DEVICE_STATES.some((one) => one === state) && LISTS.every((name) => isList(value[name], isText))
+    && isList(serials, (one) => isObject(one) && areTexts(one, ['serial', 'issuer'])) && (hardware === undefined || isText(hardware))
+    && (networks === undefined || isList(networks, (one) => isText(one) && networkFault(one) === undefined)) && (hours === undefined || areHours(hours));
+}
+
+function areHours(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  const { zone, windows } = value;
+  return isText(zone) && isTimeZone(zone) && isList(windows, (one) => isObject(one) && [one['days'], one['from'], one['to']].every(Number.isSafeInteger));
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function isList(value: unknown, holds: (one: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(holds);
 }
