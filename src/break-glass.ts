@@ -3,6 +3,7 @@ import type { AuditRecord } from './audit/record.ts';
 import type { AuditWriter } from './audit/writer.ts';
 import type { GrantAsk } from './forward/client.ts';
 import type { Log } from './log.ts';
+import { createOpenGrants } from './open-grants.ts';
 import type { GrantFinding, OpenGrant } from './policy/break-glass.ts';
 import type { GrantChange, GrantList, GrantReport } from './store/grants.ts';
 
@@ -15,6 +16,8 @@ export interface BreakGlass {
   /** Rejects when there is none of that id, when it is still open, or when it has been reviewed. */
   review(id: string, who: string, note: string): Promise<void>;
   reports(): readonly GrantReport[];
+  /** Those that a certificate (SHA-256, hex) may use, oldest first. */
+  openFor(certificate: string): readonly GrantReport[];
   counts(): GrantCounts;
   /** Grants that were withdrawn and would not have ended yet: every thread must know them. */
   withdrawn(): readonly string[];
@@ -58,9 +61,8 @@ const MOST_OF_ONE = 1_000;
 export function createBreakGlass({ list, audit, publish, announce, alarm, now, log }: BreakGlassOptions): BreakGlass {
   /** Grants that this gateway has opened since its start. */
   const ours = new Set<string>();
-  /** Grants that may be used, by certificate, route and patient. */
-  const open = new Map<string, GrantReport>();
-  for (const report of list.unclosed()) if (isOpen(report)) open.set(keyOf(report), report);
+  const open = createOpenGrants();
+  for (const report of list.unclosed()) if (isOpen(report)) open.add(report);
 
   function isOpen({ closed, until }: GrantReport): boolean {
     return closed === undefined && Date.parse(until) > now();
@@ -75,21 +77,22 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   }
 
   /** Durable and on record before the request that opened it is served. */
-  async function begin({ plea, lasts, client, route, breaks, patient }: GrantAsk & Required<Pick<GrantAsk, 'plea'>>): Promise<GrantFinding> {
+  async function begin({ plea, lasts, client, route, breaks, patient, page }: GrantAsk & Required<Pick<GrantAsk, 'plea'>>): Promise<GrantFinding> {
     const unreviewed = list.unreviewed();
     if (unreviewed.length >= MOST_UNREVIEWED) return { kind: 'refused', detail: `${MOST_UNREVIEWED} grants have not been reviewed` };
     if (unreviewed.filter(({ role, who }) => role === client.role && who === client.who).length >= MOST_OF_ONE) return { kind: 'refused', detail: `${MOST_OF_ONE} grants of this client have not been reviewed` };
     const at = now();
     const report: GrantReport = {
       id: randomUUID(), at: new Date(at).toISOString(), until: new Date(at + lasts).toISOString(), route, breaks, ...client, reason: plea.reason, text: plea.text, ...(patient === undefined ? {} : { patient }),
+      ...(page === undefined ? {} : { page }),
     };
     const change: GrantChange = { op: 'open', ...report };
     list.apply(change);
     ours.add(report.id);
     // From here on, so that two requests at once open one.
-    open.set(keyOf(report), report);
+    open.add(report);
     alarm(report);
-    await record(report, { detail: `opened: ${breaks.join(', ')}`, alarm: 'break_glass' });
+    await record(report, { detail: `opened${page === true ? ' on the page' : ''}: ${breaks.join(', ')}`, alarm: 'break_glass' });
     void announce(change);
     return { kind: 'open', grant: grantOf(report) };
   }
@@ -98,15 +101,20 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     const change: GrantChange = { op: 'close', id: report.id, at: new Date(now()).toISOString(), ...why };
     list.apply(change);
     ours.delete(report.id);
-    forget(report);
+    open.remove(report);
     await Promise.all([
       record(report, { ...(why.who === undefined ? {} : { who: why.who }), detail: why.who === undefined ? 'expired' : `withdrawn: ${why.note ?? ''}` }),
       publish(withdrawn()), announce(change),
     ]);
   }
 
-  function forget(report: GrantReport): void {
-    if (open.get(keyOf(report))?.id === report.id) open.delete(keyOf(report));
+  /** The grant that serves a request. One that names nobody is for the patient whom its client has named on the page, if that is one and no more. */
+  function usable({ client: { certificate }, route, patient, unnamed }: GrantAsk): GrantReport | 'several' | undefined {
+    const found = open.get({ certificate, route, patient });
+    if (found !== undefined && isOpen(found)) return found;
+    if (unnamed !== true) return undefined;
+    const declared = open.declared({ certificate, route }).filter(isOpen);
+    return new Set(declared.map((one) => one.patient)).size > 1 ? 'several' : declared.at(-1);
   }
 
   function withdrawn(): readonly string[] {
@@ -125,10 +133,11 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
 
   return {
     async find(ask) {
-      const { plea, client, route, patient, breaks } = ask;
-      const found = open.get(keyOf({ certificate: client.certificate, route, patient }));
+      const { plea, route, breaks, page } = ask;
+      const found = usable(ask);
+      if (found === 'several') return { kind: 'refused', detail: 'it names nobody, and several patients were named on the page' };
       // Whoever said why they use a route of others has not said why they do so from elsewhere.
-      if (found !== undefined && isOpen(found) && breaks.every((one) => found.breaks.includes(one))) return { kind: 'open', grant: grantOf(found) };
+      if (found !== undefined && breaks.every((one) => found.breaks.includes(one)) && (page === undefined || found.page === true)) return { kind: 'open', grant: grantOf(found) };
       if (plea === undefined) return { kind: 'none' };
       try {
         return await begin({ ...ask, plea });
@@ -151,6 +160,7 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
       await Promise.all([record(report, { who, detail: `reviewed: ${note}` }), announce(change)]);
     },
     reports: list.reports,
+    openFor: (certificate) => list.unclosed().filter((report) => report.certificate === certificate && isOpen(report)),
     counts,
     withdrawn,
     receive(change) {
@@ -161,8 +171,8 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
       }
       const report = list.report(change.id);
       if (report === undefined) return;
-      if (isOpen(report)) open.set(keyOf(report), report);
-      else forget(report);
+      if (isOpen(report)) open.add(report);
+      else open.remove(report);
       if (change.op === 'close') void publish(withdrawn());
     },
     look() {
@@ -173,11 +183,6 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
       }
     },
   };
-}
-
-/** Each grant is for one certificate, one route and one patient. */
-function keyOf({ certificate, route, patient }: { readonly certificate: string; readonly route: string; readonly patient?: string | undefined }): string {
-  return JSON.stringify([certificate, route, patient ?? null]);
 }
 
 function grantOf({ id, reason, text, patient, until }: GrantReport): OpenGrant {

@@ -1,4 +1,5 @@
 import type { PageAnswer, PageRequest } from '../forward/client.ts';
+import { crossOrigin, fieldOf, isForm, readForm } from '../forward/forms.ts';
 import { SESSION_COOKIE, sessionToken } from '../forward/session-token.ts';
 import type { Reason, SessionFinding } from '../policy/facts.ts';
 import { safeReturn, sameDigest, totpUri, type Bearer, type Factor, type SessionLimits } from '../policy/second-factor.ts';
@@ -313,7 +314,7 @@ function readRequest(request: PageRequest): Asking {
   const { id, fields, identity, certificate, address, listener } = request;
   const subject = { role: identity.role, id: identity.id };
   const query = new URLSearchParams(request.query);
-  const form = isForm(request) ? new URLSearchParams(Buffer.from(request.body).toString('utf8')) : new URLSearchParams();
+  const form = readForm(request);
   const language = chooseLanguage(form.get('lang') ?? query.get('lang') ?? undefined, fieldOf(fields, 'accept-language'));
   return {
     request, form, refusal: undefined, words: WORDS[language], token: sessionToken(fields), bearer: { subject, certificate },
@@ -335,24 +336,6 @@ function readInput(request: PageRequest): Readonly<Record<string, unknown>> | un
   }
 }
 
-function isForm({ fields }: PageRequest): boolean {
-  return /^application\/x-www-form-urlencoded\s*(;|$)/i.test(fieldOf(fields, 'content-type') ?? '');
-}
-
-/** Why a request that changes something may come from another origin's page; undefined when it does not. Clients that are no browsers send neither field. */
-function crossOrigin({ fields, host }: PageRequest): string | undefined {
-  const origin = fieldOf(fields, 'origin');
-  const authority = fieldOf(fields, 'host') ?? host;
-  if (origin !== undefined && origin.toLowerCase() !== `https://${authority.toLowerCase()}`) return `a form of ${origin.slice(0, 200)}`;
-  const site = fieldOf(fields, 'sec-fetch-site');
-  return site === undefined || site === 'same-origin' ? undefined : `a form that a browser calls ${site.slice(0, 40)}`;
-}
-
-function fieldOf(fields: readonly string[], name: string): string | undefined {
-  for (let index = 0; index < fields.length; index += 2) if ((fields[index] as string).toLowerCase() === name) return fields[index + 1];
-  return undefined;
-}
-
 /** RFC 9470 section 3. */
 const CHALLENGE: readonly string[] = ['www-authenticate', 'Bearer error="insufficient_user_authentication"'];
 const COMMON: readonly string[] = ['cache-control', 'no-store', 'x-content-type-options', 'nosniff', 'referrer-policy', 'same-origin'];
@@ -361,12 +344,13 @@ const FOR_BROWSERS: readonly string[] = [
   'cross-origin-resource-policy', 'same-origin', 'permissions-policy', 'camera=(), geolocation=(), microphone=()', 'vary', 'Accept-Language, Cookie',
 ];
 
-function page(status: number, body: string, fields: readonly string[]): PageAnswer {
+/** A page for a browser, with all that keeps it from being framed, stored or fed with scripts. */
+export function page(status: number, body: string, fields: readonly string[]): PageAnswer {
   return { status, fields: [...FOR_BROWSERS, ...fields], body: Buffer.from(body) };
 }
 
 /** After a form: what follows is got, so that going back or reloading sends nothing again. */
-function redirect(location: string, cookie: readonly string[]): PageAnswer {
+export function redirect(location: string, cookie: readonly string[]): PageAnswer {
   return { status: 303, fields: [...COMMON, 'location', location, ...cookie], body: EMPTY };
 }
 

@@ -18,8 +18,14 @@ h2 { font-size: 1.1rem; margin: 0 0 .25rem; }
 a { color: var(--deed); }
 label { display: block; font-weight: 600; margin-top: 1rem; }
 .hint { margin: 0; color: var(--soft); }
-input { display: block; width: 100%; max-width: 22rem; margin-top: .35rem; padding: .6rem .7rem; font: inherit; letter-spacing: .08em; color: inherit; background: transparent; border: 2px solid var(--line); border-radius: .3rem; }
-input[aria-invalid] { border-color: var(--bad); }
+input, select, textarea { display: block; width: 100%; max-width: 22rem; margin-top: .35rem; padding: .6rem .7rem; font: inherit; letter-spacing: .08em; color: inherit; background: transparent; border: 2px solid var(--line); border-radius: .3rem; }
+select, textarea { letter-spacing: normal; }
+textarea { max-width: none; }
+option { color: #14202b; background: #ffffff; }
+[aria-invalid] { border-color: var(--bad); }
+.open { padding-left: 1.1rem; }
+.open p { margin: .35rem 0; overflow-wrap: anywhere; }
+.open button { margin: .35rem 0 1rem; }
 button { margin-top: 1.25rem; padding: .65rem 1.4rem; font: inherit; font-weight: 600; color: var(--deed-ink); background: var(--deed); border: 2px solid transparent; border-radius: .3rem; cursor: pointer; }
 button.plain { color: var(--deed); background: transparent; border-color: var(--deed); }
 :focus-visible { outline: 3px solid var(--deed); outline-offset: 2px; }

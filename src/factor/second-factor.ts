@@ -106,8 +106,8 @@ function keysOf({ config, secondFactor }: Snapshot, state: string): readonly Uin
 
 function settingsOf({ second_factor: { session, totp, sms }, routes }: Config) {
   const asked = new Map<string, Set<Factor>>();
-  for (const { allow, require } of routes) {
-    for (const factor of require.second_factor ?? []) for (const role of allow) asked.set(role, (asked.get(role) ?? new Set()).add(factor));
+  for (const { allow, require, break_glass } of routes) {
+    for (const factor of require.second_factor ?? []) for (const role of [...allow, ...break_glass?.roles ?? []]) asked.set(role, (asked.get(role) ?? new Set()).add(factor));
   }
   return {
     limits: session, issuer: totp.issuer, algorithm: totp.algorithm === 'sha256' ? 'SHA256' : 'SHA1',

@@ -2,9 +2,11 @@ import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import type { Admission, Alarm, Findings, Reason, RequestFacts } from '../policy/facts.ts';
-import type { Policy } from '../policy/decision.ts';
+import type { Said, SaidFault } from '../policy/authorize-emergency.ts';
+import type { DenialCode, Policy } from '../policy/decision.ts';
 import type { GrantQuestion } from '../policy/break-glass.ts';
 import type { Counter } from '../policy/limits.ts';
+import type { Route } from '../policy/routes.ts';
 import type { Suspension } from '../policy/suspensions.ts';
 import type { Grantee } from '../store/grants.ts';
 import type { Tracer } from './exchange.ts';
@@ -49,6 +51,10 @@ export interface SessionQuestion {
 /** The grant for an emergency that a request needs, and who asks. */
 export interface GrantAsk extends GrantQuestion {
   readonly client: Grantee;
+  /** The second factors of which the client must have shown one. */
+  readonly factors?: Route['factors'];
+  /** It is opened on the gateway's page: requests that name nobody may use it. */
+  readonly page?: true;
 }
 
 /** Where is found out what exists once a gateway. */
@@ -92,7 +98,38 @@ export interface PageRequest {
   readonly certificate: string;
   readonly address: string;
   readonly listener: string;
+  /** For the page on which emergencies are declared. */
+  readonly emergency?: EmergencyView;
 }
+
+/** What the page on which emergencies are declared has to show, as the client's rights are. */
+export interface EmergencyView {
+  /** The token of its forms. */
+  readonly form: string;
+  /** What the client may open. */
+  readonly offers: readonly EmergencyOffer[];
+  /** What stands in the form: as it was filled in, or as the request tells from which the client comes. */
+  readonly said: Said & { readonly route?: string };
+  readonly outcome: EmergencyOutcome;
+}
+
+export interface EmergencyOffer {
+  readonly route: string;
+  readonly reasons: readonly string[];
+  /** Milliseconds. */
+  readonly lasts: number;
+  readonly patient: 'required' | 'optional';
+}
+
+export type EmergencyOutcome =
+  | { readonly kind: 'asked' }
+  | { readonly kind: 'opened' }
+  /** The grant of this id is to be ended, if it is the client's. */
+  | { readonly kind: 'ends'; readonly id: string }
+  /** The client is let in as it is. */
+  | { readonly kind: 'needless' }
+  /** `form`: the form is not one of ours, or too old; `away`: the gateway cannot tell. */
+  | { readonly kind: 'refused'; readonly code: DenialCode | 'form' | 'away'; readonly fault?: SaidFault | 'route' };
 
 export interface PageAnswer {
   readonly status: number;

@@ -117,11 +117,11 @@ async function settle(exchange: Exchange, query: Query, now: () => number): Prom
 }
 
 /** What exists once a gateway. */
-async function settleRest(exchange: Exchange, { counters, session, grant }: Query, found: Found, now: () => number): Promise<Permit | Denial> {
+async function settleRest(exchange: Exchange, { route, counters, session, grant }: Query, found: Found, now: () => number): Promise<Permit | Denial> {
   const { asked, service, admission } = exchange;
   const named = session ? sessionQuestion(asked, admission) : undefined;
   // Nothing is opened for who has yet to show a second factor.
-  const wanted = grant === undefined || (session && named === undefined) ? undefined : grantAsk(exchange, grant);
+  const wanted = grant === undefined || (session && named === undefined) ? undefined : grantAsk(exchange, grant, route);
   const findings = await service.desk.find(counters, named, wanted);
   exchange.answerFields = rateLimitFields(findings.limits);
   const decision = judge(exchange, await admissionOf(exchange), { ...found, findings }, now());
@@ -133,18 +133,20 @@ async function settleRest(exchange: Exchange, { counters, session, grant }: Quer
 /** RFC 9470 section 3: what would help. */
 const STEP_UP = ['www-authenticate', 'Bearer error="insufficient_user_authentication"'] as const;
 
-function sessionQuestion({ fields }: Asked, admission: Admission): SessionQuestion | undefined {
+/** The session that a request names. */
+export function sessionQuestion({ fields }: Asked, admission: Admission): SessionQuestion | undefined {
   const token = sessionToken(fields);
   if (token === undefined || admission.kind !== 'known' || admission.identity === undefined) return undefined;
   const { role, id } = admission.identity;
   return { token, certificate: admission.leaf.sha256, subject: { role, id } };
 }
 
-function grantAsk({ admission, client, id }: Exchange, question: GrantQuestion): GrantAsk | undefined {
+/** The grant that a client asks for. */
+export function grantAsk({ admission, client, id }: Exchange, question: GrantQuestion, { factors }: Pick<Route, 'factors'>): GrantAsk | undefined {
   if (admission.kind !== 'known' || admission.identity === undefined) return undefined;
   const { leaf, identity } = admission;
   return {
-    ...question,
+    ...question, factors,
     client: {
       certificate: leaf.sha256, serial: leaf.serial, issuer: formatName(leaf.issuer), role: identity.role, who: identity.id, address: client.address, listener: client.listener, request_id: id,
     },

@@ -21,7 +21,7 @@ import { linger, refuseFlood, refuseRaw } from './http1/refusal.ts';
 import { objectionTo, type EndCause, type Objection } from './judgement.ts';
 import { messageOf } from './message.ts';
 import { bodyLimit, obstacleTo, recordOf, upstreamFor, type Obstacle } from './obstacle.ts';
-import { askOwnPage, pageMessage, stepUpPage } from './own-pages.ts';
+import { askOwnPage, pageInPlace, pageMessage } from './own-pages.ts';
 import { problemStatus, sendProblem, type ProblemCode } from './problem.ts';
 import { relayAnswer } from './relay.ts';
 import { forwardUpgrade } from './upgrade.ts';
@@ -140,7 +140,7 @@ export function createHttp1(options: Http1Options): Http1 {
   }
 
   async function deny(exchange: Http1Exchange, denial: Denial): Promise<void> {
-    exchange.page = await stepUpPage(exchange, denial);
+    exchange.page = await pageInPlace(exchange, denial);
     await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
   }
 
@@ -207,7 +207,7 @@ export function createHttp1(options: Http1Options): Http1 {
     if (obstacle !== undefined) return block(exchange, obstacle);
     if (expectsContinue(request) && response.socket !== null) response.writeContinue();
     countBody(exchange, bodyLimit(permit, service));
-    const { answer } = askOwnPage(exchange, permit, { stream: request, announced: false, whole: () => request.complete, trailers: () => [] });
+    const { answer } = askOwnPage(exchange, permit, { stream: request, announced: false, whole: () => request.complete, trailers: () => [] }, options.now);
     return forwarded(exchange, permit, answer.then((answered) => (answered.kind === 'answer' ? { kind: 'answer', message: messageOf(answered) } : answered)));
   }
 

@@ -2,18 +2,19 @@ import { Readable } from 'node:stream';
 import type { Denial, Permit } from '../policy/decision.ts';
 import { countersOf } from '../policy/limits.ts';
 import { OWN_PATH, OWN_RATES } from '../policy/own-routes.ts';
-import type { PageAnswer } from './client.ts';
+import type { PageAnswer, PageRequest } from './client.ts';
+import { answerEmergency, emergencyPage } from './emergency.ts';
 import { deniedLate, type Asked, type Exchange } from './exchange.ts';
 import { clientHeaders } from './headers.ts';
 import type { Answered, Call, RequestBody } from './message.ts';
 import { problemTitle, type ProblemCode } from './problem.ts';
 
 /** Asks for one of the gateway's own pages, with all of the request's body, as an upstream is asked for an answer. */
-export function askOwnPage(exchange: Exchange, permit: Permit, body: RequestBody | undefined): Call {
-  return { answer: makePage(exchange, permit, body), cancel: () => undefined };
+export function askOwnPage(exchange: Exchange, permit: Permit, body: RequestBody | undefined, now: () => number): Call {
+  return { answer: makePage(exchange, permit, body, now), cancel: () => undefined };
 }
 
-async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | undefined): Promise<Answered> {
+async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | undefined, now: () => number): Promise<Answered> {
   const { asked: { method, target, host, fields }, service, client, id } = exchange;
   const { identity, certificate } = permit;
   const { webhook } = permit.route.config;
@@ -23,9 +24,10 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
   // Whoever cut it has said so, and hears this no more.
   if (octets === undefined) return failed('the body was cut');
   try {
-    const page = await service.desk.page({
+    const request: PageRequest = {
       id, method, host: host.name, path: `/${target.segments.join('/')}`, query: target.query, fields, body: octets, identity, certificate: certificate.leaf.sha256, address: client.address, listener: client.listener,
-    });
+    };
+    const page = permit.route.glass?.page === true ? await answerEmergency(exchange, request, now) : await service.desk.page(request);
     const content = contentOf(page, id);
     if (page.refusal !== undefined) exchange.verdict = deniedLate(exchange, page.refusal);
     return {
@@ -63,20 +65,23 @@ async function takeEvent(exchange: Exchange, webhook: string, body: RequestBody 
 }
 
 /**
- * The page that a person gets to see in place of a problem that they can solve: the form of the second factor, with the way back.
- * Undefined for programs, and whenever there is no such page: then the problem itself is the answer.
+ * The page that a person gets to see in place of a problem that they can solve: the form of the second factor, or that in which an
+ * emergency is declared, with the way back. Undefined for programs, and whenever there is no such page: then the problem itself is the answer.
  */
-export async function stepUpPage({ id, asked, admission, service, client }: Exchange, { code, route }: Denial): Promise<PageAnswer | undefined> {
-  if (code !== 'step_up_required' || !isNavigation(asked) || admission.kind !== 'known' || admission.identity === undefined || asked.host.kind !== 'host') return undefined;
+export async function pageInPlace(exchange: Exchange, { code, route, breakable }: Denial): Promise<PageAnswer | undefined> {
+  const { id, asked, admission, service, client } = exchange;
+  if ((code !== 'step_up_required' && breakable !== true) || !isNavigation(asked) || admission.kind !== 'known' || admission.identity === undefined || asked.host.kind !== 'host') return undefined;
   const sms = route?.factors?.includes('totp') === false;
   try {
     const { limits } = await service.desk.find(countersOf(OWN_RATES, { admission, address: client.address, route: '' }), undefined, undefined);
     if (limits.kind === 'exceeded') return undefined;
-    const page = await service.desk.page({
-      id, method: 'GET', host: asked.host.name, path: `${OWN_PATH}/${sms ? 'sms' : ''}`, query: `return=${encodeURIComponent(asked.written)}`, fields: asked.fields, body: Buffer.alloc(0),
-      identity: admission.identity, certificate: admission.leaf.sha256, address: client.address, listener: client.listener,
-    });
-    return page.status === 200 ? page : undefined;
+    const request = {
+      id, method: 'GET', host: asked.host.name, fields: asked.fields, body: Buffer.alloc(0), identity: admission.identity, certificate: admission.leaf.sha256, address: client.address, listener: client.listener,
+    };
+    const page = breakable === true
+      ? await emergencyPage(exchange, request)
+      : await service.desk.page({ ...request, path: `${OWN_PATH}/${sms ? 'sms' : ''}`, query: `return=${encodeURIComponent(asked.written)}` });
+    return page?.status === 200 ? page : undefined;
   } catch {
     return undefined;
   }

@@ -14,6 +14,8 @@ export interface GlassRule {
   readonly lasts: number;
   readonly patient: 'required' | 'optional';
   readonly breaks: ReadonlySet<Breakable>;
+  /** It is that of the page on which emergencies are declared: what is broken of it is judged there, by the rule of the route that is meant. */
+  readonly page?: true;
 }
 
 /** What a client says of its emergency. */
@@ -37,6 +39,8 @@ export interface GrantQuestion {
   readonly plea?: Plea;
   /** Whom the request concerns. */
   readonly patient?: string;
+  /** It names nobody, and the route leaves that open: it concerns whom its client has named on the gateway's page, if that is one. */
+  readonly unnamed?: true;
 }
 
 /** A grant that is open. */
@@ -70,8 +74,8 @@ export function readPlea(fields: readonly string[], { reasons }: GlassRule): Ple
   for (const name of ['reason', 'text', 'patient'] as const) {
     const values = valuesOf(fields, PLEA_FIELDS[name]);
     if (values.length === 0) continue;
-    const value = values.length === 1 ? decoded(values[0] as string) : undefined;
-    if (value === undefined || value.length > LONGEST[name]) return { kind: 'malformed', detail: `${PLEA_FIELDS[name]} is not to be read` };
+    const value = values.length === 1 ? readSaid(name, decoded(values[0] as string)) : undefined;
+    if (value === undefined) return { kind: 'malformed', detail: `${PLEA_FIELDS[name]} is not to be read` };
     said[name] = value;
   }
   const { reason, text, patient } = said;
@@ -97,11 +101,18 @@ function valuesOf(fields: readonly string[], wanted: string): readonly string[] 
 // eslint-disable-next-line no-control-regex
 const DISGUISES = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 
+/** What somebody says of an emergency, as it is kept; undefined where it is not to be read: empty, too long, or disguised. */
+export function readSaid(name: keyof Plea, said: string | undefined): string | undefined {
+  // Before it is made one form: that may make it many times as long.
+  if (said === undefined || said.length > 2 * LONGEST[name]) return undefined;
+  const text = said.normalize('NFC').trim();
+  return text === '' || text.length > LONGEST[name] || DISGUISES.test(text) ? undefined : text;
+}
+
 function decoded(value: string): string | undefined {
   if (!/^[ -~]+$/.test(value)) return undefined;
   try {
-    const text = decodeURIComponent(value).normalize('NFC').trim();
-    return text === '' || DISGUISES.test(text) ? undefined : text;
+    return decodeURIComponent(value);
   } catch {
     return undefined;
   }
@@ -114,14 +125,16 @@ export type GrantNeed =
 
 /**
  * Which grant a request needs that breaks something of a route. `named`: the patient it concerns, where the route says how that is told.
- * Where a patient must be named and the route cannot tell whom a request concerns, every request has to say so.
+ * Where a patient must be named and the route cannot tell whom a request concerns, every request has to say so, unless it has been said on
+ * the gateway's page. `silent`: a request may leave that open.
  */
-export function grantNeeded(rule: GlassRule, route: string, breaks: readonly Breakable[], fields: readonly string[], named: string | undefined): GrantNeed {
+export function grantNeeded(rule: GlassRule, route: string, breaks: readonly Breakable[], fields: readonly string[], named: string | undefined, silent = false): GrantNeed {
   const reading = readPlea(fields, rule);
   if (reading.kind === 'malformed') return { kind: 'none', detail: reading.detail };
   const plea = reading.kind === 'plea' ? reading.plea : undefined;
   const patient = named ?? plea?.patient;
   if (plea?.patient !== undefined && plea.patient !== patient) return { kind: 'none', detail: `${PLEA_FIELDS.patient} is not the patient that the request concerns` };
-  if (patient === undefined && rule.patient === 'required') return plea === undefined ? { kind: 'none' } : { kind: 'none', detail: `${PLEA_FIELDS.patient} is missing` };
-  return { kind: 'ask', question: { route, lasts: rule.lasts, breaks, ...(plea === undefined ? {} : { plea }), ...(patient === undefined ? {} : { patient }) } };
+  const unnamed = silent && plea === undefined && patient === undefined;
+  if (patient === undefined && rule.patient === 'required' && !unnamed) return plea === undefined ? { kind: 'none' } : { kind: 'none', detail: `${PLEA_FIELDS.patient} is missing` };
+  return { kind: 'ask', question: { route, lasts: rule.lasts, breaks, ...(plea === undefined ? {} : { plea }), ...(patient === undefined ? {} : { patient }), ...(unnamed ? { unnamed } : {}) } };
 }

@@ -87,6 +87,8 @@ export interface Denial {
   readonly token?: TokenClaims;
   /** Set when somebody should look at it. */
   readonly alarm?: Alarm;
+  /** It may be broken in an emergency, by whoever says why. */
+  readonly breakable?: true;
   /** When it is over, in ms since the epoch, where that is known: the client may come again then. */
   readonly until?: number;
 }

@@ -75,8 +75,7 @@ export function judgePatient(
   rule: PatientRule, question: PatientQuestion, identity: Identity | undefined, admitted: readonly string[], emergency?: { readonly patient: string | undefined },
 ): PatientFinding {
   const { where, bound } = rule;
-  // A patient who inherits another role stays one; whoever is something else first, and is let in as that, is free.
-  const free = identity !== undefined && !bound.has(identity.role) && admitted.some((role) => !bound.has(role));
+  const free = isFree(bound, identity, admitted);
   const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
   if (free && fhir === undefined) return concernOf(namedIn(where as Simple, question));
   if (free && where.kind === 'fhir' && fhir !== undefined) {
@@ -95,6 +94,18 @@ export function judgePatient(
     : { ...mismatch(`the ${where.kind} names ${quoted(found.patient)}`), named: found.patient };
 }
 
+/** Whether somebody may name a patient beforehand, for requests to come: as with each of those, a bound client names the patient it is. */
+export function judgeDeclared({ where, bound, around }: PatientRule, patient: string, identity: Identity, admitted: readonly string[]): Objection | undefined {
+  if (where.kind === 'fhir' && !ID.test(patient)) return missing('that is no id that FHIR could name');
+  if (isFree(bound, identity, admitted) || patientOfClient({ around }, identity) === patient) return undefined;
+  return mismatch(`a bound client names ${quoted(patient)}`);
+}
+
+function isFree(bound: ReadonlySet<string>, identity: Identity | undefined, admitted: readonly string[]): boolean {
+  // A patient who inherits another role stays one; whoever is something else first, and is let in as that, is free.
+  return identity !== undefined && !bound.has(identity.role) && admitted.some((role) => !bound.has(role));
+}
+
 function judgeFhir(where: FhirRule, { method, host, path, segments, query, fields }: PatientQuestion, patient: string): PatientFinding {
   if (!ID.test(patient)) return { ...missing('the client\'s id holds no patient that FHIR could name'), named: undefined };
   const below = segments.slice(where.depth);
@@ -106,7 +117,7 @@ function judgeFhir(where: FhirRule, { method, host, path, segments, query, field
   return { kind: 'concerns', named: patient, bond: { rules, body: judged.body, partial: judged.partial, resource: where.resource } };
 }
 
-function patientOfClient({ around: [before, behind] }: PatientRule, identity: Identity | undefined): string | undefined {
+function patientOfClient({ around: [before, behind] }: Pick<PatientRule, 'around'>, identity: Identity | undefined): string | undefined {
   const id = identity?.id ?? '';
   if (id.length <= before.length + behind.length || !id.startsWith(before) || !id.endsWith(behind)) return undefined;
   return id.slice(before.length, id.length - behind.length);

@@ -9,6 +9,8 @@ export interface RouteIndex {
   /** By what follows the first label: ".hospital.test" for "*.hospital.test". */
   readonly wildcards: ReadonlyMap<string, Node>;
   readonly anyHost: Node;
+  /** Those of which something may be broken in an emergency. */
+  readonly breakable: readonly Route[];
 }
 
 /** A place in the tree of segments. */
@@ -38,7 +40,13 @@ export function indexRoutes(routes: readonly Route[]): RouteIndex {
     if (route.hosts === undefined) insert(anyHost, route);
     for (const host of route.hosts ?? []) insert(host.startsWith('*.') ? nodeOf(wildcards, host.slice(1)) : nodeOf(hosts, host), route);
   }
-  return { hosts, wildcards, anyHost };
+  return { hosts, wildcards, anyHost, breakable: routes.filter(({ glass }) => glass !== undefined && glass.page !== true) };
+}
+
+/** Whether a route serves a host, whatever the path. */
+export function servesHost({ hosts }: Route, host: string): boolean {
+  const dot = host.indexOf('.');
+  return hosts === undefined || hosts.includes(host) || (dot > 0 && hosts.includes(`*${host.slice(dot)}`));
 }
 
 /**

@@ -83,7 +83,7 @@ export function compileRoutes(
       patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
       own: order < own.length || config.webhook !== undefined,
       general: order < own.length || config.webhook !== undefined || config.encrypt !== undefined,
-      glass: config.break_glass === undefined ? undefined : compileGlass(config.break_glass),
+      glass: config.break_glass === undefined ? undefined : { ...compileGlass(config.break_glass), ...(order < own.length ? { page: true } : {}) },
       maintenance: (config.suspended ?? []).map(({ when, outside, roles, reason }) => ({ when, outside, roles: roles === undefined ? undefined : new Set(roles), reason })),
     };
   }));

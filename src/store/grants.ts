@@ -22,6 +22,8 @@ export interface Grant extends Plea, Grantee {
   readonly id: string;
   readonly route: string;
   readonly breaks: readonly Breakable[];
+  /** It was opened on the gateway's page: requests that leave open whom they concern may use it. */
+  readonly page?: true;
   /** ISO 8601. */
   readonly at: string;
   readonly until: string;

@@ -11,7 +11,7 @@ import type { HttpOptions } from '../http-options.ts';
 import { isLastRequest } from '../limits.ts';
 import type { Call, Question } from '../message.ts';
 import { bodyLimit, bodyTooLarge, obstacleTo, upstreamFor, type Obstacle } from '../obstacle.ts';
-import { askOwnPage, stepUpPage } from '../own-pages.ts';
+import { askOwnPage, pageInPlace } from '../own-pages.ts';
 import type { Failed } from '../upstream/pool.ts';
 import { createAnswering, type Verdict } from './answering.ts';
 import { asksGrpc } from './fields.ts';
@@ -110,7 +110,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
   }
 
   async function deny(exchange: StreamExchange, denial: Denial): Promise<void> {
-    exchange.page = await stepUpPage(exchange, denial);
+    exchange.page = await pageInPlace(exchange, denial);
     await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
     if (denial.code === 'certificate_rejected') leave(exchange.peer);
   }
@@ -168,7 +168,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
       watchPace(exchange);
       countBody(exchange, bodyLimit(permit, service));
     }
-    return forwarded(exchange, permit, askOwnPage(exchange, permit, received ? undefined : bodyOf(exchange)));
+    return forwarded(exchange, permit, askOwnPage(exchange, permit, received ? undefined : bodyOf(exchange), options.now));
   }
 
   /** Counts a body as it passes, and ends the request when it grows over the limit. */

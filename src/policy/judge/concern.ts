@@ -4,7 +4,7 @@ import { deny, type Denial, type Step } from '../decision.ts';
 import type { RequestFacts } from '../facts.ts';
 import { judgePatient, type Bond } from '../patient.ts';
 import type { Route, RouteMatch } from '../routes.ts';
-import type { Glass } from './glass.ts';
+import { grantOf, type Glass } from './glass.ts';
 
 /** Whom a request concerns, and what binds its client to them. */
 export interface Concern {
@@ -23,7 +23,7 @@ export function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFa
   if (route.patient === undefined || target.kind === 'malformed' || host.kind === 'malformed') return NOBODY;
   const identity = admission.kind === 'known' ? admission.identity : undefined;
   const question = { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields };
-  const emergency = glass?.broken === undefined ? undefined : { patient: patientOfPlea(fields, glass.rule) };
+  const emergency = glass?.broken === undefined ? undefined : { patient: patientOfPlea(fields, glass.rule) ?? grantOf(facts)?.patient };
   const finding = judgePatient(route.patient, question, identity, identity === undefined ? [] : rolesAt(route, identity, glass), emergency);
   if (finding.kind === 'concerns') {
     trace?.({ rule: 'patient', outcome: 'pass', detail: `${finding.named ?? 'nobody named'}${finding.bond === undefined ? '' : '; bodies are judged'}` });

@@ -29,20 +29,29 @@ export function unlessBroken(glass: Glass | undefined, what: Breakable | undefin
 
 /** What must be asked of the grant for what was broken; a denial where no grant could be for it, undefined where nothing was broken. */
 export function needOf(glass: Glass | undefined, route: Route, { fields = [] }: RequestFacts, { patient, unclear }: Concern): { readonly kind: 'ask'; readonly question: GrantQuestion } | Denial | undefined {
-  if (glass?.broken === undefined) return undefined;
+  if (glass?.broken === undefined || glass.rule.page === true) return undefined;
   // A grant for one patient must not serve what an upstream reads as a request for another.
   if (unclear !== undefined) return refuseGrant(glass.broken, unclear);
-  const need = grantNeeded(glass.rule, route.name, glass.breaks, fields, patient);
+  const need = grantNeeded(glass.rule, route.name, glass.breaks, fields, patient, mayStaySilent(route));
   return need.kind === 'ask' ? need : refuseGrant(glass.broken, need.detail);
 }
 
-function refuseGrant(broken: Denial, detail: string | undefined): Denial {
-  return detail === undefined ? broken : { ...broken, detail: `${broken.detail}; no emergency: ${detail}` };
+/**
+ * Whether requests of a route may leave open whom they concern: where it does not say how they tell, and on FHIR interfaces, where
+ * everything that is asked and answered under a grant is held to its patient. Where it does say, whoever leaves it out may be asking for all.
+ */
+function mayStaySilent({ patient }: Route): boolean {
+  return patient === undefined || patient.where.kind === 'fhir';
+}
+
+/** A denial to which nobody's emergency was an answer; `detail` says why, where something was said of one. */
+export function refuseGrant(broken: Denial, detail: string | undefined): Denial {
+  return detail === undefined ? { ...broken, breakable: true } : { ...broken, breakable: true, detail: `${broken.detail}; no emergency: ${detail}` };
 }
 
 /** Whether the grant that was found serves for what was broken at `now` (ms since the epoch). */
 export function judgeGrant(glass: Glass | undefined, facts: RequestFacts, now: number, trace?: (step: Step) => void): Denial | undefined {
-  if (glass?.broken === undefined) return undefined;
+  if (glass?.broken === undefined || glass.rule.page === true) return undefined;
   const { grant: found } = facts.findings ?? {};
   if (found?.kind !== 'open') {
     const { reasons } = glass.rule;
@@ -50,8 +59,8 @@ export function judgeGrant(glass: Glass | undefined, facts: RequestFacts, now: n
     return refuseGrant(glass.broken, found?.kind === 'refused' ? found.detail : undefined);
   }
   const { id, until } = found.grant;
-  if (now >= until) return { ...glass.broken, reason: 'break_glass_ended', detail: `the grant ${id} has ended` };
-  if (facts.withdrawn?.has(id) === true) return { ...glass.broken, reason: 'break_glass_ended', detail: `the grant ${id} was withdrawn` };
+  if (now >= until) return { ...glass.broken, breakable: true, reason: 'break_glass_ended', detail: `the grant ${id} has ended` };
+  if (facts.withdrawn?.has(id) === true) return { ...glass.broken, breakable: true, reason: 'break_glass_ended', detail: `the grant ${id} was withdrawn` };
   trace?.({ rule: 'break glass', outcome: 'pass', detail: id });
   return undefined;
 }
