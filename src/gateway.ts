@@ -199,7 +199,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const { denials, suspensions, breakGlass } = lists;
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
-  const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => raise(rule, raised)), log });
+  const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => raise(rule, raised)), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close()];
   const operations = {

@@ -215,7 +215,7 @@ describe('an emergency', () => {
       list, audit: { append: () => Promise.resolve() } as unknown as AuditWriter, publish: () => Promise.resolve(), announce: () => Promise.resolve(), alarm: () => undefined, now: Date.now, log: SILENT,
     });
     const client = { certificate: nurse.sha256, serial: '1', issuer: 'CN=x', role: 'nurse', who: 'Nurse Li', address: '10.0.0.1', listener: 'clinical', request_id: '1' };
-    const find = (patient: number, who = 'Nurse Li') => desk.find({ route: 'records', lasts: 60_000, breaks: ['role'], plea: { reason: 'emergency', text: 'x' }, patient: String(patient), client: { ...client, who } });
+    const find = (patient: number, who = 'Nurse Li') => desk.find({ route: 'records', lasts: 60_000, breaks: ['role'], plea: { reason: 'emergency', text: 'x' }, patient: String(patient), factors: undefined, client: { ...client, who } });
     for (let patient = 0; patient < 1_000; patient++) expect((await find(patient)).kind).toBe('open');
     expect(await find(1_000)).toEqual({ kind: 'refused', detail: '1000 grants of this client have not been reviewed' });
     expect((await find(999)).kind).toBe('open');

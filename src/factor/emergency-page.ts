@@ -131,7 +131,7 @@ function openNow({ context, words, view, grants, now }: Shown): Html | undefined
   const several = places.some(({ route, patient }) => places.some((other) => other.route === route && other.patient !== patient));
   return html`<h2>${words.openNow}</h2>
 <ul class="open">${grants.map(({ id, route, patient, reason, text, until }) => html`<li>
-<p><strong>${route}, ${patient === undefined ? words.forNobody : words.forPatient(patient)}</strong>: <time datetime="${until}">${words.until(minutes(Date.parse(until) - now))}</time></p>
+<p><strong>${route}, ${patient === undefined ? words.forNobody : words.forPatient(patient)}</strong>: <time datetime="${until}">${words.until(minutes(Date.parse(until) - now), until.slice(11, 16))}</time></p>
 <p>${words.because(reason, text)}</p>
 ${form(context, view.form, PAGE, html`<input type="hidden" name="do" value="end"><input type="hidden" name="id" value="${id}"><button class="plain">${words.end(route, patient)}</button>`)}
 </li>`)}</ul>

@@ -26,7 +26,7 @@ export interface EmergencyWords {
   readonly openNow: string;
   readonly forPatient: (patient: string) => string;
   readonly forNobody: string;
-  readonly until: (minutes: number) => string;
+  readonly until: (minutes: number, clock: string) => string;
   readonly because: (reason: string, text: string) => string;
   readonly end: (route: string, patient: string | undefined) => string;
   readonly several: string;
@@ -55,7 +55,7 @@ const minutesEn = (minutes: number): string => (minutes === 1 ? 'one minute' : `
 
 const EN: EmergencyWords = {
   title: 'Emergency access',
-  why: 'This service is not open to you as it is. In an emergency you can open it for one patient, for a short time.',
+  why: 'In an emergency you can open a service that is not open to you otherwise: for one patient, and for a short time.',
   answerable: 'It is recorded that you do so, and everything that you do under it. Somebody is told at once, and every emergency access is reviewed afterwards.',
   route: 'Service',
   routeHint: 'What you need to use.',
@@ -80,7 +80,7 @@ const EN: EmergencyWords = {
   openNow: 'Open now',
   forPatient: (patient) => `patient ${patient}`,
   forNobody: 'no single patient',
-  until: (minutes) => `${minutesEn(minutes)} left`,
+  until: (minutes, clock) => `${minutesEn(minutes)} left, until ${clock} UTC`,
   because: (reason, text) => `${reason}: ${text}`,
   end: (route, patient) => `End now: ${route}${patient === undefined ? '' : `, patient ${patient}`}`,
   several: 'More than one patient is open for the same service: what does not say whom it concerns is refused until one is left. End what you no longer need.',
@@ -107,7 +107,7 @@ const EN: EmergencyWords = {
 
 const ZH: EmergencyWords = {
   title: '紧急访问',
-  why: '您目前无权使用此服务。遇到紧急情况时，您可以为一名患者短时间开放此服务。',
+  why: '遇到紧急情况时，您可以为一名患者短时间开放您平时无权使用的服务。',
   answerable: '您的开放操作以及之后的所有操作都会被记录。系统会立即通知相关人员，每次紧急访问事后都会接受审查。',
   route: '服务',
   routeHint: '您需要使用的服务。',
@@ -132,7 +132,7 @@ const ZH: EmergencyWords = {
   openNow: '当前已开放',
   forPatient: (patient) => `患者 ${patient}`,
   forNobody: '不涉及某一名患者',
-  until: (minutes) => `剩余 ${minutes} 分钟`,
+  until: (minutes, clock) => `剩余 ${minutes} 分钟，至 ${clock}（UTC）`,
   because: (reason, text) => `${reason}：${text}`,
   end: (route, patient) => `立即结束：${route}${patient === undefined ? '' : `，患者 ${patient}`}`,
   several: '同一服务已为多名患者开放：在只剩一名患者之前，未注明患者的请求会被拒绝。请结束不再需要的访问。',

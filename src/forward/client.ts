@@ -52,7 +52,7 @@ export interface SessionQuestion {
 export interface GrantAsk extends GrantQuestion {
   readonly client: Grantee;
   /** The second factors of which the client must have shown one. */
-  readonly factors?: Route['factors'];
+  readonly factors: Route['factors'];
   /** It is opened on the gateway's page: requests that name nobody may use it. */
   readonly page?: true;
 }
