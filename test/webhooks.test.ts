@@ -183,6 +183,19 @@ describe('an event', () => {
     expect(JSON.parse(text)).toMatchObject({ result: 'applied' });
     expect(await echo(nurse)).toEqual([403, 'certificate_rejected']);
   });
+
+  it('that comes as a WebSocket is malformed, by anybody, and no upstream seems to have failed', async () => {
+    const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
+    const socket = await openTls(pki, gateway.port);
+    expect(await exchange(socket, `GET /hooks/hr HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n`)).toMatch(/^HTTP\/1\.1 400 /);
+    const session = connectHttp2(`https://localhost:${gateway.port}`, { ca: pki.root.certificate });
+    await once(session, 'remoteSettings');
+    const stream = session.request({ ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/hooks/hr', ':authority': 'localhost', 'sec-websocket-version': '13' });
+    expect((await once(stream, 'response'))[0]).toMatchObject({ ':status': 400 });
+    session.destroy();
+    await expect.poll(async () => (await gateway.records()).filter(({ detail }) => detail === 'a WebSocket to what the gateway answers itself').map(({ reason, status }) => [reason, status]))
+      .toEqual([['bad_request', 400], ['bad_request', 400]]);
+  });
 });
 
 describe('a webhook with certificates', () => {

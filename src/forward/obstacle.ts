@@ -17,10 +17,13 @@ export interface Obstacle {
 }
 
 const NO_UPSTREAM: Obstacle = { kind: 'obstacle', code: 'upstream_unavailable', reason: 'upstream_unavailable', detail: 'no such upstream' };
+/** Whoever may send an upgrade must not make it look as if an upstream had failed. */
+const OWN: Obstacle = { kind: 'obstacle', code: 'bad_request', reason: 'bad_request', detail: 'a WebSocket to what the gateway answers itself' };
 const NO_AUDIT: Obstacle = { kind: 'obstacle', code: 'overloaded', reason: 'audit_unavailable', detail: 'the audit directory cannot be written' };
 
 /** The upstream that a permitted request goes to, or what stands in its way; `length` are the octets of body that it announces. */
 export function upstreamFor(permit: Permit, service: Service, audit: AuditWriter, length: number): Upstream | Obstacle {
+  if (permit.route.own) return OWN;
   const upstream = service.upstreams.get(permit.route.config.upstream);
   return upstream === undefined ? NO_UPSTREAM : obstacleTo(permit, service, audit, length) ?? upstream;
 }

@@ -74,12 +74,13 @@ interface Clock {
 
 const MINUTE_MS = 60_000;
 const DAY_MINUTES = 1_440;
-/** There are some six hundred names of zones. */
+/** There are some six hundred names of zones, in lower case: `europe/BERLIN` is one of them too, and each spelling must not have a clock of its own. */
 const clocks = new Map<string, Clock>();
 
 /** A formatter costs a millisecond to make, and a microsecond or two to ask: each zone has one, which is asked once a minute. */
 function clockOf(zone: string): Clock {
-  const known = clocks.get(zone);
+  const name = zone.toLowerCase();
+  const known = clocks.get(name);
   if (known !== undefined) return known;
   const format = new Intl.DateTimeFormat('en-US', { timeZone: zone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
   let at = Number.NaN;
@@ -94,7 +95,7 @@ function clockOf(zone: string): Clock {
       return local;
     },
   };
-  clocks.set(zone, clock);
+  clocks.set(name, clock);
   return clock;
 }
 
