@@ -259,7 +259,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
 
   function openFactors(snapshot: Snapshot): SecondFactor | undefined {
     return snapshot.secondFactor === undefined ? undefined : openSecondFactor({
-      snapshot, state, shared, now, record: (record) => audit.append(record),
+      snapshot, state, shared, now, record: (record) => audit.append(record), port: (listener) => preparation.portOf(listener),
       count: (factor, result) => metrics.secondFactors.inc({ factor, result }), warn: (detail) => log.warn({}, detail),
     });
   }

@@ -1,9 +1,9 @@
 import { Secret, TOTP } from 'otpauth';
 import { describe, expect, it } from 'vitest';
 import {
-  failureAddress, forgiveAddress, FORGET_FAILURES_MS, judgeAddress, judgeInvitation, judgeRecovery, judgeSending, judgeSession, judgeSms, judgeTotp, lockedUntil, NO_ATTEMPTS, NO_FAILURES, readCode, readDigits,
-  safeReturn, totpUri, writeCode, type Attempts, type Judged, type Session, type TotpSecret,
+  failureAddress, forgiveAddress, FORGET_FAILURES_MS, judgeAddress, judgeInvitation, judgeRecovery, judgeSending, judgeSms, judgeTotp, lockedUntil, NO_ATTEMPTS, NO_FAILURES, readCode, readDigits, safeReturn, totpUri, writeCode, type Attempts, type Judged, type TotpSecret,
 } from '../src/policy/second-factor.ts';
+import { judgeSession, type Session } from '../src/policy/session.ts';
 
 const NOW = Date.UTC(2026, 10, 22, 9, 0, 0);
 // The secrets of RFC 6238 appendix B.
@@ -76,8 +76,21 @@ describe('guessing', () => {
     expect(reasonOf(judgeTotp(locked, SECRET, codeAt(NOW + 60_000), NOW + 60_000))).toBe('good');
   });
 
+  it('at one factor is not forgiven by right codes of another: who has the authenticator may not try card numbers for ever', () => {
+    let state = NO_ATTEMPTS;
+    for (let count = 0; count < 5; count++) {
+      state = judgeSms({ ...state, sms: { digest: 'aa', expires: NOW + 1, tries: 3 } }, 'aa', false, NOW).state;
+      const right = judgeTotp({ ...state, step: 0 }, SECRET, codeAt(NOW), NOW);
+      expect(reasonOf(right)).toBe('good');
+      ({ state } = right);
+    }
+    expect(reasonOf(judgeSms({ ...state, sms: { digest: 'aa', expires: NOW + 1, tries: 3 } }, 'aa', true, NOW))).toBe('locked');
+    expect(reasonOf(judgeSending(state, 'aa', NOW))).toBe('locked');
+    expect(reasonOf(judgeTotp({ ...state, step: 0 }, SECRET, codeAt(NOW), NOW))).toBe('good');
+  });
+
   it('is forgotten with a right code, and after a day', () => {
-    expect(judgeTotp(failing(4), SECRET, codeAt(NOW), NOW).state.failures).toEqual(NO_FAILURES);
+    expect(judgeTotp(failing(4), SECRET, codeAt(NOW), NOW).state.failures).toEqual({});
     expect(lockedUntil({ count: 30, last: NOW }, NOW + FORGET_FAILURES_MS)).toBe(0);
   });
 
@@ -118,7 +131,9 @@ describe('recovery codes and invitations', () => {
     expect(reasonOf(judgeRecovery(first.state, 'aa', known, NOW))).toBe('code_reused');
     expect(reasonOf(judgeRecovery(first.state, 'bb', known, NOW))).toBe('good');
     expect(reasonOf(judgeRecovery(first.state, 'cc', known, NOW))).toBe('code_wrong');
-    expect(reasonOf(judgeRecovery(failing(5), 'bb', known, NOW))).toBe('locked');
+    let state = NO_ATTEMPTS;
+    for (let count = 0; count < 5; count++) ({ state } = judgeRecovery(state, 'cc', known, NOW));
+    expect(reasonOf(judgeRecovery(state, 'bb', known, NOW))).toBe('locked');
   });
 
   it('end at their time', () => {

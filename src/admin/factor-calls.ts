@@ -4,13 +4,14 @@ import type { Factors } from '../factor/factors.ts';
 import { input, InputError } from './input.ts';
 
 /** What staff can do about second factors. */
-export type FactorTarget = Pick<Factors, 'invite' | 'registerPhone' | 'reset' | 'unlock' | 'list'>;
+export type FactorTarget = Pick<Factors, 'invite' | 'registerPhone' | 'reset' | 'removeKey' | 'unlock' | 'status' | 'list'>;
 
-const subject = { role: z.string().min(1).max(63), id: z.string().min(1).max(1_000), who: z.string().min(1).max(200) };
+const subject = { role: z.string().min(1).max(63), id: z.string().min(1).max(4_096), who: z.string().min(1).max(200) };
 const LONGEST_INVITATION_MS = 90 * 24 * 3_600_000;
 const invitation = z.strictObject({ ...subject, lifetime: z.int().min(1_000).max(LONGEST_INVITATION_MS) });
 const registration = z.strictObject({ ...subject, phone: z.string().regex(/^\+[1-9][0-9]{6,14}$/), card: z.string().regex(/[^\s\p{Pd}]/u).max(64) });
 const person = z.strictObject(subject);
+const forgetting = z.strictObject({ ...subject, key: z.string().min(1).max(200).exactOptional() });
 
 /**
  * Answers a call about second factors. `unknownRole` says what is wrong with a role that no certificate can have: nobody could ever use
@@ -33,8 +34,12 @@ export async function answerFactorCall(request: IncomingMessage, factors: Factor
       return { registered: true };
     }
     case 'POST /v1/factor/reset': {
-      const { who, ...whom } = await input(request, person);
-      return factors.reset(whom, who);
+      const { who, key, ...whom } = await input(request, forgetting);
+      return key === undefined ? factors.reset(whom, who) : factors.removeKey(whom, key, who);
+    }
+    case 'POST /v1/factor/status': {
+      const { who: _, ...whom } = await input(request, person);
+      return { enrolment: await factors.status(whom) ?? null };
     }
     case 'POST /v1/factor/unlock': {
       const { who, ...whom } = await input(request, person);

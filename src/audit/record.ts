@@ -31,7 +31,7 @@ export interface AuditRecord {
   readonly roles?: readonly string[];
   readonly id?: string;
   /** The second factor that was shown, or asked for. */
-  readonly factor?: 'totp' | 'sms';
+  readonly factor?: 'totp' | 'sms' | 'webauthn';
   /** Of the access token that came with it, as far as its issuer has signed it: iss, jti, client_id and scope. Not whom it is about. */
   readonly token_issuer?: string;
   readonly token_id?: string;

@@ -4,7 +4,7 @@ import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type Veri
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
 import { explain } from './explain.ts';
-import { invite, list, phone, reset, unlock } from './factor.ts';
+import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
 import { resume, suspend } from './suspend.ts';
@@ -82,7 +82,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .requiredOption('--role <role>', 'the role that the certificate maps to')
     .requiredOption('--id <id>', 'the id that it maps to')
     .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
-  person(factor.command('invite').description('print an invitation: the code with which somebody sets up an authenticator app'))
+  person(factor.command('invite').description('print an invitation: the code with which somebody sets up an authenticator app or a security key'))
     .option('--expires <duration>', 'how long it is good', '7d')
     .addHelpText('after', '\nExample:\n  wardgate factor invite --role patient --id urn:patient:1001 --expires 2d')
     .action(settle((options: never) => invite(options, print)));
@@ -92,8 +92,12 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', '\nExample:\n  wardgate factor phone --role patient --id urn:patient:1001 --phone +8613800138000 --card - <card.txt')
     .action(settle((options: never) => phone(options, print)));
   person(factor.command('reset').description('forget an enrolment and end the sessions that stand on it: a phone was lost or stolen'))
-    .addHelpText('after', '\nExample:\n  wardgate factor reset --role patient --id urn:patient:1001')
+    .option('--key <name>', 'one security key alone, by its name')
+    .addHelpText('after', "\nExamples:\n  wardgate factor reset --role patient --id urn:patient:1001\n  wardgate factor reset --role patient --id urn:patient:1001 --key 'blue key'")
     .action(settle((options: never) => reset(options, print)));
+  person(factor.command('status').description('what somebody is enrolled for, with every security key'))
+    .addHelpText('after', '\nExample:\n  wardgate factor status --role patient --id urn:patient:1001')
+    .action(settle((options: never) => factorStatus(options, print)));
   person(factor.command('unlock').description('forget wrong codes'))
     .addHelpText('after', '\nExample:\n  wardgate factor unlock --role patient --id urn:patient:1001')
     .action(settle((options: never) => unlock(options, print)));

@@ -15,7 +15,7 @@ interface FactorOptions {
   readonly who: string;
 }
 
-/** `wardgate factor invite`: prints the code that somebody enrols an authenticator with. */
+/** `wardgate factor invite`: prints the code that somebody enrols an authenticator app or a security key with. */
 export async function invite({ expires, ...options }: FactorOptions & { readonly expires: string }, print: Print): Promise<number> {
   const lifetime = parseDuration(expires);
   if (lifetime === undefined || lifetime === 0) return usage(`--expires: ${JSON.stringify(expires)} is not a duration such as 12h or 7d`);
@@ -35,10 +35,12 @@ export async function phone({ phone: number, card, ...options }: FactorOptions &
   return 0;
 }
 
-/** `wardgate factor reset`: exit 1 when there was nothing to forget. */
-export async function reset(options: FactorOptions, print: Print): Promise<number> {
-  const answer = await ask(options, 'reset', { ...subjectOf(options), who: options.who }) as { reset: boolean; sessions: number };
-  print(options.json === true ? JSON.stringify(answer) : `${answer.reset ? 'forgot the enrolment of' : 'knew no enrolment of'} ${options.role} ${options.id}; ended ${answer.sessions} sessions`);
+/** `wardgate factor reset`: exit 1 when there was nothing to forget. With `key` one security key alone, by its name. */
+export async function reset(options: FactorOptions & { readonly key?: string }, print: Print): Promise<number> {
+  const { key } = options;
+  const answer = await ask(options, 'reset', { ...subjectOf(options), ...(key === undefined ? {} : { key }), who: options.who }) as { reset: boolean; sessions: number };
+  const what = key === undefined ? 'enrolment' : `security key ${JSON.stringify(key)}`;
+  print(options.json === true ? JSON.stringify(answer) : `${answer.reset ? `forgot the ${what} of` : `knew no ${what} of`} ${options.role} ${options.id}; ended ${answer.sessions} sessions`);
   return answer.reset ? 0 : 1;
 }
 
@@ -49,6 +51,14 @@ export async function unlock(options: FactorOptions, print: Print): Promise<numb
   return 0;
 }
 
+/** `wardgate factor status`: what one person is enrolled for, key by key; exit 1 when for nothing. */
+export async function status(options: FactorOptions, print: Print): Promise<number> {
+  const { enrolment } = await ask(options, 'status', { ...subjectOf(options), who: options.who }) as { enrolment: EnrolmentReport | null };
+  const text = enrolment === null ? `knew no enrolment of ${options.role} ${options.id}` : [describe(enrolment), ...enrolment.keys.map(describeKey)].join('\n');
+  print(options.json === true ? JSON.stringify(enrolment) : text);
+  return enrolment === null ? 1 : 0;
+}
+
 /** `wardgate factor list`: who is enrolled for what. */
 export async function list(options: Pick<FactorOptions, 'config' | 'json'>, print: Print): Promise<number> {
   const answer = await callGateway(readPlaces(options.config).socket, 'GET', '/v1/factor/list') as { enrolments: readonly EnrolmentReport[] } | undefined;
@@ -57,10 +67,15 @@ export async function list(options: Pick<FactorOptions, 'config' | 'json'>, prin
   return 0;
 }
 
-function describe({ role, id, since, totp, recovery_codes: codes, phone: number, invited_until: until }: EnrolmentReport): string {
+function describe({ role, id, since, totp, keys, recovery_codes: codes, phone: number, invited_until: until }: EnrolmentReport): string {
   return [
-    `${role} ${id}: since ${since}`, ...(totp ? [`totp, ${codes} recovery codes left`] : []), ...(number === undefined ? [] : [`sms to …${number}`]), ...(until === undefined ? [] : [`invited until ${until}`]),
+    `${role} ${id}: since ${since}`, ...(totp ? [`totp, ${codes} recovery codes left`] : []), ...(keys.length === 0 ? [] : [keys.length === 1 ? 'one security key' : `${keys.length} security keys`]),
+    ...(number === undefined ? [] : [`sms to …${number}`]), ...(until === undefined ? [] : [`invited until ${until}`]),
   ].join(', ');
+}
+
+function describeKey({ name, rp_id: rpId, since, used, counter }: EnrolmentReport['keys'][number]): string {
+  return `  ${JSON.stringify(name)}: for ${rpId}, since ${since}, ${used === undefined ? 'not used since' : `last used ${used}`}, counter ${counter}`;
 }
 
 function subjectOf({ role, id }: FactorOptions): { role: string; id: string } {

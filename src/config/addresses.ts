@@ -120,6 +120,14 @@ export function httpsUrlFault(text: string): string | undefined {
   return url.username === '' && url.password === '' && url.hash === '' ? undefined : 'expected a URL without credentials and fragment';
 }
 
+/** What is wrong with an origin at which security keys are used: an https one as browsers write it, or that of an Android app. */
+export function keyOriginFault(text: string): string | undefined {
+  if (/^android:apk-key-hash:[A-Za-z0-9_-]{43}$/.test(text)) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || url.protocol !== 'https:') return 'expected an origin such as https://api.hospital.test:8443';
+  return url.origin === text ? undefined : `expected an origin as browsers write it: ${url.origin}`;
+}
+
 /** What is wrong with the URL of a Redis; `undefined` when it is right. */
 export function redisUrlFault(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;

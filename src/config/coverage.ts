@@ -26,6 +26,8 @@ export function coverageWarnings(config: Config, namesOf: (certificateFile: stri
       ];
     }),
     ...uncovered.map(({ host, path }) => ({ path, message: `no listener's certificate covers ${show(host)}` })),
+    ...(config.second_factor.webauthn.rp_ids ?? []).flatMap((id, index): Fault[] => (served.some((name) => name === id || name.endsWith(`.${id}`))
+      ? [] : [{ path: ['second_factor', 'webauthn', 'rp_ids', index], message: `no listener's certificate is for ${show(id)} or a name below it: no page of ours can use its keys` }])),
   ];
 }
 

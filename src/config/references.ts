@@ -1,6 +1,7 @@
 import type { Fault, Path } from './issue.ts';
 import { show } from './issue.ts';
 import { halfPairs } from './references/key-pairs.ts';
+import { keySiteFaults } from './references/key-sites.ts';
 import { durationAt, items, keys, listKnown, texts } from './references/plain-values.ts';
 import { sinkFaults } from './references/sinks.ts';
 import { bindFaults, inheritanceFaults, reservedRole, roleFaults, unknownRoles, unknownTrustDomains } from './references/roles.ts';
@@ -29,6 +30,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...sinkFaults(value),
     ...tracingFaults(value),
     ...secondFactorFaults(value),
+    ...keySiteFaults(value),
     ...nobodyToAsk(value),
   ];
 }

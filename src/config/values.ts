@@ -1,7 +1,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import {
-  ADDRESS, collectorUrlFault, dnsServerFault, ENDPOINT, ENDPOINT_EXPECTED, endpointExpectation, hostInUrl, httpsUrlFault, networkFault, parseAddress, parseEndpoint, parseHost,
+  ADDRESS, collectorUrlFault, dnsServerFault, ENDPOINT, ENDPOINT_EXPECTED, endpointExpectation, hostInUrl, httpsUrlFault, keyOriginFault, networkFault, parseAddress, parseEndpoint, parseHost,
   parseHostAndPort, parseHttpUrl, redisUrlFault, type Endpoint,
 } from './addresses.ts';
 import { closest } from './closest.ts';
@@ -247,6 +247,7 @@ export const hostName = scalar('expected a host name such as devices.hospital.te
 export const hostAndPort = scalar('expected a host such as pki.hospital.test or pki.hospital.test:8080, without scheme or path', undefined, parseHostAndPort);
 export const httpUrl = scalar('expected a URL such as http://pki.hospital.test/clients.crl', /^https?:\/\//, parseHttpUrl);
 export const httpsUrl = checked('expected a URL such as https://sms.hospital.test/send', httpsUrlFault);
+export const keyOrigin = checked('expected an origin such as https://api.hospital.test:8443', keyOriginFault);
 export const collectorUrl = checked('expected a URL such as https://collector.hospital.test:4318/v1/traces', collectorUrlFault);
 export const redisUrl = checked('expected a URL such as rediss://redis.hospital.test:6379/0', redisUrlFault);
 export const timeZone = checked('expected a time zone such as Asia/Shanghai', (text) => (isTimeZone(text) ? undefined : 'expected a time zone such as Asia/Shanghai or UTC'));

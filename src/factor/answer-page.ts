@@ -1,16 +1,26 @@
+import { randomBytes } from 'node:crypto';
 import type { PageAnswer, PageRequest } from '../forward/client.ts';
-import { crossOrigin, fieldOf, isForm, readForm } from '../forward/forms.ts';
-import { SESSION_COOKIE, sessionToken } from '../forward/session-token.ts';
+import { crossOrigin, isForm } from '../forward/forms.ts';
 import type { Reason, SessionFinding } from '../policy/facts.ts';
-import { safeReturn, sameDigest, totpUri, type Bearer, type Factor, type SessionLimits } from '../policy/second-factor.ts';
+import { sameDigest, totpUri, type Factor, type Refusal } from '../policy/second-factor.ts';
+import type { SessionLimits } from '../policy/session.ts';
+import type { Site } from '../policy/webauthn.ts';
 import { CellsError } from '../store/cells.ts';
 import type { FoundSession, Sessions } from '../store/sessions.ts';
-import type { Factors, Person, Refusal } from './factors.ts';
-import { CONTENT_SECURITY_POLICY, pageLink, PAGES, type PageContext, type Problem } from './page.ts';
+import { json, NO_COOKIE, page, redirect, retryAfter, script, setCookie } from './answers.ts';
+import { CALLS, createApi } from './api.ts';
+import { readRequest, type Asking } from './asking.ts';
+import type { Factors } from './factors.ts';
+import { enrolKeyPage, keyPage, type ScriptedContext } from './key-pages.ts';
+import { KEY_SCRIPT } from './key-script.ts';
+import { pageLink, type Problem } from './page.ts';
 import {
   codesPage, confirmPage, enrolPage, faultPage, notEnrolledPage, recoveryPage, sessionPage, signedOutPage, signInPage, smsPage, type Choices, type FormContext,
 } from './pages.ts';
-import { chooseLanguage, WORDS, type Words } from './words.ts';
+import { problemOf, statusOf } from './problems.ts';
+import type { KeyPlace, SecurityKeys } from './security-keys.ts';
+import { createStepUp } from './step-up.ts';
+import { notEnrolled, type Outcome } from './trial.ts';
 
 /** What the configuration says of sessions and pages. */
 export interface PageSettings {
@@ -23,23 +33,13 @@ export interface PageSettings {
 
 export interface PagesOptions {
   readonly factors: Factors;
+  readonly keys: SecurityKeys;
   readonly sessions: Sessions;
   readonly settings: () => PageSettings;
+  /** What security keys take a host of a listener for; undefined where none can be used. */
+  readonly siteOf: (host: string, listener: string) => Site | undefined;
   readonly now: () => number;
   readonly warn: (detail: string) => void;
-}
-
-/** What a request carries, read once. */
-interface Asking {
-  readonly request: PageRequest;
-  readonly bearer: Bearer;
-  readonly person: Person;
-  readonly context: PageContext;
-  readonly words: Words;
-  readonly form: URLSearchParams;
-  readonly token: string | undefined;
-  /** Why it was refused, for the record of the request. */
-  refusal: PageAnswer['refusal'];
 }
 
 /** A session on its way through the forms, new or found. */
@@ -49,11 +49,10 @@ interface Visit {
   readonly cookie: readonly string[];
 }
 
-const NO_COOKIE: readonly string[] = [];
-const EMPTY = new Uint8Array();
-
 /** Answers requests for the pages: never rejects. */
-export function createPages({ factors, sessions, settings, now, warn }: PagesOptions): (request: PageRequest) => Promise<PageAnswer> {
+export function createPages({ factors, keys, sessions, settings, siteOf, now, warn }: PagesOptions): (request: PageRequest) => Promise<PageAnswer> {
+  const stepUp = createStepUp({ factors, sessions, now });
+  const call = createApi({ factors, keys, sessions, settings, stepUp, now });
   const minutes = (from: number, until: number): number => Math.max(1, Math.ceil((until - from) / 60_000));
 
   /** The session of a visitor; a new one, which has shown nothing, where there is none that is good. */
@@ -64,51 +63,80 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     return { found: opened, finding: { kind: 'none' }, cookie: setCookie(opened.token) };
   }
 
-  async function choicesOf({ request: { identity } }: Asking): Promise<Choices> {
-    const enrolment = await factors.enrolment(identity);
+  /** What somebody who is invited may set up here. */
+  function waysOf({ request: { identity }, site }: Asking): { readonly totp: boolean; readonly keys: boolean } {
     const asked = settings().asked(identity.roles);
+    return { totp: asked.has('totp'), keys: asked.has('webauthn') && site !== undefined };
+  }
+
+  async function choicesOf(asking: Asking): Promise<Choices> {
+    const { request: { identity }, site } = asking;
+    const enrolment = await factors.enrolment(identity);
+    const ways = waysOf(asking);
     return {
-      totp: asked.has('totp') && enrolment?.totp !== undefined,
-      phone: asked.has('sms') && enrolment?.card !== undefined ? enrolment.phone?.slice(-3) : undefined,
-      invited: asked.has('totp') && enrolment?.invitation !== undefined && now() < enrolment.invitation.expires,
+      totp: ways.totp && enrolment?.totp !== undefined,
+      keys: ways.keys && enrolment?.keys?.some(({ rpId }) => rpId === site?.rpId) === true,
+      phone: settings().asked(identity.roles).has('sms') && enrolment?.card !== undefined ? enrolment.phone?.slice(-3) : undefined,
+      invited: (ways.totp || ways.keys) && enrolment?.invitation !== undefined && now() < enrolment.invitation.expires,
+      withKeys: ways.keys,
     };
   }
 
   function show(asking: Asking, { found, cookie }: Visit, draw: (context: FormContext) => string, problem?: Problem, refusal?: Refusal): PageAnswer {
     const body = draw({ ...asking.context, form: found.session.form, ...(problem === undefined ? {} : { problem }) });
-    return page(statusOf(problem, refusal), body, [...cookie, ...retryAfter(refusal)]);
+    return page(statusOf(problem, refusal), body, [...cookie, ...retryAfter(refusal, now())]);
   }
 
-  function retryAfter(refusal: Refusal | undefined): readonly string[] {
-    return refusal?.retryAt === undefined ? [] : ['retry-after', String(Math.max(1, Math.ceil((refusal.retryAt - now()) / 1000)))];
+  /** The same with the script, which runs there alone. */
+  function showScripted(asking: Asking, { found, cookie }: Visit, draw: (context: ScriptedContext) => string, problem?: Problem, refusal?: Refusal): PageAnswer {
+    const nonce = randomBytes(16).toString('base64url');
+    const body = draw({ ...asking.context, form: found.session.form, nonce, ...(problem === undefined ? {} : { problem }) });
+    return page(statusOf(problem, refusal), body, [...cookie, ...retryAfter(refusal, now())], nonce);
   }
 
-  function problemOf(asking: Asking, refusal: Refusal, field: string, sms = false): Problem {
-    const { words: { errors } } = asking;
+  /** What to say about a refusal, which goes on the record of the request as well. */
+  function problem(asking: Asking, refusal: Refusal, field: string, sms = false): Problem {
     asking.refusal = refusal;
-    const wait = refusal.retryAt === undefined ? 1 : minutes(now(), refusal.retryAt);
-    switch (refusal.reason) {
-      case 'locked': return { text: errors.locked(wait) };
-      case 'sms_too_soon': return { text: errors.smsTooSoon(wait) };
-      case 'sms_not_sent': return { text: errors.smsNotSent };
-      case 'code_expired': return { text: errors.smsExpired };
-      case 'invitation_expired': return { text: errors.invitationExpired, ...(field === 'invitation' ? { field } : {}) };
-      case 'invitation_wrong': return { text: errors.invitation, field };
-      case 'code_reused': return { text: field === 'recovery' ? errors.recovery : errors.codeReused, field };
-      default: return { text: field === 'recovery' ? errors.recovery : sms ? errors.sms : errors.code, field };
-    }
+    return problemOf(asking.words, refusal, refusal.retryAt === undefined ? 1 : minutes(now(), refusal.retryAt), field, sms);
   }
 
-  /** The page with which somebody shows a factor, or what there is instead. */
-  async function signIn(asking: Asking, problem?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+  /** The page with which somebody shows a factor, or what there is instead. A key comes first: nobody can be talked into using it elsewhere. */
+  async function signIn(asking: Asking, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
     const visited = await visit(asking);
     const choices = await choicesOf(asking);
     const shown = shownBy(visited);
-    if (problem === undefined && (shown.includes('totp') || (shown.length > 0 && !choices.totp))) return showSession(asking, visited);
-    if (choices.totp) return show(asking, visited, (context) => signInPage(context, choices), problem, refusal);
-    if (choices.phone !== undefined) return show(asking, visited, (context) => smsPage(context, choices, false), problem, refusal);
-    if (choices.invited) return show(asking, visited, enrolPage, problem, refusal);
-    return page(statusOf(problem, refusal), notEnrolledPage(asking.context), visited.cookie);
+    const best = shown.includes('totp') || shown.includes('webauthn');
+    if (told === undefined && (best || (shown.length > 0 && !choices.totp && !choices.keys))) return showSession(asking, visited);
+    if (choices.keys) return showScripted(asking, visited, (context) => keyPage(context, choices), told, refusal);
+    if (choices.totp) return show(asking, visited, (context) => signInPage(context, choices), told, refusal);
+    if (choices.phone !== undefined) return show(asking, visited, (context) => smsPage(context, choices, false), told, refusal);
+    return unready(asking, visited, choices, told, refusal);
+  }
+
+  /** For somebody who has nothing to show that would do: the way to set it up. */
+  function unready(asking: Asking, visited: Visit, choices: Choices, told?: Problem, refusal?: Refusal): PageAnswer {
+    if (choices.invited) return show(asking, visited, (context) => enrolPage(context, choices.withKeys), told, refusal);
+    return page(statusOf(told, refusal), notEnrolledPage(asking.context, choices.withKeys), visited.cookie);
+  }
+
+  /** The form for the code of an authenticator, whatever else there is. */
+  async function totp(asking: Asking, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+    const choices = await choicesOf(asking);
+    if (!choices.totp) return signIn(asking, told, refusal);
+    const visited = await visit(asking);
+    if (told === undefined && shownBy(visited).includes('totp')) return showSession(asking, visited);
+    return show(asking, visited, (context) => signInPage(context, choices), told, refusal);
+  }
+
+  /** The form for a security key, for a route that takes nothing else. */
+  async function key(asking: Asking, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+    const visited = await visit(asking);
+    const choices = await choicesOf(asking);
+    const shown = shownBy(visited);
+    if (told === undefined && shown.includes('webauthn')) return showSession(asking, visited);
+    if (choices.keys) return showScripted(asking, visited, (context) => keyPage(context, choices), told, refusal);
+    // Another factor that was shown does not do here.
+    return shown.length === 0 ? signIn(asking, told, refusal) : unready(asking, visited, choices, told, refusal);
   }
 
   function showSession(asking: Asking, visited: Visit): PageAnswer {
@@ -117,34 +145,39 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     return show(asking, visited, (context) => sessionPage(context, minutes(now(), until), Math.round(limits.idle / 60_000)));
   }
 
-  async function sms(asking: Asking, sent: boolean, problem?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+  async function sms(asking: Asking, sent: boolean, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
     const visited = await visit(asking);
     const choices = await choicesOf(asking);
-    if (problem === undefined && shownBy(visited).includes('sms')) return showSession(asking, visited);
-    if (choices.phone === undefined) return signIn(asking, problem, refusal);
-    return show(asking, visited, (context) => smsPage(context, choices, sent), problem, refusal);
+    if (told === undefined && shownBy(visited).includes('sms')) return showSession(asking, visited);
+    if (choices.phone === undefined) return signIn(asking, told, refusal);
+    return show(asking, visited, (context) => smsPage(context, choices, sent), told, refusal);
   }
 
-  async function recovery(asking: Asking, problem?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+  async function recovery(asking: Asking, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
     const choices = await choicesOf(asking);
     if (!choices.totp) return signIn(asking);
-    return show(asking, await visit(asking), recoveryPage, problem, refusal);
+    return show(asking, await visit(asking), recoveryPage, told, refusal);
   }
 
-  async function enrol(asking: Asking, problem?: Problem, refusal?: Refusal): Promise<PageAnswer> {
-    return show(asking, await visit(asking), enrolPage, problem, refusal);
+  async function enrol(asking: Asking, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+    const { keys: withKeys } = waysOf(asking);
+    return show(asking, await visit(asking), (context) => enrolPage({ ...context, page: 'enrol' }, withKeys), told, refusal);
   }
 
-  async function confirm(asking: Asking, problem?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+  async function confirm(asking: Asking, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
     const visited = await visit(asking);
     const { enrolling } = visited.found.session;
-    if (enrolling === undefined) return show(asking, visited, (context) => enrolPage({ ...context, page: 'enrol' }));
-    return show(asking, visited, (context) => confirmPage(context, enrolling.secret, totpUri(enrolling, settings().issuer, context.id)), problem, refusal);
+    const { keys: withKeys } = waysOf(asking);
+    if (enrolling === undefined) return show(asking, visited, (context) => enrolPage({ ...context, page: 'enrol' }, withKeys));
+    return show(asking, visited, (context) => confirmPage(context, enrolling.secret, totpUri(enrolling, settings().issuer, context.id), withKeys), told, refusal);
   }
 
-  /** Opens the session that has shown a factor, under a new id. */
-  function stepUp({ bearer }: Asking, { token, session }: FoundSession, factor: Factor): Promise<FoundSession> {
-    return sessions.open(bearer, { factors: { ...session.factors, [factor]: now() } }, token);
+  async function enrolKey(asking: Asking, told?: Problem, refusal?: Refusal): Promise<PageAnswer> {
+    const ways = waysOf(asking);
+    if (!ways.keys) return page(404, faultPage(asking.context, 'notFound'), NO_COOKIE);
+    const visited = await visit(asking);
+    if (visited.found.session.enrolling === undefined) return show(asking, visited, (context) => enrolPage({ ...context, page: 'enrol' }, true));
+    return showScripted(asking, visited, (context) => enrolKeyPage(context, ways.totp), told, refusal);
   }
 
   /** The session that a form was made for; nothing else is done with a form without one, and why is on record. */
@@ -166,31 +199,29 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     const found = await formSession(asking);
     if (found === undefined) return again(asking, { text: words.errors.form });
     const text = (name: string): string => form.get(name) ?? '';
-    const goOn = async (factor: Factor): Promise<PageAnswer> => redirect(context.returnTo ?? pageLink(context, 'session'), setCookie((await stepUp(asking, found, factor)).token));
+    const goOn = async (factor: Factor, verdict: Outcome, refuseWith: (refusal: Refusal) => Promise<PageAnswer>): Promise<PageAnswer> => {
+      const opened = verdict.kind === 'good' ? await stepUp(asking, found, factor, verdict.basis) : verdict;
+      return opened.kind === 'good' ? redirect(context.returnTo ?? pageLink(context, 'session'), setCookie(opened.token)) : refuseWith(opened);
+    };
     switch (context.page) {
-      case 'verify': {
-        const verdict = await factors.totp(person, text('code'));
-        return verdict.kind === 'good' ? goOn('totp') : signIn(asking, problemOf(asking, verdict, 'code'), verdict);
-      }
-      case 'recovery': {
-        const verdict = await factors.recovery(person, text('recovery'));
-        return verdict.kind === 'good' ? goOn('totp') : recovery(asking, problemOf(asking, verdict, 'recovery'), verdict);
-      }
+      case 'verify': return goOn('totp', await factors.totp(person, text('code')), (refusal) => totp(asking, problem(asking, refusal, 'code'), refusal));
+      case 'recovery': return goOn('totp', await factors.recovery(person, text('recovery')), (refusal) => recovery(asking, problem(asking, refusal, 'recovery'), refusal));
+      case 'key': return goOn('webauthn', await withSite(asking, (place) => keys.sign(person, place, text('response'))), (refusal) => key(asking, problem(asking, refusal, ''), refusal));
       case 'sms/send': {
         const verdict = await factors.sendSms(person, context.language);
-        return verdict.kind === 'good' ? redirect(`${pageLink(context, 'sms')}&sent=1`, NO_COOKIE) : sms(asking, verdict.reason === 'sms_too_soon', problemOf(asking, verdict, 'code', true), verdict);
+        return verdict.kind === 'good' ? redirect(`${pageLink(context, 'sms')}&sent=1`, NO_COOKIE) : sms(asking, verdict.reason === 'sms_too_soon', problem(asking, verdict, 'code', true), verdict);
       }
-      case 'sms': {
-        const verdict = await factors.sms(person, text('code'), text('card'));
-        return verdict.kind === 'good' ? goOn('sms') : sms(asking, true, problemOf(asking, verdict, 'code', true), verdict);
-      }
+      case 'sms': return goOn('sms', await factors.sms(person, text('code'), text('card')), (refusal) => sms(asking, true, problem(asking, refusal, 'code', true), refusal));
       case 'enrol': {
         const invited = await factors.invitation(person, text('invitation'));
-        if (invited.kind === 'refused') return enrol(asking, problemOf(asking, invited, 'invitation'), invited);
-        const opened = await sessions.open(asking.bearer, { factors: found.session.factors, enrolling: invited.enrolling }, found.token);
-        return redirect(pageLink(context, 'enrol/confirm'), setCookie(opened.token));
+        if (invited.kind === 'refused') return enrol(asking, problem(asking, invited, 'invitation'), invited);
+        const { factors: shown, basis = {} } = found.session;
+        const opened = await sessions.open(asking.bearer, { factors: shown, basis, enrolling: invited.enrolling }, found.token);
+        return redirect(pageLink(context, waysOf(asking).keys ? 'enrol/key' : 'enrol/confirm'), setCookie(opened.token));
       }
       case 'enrol/confirm': return enrolled(asking, found);
+      case 'enrol/key': return goOn('webauthn', await withSite(asking, (place) => keys.enrol(person, place, text('response'), text('name'))), (refusal) =>
+        (refusal.reason === 'invitation_expired' ? enrol(asking, problem(asking, refusal, 'invitation'), refusal) : enrolKey(asking, problem(asking, refusal, ''), refusal)));
       case 'logout': {
         await sessions.end(found.token, 'signed_out');
         await factors.note(person, { result: 'done', detail: 'signed out' });
@@ -204,21 +235,31 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     const { enrolling } = found.session;
     if (enrolling === undefined) return enrol(asking);
     const outcome = await factors.confirm(asking.person, enrolling, asking.form.get('code') ?? '');
-    if (outcome.kind === 'good') {
-      const opened = await stepUp(asking, { ...found, session: { ...found.session, factors: {} } }, 'totp');
-      return page(200, codesPage({ ...asking.context, page: 'session' }, outcome.codes), setCookie(opened.token));
-    }
-    if (outcome.reason === 'invitation_expired') return enrol(asking, problemOf(asking, outcome, 'invitation'), outcome);
-    return confirm(asking, problemOf(asking, outcome, 'code'), outcome);
+    const opened = outcome.kind === 'good' ? await stepUp(asking, { token: found.token, session: { ...found.session, factors: {}, basis: {} } }, 'totp', outcome.basis) : outcome;
+    if (opened.kind === 'good' && outcome.kind === 'good') return page(200, codesPage({ ...asking.context, page: 'session' }, outcome.codes), setCookie(opened.token));
+    const refusal = opened as Refusal;
+    if (outcome.kind === 'good' || refusal.reason === 'invitation_expired') return enrol(asking, problem(asking, refusal, 'invitation'), refusal);
+    return confirm(asking, problem(asking, refusal, 'code'), refusal);
+  }
+
+  /** Judges what a key answered, where one can be used. */
+  async function withSite(asking: Asking, judge: (place: KeyPlace) => Promise<Outcome>): Promise<Outcome> {
+    const { site, bearer: { certificate } } = asking;
+    if (site !== undefined && waysOf(asking).keys) return judge({ site, certificate });
+    const refusal = notEnrolled('no security key can be used here');
+    await refuse(asking, refusal.reason, refusal.detail);
+    return refusal;
   }
 
   /** The page that a refused form belongs to, once more. */
-  function again(asking: Asking, problem: Problem): Promise<PageAnswer> {
+  function again(asking: Asking, told: Problem): Promise<PageAnswer> {
     switch (asking.context.page) {
-      case 'sms': case 'sms/send': return sms(asking, false, problem);
-      case 'recovery': return recovery(asking, problem);
-      case 'enrol': case 'enrol/confirm': return enrol(asking, problem);
-      default: return signIn(asking, problem);
+      case 'sms': case 'sms/send': return sms(asking, false, told);
+      case 'recovery': return recovery(asking, told);
+      case 'enrol': case 'enrol/confirm': case 'enrol/key': return enrol(asking, told);
+      case 'verify': return totp(asking, told);
+      case 'key': return key(asking, told);
+      default: return signIn(asking, told);
     }
   }
 
@@ -226,67 +267,43 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     const { context } = asking;
     switch (context.page) {
       case '': return signIn(asking);
+      case 'key': return key(asking);
+      case 'key.js': return script(KEY_SCRIPT);
+      case 'verify': return totp(asking);
       case 'sms': return sms(asking, new URLSearchParams(asking.request.query).has('sent'));
       case 'recovery': return recovery(asking);
       case 'enrol': return enrol(asking);
       case 'enrol/confirm': return confirm(asking);
+      case 'enrol/key': return enrolKey(asking);
       case 'session': {
         const visited = await visit(asking);
         return visited.finding.kind === 'valid' ? showSession(asking, visited) : signIn(asking);
       }
       // Pages that only take forms, asked for after a switch of languages.
-      case 'verify': case 'logout': return signIn({ ...asking, context: { ...context, page: '' } });
+      case 'logout': return signIn({ ...asking, context: { ...context, page: '' } });
       case 'sms/send': return sms({ ...asking, context: { ...context, page: 'sms' } }, false);
       default: return page(404, faultPage(context, 'notFound'), NO_COOKIE);
     }
   }
 
-  /** For clients that are no browsers: a code for a bearer token that is bound to the certificate (RFC 8705 section 3), and its end. */
-  async function tokens(asking: Asking): Promise<PageAnswer> {
-    const { request, bearer, person, token } = asking;
-    const { found } = await sessions.look(token, bearer);
-    if (request.method === 'DELETE') {
-      if (found === undefined) return json(401, { code: 'step_up_required' }, CHALLENGE);
-      await sessions.end(found.token, 'signed_out');
-      await factors.note(person, { result: 'done', detail: 'token given back' });
-      return { status: 204, fields: COMMON, body: EMPTY };
-    }
-    const given = readInput(request);
-    const [code, recoveryCode] = [given?.['code'], given?.['recovery_code']];
-    if ((typeof code === 'string') === (typeof recoveryCode === 'string')) return json(400, { code: 'bad_request', detail: 'expected either code or recovery_code' });
-    const verdict = typeof code === 'string' ? await factors.totp(person, code) : await factors.recovery(person, recoveryCode as string);
-    if (verdict.kind === 'refused') {
-      asking.refusal = verdict;
-      const locked = verdict.reason === 'locked';
-      return json(locked ? 429 : 401, { code: locked ? 'rate_limited' : 'step_up_required' }, locked ? retryAfter(verdict) : CHALLENGE);
-    }
-    const opened = await sessions.open(bearer, { factors: { ...found?.session.factors, totp: now() } }, found?.token);
-    return json(200, {
-      access_token: opened.token, token_type: 'Bearer', expires_in: Math.floor(settings().limits.lifetime / 1000),
-      cnf: { 'x5t#S256': Buffer.from(bearer.certificate, 'hex').toString('base64url') },
-    });
-  }
-
   async function answer(asking: Asking): Promise<PageAnswer> {
     const { request, context, words } = asking;
-    const read = request.method === 'GET' || request.method === 'HEAD';
-    const token = context.page === 'token';
-    if (token ? request.method !== 'POST' && request.method !== 'DELETE' : !read && request.method !== 'POST') {
-      return { ...page(405, faultPage(context, 'notFound'), ['allow', token ? 'POST, DELETE' : 'GET, HEAD, POST']) };
-    }
-    if (read) return get(asking);
+    const called = CALLS.has(context.page);
+    const allowed = context.page === 'token' ? 'POST, DELETE' : called ? 'POST' : 'GET, HEAD, POST';
+    if (!allowed.split(', ').includes(request.method)) return page(405, faultPage(context, 'notFound'), ['allow', allowed]);
+    if (request.method === 'GET' || request.method === 'HEAD') return get(asking);
     const fault = crossOrigin(request);
     if (fault !== undefined) {
       // Somebody else's page must not even use up somebody's tries.
       await refuse(asking, 'form_refused', fault);
-      return token ? json(403, { code: 'bad_request' }) : page(403, faultPage({ ...context, page: '' }, 'notFound'), NO_COOKIE);
+      return called ? json(403, { code: 'bad_request' }) : page(403, faultPage({ ...context, page: '' }, 'notFound'), NO_COOKIE);
     }
-    if (token) return tokens(asking);
+    if (called) return call(asking);
     return isForm(request) ? post(asking) : again(asking, { text: words.errors.form });
   }
 
   return async (request) => {
-    const asking = readRequest(request);
+    const asking = readRequest(request, siteOf(request.host, request.listener));
     try {
       const answered = await answer(asking);
       const { refusal } = asking;
@@ -294,7 +311,7 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
     } catch (error) {
       const away = error instanceof CellsError;
       warn(away ? error.message : (error as Error).stack ?? String(error));
-      if (asking.context.page === 'token') return json(503, { code: 'overloaded' }, ['retry-after', '5']);
+      if (CALLS.has(asking.context.page)) return json(503, { code: 'overloaded' }, ['retry-after', '5']);
       return page(503, faultPage({ ...asking.context, page: '' }, 'unavailable'), ['retry-after', '5']);
     }
   };
@@ -302,64 +319,4 @@ export function createPages({ factors, sessions, settings, now, warn }: PagesOpt
 
 function shownBy({ finding }: Visit): readonly Factor[] {
   return finding.kind === 'valid' ? finding.factors : [];
-}
-
-function statusOf(problem: Problem | undefined, refusal: Refusal | undefined): number {
-  if (refusal?.retryAt !== undefined) return 429;
-  if (refusal?.reason === 'sms_not_sent') return 502;
-  return problem === undefined ? 200 : 403;
-}
-
-function readRequest(request: PageRequest): Asking {
-  const { id, fields, identity, certificate, address, listener } = request;
-  const subject = { role: identity.role, id: identity.id };
-  const query = new URLSearchParams(request.query);
-  const form = readForm(request);
-  const language = chooseLanguage(form.get('lang') ?? query.get('lang') ?? undefined, fieldOf(fields, 'accept-language'));
-  return {
-    request, form, refusal: undefined, words: WORDS[language], token: sessionToken(fields), bearer: { subject, certificate },
-    person: { ...subject, address, trail: { request_id: id, listener, fingerprint: certificate } },
-    context: { language, id: subject.id, returnTo: safeReturn(form.get('return') ?? query.get('return') ?? undefined), page: request.path.slice(PAGES.length) },
-  };
-}
-
-/** What a client that is no browser sends: JSON or a form. */
-function readInput(request: PageRequest): Readonly<Record<string, unknown>> | undefined {
-  const text = Buffer.from(request.body).toString('utf8');
-  if (isForm(request)) return Object.fromEntries(new URLSearchParams(text));
-  if (!/^application\/json\s*(;|$)/i.test(fieldOf(request.fields, 'content-type') ?? '')) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** RFC 9470 section 3. */
-const CHALLENGE: readonly string[] = ['www-authenticate', 'Bearer error="insufficient_user_authentication"'];
-const COMMON: readonly string[] = ['cache-control', 'no-store', 'x-content-type-options', 'nosniff', 'referrer-policy', 'same-origin'];
-const FOR_BROWSERS: readonly string[] = [
-  ...COMMON, 'content-type', 'text/html; charset=utf-8', 'content-security-policy', CONTENT_SECURITY_POLICY, 'x-frame-options', 'DENY', 'cross-origin-opener-policy', 'same-origin',
-  'cross-origin-resource-policy', 'same-origin', 'permissions-policy', 'camera=(), geolocation=(), microphone=()', 'vary', 'Accept-Language, Cookie',
-];
-
-/** A page for a browser, with all that keeps it from being framed, stored or fed with scripts. */
-export function page(status: number, body: string, fields: readonly string[]): PageAnswer {
-  return { status, fields: [...FOR_BROWSERS, ...fields], body: Buffer.from(body) };
-}
-
-/** After a form: what follows is got, so that going back or reloading sends nothing again. */
-export function redirect(location: string, cookie: readonly string[]): PageAnswer {
-  return { status: 303, fields: [...COMMON, 'location', location, ...cookie], body: EMPTY };
-}
-
-function json(status: number, content: Readonly<Record<string, unknown>>, fields: readonly string[] = []): PageAnswer {
-  const type = status < 400 ? 'application/json' : 'application/problem+json';
-  return { status, fields: [...COMMON, 'content-type', type, ...fields], body: Buffer.from(`${JSON.stringify(status < 400 ? content : { type: `urn:wardgate:problem:${String(content['code'])}`, status, ...content })}\n`) };
-}
-
-/** Gone with the browser: nothing of it is written to the disk of a kiosk. */
-function setCookie(token: string | undefined): readonly string[] {
-  return ['set-cookie', `${SESSION_COOKIE}=${token ?? ''}; Path=/; Secure; HttpOnly; SameSite=Lax${token === undefined ? '; Max-Age=0' : ''}`];
 }

@@ -2,7 +2,7 @@ import type { EmergencyOffer, EmergencyOutcome, EmergencyView, PageAnswer, PageR
 import { fieldOf, readForm } from '../forward/forms.ts';
 import { safeReturn } from '../policy/second-factor.ts';
 import type { GrantReport } from '../store/grants.ts';
-import { page, redirect } from './answer-page.ts';
+import { page, redirect } from './answers.ts';
 import { EMERGENCY_WORDS, type EmergencyWords } from './emergency-words.ts';
 import { html, type Html } from './html.ts';
 import { form, pageLink, PAGES, renderPage, type PageContext, type Problem } from './page.ts';

@@ -2,26 +2,19 @@ import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { Secret } from 'otpauth';
 import type { AuditRecord } from '../audit/record.ts';
 import {
-  failureAddress, forgiveAddress, judgeAddress, judgeInvitation, judgeLock, judgeRecovery, judgeSending, judgeSms, judgeTotp, NO_FAILURES, readCard, readCode, readDigits, FORGET_FAILURES_MS,
-  sameDigest, wasGuess, writeCode, type Factor, type FactorReason, type Failures, type Judged, type TotpAlgorithm, type TotpSecret, type Verdict,
+  judgeInvitation, judgeLock, judgeRecovery, judgeSending, judgeSms, judgeTotp, readCard, readCode, readDigits, sameDigest, writeCode, type Guessed, type Refusal,
+  type TotpAlgorithm, type TotpSecret,
 } from '../policy/second-factor.ts';
 import type { Reason } from '../policy/facts.ts';
-import type { Cells } from '../store/cells.ts';
 import { subjectName, type Enrolment, type Enrolments, type Subject } from '../store/enrolments.ts';
 import type { Sessions } from '../store/sessions.ts';
+import type { KeyOwners } from '../store/key-owners.ts';
 import { newSalt, type Compared, type Salting } from './salted.ts';
+import { basisOf, contentOf, notEnrolled, type Outcome, type Person, type Trial } from './trial.ts';
 
-/** Who makes an attempt. */
-export interface Person extends Subject {
-  readonly address: string;
-  /** What the record of the attempt says of the request: certificate, listener, request id. */
-  readonly trail: Partial<AuditRecord>;
-}
-
-export type Refusal = Extract<Verdict, { kind: 'refused' }>;
-export type Outcome = Verdict;
 export type Invited = { readonly kind: 'good'; readonly enrolling: TotpSecret & { readonly invitation: string } } | Refusal;
-export type Enrolled = { readonly kind: 'good'; readonly codes: readonly string[] } | Refusal;
+export type Enrolled = { readonly kind: 'good'; readonly basis: string; readonly codes: readonly string[] } | Refusal;
+export type Sent = { readonly kind: 'good' } | Refusal;
 
 /** A message with a code. */
 export interface SmsMessage {
@@ -34,6 +27,7 @@ export interface SmsMessage {
 export interface EnrolmentReport extends Subject {
   readonly since: string;
   readonly totp: boolean;
+  readonly keys: readonly { readonly name: string; readonly rp_id: string; readonly since: string; readonly used?: string; readonly counter: number }[];
   readonly recovery_codes: number;
   /** The last three digits. */
   readonly phone?: string;
@@ -45,7 +39,7 @@ export interface EnrolmentReport extends Subject {
 export interface Factors {
   totp(person: Person, code: string): Promise<Outcome>;
   recovery(person: Person, code: string): Promise<Outcome>;
-  sendSms(person: Person, language: string): Promise<Outcome>;
+  sendSms(person: Person, language: string): Promise<Sent>;
   sms(person: Person, code: string, card: string): Promise<Outcome>;
   /** Judges an invitation and makes the secret that the enrolment is about. */
   invitation(person: Person, code: string): Promise<Invited>;
@@ -59,21 +53,25 @@ export interface Factors {
   registerPhone(subject: Subject, phone: string, card: string, who: string): Promise<void>;
   /** Forgets an enrolment and wrong codes, and ends the sessions that stand on it; false when there was none. */
   reset(subject: Subject, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
+  /** Forgets one security key by its name, and ends the sessions of the person; false when there was none. */
+  removeKey(subject: Subject, name: string, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
   /** Forgets somebody's wrong codes. */
   unlock(subject: Subject, who: string): Promise<void>;
+  /** One person's enrolment; undefined where there is none. */
+  status(subject: Subject): Promise<EnrolmentReport | undefined>;
   list(): Promise<readonly EnrolmentReport[]>;
 }
 
 export interface FactorsOptions {
-  readonly cells: Cells;
+  readonly trial: Trial;
   readonly enrolments: Enrolments;
+  readonly owners: KeyOwners;
   readonly sessions: Sessions;
   readonly salting: Salting;
   /** Resolves once the record is kept. */
   readonly record: (record: AuditRecord) => Promise<void>;
   /** Hands a message to the webhook; false when it did not take it. Absent: there is none. */
   readonly send: (message: SmsMessage) => Promise<boolean>;
-  readonly count: (factor: Factor | 'invitation', result: 'good' | FactorReason) => void;
   readonly algorithm: () => TotpAlgorithm;
   readonly now: () => number;
 }
@@ -84,45 +82,15 @@ const SECRET_OCTETS = { SHA1: 20, SHA256: 32 } as const;
 const SMS_DIGITS = 6;
 
 export function createFactors(options: FactorsOptions): Factors {
-  const { cells, enrolments, sessions, salting, now } = options;
-
-  /** Puts an outcome on record before it is told. */
-  async function recorded<Result extends { readonly kind: 'good' } | Refusal>(person: Person, factor: Factor | 'invitation', what: string, outcome: Result): Promise<Result> {
-    options.count(factor, outcome.kind === 'good' ? 'good' : outcome.reason);
-    await options.record({
-      ...opening(person), ...person.trail, ...(factor === 'invitation' ? {} : { factor }),
-      ...(outcome.kind === 'good' ? { result: 'done', detail: what } : { result: 'denied', reason: outcome.reason, detail: `${what}: ${outcome.detail}${untilText(outcome.retryAt)}` }),
-    });
-    return outcome;
-  }
-
-  function opening({ role, id, address }: Person): Pick<AuditRecord, 'time' | 'event' | 'role' | 'id' | 'address'> {
-    return { time: new Date(now()).toISOString(), event: 'second_factor', role, id, address };
-  }
+  const { enrolments, owners, sessions, salting, now, trial: { guarded, opening, recorded } } = options;
 
   function byStaff(subject: Subject, who: string, detail: string): Promise<void> {
     return options.record({ time: new Date(now()).toISOString(), event: 'second_factor', result: 'done', role: subject.role, id: subject.id, who, detail });
   }
 
-  /** Judges an attempt that its address may still make; only a guess counts against the address. */
-  async function guarded(person: Person, judge: () => Promise<Verdict>): Promise<Verdict> {
-    const cell = `address:${failureAddress(person.address)}`;
-    const step = (change: (failures: Failures) => Judged<Failures>): Promise<Verdict> => cells.update(cell, (held) => {
-      const before = held === undefined ? NO_FAILURES : JSON.parse(held) as Failures;
-      const { state, verdict } = change(before);
-      if (state === before) return { result: verdict };
-      return { result: verdict, value: state.count === 0 ? null : JSON.stringify(state), lifetime: FORGET_FAILURES_MS };
-    });
-    const allowed = await step((failures) => judgeAddress(failures, now()));
-    if (allowed.kind === 'refused') return allowed;
-    const verdict = await judge();
-    if (!wasGuess(verdict)) await step((failures) => ({ state: forgiveAddress(failures), verdict }));
-    return verdict;
-  }
-
   /** The digest of what was typed, under the salt that it is kept with; spends the same time where nothing is kept. */
-  async function compared(person: Person, what: Compared, text: string, kept: { readonly salt: string } | undefined): Promise<Refusal | string> {
-    const lock = await sessions.attempt(person, (state) => ({ state, verdict: judgeLock(state, now()) }));
+  async function compared(person: Person, guessed: Guessed, what: Compared, text: string, kept: { readonly salt: string } | undefined): Promise<Refusal | string> {
+    const lock = await sessions.attempt(person, (state) => ({ state, verdict: judgeLock(state, guessed, now()) }));
     return lock.kind === 'refused' ? lock : salting.digest(what, text, kept?.salt ?? newSalt());
   }
 
@@ -130,16 +98,18 @@ export function createFactors(options: FactorsOptions): Factors {
     totp: async (person, code) => recorded(person, 'totp', 'code', await guarded(person, async () => {
       const { totp } = await enrolments.get(person) ?? {};
       if (totp === undefined) return notEnrolled('no authenticator');
-      return sessions.attempt(person, (state) => judgeTotp(state, totp, readDigits(code), now()));
+      const verdict = await sessions.attempt(person, (state) => judgeTotp(state, totp, readDigits(code), now()));
+      return verdict.kind === 'good' ? { ...verdict, basis: basisOf.totp(totp) } : verdict;
     })),
 
     recovery: async (person, code) => recorded(person, 'totp', 'recovery code', await guarded(person, async () => {
       const { recovery } = await enrolments.get(person) ?? {};
-      const digest = await compared(person, 'code', readCode(code) ?? '', recovery);
+      const digest = await compared(person, 'recovery', 'code', readCode(code) ?? '', recovery);
       if (typeof digest !== 'string') return digest;
       const verdict = await sessions.attempt(person, (state) => judgeRecovery(state, digest, recovery?.digests ?? [], now()));
-      if (verdict.kind === 'good') await forgetCode(person, digest);
-      return verdict;
+      if (verdict.kind === 'refused' || recovery === undefined) return verdict as Refusal;
+      await forgetCode(person, digest);
+      return { ...verdict, basis: basisOf.recovery(recovery) };
     })),
 
     async sendSms(person, language) {
@@ -155,15 +125,16 @@ export function createFactors(options: FactorsOptions): Factors {
 
     sms: async (person, code, card) => recorded(person, 'sms', 'code', await guarded(person, async () => {
       const { card: kept } = await enrolments.get(person) ?? {};
-      const digest = await compared(person, 'card', readCard(card), kept);
+      const digest = await compared(person, 'sms', 'card', readCard(card), kept);
       if (typeof digest !== 'string') return digest;
-      return sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, readDigits(code)), kept !== undefined && sameDigest(kept.digest, digest), now()));
+      const verdict = await sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, readDigits(code)), kept !== undefined && sameDigest(kept.digest, digest), now()));
+      return verdict.kind === 'refused' || kept === undefined ? verdict as Refusal : { ...verdict, basis: basisOf.sms(kept) };
     })),
 
     async invitation(person, code) {
       const { invitation } = await enrolments.get(person) ?? {};
       const verdict = await guarded(person, async () => {
-        const digest = await compared(person, 'code', readCode(code) ?? '', invitation);
+        const digest = await compared(person, 'invitation', 'code', readCode(code) ?? '', invitation);
         return typeof digest === 'string' ? sessions.attempt(person, (state) => judgeInvitation(state, digest, invitation, now())) : digest;
       });
       const outcome = await recorded(person, 'invitation', 'invitation', verdict);
@@ -191,7 +162,7 @@ export function createFactors(options: FactorsOptions): Factors {
       if (!enrolled) return recorded(person, 'totp', 'enrolment', { kind: 'refused', reason: 'invitation_expired', detail: 'the invitation was used or withdrawn' });
       // What stands on the authenticator before ends with it.
       await sessions.endAll(person, 'reset');
-      return recorded(person, 'totp', 'enrolment', { kind: 'good', codes });
+      return recorded(person, 'totp', 'enrolment', { kind: 'good', basis: basisOf.totp(totp), codes });
     },
 
     note: (person, { reason, ...fields }) => options.record({ ...opening(person), ...person.trail, ...fields, ...(reason === undefined ? {} : { reason }) }),
@@ -214,23 +185,47 @@ export function createFactors(options: FactorsOptions): Factors {
     },
 
     async reset(subject, who) {
-      const known = await enrolments.change(subject, (held) => {
+      const { known, keys } = await enrolments.change(subject, (held) => {
         const content = contentOf(held);
-        return { result: Object.keys(content).length > 0, ...(held === undefined ? {} : { enrolment: {} }) };
+        return { result: { known: Object.keys(content).length > 0, keys: content.keys ?? [] }, ...(held === undefined ? {} : { enrolment: {} }) };
       });
       const ended = await sessions.endAll(subject, 'reset');
-      await sessions.attempt(subject, (state) => ({ state: { ...state, failures: NO_FAILURES }, verdict: undefined }));
+      await forgive(subject);
+      for (const { id } of keys) await owners.release(id, subject);
       await byStaff(subject, who, `enrolment reset, ${ended} sessions ended`);
       return { reset: known, sessions: ended };
     },
 
+    async removeKey(subject, name, who) {
+      const removed = await enrolments.change(subject, (held) => {
+        const { keys = [], ...rest } = contentOf(held);
+        const found = keys.find((key) => key.name === name);
+        const others = keys.filter((key) => key !== found);
+        return { result: found, ...(found === undefined ? {} : { enrolment: others.length === 0 ? rest : { ...rest, keys: others } }) };
+      });
+      if (removed === undefined) return { reset: false, sessions: 0 };
+      const ended = await sessions.endAll(subject, 'reset');
+      await owners.release(removed.id, subject);
+      await byStaff(subject, who, `security key ${JSON.stringify(name)} removed, ${ended} sessions ended`);
+      return { reset: true, sessions: ended };
+    },
+
     async unlock(subject, who) {
-      await sessions.attempt(subject, (state) => ({ state: { ...state, failures: NO_FAILURES }, verdict: undefined }));
+      await forgive(subject);
       await byStaff(subject, who, 'wrong codes forgotten');
     },
 
-    list: async () => (await enrolments.list()).filter((enrolment) => Object.keys(contentOf(enrolment)).length > 0).map(reportOf),
+    async status(subject) {
+      const enrolment = await enrolments.get(subject);
+      return enrolment === undefined || isEmpty(enrolment) ? undefined : reportOf(enrolment);
+    },
+
+    list: async () => (await enrolments.list()).filter((enrolment) => !isEmpty(enrolment)).map(reportOf),
   };
+
+  function forgive(subject: Subject): Promise<void> {
+    return sessions.attempt(subject, (state) => ({ state: { ...state, failures: {} }, verdict: undefined }));
+  }
 
   function forgetCode(subject: Subject, digest: string): Promise<void> {
     return enrolments.change(subject, (held) => {
@@ -240,24 +235,18 @@ export function createFactors(options: FactorsOptions): Factors {
     });
   }
 
-  function reportOf({ role, id, at, totp, recovery, phone, invitation }: Enrolment): EnrolmentReport {
+  function reportOf({ role, id, at, totp, recovery, phone, invitation, keys = [] }: Enrolment): EnrolmentReport {
     return {
       role, id, since: totp?.since ?? at, totp: totp !== undefined, recovery_codes: recovery?.digests.length ?? 0,
+      keys: keys.map(({ name, rpId, since, used, counter }) => ({ name, rp_id: rpId, since, ...(used === undefined ? {} : { used }), counter })),
       ...(phone === undefined ? {} : { phone: phone.slice(-3) }),
       ...(invitation === undefined || now() >= invitation.expires ? {} : { invited_until: new Date(invitation.expires).toISOString() }),
     };
   }
 }
 
-function notEnrolled(detail: string): Refusal {
-  return { kind: 'refused', reason: 'not_enrolled', detail };
-}
-
-/** What an enrolment holds, without what says whose and which it is. */
-function contentOf(enrolment: Enrolment | undefined): Omit<Enrolment, 'role' | 'id' | 'version' | 'at'> {
-  if (enrolment === undefined) return {};
-  const { role: _role, id: _id, version: _version, at: _at, ...content } = enrolment;
-  return content;
+function isEmpty(enrolment: Enrolment): boolean {
+  return Object.keys(contentOf(enrolment)).length === 0;
 }
 
 function newSecret(algorithm: TotpAlgorithm): string {
@@ -267,8 +256,4 @@ function newSecret(algorithm: TotpAlgorithm): string {
 /** Six digits are soon guessed from a digest: it is kept sealed, and for five minutes. */
 function smsDigest(subject: Subject, code: string): string {
   return createHash('sha256').update(`${subjectName(subject)} ${code}`).digest('hex');
-}
-
-function untilText(time: number | undefined): string {
-  return time === undefined ? '' : `, until ${new Date(time).toISOString()}`;
 }

@@ -38,8 +38,16 @@ code, .codes { font-family: ui-monospace, monospace; letter-spacing: .05em; over
 @media print { header, form { display: none; } }
 `;
 
-/** The one style of all pages, let in by its hash: nothing else is fetched, run or framed. */
-export const CONTENT_SECURITY_POLICY = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`;
+const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
+
+/**
+ * The one style of all pages, let in by its hash: nothing else is fetched, run or framed. `nonce`: of the one script, on the pages that have it;
+ * neither inline text nor anything else that the same host serves may run beside it.
+ */
+export function contentSecurityPolicy(nonce: string | undefined): string {
+  const scripted = nonce === undefined ? '' : ` script-src 'nonce-${nonce}'; connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none';`;
+  return `default-src 'none'; style-src 'sha256-${STYLE_HASH}';${scripted} form-action 'self'; base-uri 'none'; frame-ancestors 'none'`;
+}
 
 /** What every page is about. */
 export interface PageContext {
@@ -63,8 +71,8 @@ export function pageLink({ language, returnTo }: Pick<PageContext, 'language' | 
   return `${PAGES}${page}?lang=${language}${returnTo === undefined ? '' : `&return=${encodeURIComponent(returnTo)}`}`;
 }
 
-/** A whole page. `once`: it cannot be shown again, so nothing on it leads to it in another language. */
-export function renderPage(context: PageContext, title: string, content: Html, problem?: Problem, once = false): string {
+/** A whole page. `once`: it cannot be shown again, so nothing on it leads to it in another language. `nonce`: it runs the script. */
+export function renderPage(context: PageContext, title: string, content: Html, problem?: Problem, once = false, nonce?: string): string {
   const words = WORDS[context.language];
   const { other } = words;
   return html`<!doctype html>
@@ -74,7 +82,8 @@ export function renderPage(context: PageContext, title: string, content: Html, p
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>${problem === undefined ? title : words.errorTitle(title)}</title>
-<style>${{ html: STYLE }}</style>
+<style>${{ html: STYLE }}</style>${nonce === undefined ? undefined : html`
+<script src="${PAGES}key.js" nonce="${nonce}" defer></script>`}
 </head>
 <body>
 <header>
@@ -103,7 +112,7 @@ export interface Field {
   readonly label: string;
   readonly hint: string;
   /** For one-time codes of digits: browsers and keyboards help with them. */
-  readonly kind: 'digits' | 'code' | 'card';
+  readonly kind: 'digits' | 'code' | 'card' | 'name';
   readonly focus?: boolean;
 }
 
@@ -111,6 +120,7 @@ const KINDS = {
   digits: html`inputmode="numeric" autocomplete="one-time-code" maxlength="16"`,
   code: html`autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="40"`,
   card: html`autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="64"`,
+  name: html`autocomplete="off" maxlength="64"`,
 } as const;
 
 /** A labelled input. */
@@ -118,12 +128,12 @@ export function field({ name, label, hint, kind, focus }: Field, problem: Proble
   const wrong = problem?.field === name;
   return html`<label for="${name}">${label}</label>
 <p class="hint" id="${name}-hint">${hint}</p>
-<input id="${name}" name="${name}" type="text" required ${KINDS[kind]} aria-describedby="${name}-hint${wrong ? ' problem' : ''}"${wrong ? html` aria-invalid="true"` : undefined}${focus === true ? html` autofocus` : undefined}>`;
+<input id="${name}" name="${name}" type="text"${kind === 'name' ? undefined : html` required`} ${KINDS[kind]} aria-describedby="${name}-hint${wrong ? ' problem' : ''}"${wrong ? html` aria-invalid="true"` : undefined}${focus === true ? html` autofocus` : undefined}>`;
 }
 
 /** A form that brings back the session's own token, the language and the way back. */
-export function form(context: PageContext, token: string, action: string, content: Html): Html {
-  return html`<form method="post" action="${PAGES}${action}">
+export function form(context: PageContext, token: string, action: string, content: Html, attributes?: Html): Html {
+  return html`<form method="post" action="${PAGES}${action}"${attributes}>
 <input type="hidden" name="form" value="${token}">
 <input type="hidden" name="lang" value="${context.language}">
 ${context.returnTo === undefined ? undefined : html`<input type="hidden" name="return" value="${context.returnTo}">`}

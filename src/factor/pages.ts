@@ -13,17 +13,23 @@ export interface FormContext extends PageContext {
 /** What somebody is enrolled for, where a route asks for it. */
 export interface Choices {
   readonly totp: boolean;
+  /** Security keys that can be used here. */
+  readonly keys: boolean;
   /** The last three digits of the phone number. */
   readonly phone: string | undefined;
   readonly invited: boolean;
+  /** Whether somebody who is invited may set up a security key. */
+  readonly withKeys: boolean;
 }
 
-function links(items: readonly (Html | undefined)[]): Html | undefined {
+/** A list of what else there is. */
+export function links(items: readonly (Html | undefined)[]): Html | undefined {
   const shown = items.filter((item) => item !== undefined);
   return shown.length === 0 ? undefined : html`<ul class="others">${shown.map((item) => html`<li>${item}</li>`)}</ul>`;
 }
 
-function link(context: PageContext, page: string, text: string): Html {
+/** A link to another page. */
+export function link(context: PageContext, page: string, text: string): Html {
   return html`<a href="${pageLink(context, page)}">${text}</a>`;
 }
 
@@ -39,17 +45,18 @@ export function signInPage(context: FormContext, choices: Choices): string {
 ${form(context, context.form, 'verify', html`${field({ name: 'code', label: words.code, hint: words.codeHint, kind: 'digits', focus: true }, problem)}
 <button>${words.send}</button>`)}
 ${links([
+    choices.keys ? link(context, 'key', words.keys.instead) : undefined,
     link(context, 'recovery', words.lostAuthenticator),
     choices.phone === undefined ? undefined : link(context, 'sms', words.bySms),
-    choices.invited ? link(context, 'enrol', words.haveInvitation) : undefined,
+    choices.invited ? link(context, 'enrol', choices.withKeys ? words.keys.haveInvitation : words.haveInvitation) : undefined,
   ])}`, problem);
 }
 
 /** For somebody who is not enrolled for anything that would help. */
-export function notEnrolledPage(context: PageContext): string {
+export function notEnrolledPage(context: PageContext, withKeys: boolean): string {
   const words = wordsOf(context);
-  return renderPage(context, words.notEnrolled, html`<p>${words.notEnrolledWhy}</p>
-<p>${link(context, 'enrol', words.enrol)}</p>`);
+  return renderPage(context, words.notEnrolled, html`<p>${withKeys ? words.keys.notEnrolledWhy : words.notEnrolledWhy}</p>
+<p>${link(context, 'enrol', withKeys ? words.keys.enrolAny : words.enrol)}</p>`);
 }
 
 /** Asks for a recovery code. */
@@ -58,7 +65,7 @@ export function recoveryPage(context: FormContext): string {
   return renderPage(context, words.recovery, html`<p>${words.recoveryWhy}</p>
 ${form(context, context.form, 'recovery', html`${field({ name: 'recovery', label: words.recoveryCode, hint: words.recoveryHint, kind: 'code', focus: true }, context.problem)}
 <button>${words.send}</button>`)}
-${links([link(context, '', words.byTotp)])}`, context.problem);
+${links([link(context, 'verify', words.byTotp)])}`, context.problem);
 }
 
 /** Sends a code to the phone, or asks for the one that was sent and the card number. */
@@ -66,7 +73,7 @@ export function smsPage(context: FormContext, choices: Choices, sent: boolean): 
   const words = wordsOf(context);
   const { problem } = context;
   const phone = choices.phone ?? '';
-  const others = links([choices.totp ? link(context, '', words.byTotp) : undefined]);
+  const others = links([choices.keys ? link(context, 'key', words.keys.instead) : undefined, choices.totp ? link(context, 'verify', words.byTotp) : undefined]);
   const sending = (text: string, style: Html | undefined): Html => form(context, context.form, 'sms/send', html`<button${style}>${text}</button>`);
   if (!sent) return renderPage(context, words.sms, html`<p>${words.smsWhy(phone)}</p>${sending(words.smsSend, undefined)}${others}`, problem);
   return renderPage(context, words.sms, html`<p>${words.smsSent(phone)}</p>
@@ -77,22 +84,23 @@ ${sending(words.smsAgain, html` class="plain"`)}${others}`, problem);
 }
 
 /** Asks for the invitation that staff handed out. */
-export function enrolPage(context: FormContext): string {
+export function enrolPage(context: FormContext, withKeys: boolean): string {
   const words = wordsOf(context);
-  return renderPage(context, words.enrol, html`<p>${words.enrolWhy}</p>
+  return renderPage(context, withKeys ? words.keys.enrolAny : words.enrol, html`<p>${withKeys ? words.keys.enrolAnyWhy : words.enrolWhy}</p>
 ${form(context, context.form, 'enrol', html`${field({ name: 'invitation', label: words.invitation, hint: words.invitationHint, kind: 'code', focus: true }, context.problem)}
 <button>${words.send}</button>`)}`, context.problem);
 }
 
 /** Shows the secret as a QR code and as text, and asks for the first code made with it. */
-export function confirmPage(context: FormContext, secret: string, uri: string): string {
+export function confirmPage(context: FormContext, secret: string, uri: string, withKeys: boolean): string {
   const words = wordsOf(context);
   return renderPage(context, words.confirm, html`<p>${words.confirmScan}</p>
 ${qrCode(uri, words.qrCode)}
 <p>${words.confirmByHand}</p>
 <p>${words.secret}: <code>${secret.replace(/.{4}(?=.)/g, '$& ')}</code></p>
 ${form(context, context.form, 'enrol/confirm', html`${field({ name: 'code', label: words.confirmCode, hint: words.codeHint, kind: 'digits' }, context.problem)}
-<button>${words.confirmDone}</button>`)}`, context.problem);
+<button>${words.confirmDone}</button>`)}
+${links([withKeys ? link(context, 'enrol/key', words.keys.enrol) : undefined])}`, context.problem);
 }
 
 /** Shows the recovery codes, once. */

@@ -37,6 +37,29 @@ export interface Words {
   readonly byTotp: string;
   readonly haveInvitation: string;
 
+  /** Of security keys. */
+  readonly keys: {
+    readonly why: string;
+    readonly use: string;
+    readonly instead: string;
+    readonly noScript: string;
+    readonly unsupported: string;
+    readonly failed: string;
+    readonly refused: string;
+    readonly locked: string;
+    readonly known: string;
+    readonly notEnrolledWhy: string;
+    readonly enrolAny: string;
+    readonly enrolAnyWhy: string;
+    readonly haveInvitation: string;
+    readonly enrol: string;
+    readonly enrolWhy: string;
+    readonly enrolTotp: string;
+    readonly name: string;
+    readonly nameHint: string;
+    readonly make: string;
+  };
+
   readonly notEnrolled: string;
   readonly notEnrolledWhy: string;
 
@@ -87,6 +110,10 @@ export interface Words {
     readonly code: string;
     readonly codeReused: string;
     readonly recovery: string;
+    readonly key: string;
+    readonly keyExpired: string;
+    readonly keyTaken: string;
+    readonly keysMany: string;
     readonly sms: string;
     readonly smsExpired: string;
     readonly smsNotSent: string;
@@ -119,6 +146,28 @@ const EN: Words = {
   bySms: 'Get a code by text message instead',
   byTotp: 'Use your authenticator app instead',
   haveInvitation: 'I was given a new invitation code: set up an authenticator app',
+
+  keys: {
+    why: 'This service asks for a security key or passkey beside your certificate. Press the button, then do what your browser asks: touch the key, or use your fingerprint, face or PIN.',
+    use: 'Use my security key or passkey',
+    instead: 'Use your security key or passkey instead',
+    noScript: 'A security key needs JavaScript, which is switched off in this browser. Switch it on, or use another way.',
+    unsupported: 'This browser cannot use security keys. Use another browser, or another way.',
+    failed: 'The key was not used. Try again, or use another way.',
+    refused: 'No security key can be used here at the moment. Use another way, or ask the hospital.',
+    locked: 'Too many wrong attempts. Try again later.',
+    known: 'This key is set up already. Use another one.',
+    notEnrolledWhy: 'This service asks for a security key, passkey or code beside your certificate, and none is set up for you yet. Ask the hospital for an invitation code.',
+    enrolAny: 'Set up a second factor',
+    enrolAnyWhy: 'You need the invitation code that the hospital gave you, and a security key, a passkey or an authenticator app.',
+    haveInvitation: 'I was given a new invitation code: set up another security key or authenticator app',
+    enrol: 'Set up a security key or passkey',
+    enrolWhy: 'Have your security key ready, or use the fingerprint, face or PIN of this device. Press the button, then do what your browser asks.',
+    enrolTotp: 'Set up an authenticator app instead',
+    name: 'Name of the key (optional)',
+    nameHint: 'So that you can tell several keys apart, for example blue key.',
+    make: 'Set up the key',
+  },
 
   notEnrolled: 'A second factor is needed',
   notEnrolledWhy: 'This service asks for a code beside your certificate, and none is set up for you yet. Ask the hospital for an invitation code.',
@@ -170,6 +219,10 @@ const EN: Words = {
     code: 'The code is not right. Check that the clock of your phone is right, wait for the next code and type it.',
     codeReused: 'This code was used before. Wait for the next one and type it.',
     recovery: 'The recovery code is not right, or was used before.',
+    key: 'The security key was not accepted. Try again, or use another one.',
+    keyExpired: 'That took too long. Please try again.',
+    keyTaken: 'This key is set up already. Use another one.',
+    keysMany: 'You have as many keys as you can have. Ask the hospital to remove one.',
     sms: 'The code or the card number is not right.',
     smsExpired: 'The code is no longer good. Ask for another one.',
     smsNotSent: 'The message could not be sent. Try again later, or ask the hospital.',
@@ -200,6 +253,28 @@ const ZH: Words = {
   bySms: '改用短信验证码',
   byTotp: '改用身份验证器应用',
   haveInvitation: '我收到了新的邀请码：设置身份验证器应用',
+
+  keys: {
+    why: '除证书外，本服务还需要安全密钥或通行密钥。请点击按钮，然后按照浏览器的提示操作：触摸密钥，或使用指纹、面容或 PIN 码。',
+    use: '使用我的安全密钥或通行密钥',
+    instead: '改用安全密钥或通行密钥',
+    noScript: '使用安全密钥需要 JavaScript，而此浏览器已将其关闭。请启用 JavaScript，或使用其他方式。',
+    unsupported: '此浏览器无法使用安全密钥。请更换浏览器，或使用其他方式。',
+    failed: '未能使用密钥。请重试，或使用其他方式。',
+    refused: '目前无法在此使用安全密钥。请使用其他方式，或咨询医院。',
+    locked: '错误次数过多，请稍后再试。',
+    known: '此密钥已设置，请使用另一个密钥。',
+    notEnrolledWhy: '除证书外，本服务还需要安全密钥、通行密钥或验证码，而您尚未设置。请向医院索取邀请码。',
+    enrolAny: '设置第二重验证',
+    enrolAnyWhy: '您需要医院给您的邀请码，以及安全密钥、通行密钥或身份验证器应用。',
+    haveInvitation: '我收到了新的邀请码：设置另一个安全密钥或身份验证器应用',
+    enrol: '设置安全密钥或通行密钥',
+    enrolWhy: '请准备好安全密钥，或使用本设备的指纹、面容或 PIN 码。点击按钮，然后按照浏览器的提示操作。',
+    enrolTotp: '改为设置身份验证器应用',
+    name: '密钥名称（可选）',
+    nameHint: '便于区分多个密钥，例如：蓝色密钥。',
+    make: '设置密钥',
+  },
 
   notEnrolled: '需要第二重验证',
   notEnrolledWhy: '除证书外，本服务还需要一个验证码，而您尚未设置。请向医院索取邀请码。',
@@ -251,6 +326,10 @@ const ZH: Words = {
     code: '验证码不正确。请确认手机时间准确，等待下一个验证码后再输入。',
     codeReused: '此验证码已使用过。请等待下一个验证码后再输入。',
     recovery: '恢复码不正确，或已使用过。',
+    key: '安全密钥未被接受。请重试，或使用另一个密钥。',
+    keyExpired: '操作超时，请重试。',
+    keyTaken: '此密钥已设置，请使用另一个密钥。',
+    keysMany: '您的密钥数量已达上限，请联系医院移除一个。',
     sms: '验证码或就诊卡号不正确。',
     smsExpired: '验证码已失效，请重新获取。',
     smsNotSent: '短信发送失败。请稍后再试，或咨询医院。',

@@ -71,7 +71,6 @@ async function takeEvent(exchange: Exchange, webhook: string, body: RequestBody 
 export async function pageInPlace(exchange: Exchange, { code, route, breakable }: Denial): Promise<PageAnswer | undefined> {
   const { id, asked, admission, service, client } = exchange;
   if ((code !== 'step_up_required' && breakable !== true) || !isNavigation(asked) || admission.kind !== 'known' || admission.identity === undefined || asked.host.kind !== 'host') return undefined;
-  const sms = route?.factors?.includes('totp') === false;
   try {
     const { limits } = await service.desk.find(countersOf(OWN_RATES, { admission, address: client.address, route: '' }), undefined, undefined);
     if (limits.kind === 'exceeded') return undefined;
@@ -80,11 +79,16 @@ export async function pageInPlace(exchange: Exchange, { code, route, breakable }
     };
     const page = breakable === true
       ? await emergencyPage(exchange, request)
-      : await service.desk.page({ ...request, path: `${OWN_PATH}/${sms ? 'sms' : ''}`, query: `return=${encodeURIComponent(asked.written)}` });
+      : await service.desk.page({ ...request, path: `${OWN_PATH}/${formOf(route?.factors)}`, query: `return=${encodeURIComponent(asked.written)}` });
     return page?.status === 200 ? page : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The form by which one of these factors is shown. */
+function formOf(factors: readonly string[] = []): string {
+  return factors.includes('totp') || factors.length === 0 ? '' : factors.includes('webauthn') ? 'key' : 'sms';
 }
 
 /** Whether a browser asks in order to show the answer (Fetch Metadata where it sends that). */

@@ -21,6 +21,8 @@ export type Reason =
   | 'device_unregistered' | 'device_mismatch' | 'device_inactive' | 'device_moved' | 'outside_hours'
   | 'code_wrong' | 'code_reused' | 'code_expired' | 'locked' | 'not_enrolled' | 'invitation_wrong' | 'invitation_expired' | 'form_refused'
   | 'sms_not_sent' | 'sms_too_soon' | 'factors_unavailable'
+  | 'webauthn_malformed' | 'webauthn_challenge' | 'webauthn_replayed' | 'webauthn_expired' | 'webauthn_origin' | 'webauthn_rp' | 'webauthn_unverified' | 'webauthn_unknown_key'
+  | 'webauthn_other_person' | 'webauthn_signature' | 'webauthn_counter' | 'webauthn_key_taken' | 'webauthn_too_many'
   | 'token_missing' | 'token_malformed' | 'token_signature' | 'token_expired' | 'token_not_yet_valid' | 'token_issuer' | 'token_audience'
   | 'token_unbound' | 'token_other_certificate' | 'token_scope' | 'token_unverifiable'
   | 'session_unknown' | 'session_ended' | 'session_expired' | 'session_idle' | 'session_other_certificate';
@@ -105,7 +107,7 @@ export interface Findings {
 export type SessionFinding =
   | { readonly kind: 'none' }
   /** `until`: ms since the epoch. */
-  | { readonly kind: 'valid'; readonly factors: readonly ('totp' | 'sms')[]; readonly until: number }
+  | { readonly kind: 'valid'; readonly factors: readonly ('totp' | 'sms' | 'webauthn')[]; readonly until: number }
   | { readonly kind: 'refused'; readonly reason: Reason; readonly detail: string };
 
 /** For what is judged again while it is under way: it has been counted. */

@@ -27,7 +27,7 @@ export interface Route {
   /** Its own limits, then those of the whole gateway. */
   readonly rates: readonly RateRule[];
   /** The second factors of which it requires one. */
-  readonly factors: readonly ('totp' | 'sms')[] | undefined;
+  readonly factors: readonly ('totp' | 'sms' | 'webauthn')[] | undefined;
   /** The token that it requires. */
   readonly token: TokenRule | undefined;
   /** Where its requests name the patient they concern. */

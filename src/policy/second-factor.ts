@@ -1,17 +1,22 @@
 import { timingSafeEqual } from 'node:crypto';
 import { Secret, TOTP } from 'otpauth';
-import type { Identity } from '../identity/roles.ts';
-import type { SessionFinding } from './facts.ts';
+import type { SessionReason } from './session.ts';
 
 /** What a client can show beside its certificate. A recovery code stands for the authenticator that was lost: it counts as `totp`. */
-export type Factor = 'totp' | 'sms';
+export type Factor = 'totp' | 'sms' | 'webauthn';
+
+/** What can be guessed at. Wrong ones are counted for each by itself: who is right about one of them may still guess at another. */
+export type Guessed = Factor | 'recovery' | 'invitation';
 
 /** Why a second factor was not taken, or a session not honoured, on record. */
 export type FactorReason =
   | 'code_wrong' | 'code_reused' | 'code_expired' | 'locked' | 'not_enrolled' | 'invitation_wrong' | 'invitation_expired' | 'form_refused'
-  | 'sms_not_sent' | 'sms_too_soon' | 'factors_unavailable' | SessionReason;
+  | 'sms_not_sent' | 'sms_too_soon' | 'factors_unavailable' | KeyReason | SessionReason;
 
-export type SessionReason = 'session_unknown' | 'session_ended' | 'session_expired' | 'session_idle' | 'session_other_certificate';
+/** Why a security key was not taken. */
+export type KeyReason =
+  | 'webauthn_malformed' | 'webauthn_challenge' | 'webauthn_replayed' | 'webauthn_expired' | 'webauthn_origin' | 'webauthn_rp' | 'webauthn_unverified' | 'webauthn_unknown_key'
+  | 'webauthn_other_person' | 'webauthn_signature' | 'webauthn_counter' | 'webauthn_key_taken' | 'webauthn_too_many';
 
 /** How codes are made that authenticator apps show (RFC 6238). */
 export type TotpAlgorithm = 'SHA1' | 'SHA256';
@@ -35,13 +40,25 @@ const SMS_PAUSE_MS = 60_000;
 const SMS_PER_HOUR = 5;
 const HOUR_MS = 3_600_000;
 
-/** Open sessions of one person, of each kind; the oldest goes when there is one more. */
-export const MOST_SESSIONS = 10;
-
 /** Wrong codes since the last right one; `last` in ms since the epoch. */
 export interface Failures {
   readonly count: number;
   readonly last: number;
+}
+
+/** A challenge that was given out for a security key to sign. */
+export interface Challenge {
+  /** SHA-256 of it, hex. */
+  readonly digest: string;
+  readonly purpose: 'get' | 'create';
+  /** SHA-256 of the certificate that asked for it, hex. */
+  readonly certificate: string;
+  readonly rpId: string;
+  readonly expires: number;
+  /** Of an enrolment: digest of the invitation that it stands on, and the user handle of the key to be. */
+  readonly invitation?: string;
+  readonly handle?: string;
+  readonly used?: true;
 }
 
 export interface SentCode {
@@ -53,7 +70,7 @@ export interface SentCode {
 
 /** What is known of one person's attempts: changed in one step, so that of two at once only one can win. */
 export interface Attempts {
-  readonly failures: Failures;
+  readonly failures: Readonly<Partial<Record<Guessed, Failures>>>;
   /** The last time step whose code was taken: neither it nor one before it is good again (RFC 6238 section 5.2). */
   readonly step: number;
   /** Digests of the recovery codes taken lately: the enrolment forgets them, too, but not in the same step. */
@@ -61,17 +78,19 @@ export interface Attempts {
   readonly sms?: SentCode;
   /** When codes were sent in the last hour. */
   readonly sent: readonly number[];
+  /** Absent: none was given out yet. */
+  readonly challenges?: readonly Challenge[];
   /** Names of the open sessions, oldest first; those that have shown no factor yet by themselves, so that they push out no other. */
   readonly sessions: readonly string[];
   readonly pending: readonly string[];
 }
 
 export const NO_FAILURES: Failures = { count: 0, last: 0 };
-export const NO_ATTEMPTS: Attempts = { failures: NO_FAILURES, step: 0, recovery: [], sent: [], sessions: [], pending: [] };
+export const NO_ATTEMPTS: Attempts = { failures: {}, step: 0, recovery: [], sent: [], sessions: [], pending: [] };
 
-export type Verdict =
-  | { readonly kind: 'good' }
-  | { readonly kind: 'refused'; readonly reason: FactorReason; readonly detail: string; /** ms since the epoch */ readonly retryAt?: number };
+export type Verdict = { readonly kind: 'good' } | Refusal;
+export type Refusal =
+  { readonly kind: 'refused'; readonly reason: FactorReason; readonly detail: string; /** ms since the epoch */ readonly retryAt?: number };
 
 /** What an attempt came to, and what is known afterwards. */
 export interface Judged<State> {
@@ -82,13 +101,17 @@ export interface Judged<State> {
 const GOOD: Verdict = { kind: 'good' };
 
 /** Refusals that were guesses: those count, for a person and for an address. */
-const GUESSES: ReadonlySet<FactorReason> = new Set(['code_wrong', 'code_reused', 'code_expired', 'invitation_wrong']);
+const GUESSES: ReadonlySet<FactorReason> = new Set([
+  'code_wrong', 'code_reused', 'code_expired', 'invitation_wrong', 'webauthn_malformed', 'webauthn_challenge', 'webauthn_replayed', 'webauthn_expired', 'webauthn_origin', 'webauthn_rp',
+  'webauthn_unverified', 'webauthn_unknown_key', 'webauthn_other_person', 'webauthn_signature', 'webauthn_counter',
+]);
 
 export function wasGuess(verdict: Verdict): boolean {
   return verdict.kind === 'refused' && GUESSES.has(verdict.reason);
 }
 
-function refused(reason: FactorReason, detail: string, retryAt?: number): Verdict {
+/** A refusal, as it goes on record. */
+export function refused(reason: FactorReason, detail: string, retryAt?: number): Refusal {
   return { kind: 'refused', reason, detail, ...(retryAt === undefined ? {} : { retryAt }) };
 }
 
@@ -123,14 +146,28 @@ export function forgiveAddress({ count, last }: Failures): Failures {
   return { count: Math.max(0, count - 1), last };
 }
 
-/** Whether the person may try now. */
-export function judgeLock({ failures }: Attempts, now: number): Verdict {
-  const until = lockedUntil(failures, now);
-  return until > 0 ? refused('locked', `${failures.count} wrong codes`, until) : GOOD;
+/** Whether the person may try this now. */
+export function judgeLock({ failures }: Attempts, what: Guessed, now: number): Verdict {
+  const counted = failures[what] ?? NO_FAILURES;
+  const until = lockedUntil(counted, now);
+  return until > 0 ? refused('locked', `${counted.count} wrong ${WRONG[what]}`, until) : GOOD;
 }
 
-function wrong(state: Attempts, now: number, verdict: Verdict): Judged<Attempts> {
-  return { state: { ...state, failures: failOnce(state.failures, now) }, verdict };
+const WRONG: Readonly<Record<Guessed, string>> = { totp: 'codes', sms: 'codes by text message or card numbers', webauthn: 'answers of security keys', recovery: 'recovery codes', invitation: 'invitations' };
+
+/** What is known after one more was wrong. */
+export function failedOnce(state: Attempts, what: Guessed, now: number): Attempts {
+  return { ...state, failures: { ...state.failures, [what]: failOnce(state.failures[what] ?? NO_FAILURES, now) } };
+}
+
+function wrong(state: Attempts, what: Guessed, now: number, verdict: Verdict): Judged<Attempts> {
+  return { state: failedOnce(state, what, now), verdict };
+}
+
+/** What is known after a right one: its own wrong ones are forgotten, and no others. */
+export function forgiven(state: Attempts, what: Guessed): Attempts {
+  const { [what]: _, ...failures } = state.failures;
+  return { ...state, failures };
 }
 
 export interface TotpSecret {
@@ -144,15 +181,15 @@ export interface TotpSecret {
  * looked at in this order, in one step with what is noted of it.
  */
 export function judgeTotp(state: Attempts, { secret, algorithm }: TotpSecret, code: string, now: number): Judged<Attempts> {
-  const lock = judgeLock(state, now);
+  const lock = judgeLock(state, 'totp', now);
   if (lock.kind === 'refused') return { state, verdict: lock };
   const delta = /^\d{6}$/.test(code)
     ? TOTP.validate({ token: code, secret: Secret.fromBase32(secret), algorithm, digits: TOTP_DIGITS, period: TOTP_PERIOD_S, timestamp: now, window: SKEW_STEPS })
     : null;
-  if (delta === null) return wrong(state, now, refused('code_wrong', 'not the code of this time'));
+  if (delta === null) return wrong(state, 'totp', now, refused('code_wrong', 'not the code of this time'));
   const step = stepOf(now) + delta;
-  if (step <= state.step) return wrong(state, now, refused('code_reused', 'this code, or one after it, was taken before'));
-  return { state: { ...state, failures: NO_FAILURES, step }, verdict: GOOD };
+  if (step <= state.step) return wrong(state, 'totp', now, refused('code_reused', 'this code, or one after it, was taken before'));
+  return { state: { ...forgiven(state, 'totp'), step }, verdict: GOOD };
 }
 
 /** The time step of RFC 6238 section 4.2. */
@@ -160,9 +197,22 @@ export function stepOf(now: number): number {
   return Math.floor(now / 1000 / TOTP_PERIOD_S);
 }
 
-/** The URI that an authenticator reads from the QR code. */
+/** Octets of an account's name in the URI: a QR code holds some 2,300, and a phone reads one with fewer more easily. */
+const LONGEST_LABEL = 240;
+
+/** The URI that an authenticator reads from the QR code. The account's name is for people alone: a long one is cut. */
 export function totpUri({ secret, algorithm }: TotpSecret, issuer: string, account: string): string {
-  return new TOTP({ issuer, label: account, secret: Secret.fromBase32(secret), algorithm, digits: TOTP_DIGITS, period: TOTP_PERIOD_S }).toString();
+  return new TOTP({ issuer, label: shortened(account), secret: Secret.fromBase32(secret), algorithm, digits: TOTP_DIGITS, period: TOTP_PERIOD_S }).toString();
+}
+
+function shortened(account: string): string {
+  if (encodeURIComponent(account.toWellFormed()).length <= LONGEST_LABEL) return account.toWellFormed();
+  let label = '';
+  for (const character of account.toWellFormed()) {
+    if (encodeURIComponent(`${label}${character}…`).length > LONGEST_LABEL) break;
+    label += character;
+  }
+  return `${label}…`;
 }
 
 /**
@@ -170,26 +220,26 @@ export function totpUri({ secret, algorithm }: TotpSecret, issuer: string, accou
  * here, in one step.
  */
 export function judgeRecovery(state: Attempts, digest: string, known: readonly string[], now: number): Judged<Attempts> {
-  const lock = judgeLock(state, now);
+  const lock = judgeLock(state, 'recovery', now);
   if (lock.kind === 'refused') return { state, verdict: lock };
   const taken = state.recovery.some((one) => sameDigest(one, digest));
-  if (taken) return wrong(state, now, refused('code_reused', 'this recovery code was taken before'));
-  if (!known.some((one) => sameDigest(one, digest))) return wrong(state, now, refused('code_wrong', 'no recovery code of this enrolment'));
-  return { state: { ...state, failures: NO_FAILURES, recovery: [...state.recovery, digest].slice(-20) }, verdict: GOOD };
+  if (taken) return wrong(state, 'recovery', now, refused('code_reused', 'this recovery code was taken before'));
+  if (!known.some((one) => sameDigest(one, digest))) return wrong(state, 'recovery', now, refused('code_wrong', 'no recovery code of this enrolment'));
+  return { state: { ...forgiven(state, 'recovery'), recovery: [...state.recovery, digest].slice(-20) }, verdict: GOOD };
 }
 
 /** Judges the invitation that an enrolment begins with. It stays good until the enrolment is done. */
 export function judgeInvitation(state: Attempts, digest: string, invitation: { readonly digest: string; readonly expires: number } | undefined, now: number): Judged<Attempts> {
-  const lock = judgeLock(state, now);
+  const lock = judgeLock(state, 'invitation', now);
   if (lock.kind === 'refused') return { state, verdict: lock };
-  if (invitation === undefined || !sameDigest(invitation.digest, digest)) return wrong(state, now, refused('invitation_wrong', 'no invitation, or another'));
-  if (now >= invitation.expires) return wrong(state, now, refused('invitation_expired', `the invitation was good until ${new Date(invitation.expires).toISOString()}`));
-  return { state: { ...state, failures: NO_FAILURES }, verdict: GOOD };
+  if (invitation === undefined || !sameDigest(invitation.digest, digest)) return wrong(state, 'invitation', now, refused('invitation_wrong', 'no invitation, or another'));
+  if (now >= invitation.expires) return wrong(state, 'invitation', now, refused('invitation_expired', `the invitation was good until ${new Date(invitation.expires).toISOString()}`));
+  return { state: forgiven(state, 'invitation'), verdict: GOOD };
 }
 
 /** Whether another message may be sent, and its code noted when it may: one a minute, five an hour. `digest` is that of the code. */
 export function judgeSending(state: Attempts, digest: string, now: number): Judged<Attempts> {
-  const lock = judgeLock(state, now);
+  const lock = judgeLock(state, 'sms', now);
   if (lock.kind === 'refused') return { state, verdict: lock };
   const sent = state.sent.filter((time) => now - time < HOUR_MS);
   const last = sent.at(-1);
@@ -205,81 +255,21 @@ export function judgeSending(state: Attempts, digest: string, now: number): Judg
  * Three tries a code; a right one is gone.
  */
 export function judgeSms(state: Attempts, digest: string, cardRight: boolean, now: number): Judged<Attempts> {
-  const lock = judgeLock(state, now);
+  const lock = judgeLock(state, 'sms', now);
   if (lock.kind === 'refused') return { state, verdict: lock };
   const { sms, ...rest } = state;
-  if (sms === undefined) return wrong(state, now, refused('code_expired', 'no code is out'));
-  if (now >= sms.expires) return wrong(rest, now, refused('code_expired', 'the code was older than five minutes'));
+  if (sms === undefined) return wrong(state, 'sms', now, refused('code_expired', 'no code is out'));
+  if (now >= sms.expires) return wrong(rest, 'sms', now, refused('code_expired', 'the code was older than five minutes'));
   const codeRight = sameDigest(sms.digest, digest);
-  if (codeRight && cardRight) return { state: { ...rest, failures: NO_FAILURES }, verdict: GOOD };
+  if (codeRight && cardRight) return { state: forgiven(rest, 'sms'), verdict: GOOD };
   const left = sms.tries - 1;
-  return wrong(left > 0 ? { ...state, sms: { ...sms, tries: left } } : rest, now, refused('code_wrong', codeRight ? 'the code was right, the card number was not' : 'not the code that was sent'));
+  return wrong(left > 0 ? { ...state, sms: { ...sms, tries: left } } : rest, 'sms', now, refused('code_wrong', codeRight ? 'the code was right, the card number was not' : 'not the code that was sent'));
 }
 
 /** Compares two digests of one length in constant time. */
 export function sameDigest(one: string, other: string): boolean {
   const [a, b] = [Buffer.from(one), Buffer.from(other)];
   return a.length === b.length && timingSafeEqual(a, b);
-}
-
-/** A session, kept on our side only; times in ms since the epoch. */
-export interface Session {
-  readonly subject: Pick<Identity, 'role' | 'id'>;
-  /** SHA-256 of the certificate that it was made with, hex. */
-  readonly certificate: string;
-  /** When each factor was shown; none yet while the client is on its way through the forms. */
-  readonly factors: Readonly<Partial<Record<Factor, number>>>;
-  readonly opened: number;
-  readonly seen: number;
-  /** What its forms must bring back. */
-  readonly form: string;
-  readonly ended?: 'signed_out' | 'replaced' | 'reset' | 'too_many';
-  /** An enrolment under way: what the QR code shows, and the invitation that it stands on. */
-  readonly enrolling?: TotpSecret & { readonly invitation: string };
-}
-
-/** How long sessions last, in ms. */
-export interface SessionLimits {
-  readonly lifetime: number;
-  readonly idle: number;
-}
-
-/** Through the forms, before a factor has been shown. */
-export const PENDING_MS = 15 * 60_000;
-
-/** Who shows a session credential. */
-export interface Bearer {
-  readonly subject: Pick<Identity, 'role' | 'id'>;
-  /** SHA-256, hex. */
-  readonly certificate: string;
-}
-
-/**
- * Judges a session; `now` in ms. That it was made with another certificate comes first: that is a stolen cookie, whatever else is
- * the matter with it.
- */
-export function judgeSession(session: Session | undefined, { subject, certificate }: Bearer, { lifetime, idle }: SessionLimits, now: number): SessionFinding {
-  if (session === undefined) return refusedSession('session_unknown', 'no such session');
-  if (session.certificate !== certificate || session.subject.role !== subject.role || session.subject.id !== subject.id) {
-    return refusedSession('session_other_certificate', `made with the certificate ${session.certificate}`);
-  }
-  if (session.ended !== undefined) return refusedSession('session_ended', session.ended.replace('_', ' '));
-  const factors = Object.entries(session.factors);
-  const life = factors.length === 0 ? PENDING_MS : lifetime;
-  if (now - session.opened >= life) return refusedSession('session_expired', `opened ${new Date(session.opened).toISOString()}`);
-  if (now - session.seen >= idle) return refusedSession('session_idle', `last seen ${new Date(session.seen).toISOString()}`);
-  const shown = factors.filter(([, time]) => now - time < lifetime).map(([factor]) => factor as Factor);
-  // A second one shown later opens the session anew, and must not prolong what a stream was let in by.
-  return shown.length === 0 ? { kind: 'none' } : { kind: 'valid', factors: shown, until: Math.min(...shown.map((factor) => session.factors[factor] as number)) + lifetime };
-}
-
-function refusedSession(reason: SessionReason, detail: string): SessionFinding {
-  return { kind: 'refused', reason, detail };
-}
-
-/** Whether a session's use is noted: not with every request, but often enough that nobody is signed out early by more than a share of the idle time. */
-export function isWorthNoting({ seen }: Session, { idle }: SessionLimits, now: number): boolean {
-  return now - seen >= idle / 60;
 }
 
 const CODE_ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';

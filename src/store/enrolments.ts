@@ -15,6 +15,27 @@ export interface Salted {
   readonly digest: string;
 }
 
+/** A security key or passkey of somebody's (WebAuthn section 4, credential record). */
+export interface SecurityKey {
+  /** Credential id, base64url. */
+  readonly id: string;
+  /** COSE key (RFC 9052), base64url. */
+  readonly publicKey: string;
+  /** What the authenticator knows its owner by (user handle), base64url: random, since it may be read from a lost one. */
+  readonly handle: string;
+  /** The last signature counter. */
+  readonly counter: number;
+  /** What it was made for: it works nowhere else. */
+  readonly rpId: string;
+  /** What its owner calls it. */
+  readonly name: string;
+  /** ISO 8601 */
+  readonly since: string;
+  /** ISO 8601, of the last time it was shown. */
+  readonly used?: string;
+  readonly transports: readonly string[];
+}
+
 /** What somebody can show beside a certificate. A removed one stays as its name and version, so that an older copy does not come back. */
 export interface Enrolment extends Subject {
   /** Grows with every change: of two copies the higher one is right. */
@@ -26,6 +47,7 @@ export interface Enrolment extends Subject {
   /** E.164. */
   readonly phone?: string;
   readonly card?: Salted;
+  readonly keys?: readonly SecurityKey[];
   readonly invitation?: Salted & { /** ms since the epoch */ readonly expires: number };
 }
 

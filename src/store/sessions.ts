@@ -1,8 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { SessionFinding } from '../policy/facts.ts';
-import {
-  isWorthNoting, judgeSession, MOST_SESSIONS, FORGET_FAILURES_MS, NO_ATTEMPTS, PENDING_MS, type Attempts, type Bearer, type Session, type SessionLimits,
-} from '../policy/second-factor.ts';
+import { FORGET_FAILURES_MS, NO_ATTEMPTS, type Attempts } from '../policy/second-factor.ts';
+import { isWorthNoting, judgeSession, MOST_SESSIONS, PENDING_MS, type Bearer, type Session, type SessionLimits } from '../policy/session.ts';
 import type { Cells } from './cells.ts';
 import { subjectName, type Subject } from './enrolments.ts';
 
@@ -24,7 +23,7 @@ export interface Sessions {
   /** The same for the forms: with the session itself, one on its way to a factor included. */
   look(token: string | undefined, bearer: Bearer): Promise<Look>;
   /** Opens a session under a new id, in place of the one before it. */
-  open(bearer: Bearer, content: Pick<Session, 'factors' | 'enrolling'>, before: string | undefined): Promise<FoundSession>;
+  open(bearer: Bearer, content: Pick<Session, 'factors' | 'basis' | 'enrolling'>, before: string | undefined): Promise<FoundSession>;
   end(token: string, why: NonNullable<Session['ended']>): Promise<void>;
   /** Ends every session of a person. */
   endAll(subject: Subject, why: NonNullable<Session['ended']>): Promise<number>;

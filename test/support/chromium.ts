@@ -25,6 +25,12 @@ export interface Page {
   enter(): Promise<void>;
   /** Clicks the link or button with this text, and waits for the next document. */
   click(text: string): Promise<void>;
+  /** Clicks on the same, where another document need not follow. */
+  press(text: string): Promise<void>;
+  /** Gives the browser a security key of its own, which a finger or PIN is always right for, until told otherwise. */
+  addSecurityKey(): Promise<{ verifies(yes: boolean): Promise<void>; credentials(): Promise<readonly { readonly rpId: string; readonly signCount: number }[]> }>;
+  /** Whether pages may run scripts. */
+  allowScripts(yes: boolean): Promise<void>;
   /** Result of an expression, by value. */
   evaluate<T>(expression: string): Promise<T>;
   /** Writes a picture of the whole page. */
@@ -152,6 +158,14 @@ async function openPage(child: ChildProcess): Promise<Page> {
     return result.value;
   }
 
+  function clickOn(text: string): Promise<void> {
+    return evaluate(`(() => {
+      const found = [...document.querySelectorAll('a, button')].find((one) => one.textContent.trim() === ${JSON.stringify(text)});
+      if (found === undefined) throw new Error('nothing to click on: ' + ${JSON.stringify(text)} + ' in ' + document.body.innerText);
+      found.click();
+    })()`);
+  }
+
   async function press(key: string, text: string, code: number): Promise<void> {
     await call('Input.dispatchKeyEvent', { type: 'keyDown', key, code: key, text, windowsVirtualKeyCode: code });
     await call('Input.dispatchKeyEvent', { type: 'keyUp', key, code: key, windowsVirtualKeyCode: code });
@@ -178,11 +192,23 @@ async function openPage(child: ChildProcess): Promise<Page> {
       await call('Input.insertText', { text });
     },
     enter: () => following(() => press('Enter', '\r', 13)),
-    click: (text) => following(() => evaluate(`(() => {
-      const found = [...document.querySelectorAll('a, button')].find((one) => one.textContent.trim() === ${JSON.stringify(text)});
-      if (found === undefined) throw new Error('nothing to click on: ' + ${JSON.stringify(text)} + ' in ' + document.body.innerText);
-      found.click();
-    })()`)),
+    click: (text) => following(() => clickOn(text)),
+    press: clickOn,
+    async addSecurityKey() {
+      await call('WebAuthn.enable');
+      const { authenticatorId } = await call('WebAuthn.addVirtualAuthenticator', {
+        options: { protocol: 'ctap2', transport: 'usb', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+      });
+      return {
+        verifies: async (yes) => {
+          await call('WebAuthn.setUserVerified', { authenticatorId, isUserVerified: yes });
+        },
+        credentials: async () => (await call('WebAuthn.getCredentials', { authenticatorId }))['credentials'] as { rpId: string; signCount: number }[],
+      };
+    },
+    allowScripts: async (yes) => {
+      await call('Emulation.setScriptExecutionDisabled', { value: !yes });
+    },
     evaluate,
     async screenshot(file) {
       const { data } = await call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true }) as { data: string };

@@ -8,7 +8,8 @@ import type { AuditRecord } from '../../src/audit/record.ts';
 import type { Snapshot, SmsTarget } from '../../src/config/snapshot.ts';
 import type { PageAnswer as OwnPage } from '../../src/forward/client.ts';
 import { openSecondFactor, type SecondFactor } from '../../src/factor/second-factor.ts';
-import type { Bearer, TotpAlgorithm } from '../../src/policy/second-factor.ts';
+import type { Factor, TotpAlgorithm } from '../../src/policy/second-factor.ts';
+import type { Bearer } from '../../src/policy/session.ts';
 
 /** The code that an authenticator shows at a time. */
 export function codeAt(secret: string, time: number, algorithm: TotpAlgorithm = 'SHA1'): string {
@@ -26,6 +27,8 @@ export interface FactorParts {
   readonly shared?: { readonly redis: Redis; readonly prefix: string };
   readonly sms?: SmsTarget;
   readonly algorithm?: 'sha1' | 'sha256';
+  readonly asked?: readonly Factor[];
+  readonly webauthn?: Partial<Snapshot['config']['second_factor']['webauthn']>;
   readonly record?: (record: AuditRecord) => Promise<void>;
 }
 
@@ -59,14 +62,14 @@ export function testFactor(parts: FactorParts = {}): TestFactor {
   const records: AuditRecord[] = [];
   const snapshot = {
     config: {
-      second_factor: { key_file: 'factors.key', session: { lifetime: 3_600_000, idle: 900_000 }, totp: { issuer: 'Hospital', algorithm: parts.algorithm ?? 'sha1' }, ...(parts.sms === undefined ? {} : { sms: {} }) },
-      routes: [{ allow: ['patient'], require: { second_factor: ['totp', 'sms'] } }],
+      second_factor: { key_file: 'factors.key', session: { lifetime: 3_600_000, idle: 900_000 }, totp: { issuer: 'Hospital', algorithm: parts.algorithm ?? 'sha1' }, webauthn: { user_verification: 'required', timeout: 300_000, ...parts.webauthn }, ...(parts.sms === undefined ? {} : { sms: {} }) },
+      routes: [{ allow: ['patient'], require: { second_factor: parts.asked ?? ['totp', 'sms'] } }],
     },
     secondFactor: { keys, ...(parts.sms === undefined ? {} : { sms: parts.sms }) },
   } as unknown as Snapshot;
   const clock = { now: Date.UTC(2026, 10, 22, 9, 0, 0) };
   const factor = openSecondFactor({
-    snapshot, state: directory, shared: parts.shared, now: () => clock.now, warn: () => undefined, count: () => undefined, cardCost: { N: 16, r: 8, p: 1 },
+    snapshot, state: directory, shared: parts.shared, port: () => 8443, now: () => clock.now, warn: () => undefined, count: () => undefined, cardCost: { N: 16, r: 8, p: 1 },
     record: parts.record ?? ((record) => {
       records.push(record);
       return Promise.resolve();
@@ -122,7 +125,7 @@ export function browserOver(authority: string, transport: Transport): Browser {
       ask('POST', page, ['Content-Type', 'application/x-www-form-urlencoded', ...fields], new URLSearchParams(form).toString()),
     async submit(page, filled, action) {
       const { body } = await browser.get(page);
-      const form = [...body.matchAll(/<form method="post" action="\/\.wardgate\/([^"]*)">([\s\S]*?)<\/form>/g)].find(([, to]) => action === undefined || to === action);
+      const form = [...body.matchAll(/<form method="post" action="\/\.wardgate\/([^"]*)"[^>]*>([\s\S]*?)<\/form>/g)].find(([, to]) => action === undefined || to === action);
       if (form === undefined) throw new Error(`no such form: ${body}`);
       const hidden = Object.fromEntries([...(form[2] as string).matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)">/g)].map(([, name, value]) => [name as string, (value as string).replaceAll('&amp;', '&')]));
       const answer = await browser.post(form[1] as string, { ...hidden, ...filled });
@@ -145,7 +148,8 @@ export function fieldsOf({ fields }: Pick<PageAnswer, 'fields'>): ReadonlyMap<st
 /** Enrols a patient by way of the pages; gives back the secret and the recovery codes. */
 export async function enrol(test: TestFactor, browser: Browser, { subject } = PATIENT): Promise<{ secret: string; codes: readonly string[] }> {
   const { code } = await test.factor.factors.invite(subject, 86_400_000, 'test');
-  const confirm = await browser.submit('enrol', { invitation: code });
+  await browser.submit('enrol', { invitation: code });
+  const confirm = await browser.get('enrol/confirm');
   const secret = /<code>([A-Z2-7 ]+)<\/code>/.exec(confirm.body)?.[1]?.replaceAll(' ', '');
   if (secret === undefined) throw new Error(`no secret: ${confirm.body}`);
   const done = await browser.submit('enrol/confirm', { code: codeAt(secret, test.now) });

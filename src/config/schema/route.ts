@@ -25,8 +25,8 @@ const requirements = mapping({
   trust: trustFiles.describe('PEM files of CA certificates, of which one must be on the path of the client\'s certificate; absent: any that the listener trusts.').exactOptional(),
   policy: some(oid, 'expected a list of certificate policy OIDs').describe('Certificate policies, of which the certificate must carry one.').exactOptional(),
   networks: some(network, 'expected a list of networks such as 10.1.0.0/16').describe('Networks that requests must come from.').exactOptional(),
-  second_factor: oneOrMore(oneOf(['totp', 'sms']), 'expected totp, sms or a list of them')
-    .describe('Second factor that the session must have shown, or a list of those of which one is enough: totp is a code of an authenticator app, sms one that comes by text message and is typed with the card number.').exactOptional(),
+  second_factor: oneOrMore(oneOf(['totp', 'sms', 'webauthn']), 'expected totp, sms, webauthn or a list of them')
+    .describe('Second factor that the session must have shown, or a list of those of which one is enough: totp is a code of an authenticator app, sms one that comes by text message and is typed with the card number, webauthn a security key or passkey.').exactOptional(),
   token: requiredToken.describe('Access token that must come as Authorization: Bearer, and be bound to the client\'s certificate. Absent: none, and what comes is the upstream\'s affair.').exactOptional(),
 });
 

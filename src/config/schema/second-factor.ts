@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { filePath, httpsUrl, timeout } from '../values.ts';
-import { mapping, oneOf, trustFiles } from './shapes.ts';
+import { filePath, hostName, httpsUrl, keyOrigin, timeout } from '../values.ts';
+import { mapping, oneOf, some, trustFiles } from './shapes.ts';
 
 const issuer = z.string({ error: 'expected a name such as Hospital' }).regex(/^[^\p{Cc}:]{1,60}$/u, { error: 'expected a name without ":", 60 characters at most' });
 const template = z.string({ error: 'expected a text with {code} in it' }).max(300, { error: 'expected at most 300 characters' })
@@ -26,10 +26,22 @@ const sms = mapping({
   timeout: timeout.describe('How long an answer is waited for; nothing is tried twice.').prefault('5s'),
 });
 
+const webauthn = mapping({
+  name: issuer.describe('What browsers call who asks for a key; absent: totp.issuer.').exactOptional(),
+  rp_ids: some(hostName, 'expected a list of domains such as [hospital.test]')
+    .describe('RP ids: domains that keys are made for, and under whose names they work; of several the longest that a host is or is below. Absent: the host that was asked for, and then a key works there alone.').exactOptional(),
+  origins: some(keyOrigin, 'expected a list of origins such as [https://api.hospital.test]')
+    .describe('Origins of the pages, and of apps, where keys are used, where they are others than https:// and the host at port 443 or the listener\'s: a port in front of a balancer, an Android app (android:apk-key-hash:…).').exactOptional(),
+  user_verification: oneOf(['required', 'preferred', 'discouraged'])
+    .describe('Whether the key must verify who uses it (PIN, fingerprint, face). Certificate and key are both things that somebody has: without this they are stolen together.').default('required'),
+  timeout: timeout.describe('How long a challenge is good.').prefault('5m'),
+});
+
 export const secondFactor = mapping({
   key_file: filePath.describe('File of at least 32 secret bytes under which enrolments and sessions are sealed, the same on every replica. Others must not be able to read it. Absent: one is made in the state directory, beside what it seals.').exactOptional(),
   previous_key_files: z.array(filePath, { error: 'expected a list of files' }).describe('Keys that were in use before; what is sealed under them is sealed anew at the start.').default([]),
   session: session.describe('Sessions of clients that have shown a factor.').prefault({}),
   totp: totp.describe('Authenticator apps (RFC 6238).').prefault({}),
   sms: sms.describe('Codes by text message; absent: none.').exactOptional(),
+  webauthn: webauthn.describe('Security keys and passkeys (WebAuthn).').prefault({}),
 }).describe('Second factors beside the certificate, for routes that require one.').prefault({});
