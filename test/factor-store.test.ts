@@ -219,6 +219,24 @@ describe.skipIf(!redisInstalled)('cells that replicas share', () => {
     await other.factor.factors.reset(PATIENT.subject, 'test');
     expect(await one.factor.find(browser.cookie, PATIENT)).toMatchObject({ reason: 'session_ended' });
   });
+
+  it('end a session at one of them that is opened while the other forgets what it stands on', async () => {
+    const parts = async () => ({ keys: [KEY], shared: await connect('racing') });
+    const other = testFactor(await parts());
+    let race = false;
+    const one = testFactor({
+      ...await parts(), record: async () => {
+        // Between the right code and the session that it opens.
+        if (race) await other.factor.factors.reset(PATIENT.subject, 'test');
+      },
+    });
+    closers.push(() => [one, other].forEach((gateway) => gateway.close()));
+    const { secret } = await enrol(one, one.browser());
+    for (const gateway of [one, other]) gateway.now += 60_000;
+    race = true;
+    const raced = await one.browser().json('POST', 'token', { code: codeAt(secret, one.now) });
+    expect(raced.status).toBe(401);
+  });
 });
 
 describe('codes by SMS', () => {

@@ -225,7 +225,45 @@ describe('the credentials of sessions', () => {
     }
     session.close();
     const passed = backend.seen.slice(before).map(({ headers }) => [headers.cookie, headers.authorization]);
-    expect(passed).toEqual([...Array.from({ length: 2 }, () => [[undefined, undefined], [`a=${token};b=1`, 'Bearer other'], ['c=1', undefined]])].flat());
+    expect(passed).toEqual([...Array.from({ length: 2 }, () => [[undefined, undefined], ['b=1', 'Bearer other'], ['c=1', undefined]])].flat());
+  });
+
+  it('reach no upstream in spellings that are not honoured either: short and general way, HTTP/2 and upgrades', async () => {
+    const token = `wgs_${'a'.repeat(43)}`;
+    const tabbed = [`Authorization: Bearer\t${token}`, `Authorization: DPoP ${token}`, `Authorization: ${token}`, `Authorization: Bearer "${token}"`, `Authorization: Basic ${Buffer.from(`x:${token}`).toString('base64')}`,
+      `X-Token: ${token}`, `Authorization: BEARER WGS_${'a'.repeat(43)}`];
+    const cookies = [`Cookie: a=1, __Host-wardgate-session=${token}`, `Cookie: "__Host-wardgate-session=${token}"`, `Cookie: b=2; session="${token}"`];
+    const before = backend.seen.length;
+    const socket = await openTls(pki, gateway.port, { client: pki.patient });
+    for (const field of [...tabbed, ...cookies]) {
+      const answered = (text: string): boolean => /\r\n\r\n[\s\S]/.test(text);
+      await exchange(socket, `GET /open HTTP/1.1\r\nHost: localhost\r\n${field}\r\nX-Kept: 1\r\n\r\n`, answered);
+      const other = await openTls(pki, gateway.port, { client: pki.patient });
+      await exchange(other, `POST /open HTTP/1.1\r\nHost: localhost\r\n${field}\r\nX-Kept: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ${token}\r\n\r\n`, answered);
+      other.destroy();
+      const upgraded = await openTls(pki, gateway.port, { client: pki.patient });
+      await exchange(upgraded, `GET /open HTTP/1.1\r\nHost: localhost\r\n${field}\r\nX-Kept: 1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`, answered);
+      upgraded.destroy();
+    }
+    socket.destroy();
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    for (const field of [...tabbed, ...cookies]) {
+      const [name = '', value = ''] = [field.slice(0, field.indexOf(':')).toLowerCase(), field.slice(field.indexOf(':') + 2)];
+      await askHttp2(session, '/open', { headers: { [name]: value, 'x-kept': '1' } });
+    }
+    session.close();
+    const passed = backend.seen.slice(before);
+    expect(passed).toHaveLength(40);
+    expect(passed.map(({ headers }) => headers['x-kept'])).toEqual(Array.from({ length: 40 }, () => '1'));
+    expect(JSON.stringify(passed.map(({ headers }) => headers))).not.toMatch(/wgs_|wardgate-session|Basic/i);
+    expect(passed.filter(({ headers }) => headers.cookie === 'b=2')).toHaveLength(4);
+  });
+
+  it('are told from what is only alike: tokens of others pass', async () => {
+    const before = backend.seen.length;
+    const alike = [`Bearer eyJhbGciOiJFUzI1NiJ9.e30.wgs_${'a'.repeat(82)}`, `Bearer xwgs_${'a'.repeat(43)}`, `Basic ${Buffer.from('wgs:wgs_').toString('base64')}`];
+    for (const authorization of alike) await get('/open', { headers: { authorization, cookie: 'csrf=wgs_1; a=1' } });
+    expect(backend.seen.slice(before).map(({ headers }) => [headers.authorization, headers.cookie])).toEqual(alike.map((one) => [one, 'csrf=wgs_1; a=1']));
   });
 
   it('stand in no record', async () => {

@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { invite } from '../src/cli/factor.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
+import { createAuthenticator, type Options } from './support/authenticator.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { browserOver, codeAt, type Browser } from './support/factor.ts';
 import { ask, configuration, gatewayDirectory, readRecords, type Reply } from './support/gateway.ts';
@@ -26,7 +27,7 @@ describe.skipIf(!redisInstalled)('replicas with second factors', () => {
       const directory = await gatewayDirectory(pki);
       await writeFile(`${directory}/factors.key`, key, { mode: 0o600 });
       await writeFile(`${directory}/wardgate.yaml`, configuration(backend.port, {
-        routes: '[{ name: mine, match: { path: "/mine/*" }, allow: [patient], upstream: records, require: { second_factor: totp } }, { name: any, match: { path: "/any/*" }, allow: [patient], upstream: records }]',
+        routes: '[{ name: mine, match: { path: "/mine/*" }, allow: [patient], upstream: records, require: { second_factor: [totp, webauthn] } }, { name: any, match: { path: "/any/*" }, allow: [patient], upstream: records }]',
         top: `second_factor: { key_file: factors.key }\nstore: { redis: "redis://127.0.0.1:${redis.port}" }`,
       }));
       const gateway = await createGateway({ config: `${directory}/wardgate.yaml` });
@@ -61,7 +62,8 @@ describe.skipIf(!redisInstalled)('replicas with second factors', () => {
     // A form of one, answered at the other.
     await one.get('enrol');
     other.cookie = one.cookie;
-    const confirm = await other.submit('enrol', { invitation: (JSON.parse(printed) as { code: string }).code });
+    await other.submit('enrol', { invitation: (JSON.parse(printed) as { code: string }).code });
+    const confirm = await other.get('enrol/confirm');
     const secret = /<code>([A-Z2-7 ]+)<\/code>/.exec(confirm.body)?.[1]?.replaceAll(' ', '') as string;
     await other.submit('enrol/confirm', { code: codeAt(secret, Date.now()) });
     expect((await mine(0, other.cookie)).status).toBe(200);
@@ -76,6 +78,27 @@ describe.skipIf(!redisInstalled)('replicas with second factors', () => {
     expect(reasons.sort()).toEqual(['code_reused', 'code_reused', 'code_reused', 'session_ended']);
   });
 
+  it('share challenges, keys and their counters: asked at one, answered at the other, once', async () => {
+    const call = (index: number, page: string, input: object): Promise<Reply> => ask(pki, at(index).port, `/.wardgate/${page}`, { client: pki.patient, method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(input) });
+    const options = async (index: number, input: object = {}): Promise<Options> => (await call(index, 'webauthn/options', input)).json() as unknown as Options;
+    const printed: string[] = [];
+    await invite({ config: `${at(1).directory}/wardgate.yaml`, json: true, role: 'patient', id: 'urn:patient:1001', who: 'test', expires: '1d' }, (text) => printed.push(text));
+    const key = createAuthenticator('https://localhost');
+    const made = key.create(await options(0, { for: 'enrol', invitation: (JSON.parse(printed.join('')) as { code: string }).code }));
+    expect((await call(1, 'webauthn/enrol', { webauthn: made })).status).toBe(201);
+    const answer = key.get(await options(0));
+    const answers = await Promise.all([0, 1, 0, 1].map((index) => call(index, 'token', { webauthn: answer })));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 401, 401, 401]);
+    const token = answers.find(({ status }) => status === 200)?.json()['access_token'];
+    for (const index of [0, 1]) expect((await ask(pki, at(index).port, '/mine/x', { client: pki.patient, headers: { authorization: `Bearer ${String(token)}` } })).status).toBe(200);
+    // The counter that one of them saw is known to the other; a second challenge does not help a copy.
+    expect((await call(1, 'token', { webauthn: key.get(await options(1), { counter: key.counter }) })).status).toBe(401);
+    const oversize = await call(0, 'token', { webauthn: { ...answer, response: { ...answer.response, signature: 'A'.repeat(20_000) } } });
+    expect([oversize.status, oversize.json()['code']]).toEqual([413, 'body_too_large']);
+    const reasons = (await Promise.all(replicas.map(({ directory }) => readRecords(`${directory}/state/audit`)))).flat().flatMap(({ event, factor, reason }) => (event === 'second_factor' && factor === 'webauthn' ? reason ?? [] : []));
+    expect(reasons.sort()).toEqual(['webauthn_counter', 'webauthn_replayed', 'webauthn_replayed', 'webauthn_replayed']);
+  });
+
   it('let nobody in who needs a factor while what they share is away, everybody else as ever, and remember who is enrolled when it comes back empty', async () => {
     await redis.kill();
     for (const { gateway } of replicas) await expect.poll(async () => (await gateway.status()).store?.connected).toBe(false);
@@ -86,7 +109,7 @@ describe.skipIf(!redisInstalled)('replicas with second factors', () => {
     expect((await ask(pki, at(0).port, '/any/x', { client: pki.patient })).status).toBe(200);
     redis = await startRedis(redis.port);
     for (const { gateway } of replicas) await expect.poll(async () => (await gateway.status()).store?.connected).toBe(true);
-    await expect.poll(async () => (await ask(pki, at(0).port, '/.wardgate/', { client: pki.patient })).body.toString()).toContain('Code from your authenticator app');
-    await expect.poll(async () => (await ask(pki, at(1).port, '/.wardgate/', { client: pki.patient })).body.toString()).toContain('Code from your authenticator app');
+    await expect.poll(async () => (await ask(pki, at(0).port, '/.wardgate/', { client: pki.patient })).body.toString()).toContain('Use my security key or passkey');
+    await expect.poll(async () => (await ask(pki, at(1).port, '/.wardgate/', { client: pki.patient })).body.toString()).toContain('Use my security key or passkey');
   });
 });

@@ -127,7 +127,7 @@ export function upstreamHeaders(raw: readonly string[], injected: Injected): Inc
     const value = raw[index + 1] as string;
     if (name === 'transfer-encoding') out[name] = 'chunked';
     if (HOP_BY_HOP.has(name) || named.has(name) || isReserved(name) || (name === 'authorization' && keepsToken)) continue;
-    const kept = name === 'cookie' || name === 'authorization' ? withoutSession(name, value) : value;
+    const kept = withoutSession(name, value);
     if (kept !== undefined) append(out, name, kept);
   }
   const { permit } = injected;
@@ -250,6 +250,7 @@ export function trailerFields(raw: readonly string[]): string[] {
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as string).toLowerCase();
     if (name.startsWith(':') || HOP_BY_HOP.has(name) || NOT_FOR_TRAILERS.has(name) || isReserved(name)) continue;
+    if (withoutSession(name, raw[index + 1] as string) === undefined) continue;
     out.push(name, raw[index + 1] as string);
   }
   return out;

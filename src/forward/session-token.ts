@@ -18,17 +18,34 @@ export function sessionToken(fields: readonly string[]): string | undefined {
 }
 
 /**
- * The value of a request field without the session that it names and other cookies of ours, for the upstream: a credential of ours must
- * not lie in somebody else's log. Undefined where nothing is left. `name` in lower case.
+ * The value of a request field without a session of ours and other cookies of ours, for the upstream: a credential of ours must not lie in
+ * somebody else's log, honoured or not, whatever a client made of it. Undefined where nothing is left. `name` in lower case.
  */
 export function withoutSession(name: string, value: string): string | undefined {
-  if (name === 'authorization') return BEARER.test(value) ? undefined : value;
-  if (name !== 'cookie' || !value.toLowerCase().includes(OWN_COOKIES.toLowerCase())) return value;
-  const rest = value.split(';').filter((pair) => !pair.trim().toLowerCase().startsWith(OWN_COOKIES.toLowerCase()));
+  if (name === 'cookie') return withoutCookies(value);
+  if (name === 'authorization' && (SCHEMED.test(value) || BASIC.test(value))) return SCHEMED.test(value) || holdsToken(Buffer.from(value.replace(BASIC, ''), 'base64').toString('latin1')) ? undefined : value;
+  return holdsToken(value) ? undefined : value;
+}
+
+function withoutCookies(value: string): string | undefined {
+  const lower = value.toLowerCase();
+  if (!lower.includes(OWN_COOKIES.toLowerCase()) && !lower.includes(TOKEN_PREFIX)) return value;
+  // A pair that holds one of ours behind something else, such as a comma, goes as a whole.
+  const rest = value.split(';').filter((pair) => !pair.toLowerCase().includes(OWN_COOKIES.toLowerCase()) && !holdsToken(pair));
   return rest.every((pair) => pair.trim() === '') ? undefined : rest.join(';').trim();
 }
 
+/** Whether a text holds a whole token of ours, as no other: one that is part of a longer word is somebody else's. */
+function holdsToken(text: string): boolean {
+  return MARK.test(text) && TOKEN.test(text);
+}
+
+const MARK = /wgs_/i;
+const TOKEN = /(?<![A-Za-z0-9_-])wgs_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])/i;
 const BEARER = /^bearer +(?=wgs_)/i;
+/** Credentials that begin like ours, under whatever scheme. */
+const SCHEMED = /^[^\s,]+[\s,]+"?wgs_/i;
+const BASIC = /^basic\s+/i;
 
 /** The values of a cookie in a Cookie field. */
 export function cookiesNamed(wanted: string, value: string): string[] {
