@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { resolve } from 'node:path';
 import type { SafeBoard } from './audit/board.ts';
@@ -8,6 +9,7 @@ import type { Snapshot } from './config/snapshot.ts';
 import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
 import type { Log } from './log.ts';
 import { openLine, type Line } from './store/call.ts';
+import { VERSION } from './version.ts';
 
 /** How the records are on their way to those who get them. */
 export interface DispatchReport {
@@ -49,7 +51,6 @@ const REPORT_MS = 2_000;
 const CLOSE_MS = 3_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
-const NOBODY: EvidenceSetup = { sinks: [] };
 /** One that has run so long has not died at once. */
 const STEADY_MS = 60_000;
 /** Nothing of it may grow with what waits; if something does, it is this thread that ends and not the process. */
@@ -68,9 +69,9 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
   let last: EvidenceReport = [];
   let turn: Promise<void> = Promise.resolve();
 
-  function start(): void {
+  function start(wanted: EvidenceSetup): void {
     timer = undefined;
-    const birth: EvidenceBirth = { directory, positions, board: board.buffer };
+    const birth: EvidenceBirth = { directory, positions, board: board.buffer, state };
     const worker = new Worker(ENTRY, { workerData: birth, name: 'feed', resourceLimits: { maxOldGenerationSizeMb: MOST_MEMORY_MIB } });
     const line = openLine<ToEvidence, FromEvidence>(worker, answer);
     const own: Running = { worker, line, startedAt: performance.now() };
@@ -80,7 +81,7 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
       line.hangUp(new Error(`the thread that hands records out ended with code ${code}`));
       if (running === own) ended(own, code);
     });
-    void configure(own);
+    void configure(own, wanted);
   }
 
   function ended({ startedAt }: Running, code: number): void {
@@ -89,15 +90,15 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
     pause = performance.now() - startedAt > STEADY_MS ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, pause * 2);
     restarts += 1;
     log.error({ code, again_in_ms: pause }, 'the thread that hands records out ended and is replaced; what was not delivered is kept');
-    timer = setTimeout(start, pause);
+    timer = setTimeout(() => setup !== undefined && start(setup), pause);
   }
 
   function answer({ detail }: FromEvidence): void {
     log.warn({ detail }, 'records on their way');
   }
 
-  function configure({ line, worker }: Running): Promise<void> {
-    return line.call<void>({ kind: 'configure', setup: setup ?? NOBODY, begin }, CONFIGURE_MS).catch((error: Error) => {
+  function configure({ line, worker }: Running, wanted: EvidenceSetup): Promise<void> {
+    return line.call<void>({ kind: 'configure', setup: wanted, begin }, CONFIGURE_MS).catch((error: Error) => {
       if (closed) return;
       log.error({ error: error.message }, 'the thread that hands records out does not take its configuration');
       // Its exit starts the next attempt.
@@ -110,8 +111,8 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
     begin = setup === undefined ? 'start' : 'now';
     setup = setupOf(snapshotNow, positions);
     if (running !== undefined && !isWanted(setup)) return end(running);
-    if (running !== undefined) return configure(running);
-    if (timer === undefined && isWanted(setup)) start();
+    if (running !== undefined) return configure(running, setup);
+    if (timer === undefined && isWanted(setup)) start(setup);
   }
 
   async function end(own: Running): Promise<void> {
@@ -145,5 +146,9 @@ function isWanted(setup: EvidenceSetup | undefined): boolean {
 
 /** Who gets records, with all that it takes. */
 function setupOf({ config, sinks, directory }: Snapshot, positions: string): EvidenceSetup {
-  return { sinks: config.audit.sinks.map((sink) => sinkSetup(sink, sinks[sink.name], (path) => resolve(directory, path), positions)) };
+  return {
+    sinks: config.audit.sinks.map((sink) => sinkSetup(sink, sinks[sink.name], (path) => resolve(directory, path), positions)),
+    masked: { audit: { masking: config.audit.masking }, routes: config.routes.map(({ name, match: { path } }) => ({ name, match: { path } })) },
+    reporter: { name: hostname(), version: VERSION },
+  };
 }

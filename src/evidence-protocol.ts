@@ -1,4 +1,6 @@
 import type { Beginning, ConsumerReport } from './audit/feed.ts';
+import type { Reporter } from './audit/forms/forms.ts';
+import type { MaskedBy } from './audit/masking.ts';
 import type { SinkSetup } from './audit/sinks/setup.ts';
 
 /** What the thread that hands records out is born with. */
@@ -9,11 +11,16 @@ export interface EvidenceBirth {
   readonly positions: string;
   /** The board of safe octets. */
   readonly board: SharedArrayBuffer;
+  /** Where the keys of pseudonyms are. */
+  readonly state: string;
 }
 
 /** Who gets records. */
 export interface EvidenceSetup {
   readonly sinks: readonly SinkSetup[];
+  /** By which rules records are masked, and who reports. */
+  readonly masked: MaskedBy;
+  readonly reporter: Reporter;
 }
 
 /** What the main thread asks of it. */

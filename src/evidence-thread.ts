@@ -1,6 +1,9 @@
 import type { MessagePort } from 'node:worker_threads';
 import { openSafeBoard } from './audit/board.ts';
 import { createFeed, type Beginning, type Consumer } from './audit/feed.ts';
+import { createForms } from './audit/forms/forms.ts';
+import { maskRules } from './audit/masking.ts';
+import { openMaskingKeys, type MaskingKeys } from './audit/masking-key.ts';
 import { createSink } from './audit/sinks/sink.ts';
 import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
 import { openLine, type Line } from './store/call.ts';
@@ -15,11 +18,13 @@ interface Wanted {
 }
 
 /** Wires the thread that hands records to sinks and other consumers, apart from all that serves. */
-export function startEvidence({ directory, positions, board }: EvidenceBirth, port: MessagePort): void {
+export function startEvidence({ directory, positions, board, state }: EvidenceBirth, port: MessagePort): void {
   const now = (): number => Date.now();
   const line: Line<FromEvidence> = openLine<FromEvidence, ToEvidence>(port, answer);
   const warn = (detail: string): void => void line.call({ kind: 'warn', detail }).catch(() => undefined);
   const feed = createFeed({ directory, positions, board: openSafeBoard(board), now, warn });
+  /** Made when somebody needs them; then followed. */
+  let keys: MaskingKeys | undefined;
   let current: ReadonlyMap<string, string> = new Map();
   let turn: Promise<unknown> = Promise.resolve();
 
@@ -39,7 +44,12 @@ export function startEvidence({ directory, positions, board }: EvidenceBirth, po
     current = new Map(wanted.map(({ name, identity }) => [name, identity]));
   }
 
-  function consumersOf({ sinks }: EvidenceSetup): readonly Wanted[] {
-    return sinks.map((setup) => ({ name: setup.name, identity: JSON.stringify(setup), make: () => createSink(setup, { now, warn }), ...(setup.history ? { begin: 'everything' as const } : {}) }));
+  function consumersOf({ sinks, masked, reporter }: EvidenceSetup): readonly Wanted[] {
+    const opened = keys ??= openMaskingKeys(state, now);
+    const forms = createForms({ rules: maskRules(masked), key: opened.current, reporter });
+    return sinks.map((setup) => ({
+      name: setup.name, identity: JSON.stringify([setup, masked, reporter]), make: () => createSink(setup, { forms, host: reporter.name, process: process.pid, now, warn }),
+      ...(setup.history ? { begin: 'everything' as const } : {}),
+    }));
   }
 }

@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { appendLines } from './sinks/append.ts';
 
 /** Where checkpoints are kept outside. Other storage may hang: nobody waits for it but who says so. */
 export interface Anchor {
@@ -22,7 +22,7 @@ export function openAnchor(file: string, warn: (detail: string) => void): Anchor
       const lines = waiting;
       waiting = [];
       try {
-        await append(file, lines);
+        await appendLines(file, lines);
       } catch (error) {
         warn(`a checkpoint of the audit was not anchored: ${(error as Error).message}`);
         // With the next checkpoint, then.
@@ -48,18 +48,4 @@ export function openAnchor(file: string, warn: (detail: string) => void): Anchor
       clearTimeout(timer);
     },
   };
-}
-
-async function append(file: string, lines: readonly string[]): Promise<void> {
-  const handle = await open(file, 'a+', 0o600);
-  try {
-    const { size } = await handle.stat();
-    const last = Buffer.alloc(1, 10);
-    if (size > 0) await handle.read(last, 0, 1, size - 1);
-    // What a kill left of a line there must not be glued to this one.
-    await handle.appendFile(`${last[0] === 10 ? '' : '\n'}${lines.join('\n')}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

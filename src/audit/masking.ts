@@ -16,7 +16,13 @@ export interface MaskRules extends Pick<MaskingConfig, Exclude<keyof MaskingConf
   readonly shapes: PathShapes;
 }
 
-export function maskRules({ audit: { masking }, routes }: Pick<Config, 'audit' | 'routes'>): MaskRules {
+/** What of a configuration says how records are masked. */
+export interface MaskedBy {
+  readonly audit: Pick<Config['audit'], 'masking'>;
+  readonly routes: readonly { readonly name: string; readonly match: { readonly path: string } }[];
+}
+
+export function maskRules({ audit: { masking }, routes }: MaskedBy): MaskRules {
   const { paths, plain_parameters, plain_roles, plain_attributes, ...rest } = masking;
   return {
     ...rest, plain_parameters: new Set(plain_parameters), plain_roles: new Set(plain_roles), plain_attributes: new Set(plain_attributes),

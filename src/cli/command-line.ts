@@ -8,6 +8,7 @@ import { invite, list, phone, reset, status as factorStatus, unlock } from './fa
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
 import { resume, suspend } from './suspend.ts';
+import { VERSION } from '../version.ts';
 
 /** What a command needs of the process. */
 export interface Process {
@@ -24,7 +25,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   let code: number = EXIT.done;
   const program = new Command('wardgate')
     .description('A mutual-TLS gateway for medical APIs')
-    .version('0.1.0')
+    .version(VERSION)
     .exitOverride()
     .showHelpAfterError('(wardgate --help lists the commands)');
   const configOption = ['-c, --config <file>', 'the configuration', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'] as const;

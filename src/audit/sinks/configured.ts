@@ -13,7 +13,7 @@ export function sinkSetup(sink: SinkConfig, material: UpstreamMaterial | undefin
   if (sink.kind === 'syslog') return { name, history, kind: 'syslog', form: sink.form, every: sink.every, receiver: receiverSetup(sink, material) };
   const { server_name: serverName } = sink.tls;
   return {
-    name, history, kind: 'fhir', url: sink.url.replace(/\/+$/, ''), bundle: sink.bundle, tries: sink.tries, timeout: sink.timeout, deadLetters: join(positions, `${name}.dead`),
+    name, history, kind: 'fhir', url: sink.url.replace(/\/+$/, ''), bundle: sink.bundle, tries: sink.tries, repeats: sink.repeats, timeout: sink.timeout, deadLetters: join(positions, `${name}.dead`),
     ...(serverName === undefined ? {} : { serverName }), ...material,
   };
 }

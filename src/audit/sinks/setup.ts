@@ -49,6 +49,8 @@ export interface FhirSetup extends Named {
   readonly key?: string;
   readonly bundle: number;
   readonly tries: number;
+  /** How the repository can recognise what it is sent again. */
+  readonly repeats: 'tag' | 'put';
   /** Milliseconds. */
   readonly timeout: number;
   /** Absolute: where records go that the repository will not have. */

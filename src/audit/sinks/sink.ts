@@ -1,20 +1,15 @@
 import type { Consumer } from '../feed.ts';
+import { openFhirSink } from './fhir.ts';
 import { openFileSink } from './file.ts';
+import type { SinkGround } from './ground.ts';
 import type { SinkSetup } from './setup.ts';
-
-/** What sinks need of the thread that they run on. */
-export interface SinkGround {
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** Told of what somebody should look at. */
-  readonly warn: (detail: string) => void;
-}
+import { openSyslogSink } from './syslog.ts';
 
 /** Makes the consumer that a sink is. */
-export function createSink(setup: SinkSetup, _ground: SinkGround): Consumer {
+export function createSink(setup: SinkSetup, ground: SinkGround): Consumer {
   switch (setup.kind) {
-    case 'file': return openFileSink(setup);
-    case 'syslog':
-    case 'fhir': throw new Error(`${setup.kind} is not there yet`);
+    case 'file': return openFileSink(setup, ground);
+    case 'syslog': return openSyslogSink(setup, ground);
+    case 'fhir': return openFhirSink(setup, ground);
   }
 }

@@ -38,6 +38,8 @@ const fhirSink = mapping({
   tls: receiverTls.describe('TLS towards the repository: always on, always verified.'),
   bundle: whole(1, 500).describe('AuditEvents in a batch Bundle at most; 1: each is posted by itself.').default(50),
   tries: whole(1, 1_000).describe('How often a record that the repository refuses is sent before it is put into the dead-letter file, so that it does not hold up the others.').default(5),
+  repeats: oneOf(['tag', 'put'])
+    .describe('How the repository can recognise what it is sent again. tag: each AuditEvent is created under the condition that none with its tag is there (If-None-Exist); put: each is put under an id of its own.').default('tag'),
   timeout: timeout.describe('How long one request may take as a whole.').prefault('30s'),
   history,
 });
