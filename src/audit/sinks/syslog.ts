@@ -4,8 +4,10 @@ import { frameRecord } from './frame.ts';
 import type { SinkGround } from './ground.ts';
 import type { SyslogSetup } from './setup.ts';
 
-/** Batches that wait for their acknowledgement; then it is asked for, whatever the time. */
+/** Batches that wait for their acknowledgement at most; then it is asked for, whatever the time. */
 const WINDOW = 16;
+/** What is written at a time; each time has a deadline of its own, so that slow is not gone. */
+const SLICE_OCTETS = 65_536;
 /** acknowledged: written. So long a connection must outlive what was written to it: one that is refused after the handshake is cut by then. */
 const OUTLIVE_MS = 1_000;
 
@@ -28,6 +30,8 @@ export function openSyslogSink({ name, receiver, form, every }: SyslogSetup, { f
   const unacknowledged: Unacknowledged[] = [];
   /** What was handed over before a failure is stale: it comes again. */
   let era = 0;
+  /** Fewer batches at a time for a receiver that was too slow to read as many before its time was up. */
+  let most = WINDOW;
   let turn: Promise<unknown> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -57,6 +61,7 @@ export function openSyslogSink({ name, receiver, form, every }: SyslogSetup, { f
     clearTimeout(timer);
     timer = undefined;
     if (unacknowledged.length === 0) return;
+    most = 1;
     era += 1;
     for (const { reject } of unacknowledged.splice(0)) reject(error);
   }
@@ -71,7 +76,8 @@ export function openSyslogSink({ name, receiver, form, every }: SyslogSetup, { f
       });
       if (frames.length === 0 && unacknowledged.length === 0) return { received: Promise.resolve() };
       const open = await connected();
-      await open.write(Buffer.concat(frames));
+      const octets = Buffer.concat(frames);
+      for (let at = 0; at < octets.length; at += SLICE_OCTETS) await open.write(octets.subarray(at, at + SLICE_OCTETS));
     } catch (error) {
       era += own === era ? 1 : 0;
       broken(error as Error);
@@ -80,7 +86,7 @@ export function openSyslogSink({ name, receiver, form, every }: SyslogSetup, { f
     const received = new Promise<void>((resolve, reject) => unacknowledged.push({ resolve, reject, writtenAt: performance.now() }));
     // Who waits for it hears of it; until then it is nobody's unhandled rejection.
     received.catch(() => undefined);
-    if (byClose && unacknowledged.length >= WINDOW) askNow();
+    if (byClose && unacknowledged.length >= most) await closeAndReopen();
     else timer ??= setTimeout(askNow, byClose ? every : OUTLIVE_MS);
     return { received };
   }
@@ -92,6 +98,8 @@ export function openSyslogSink({ name, receiver, form, every }: SyslogSetup, { f
   }
 
   async function closeAndReopen(): Promise<void> {
+    clearTimeout(timer);
+    timer = undefined;
     const old = connection;
     if (old === undefined || unacknowledged.length === 0) return;
     const own = era;
@@ -104,6 +112,7 @@ export function openSyslogSink({ name, receiver, form, every }: SyslogSetup, { f
       era += own === era ? 1 : 0;
       return broken(error as Error);
     }
+    most = Math.min(WINDOW, most * 2);
     for (const { resolve } of unacknowledged.splice(0)) resolve();
   }
 
