@@ -156,6 +156,8 @@ describe('a syslog sink', () => {
   });
 });
 
+if (!rsyslogInstalled) console.log('skipped: a part of sinks-syslog.test.ts needs rsyslog and rsyslog-openssl');
+
 describe.skipIf(!rsyslogInstalled)('a real rsyslogd by TLS', () => {
   let directory: string;
   let rsyslog: Rsyslog;
