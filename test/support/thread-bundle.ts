@@ -8,10 +8,10 @@ const SOURCE = fileURLToPath(new URL('../../src', import.meta.url));
 const CACHE = fileURLToPath(new URL('../../node_modules/.cache/wardgate-threads', import.meta.url));
 const KEPT_MS = 86_400_000;
 
-/** The sources that start a thread, and the name that each has for its entry. */
+/** The sources that start a thread, the name that each has for its entry, and the variable that says where it is in one file. */
 const STARTERS = [
-  { starter: 'threads.ts', entry: './data-plane.ts' },
-  { starter: 'revocation/crl-store.ts', entry: './crl-worker.ts' },
+  { starter: 'threads.ts', entry: './data-plane.ts', variable: 'WARDGATE_TEST_DATA_PLANE' },
+  { starter: 'revocation/crl-store.ts', entry: './crl-worker.ts', variable: 'WARDGATE_TEST_CRL_WORKER' },
 ] as const;
 
 /**
@@ -20,15 +20,18 @@ const STARTERS = [
  * process of its own (`wardgate run`) reads the sources one by one, as ever.
  */
 export async function threadsFromOneFile(): Promise<{ readonly name: string; readonly enforce: 'pre'; transform(code: string, id: string): string | undefined }> {
-  const threads = await Promise.all(STARTERS.map(async ({ starter, entry }) => ({ starter: join(SOURCE, starter), entry, file: await bundleThread(join(SOURCE, dirname(starter), entry)) })));
+  await Promise.all(STARTERS.map(async ({ starter, entry, variable }) => {
+    process.env[variable] = await bundleThread(join(SOURCE, dirname(starter), entry));
+  }));
   return {
     name: 'threads-from-one-file',
     enforce: 'pre',
     transform(code, id) {
-      const thread = threads.find(({ starter }) => starter === id);
-      if (thread === undefined) return undefined;
-      const changed = code.replace(`'${thread.entry}'`, JSON.stringify(thread.file));
-      if (changed === code) throw new Error(`${id} starts no ${thread.entry}`);
+      const found = STARTERS.find(({ starter }) => join(SOURCE, starter) === id);
+      if (found === undefined) return undefined;
+      // Nothing of this run: vitest keeps what comes out for the next ones, as long as the source is the same.
+      const changed = code.replace(`.endsWith('.ts') ? '${found.entry}'`, `.endsWith('.ts') ? String(process.env['${found.variable}'])`);
+      if (changed === code) throw new Error(`${id} starts no ${found.entry}`);
       return changed;
     },
   };
