@@ -53,7 +53,9 @@ export interface RawBackend {
 export async function startRawBackend(pki: TestPki, onData: (socket: TLSSocket, text: string) => void): Promise<RawBackend> {
   const connections: string[] = [];
   const sockets = new Set<TLSSocket>();
-  const server: TlsServer = createTlsServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (socket) => {
+  const server: TlsServer = createTlsServer({
+    cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true, noDelay: true,
+  }, (socket) => {
     const index = connections.push('') - 1;
     sockets.add(socket);
     socket.on('error', () => undefined);

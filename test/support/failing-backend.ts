@@ -66,7 +66,7 @@ export async function startFailingBackend(pki: TestPki, name: string, { protocol
     else converseByHttp1(socket, take);
   });
   tls.on('tlsClientError', () => undefined);
-  const server: Server = createServer((socket) => {
+  const server: Server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
     socket.on('close', () => sockets.delete(socket));

@@ -74,7 +74,7 @@ export async function startProxiedBackend(pki: TestPki, serve: (socket: TLSSocke
   const faults: unknown[] = [];
   const open = new Set<Socket>();
   const secureContext = createSecureContext({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate });
-  const server: Server = createServer({ allowHalfOpen: true }, (raw) => {
+  const server: Server = createServer({ allowHalfOpen: true, noDelay: true }, (raw) => {
     open.add(raw);
     raw.on('close', () => open.delete(raw));
     raw.on('error', () => undefined);

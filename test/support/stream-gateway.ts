@@ -19,7 +19,7 @@ export interface StreamBackend {
 export async function startStreamBackend(pki: TestPki, serve: (socket: TLSSocket) => void): Promise<StreamBackend> {
   const accepted: TLSSocket[] = [];
   const said: Buffer[][] = [];
-  const options = { cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true, allowHalfOpen: true };
+  const options = { cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true, allowHalfOpen: true, noDelay: true };
   const server: Server = createServer(options, (socket) => {
     const parts: Buffer[] = [];
     accepted.push(socket);
