@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runCommandLine } from '../src/cli/command-line.ts';
 import { startBackend, type Backend } from './support/backend.ts';
-import { wardgate, wardgateRun, type RunningCommand } from './support/command.ts';
+import { wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
 import { issueCertificate, testPki, type TestPki } from './support/pki.ts';
 
@@ -50,7 +50,7 @@ describe('wardgate run', () => {
 
   it('serves, and tells its status', async () => {
     expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
-    const status = await wardgate(['status', '-c', config, '--json']);
+    const status = await wardgateProcess(['status', '-c', config, '--json']);
     expect(status.code).toBe(0);
     expect(JSON.parse(status.stdout)).toMatchObject({ pid: running.pid, threads: 2, listeners: [{ name: 'clinical', port: running.port }] });
   });
@@ -93,7 +93,7 @@ describe('wardgate run', () => {
   });
 
   it('refuses a second gateway on the same state', async () => {
-    const second = await wardgate(['run', '-c', config]);
+    const second = await wardgateProcess(['run', '-c', config]);
     expect(second.code).toBe(1);
     expect(second.stderr).toContain('another gateway is running');
     expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
@@ -152,7 +152,7 @@ describe('wardgate check', () => {
       .replace('upstream: records, phi: true', 'upstream: ehr, phi: true')
       .replace('threads: 2', 'threads: none')
       .replace(`https://127.0.0.1:${backend.port}`, 'http://127.0.0.1:1'));
-    const run = await wardgate(['check', '-c', file('five.yaml')]);
+    const run = await wardgateProcess(['check', '-c', file('five.yaml')]);
     expect(run.code).toBe(1);
     const lines = run.stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(5);
@@ -201,8 +201,13 @@ describe('wrong usage', () => {
     expect((await wardgate(args)).code).toBe(2);
   });
 
+  it('and a denial are the exit status of the process, too', async () => {
+    expect((await wardgateProcess(['frobnicate'])).code).toBe(2);
+    expect((await wardgateProcess(['explain', '-c', config, '--cert', file('patient.pem'), '--request', 'GET https://localhost/records'])).code).toBe(3);
+  });
+
   it('of a file that is not there exits 1 and names it', async () => {
-    const run = await wardgate(['run', '-c', file('gone.yaml')]);
+    const run = await wardgateProcess(['run', '-c', file('gone.yaml')]);
     expect(run.code).toBe(1);
     expect(run.stderr).toContain('gone.yaml');
   });

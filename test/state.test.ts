@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGateway } from '../src/gateway.ts';
 import { lockState } from '../src/store/state-lock.ts';
 import { startBackend, type Backend } from './support/backend.ts';
-import { wardgate } from './support/command.ts';
+import { wardgateProcess } from './support/command.ts';
 import { ask, configuration, startGateway } from './support/gateway.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
@@ -30,7 +30,7 @@ describe('the state directory', () => {
   it('keeps a revocation from being told that is not in force: the socket that vanished comes back', async () => {
     const gateway = await startGateway(pki, backend.port);
     await unlink(gateway.path('state/admin.sock'));
-    const revoked = await wardgate(['revoke', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('doctor.pem'), '--reason', 'lost']);
+    const revoked = await wardgateProcess(['revoke', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('doctor.pem'), '--reason', 'lost']);
     expect(revoked).toMatchObject({ code: 0 });
     expect(revoked.stdout).toContain('on the running gateway');
     expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(403);
@@ -42,7 +42,7 @@ describe('the state directory', () => {
     const { directory } = gateway;
     await gateway.gateway.stop(0);
     const lock = lockState(gateway.path('state'));
-    const revoked = await wardgate(['revoke', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('doctor.pem'), '--reason', 'lost']);
+    const revoked = await wardgateProcess(['revoke', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('doctor.pem'), '--reason', 'lost']);
     expect(revoked.code).toBe(1);
     expect(revoked.stderr).toContain('nothing was changed');
     await expect(readFile(gateway.path('state/denylist.jsonl'), 'utf8')).resolves.toBe('');

@@ -9,8 +9,51 @@ export interface CommandRun {
   readonly stderr: string;
 }
 
-/** Runs one `wardgate` command to its end. */
-export function wardgate(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<CommandRun> {
+let turn: Promise<unknown> = Promise.resolve();
+
+/**
+ * Runs one `wardgate` command to its end, within this process: another takes half a second to start. For `run`, and where the process itself
+ * is the point, there are `wardgateRun` and `wardgateProcess`.
+ */
+export function wardgate(args: readonly string[]): Promise<CommandRun> {
+  // One at a time: what they print is taken from the streams of the process.
+  const run = turn.then(() => runHere(args));
+  turn = run.catch(() => undefined);
+  return run;
+}
+
+async function runHere(args: readonly string[]): Promise<CommandRun> {
+  const { runCommandLine } = await import('../../src/cli/command-line.ts');
+  const out = capture(process.stdout);
+  const err = capture(process.stderr);
+  try {
+    const code = await runCommandLine(args, { env: process.env, exit: () => { throw new Error('the command ended the process'); } });
+    return { code, stdout: out.text(), stderr: err.text() };
+  } finally {
+    out.release();
+    err.release();
+  }
+}
+
+function capture(stream: NodeJS.WriteStream): { text(): string; release(): void } {
+  const { write } = stream;
+  let text = '';
+  stream.write = ((chunk: string | Uint8Array, ...rest: readonly unknown[]): boolean => {
+    text += typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString();
+    const done = rest.find((one) => typeof one === 'function');
+    if (done !== undefined) process.nextTick(done as () => void);
+    return true;
+  }) as typeof write;
+  return {
+    text: () => text,
+    release() {
+      stream.write = write;
+    },
+  };
+}
+
+/** Runs one `wardgate` command to its end, as a process of its own. */
+export function wardgateProcess(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<CommandRun> {
   return new Promise((done) => {
     const child = spawn(process.execPath, [MAIN, ...args], { env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
