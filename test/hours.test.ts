@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isTimeZone, parseHours } from '../src/config/hours.ts';
-import { clockTime, describeHours, withinHours } from '../src/policy/hours.ts';
+import { clockTime, describeHours, endOfHours, withinHours } from '../src/policy/hours.ts';
 
 function within(text: string, zone: string, at: string): boolean {
   return withinHours({ zone, windows: parseHours(text) ?? [] }, Date.parse(at));
@@ -52,6 +52,16 @@ describe('hours', () => {
     ['daily 12:00-12:15', 'Asia/Kathmandu', '2026-11-20T06:20:00Z', true],
     ['daily 12:00-12:15', 'Asia/Kathmandu', '2026-11-20T06:30:00Z', false],
   ])('%s in %s: %s is %s', (text, zone, at, expected) => expect(within(text, zone, at)).toBe(expected));
+
+  it.each([
+    // 2026-03-08, 02:00 to 03:00 does not exist in New York: whatever would end then ends as the clocks are set, and not a minute from now.
+    ['Sun 01:30-02:30', 'America/New_York', '2026-03-08T06:39:42.146Z', '2026-03-08T07:00:00.000Z'],
+    ['Sun 01:30-02:00', 'America/New_York', '2026-03-08T06:39:42.146Z', '2026-03-08T07:00:00.000Z'],
+    ['Sat 12:00-02:30', 'America/New_York', '2026-03-07T18:00:00.000Z', '2026-03-08T07:00:00.000Z'],
+    ['Sun 01:30-03:30', 'America/New_York', '2026-03-08T06:39:42.146Z', '2026-03-08T07:30:00.000Z'],
+    ['daily 00:00-24:00', 'America/New_York', '2026-03-08T06:39:42.146Z', '2026-03-09T04:00:00.000Z'],
+  ])('%s in %s: at %s, it is until %s', (text, zone, at, expected) =>
+    expect(new Date(endOfHours({ zone, windows: parseHours(text) ?? [] }, Date.parse(at)) ?? 0).toISOString()).toBe(expected));
 
   it('answer for several zones and times in any order', () => {
     const noon = 'daily 12:00-13:00';

@@ -44,15 +44,30 @@ export function endOfHours({ zone, windows }: Hours, now: number): number | unde
   return Math.max(...open.map(({ to }) => nextTime(clock, now, minute, to)));
 }
 
-/** The next moment at which a clock shows a minute of the day; about that where it is set forward over it. */
-function nextTime(clock: Clock, now: number, minute: number, wanted: number): number {
+/** The next moment at which a clock shows a minute of the day; that at which it is set forward over it, where it is. */
+function nextTime(clock: Clock, now: number, minute: number, to: number): number {
+  const wanted = to % DAY_MINUTES;
   const begun = Math.floor(now / MINUTE_MS) * MINUTE_MS;
   const ahead = (wanted - minute + DAY_MINUTES) % DAY_MINUTES || DAY_MINUTES;
   const guess = begun + ahead * MINUTE_MS;
   // The clock was set in between: by an hour or two at most, to either side.
   const shown = clock.read(guess).minute;
   const off = ((wanted - shown + DAY_MINUTES * 1.5) % DAY_MINUTES) - DAY_MINUTES / 2;
-  return Math.max(begun + MINUTE_MS, guess + off * MINUTE_MS);
+  const end = Math.max(begun + MINUTE_MS, guess + off * MINUTE_MS);
+  return clock.read(end).minute === wanted ? end : setForward(clock, begun, guess);
+}
+
+/** When a clock is set, between a moment before that and one after: both whole minutes. */
+function setForward(clock: Clock, before: number, after: number): number {
+  const started = clock.read(before).minute;
+  const isSet = (at: number): boolean => (clock.read(at).minute - started - (at - before) / MINUTE_MS) % DAY_MINUTES !== 0;
+  let [early, late] = [before, after];
+  while (late - early > MINUTE_MS) {
+    const middle = early + Math.floor((late - early) / MINUTE_MS / 2) * MINUTE_MS;
+    if (isSet(middle)) late = middle;
+    else early = middle;
+  }
+  return late;
 }
 
 function holds({ days, from, to }: HoursWindow, day: number, minute: number): boolean {
