@@ -363,6 +363,15 @@ describe('attacks with tokens', () => {
     expect(await refusal(token)).toBe('token_malformed');
   });
 
+  it('in another spelling of the same octets is refused: the last character of a part has no bits to spare', async () => {
+    const token = await good();
+    const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+    const respelt = `${token.slice(0, -1)}${digits[digits.indexOf(token.at(-1) as string) + 1]}`;
+    expect(Buffer.from(respelt, 'base64url').equals(Buffer.from(token, 'base64url'))).toBe(true);
+    expect((await get('/fhir/Observation/1', bearer(token))).status).toBe(200);
+    expect(await refusal(respelt)).toBe('token_malformed');
+  });
+
   it('a huge one is not looked at', async () => {
     expect(await refusal(`${'A'.repeat(9_000)}.A.A`)).toBe('token_malformed');
   });

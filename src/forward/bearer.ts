@@ -6,8 +6,10 @@ import { TOKEN_PREFIX } from './session-token.ts';
 const LONGEST_TOKEN = 8 * 1024;
 /** RFC 9110 section 11.4: the scheme in whatever case, then blanks. */
 const SCHEME = /^bearer(?: +|$)/i;
-/** Three parts in base64url (RFC 7515 section 7.1). */
-const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+/** Base64url in the one spelling of its octets: what the last character has bits too many for is zero (RFC 4648 section 3.5), or one token had many names. */
+const PART = '(?=[\\w-])(?:[\\w-]{4})*(?:[\\w-][AQgw]|[\\w-]{2}[AEIMQUYcgkosw048])?';
+/** RFC 7515 section 7.1. */
+const COMPACT = new RegExp(`^${PART}\\.${PART}\\.${PART}$`);
 
 /**
  * The access token of a request: what comes behind `Authorization: Bearer` (RFC 6750 section 2.1) and nowhere else, neither in a query nor in a
