@@ -152,6 +152,8 @@ describe('an event', () => {
     ['with a key too many', { id: 'x', event: 'leave', at: '2026-11-22T09:00:00Z', person: 'y', everybody: true }, {}, 'everybody: unknown key'],
     ['without a person', { id: 'x', event: 'leave', at: '2026-11-22T09:00:00Z' }, {}, 'person: required'],
     ['without its time zone', { id: 'x', event: 'leave', at: '2026-11-22T09:00:00', person: 'y' }, {}, 'at: expected a time'],
+    ['of before anything could be told', { id: 'x', event: 'leave', at: '0000-01-01T00:00:00+23:59', person: 'y' }, {}, 'at: expected a time'],
+    ['of a year of five digits', { id: 'x', event: 'leave', at: '9999-12-31T23:59:59-23:59', person: 'y' }, {}, 'at: expected a time'],
     ['that has yet to happen', { id: 'x', event: 'leave', at: '2099-01-01T00:00:00Z', person: 'y' }, {}, 'at: expected a time that is not ahead of now'],
     ['that gives a role it may not give', { id: 'x', event: 'transfer', at: '2026-11-22T09:00:00Z', person: 'y', roles: ['device'] }, {}, 'roles: "device" is none of the roles'],
     ['that is not posted', { id: 'x', event: 'leave', at: '2026-11-22T09:00:00Z', person: 'y' }, { method: 'PUT' }, 'expected POST'],
@@ -507,6 +509,17 @@ describe('what was told', () => {
     const names = ['webhook-events.jsonl', 'transfers.jsonl', 'devices.jsonl', 'denylist.jsonl'];
     const texts = await Promise.all(names.map((name) => readFile(gateway.path(`state/${name}`), 'utf8')));
     expect(texts.some((text) => text.includes(SECRET) || text.includes(CMDB_SECRET))).toBe(false);
+  });
+});
+
+describe('check', () => {
+  it('refuses two webhooks that have a secret in common, in whatever file: each would take events that were captured on their way to the other', async () => {
+    const yaml = await readFile(gateway.path('wardgate.yaml'), 'utf8');
+    // The same but for its line end.
+    await writeFile(gateway.path('copy.secret'), SECRET, { mode: 0o600 });
+    await writeFile(gateway.path('shared.yaml'), yaml.replace('secrets: cmdb.secret', 'secrets: [cmdb.secret, copy.secret]'));
+    const run = await wardgate(['check', '-c', gateway.path('shared.yaml')]);
+    expect([run.code, run.stdout]).toEqual([1, expect.stringMatching(/^\S+shared\.yaml:\d+:\d+: webhooks\.cmdb\.secrets: "copy\.secret" holds a secret of the webhook hr, too: each would take what was signed for the other\n$/)]);
   });
 });
 

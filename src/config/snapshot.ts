@@ -15,6 +15,7 @@ import { encodePem, type Chain } from './material.ts';
 import { inventoryOf } from './read-again.ts';
 import type { Config, ListenerConfig, SecondFactorConfig, StoreConfig, TokenConfig, TracingConfig, UpstreamConfig } from './schema.ts';
 import { decodeUtf8 } from './text.ts';
+import { secretIn, sharedSecretFaults } from './webhook-secrets.ts';
 
 /** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
 export interface Snapshot {
@@ -154,7 +155,7 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const inventory = read.config?.devices === undefined || faults.length > 0 ? undefined : await inventoryOf(read.config.devices, (name) => checked.files.bytes(name));
   const issues = [...inOrder([...read.issues, ...faults.map(read.place)]), ...(inventory?.kind === 'invalid' ? inventory.issues : [])];
   if (read.config === undefined || issues.length > 0) return { kind: 'invalid', issues };
-  const doubtful = trustDomainFaults(read.config, checked.files);
+  const doubtful = [...trustDomainFaults(read.config, checked.files), ...sharedSecretFaults(read.config, checked.files)];
   if (doubtful.length > 0) return { kind: 'invalid', issues: inOrder(doubtful.map(read.place)) };
   const warnings = [...checked.warnings, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names)];
   return {
@@ -208,7 +209,7 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
     authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
     ...(devices === undefined ? {} : { devices }),
-    webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => withoutLineEnd(files.bytes(file)))])),
+    webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => secretIn(files.bytes(file)))])),
     tokens: Object.fromEntries(Object.entries(config.tokens).map(([name, issuer]) => [name, keySource(issuer, files)])),
     sinks: Object.fromEntries(config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [] : [[sink.name, upstreamMaterial(sink, files)]]))),
     ...(config.audit.anchor?.syslog === undefined ? {} : { anchor: upstreamMaterial(config.audit.anchor.syslog, files) }),
@@ -216,12 +217,6 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
     ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
   };
-}
-
-/** Senders leave it out as well. */
-function withoutLineEnd(secret: Uint8Array): Uint8Array {
-  const ending = secret.at(-1) !== 0x0a ? 0 : secret.at(-2) === 0x0d ? 2 : 1;
-  return secret.subarray(0, secret.length - ending);
 }
 
 function keySource({ jwks: { url, trust = [], file } }: TokenConfig, files: CheckedFiles): KeySource {
