@@ -1,3 +1,5 @@
+import { openArchive, type Archive } from './audit/archive.ts';
+import { passedByAll } from './audit/passed.ts';
 import { openRegister, type Register } from './audit/register.ts';
 import type { AuditWriter, SegmentPosition } from './audit/writer.ts';
 import type { Log } from './log.ts';
@@ -6,8 +8,11 @@ import type { AuditAnswer, ToThread } from './thread-protocol.ts';
 /** Keeps the register of the audit's segments up to date while the gateway runs, and has them rotated. */
 export interface Checkpoints {
   readonly ground: Register['ground'];
+  readonly archive: Archive;
   /** Signs that every segment is there; from then on one checkpoint every so often. Rejects when that cannot be. */
   start(audit: AuditWriter): Promise<void>;
+  /** Closes every segment that holds records and signs its tree: from then on each of them proves its place. Rejects when that takes too long. */
+  settle(): Promise<void>;
   /** A replacement has opened its segment; rejects when that cannot be signed, and then it must not serve. */
   born(ask: () => Promise<AuditAnswer>): Promise<void>;
   /** The thread at this place is gone. */
@@ -23,6 +28,9 @@ export interface CheckpointsOptions {
   /** Milliseconds. */
   readonly every: number;
   readonly rotate: Rotation;
+  /** Milliseconds. */
+  readonly retention: number;
+  readonly compress: boolean;
   readonly now: () => number;
   readonly log: Log;
   /** Asks every thread. */
@@ -39,17 +47,27 @@ export interface Rotation {
 const ANCHOR_MS = 2_000;
 /** The place of the main thread's own writer. */
 const MAIN = -1;
+/** How long segments that are closed on demand may take, and how often they are looked at meanwhile. */
+const SETTLE_MS = 30_000;
+const SETTLE_EVERY_MS = 50;
 
 /** Opens the register and closes what the last process left open; throws when that cannot be. */
-export function keepCheckpoints({ directory, state, anchor, every, rotate, now, log, threads }: CheckpointsOptions): Checkpoints {
+export function keepCheckpoints({ directory, state, anchor, every, rotate, retention, compress, now, log, threads }: CheckpointsOptions): Checkpoints {
   const warn = (detail: string): void => log.error({ detail }, 'audit');
   const register = openRegister({ directory, state, anchor, now, warn });
   /** The open segments of the writers by their places. */
   const places = new Map<number, readonly string[]>();
   /** How many threads a place has lost: what a thread answered before it went is not said of its replacement. */
   const generations = new Map<number, number>();
+  let writer: AuditWriter | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let turn: Promise<unknown> = Promise.resolve();
   let closed = false;
+  const archive = openArchive({
+    register, directory, retention, compress, now, warn,
+    passed: (segment, octets) => passedByAll(state, segment, octets),
+    record: (record) => writer?.append(record) ?? Promise.reject(new Error('the audit is not written yet')),
+  });
 
   /** What writers have said; a segment that its writer no longer has open has ended. */
   function note(answers: readonly AuditAnswer[]): readonly SegmentPosition[] {
@@ -71,9 +89,9 @@ export function keepCheckpoints({ directory, state, anchor, every, rotate, now, 
    * A checkpoint. Where segments are to be closed, those that follow are opened first, and nothing is written to them before this checkpoint has named
    * them: a record never stands in a segment that no checkpoint knows. What has ended is said by the checkpoint after.
    */
-  async function look(audit: AuditWriter): Promise<void> {
+  async function look(audit: AuditWriter, ends = (position: SegmentPosition): boolean => isDue(position, rotate, now())): Promise<void> {
     let answers = await answersOf(audit);
-    const due = answers.flatMap(({ segments: [first] }) => (first !== undefined && isDue(first, rotate, now()) ? [first.segment] : []));
+    const due = answers.flatMap(({ segments: [first] }) => (first !== undefined && ends(first) ? [first.segment] : []));
     if (due.length > 0) {
       await prepare(audit, due).catch((error: Error) => warn(`a segment of the audit is not closed yet: the next one cannot be opened: ${error.message}`));
       answers = await answersOf(audit);
@@ -95,16 +113,46 @@ export function keepCheckpoints({ directory, state, anchor, every, rotate, now, 
   /** One after the other, whatever a thread takes to answer. */
   function again(audit: AuditWriter): void {
     timer = setTimeout(() => {
-      look(audit)
+      inTurn(() => look(audit))
         .catch((error: Error) => closed || warn(`no checkpoint was written: ${error.message}`))
-        .finally(() => closed || again(audit));
+        .finally(() => {
+          if (closed) return;
+          void archive.look();
+          again(audit);
+        });
     }, every);
     timer.unref();
   }
 
+  function inTurn(work: () => Promise<void>): Promise<void> {
+    const result = turn.then(work);
+    turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async function settle(): Promise<void> {
+    const audit = writer;
+    if (audit === undefined) throw new Error('the audit is not written yet');
+    const written = new Set<string>();
+    await inTurn(() => look(audit, ({ segment, seq }) => {
+      if (seq > 0) written.add(segment);
+      return seq > 0;
+    }));
+    const deadline = performance.now() + SETTLE_MS;
+    while ([...places.values()].flat().some((segment) => written.has(segment))) {
+      if (performance.now() > deadline) throw new Error('the segments of the audit were not closed in time');
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_EVERY_MS));
+      await inTurn(() => look(audit));
+    }
+    await archive.signTrees();
+    await inTurn(async () => register.checkpoint([]));
+  }
+
   return {
     ground: register.ground,
+    archive, settle,
     async start(audit) {
+      writer = audit;
       await look(audit);
       again(audit);
     },
@@ -121,6 +169,7 @@ export function keepCheckpoints({ directory, state, anchor, every, rotate, now, 
       if (closed) return;
       closed = true;
       clearTimeout(timer);
+      await archive.close();
       try {
         register.close();
         await register.anchored(ANCHOR_MS);

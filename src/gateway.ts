@@ -125,7 +125,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const table = createDenyTable();
   const journals = openJournals(state, table);
   const checkpoints = keepCheckpoints({
-    directory: auditDirectory, state, anchor: config.audit.anchor?.file === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, rotate: config.audit.rotate, now, log,
+    ...config.audit, directory: auditDirectory, state, anchor: config.audit.anchor?.file === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, now, log,
     threads: (ask) => threads.all<never>(ask, AUDIT_MS),
   });
   const board = createSafeBoard(config.threads + 1);
@@ -233,7 +233,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       replicas?.close();
       shared?.redis.disconnect();
     });
-    const admin = await openAdminSocket(adminSocket, { ...operations, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) });
+    const admin = await openAdminSocket(adminSocket, { ...operations, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) });
     closers.push(() => admin.close());
     if (config.metrics !== undefined) {
       const server = await openMetricsServer(config.metrics.address, { scrape, ready });

@@ -63,10 +63,10 @@ describe('wardgate audit', () => {
     await load(gateway, 6);
     const everything = await wardgate(['audit', 'export', '-c', gateway.path('wardgate.yaml')]);
     await writeFile(gateway.path('all.ndjson'), everything.stdout);
-    expect((await wardgate(['audit', 'verify', gateway.path('all.ndjson')])).stdout).toMatch(/^whole: 7 records in 3 segments/);
+    expect((await wardgate(['audit', 'verify', gateway.path('all.ndjson')])).stdout).toMatch(/^whole: 8 records in 3 segments/);
     const some = await wardgate(['audit', 'export', '-c', gateway.path('wardgate.yaml'), '--route', 'echo', '--serial', pki.doctor.serialHex.toUpperCase(), '--from', '2020-01-01']);
     await writeFile(gateway.path('some.ndjson'), some.stdout);
-    expect((await wardgate(['audit', 'verify', gateway.path('some.ndjson')])).stdout).toMatch(/^whole: 6 records[^]*note: a filtered export/);
+    expect((await wardgate(['audit', 'verify', gateway.path('some.ndjson')])).stdout).toMatch(/^whole: 7 records[^]*note: a filtered export/);
     expect((await wardgate(['audit', 'export', '-c', gateway.path('wardgate.yaml'), '--from', 'yesterday'])).stderr).toContain('--from: expected a time');
     await gateway.stop();
   });

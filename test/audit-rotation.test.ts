@@ -52,7 +52,7 @@ const ids = async (): Promise<readonly unknown[]> => (await readRecords(audit)).
 
 /** A gateway's checkpoints with the main thread's writer alone. */
 async function checkpointsOf(rotate: { readonly size: number; readonly daily: boolean }): Promise<{ readonly checkpoints: Checkpoints; readonly writer: AuditWriter }> {
-  const checkpoints = keepCheckpoints({ directory: audit, state: root, anchor: undefined, every: 10, rotate, now: () => clock, log: SILENT, threads: async () => [] });
+  const checkpoints = keepCheckpoints({ directory: audit, state: root, anchor: undefined, every: 10, rotate, retention: 1, compress: false, now: () => clock, log: SILENT, threads: async () => [] });
   const writer = writerOn(checkpoints);
   await checkpoints.start(writer);
   return { checkpoints, writer };

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { networkFault } from '../config/addresses.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
 import type { DenySubject } from '../store/deny-list.ts';
+import { answerAuditCall, type AuditTarget } from './audit-calls.ts';
 import { answerFactorCall, type FactorTarget } from './factor-calls.ts';
 import { input, InputError } from './input.ts';
 
@@ -15,6 +16,7 @@ export interface AdminTarget {
   reload(): Promise<void>;
   deny(entry: DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
+  readonly audit: AuditTarget;
   /** Undefined where no route requires a second factor. */
   factors(): FactorTarget | undefined;
   /** What is wrong with a role that is not configured. */
@@ -150,6 +152,7 @@ async function serve(request: IncomingMessage, target: AdminTarget): Promise<unk
       return target.concerned(await input(request, concernedRequest));
     default:
       if (request.url?.startsWith('/v1/factor/') === true) return answerFactorCall(request, target.factors(), target.unknownRole);
+      if (request.url?.startsWith('/v1/audit/') === true) return answerAuditCall(request, target.audit);
       throw new InputError(`no such call: ${request.method} ${request.url}`);
   }
 }

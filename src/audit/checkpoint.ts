@@ -10,14 +10,39 @@ export const PUBLIC_KEY_FILE = 'checkpoints.pem';
  * What is said of one segment. `open`: it is being written. `closed`: it ends there. `recovered`: likewise, after a process that did
  * not close it; `cut` is the half line that was taken off. `broken`: it is whole only up to there, and was found so. `missing`: it
  * was there and is not. `before`: a file from before there were checkpoints. `foreign`: one that no gateway here has opened.
+ * `pruned`: it was removed when its time was over.
  */
 export interface SegmentClaim extends Position {
   readonly segment: string;
-  readonly state: 'open' | 'closed' | 'recovered' | 'broken' | 'missing' | 'before' | 'foreign';
+  readonly state: 'open' | 'closed' | 'recovered' | 'broken' | 'missing' | 'before' | 'foreign' | 'pruned';
   readonly cut?: Cut;
   /** SHA-256 of all of it, of files that are not ours. */
   readonly sha256?: string;
+  /** Root of the Merkle tree over all its lines (tree.ts), once it is closed. */
+  readonly tree?: string;
 }
+
+/** Why segments were removed: by whom, in whose words, and the time before which everything in them happened (ISO 8601). */
+export interface Pruning {
+  readonly who: string;
+  readonly reason: string;
+  readonly before: string;
+}
+
+/** What must not be removed as long as it is held: records that match all of it. Times are ISO 8601, `to` not included. */
+export interface Hold {
+  readonly id: string;
+  readonly from?: string;
+  readonly to?: string;
+  readonly fingerprint?: string;
+  readonly serial?: string;
+  readonly route?: string;
+  readonly patient?: string;
+  readonly who: string;
+  readonly reason: string;
+}
+
+export type HoldChange = ({ readonly op: 'add' } & Hold) | { readonly op: 'release'; readonly id: string; readonly who: string; readonly reason: string };
 
 /** Octets that were taken off or found, and their SHA-256. */
 export interface Cut {
@@ -38,6 +63,9 @@ export interface Checkpoint {
   readonly previous: string;
   /** What a kill left of a line of the register itself. */
   readonly cut?: Cut;
+  /** Of the segments that it says are pruned. */
+  readonly pruning?: Pruning;
+  readonly hold?: HoldChange;
   readonly segments: readonly SegmentClaim[];
 }
 
@@ -45,9 +73,9 @@ const SIGNATURE_FIELD = ',"signature":"';
 /** 64 octets in base64url. */
 const SIGNATURE_OCTETS = 86;
 
-/** One line, without its line feed. */
-export function signCheckpoint(checkpoint: Checkpoint, key: AuditKey): string {
-  const body = JSON.stringify(checkpoint).slice(0, -1);
+/** One line, without its line feed: a checkpoint, or what begins in another way and says something else. */
+export function signLine(said: Checkpoint | Readonly<Record<'manifest', object>>, key: AuditKey): string {
+  const body = JSON.stringify(said).slice(0, -1);
   return `${body}${SIGNATURE_FIELD}${key.sign(Buffer.from(body))}"}`;
 }
 
@@ -62,8 +90,8 @@ export function parseCheckpoint(line: string): Checkpoint | undefined {
   }
 }
 
-/** Whether a line of the register carries the signature of this key over all that stands before it. */
-export function isSignedCheckpoint(line: string, publicKey: KeyObject): boolean {
+/** Whether a line that was signed carries the signature of this key over all that stands before it. */
+export function isSignedLine(line: string, publicKey: KeyObject): boolean {
   const at = line.length - SIGNATURE_OCTETS - 2;
   const body = at - SIGNATURE_FIELD.length;
   if (body < 1 || !line.endsWith('"}') || line.slice(body, at) !== SIGNATURE_FIELD) return false;

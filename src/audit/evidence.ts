@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PUBLIC_KEY_FILE, REGISTER_FILE } from './checkpoint.ts';
 import { readLines, type Stretch } from './lines.ts';
+import { readSegment, segmentNames } from './segment-file.ts';
 
 /** What there is to verify: an audit directory, or an export that was made of one. */
 export interface Evidence {
@@ -13,11 +14,28 @@ export interface Evidence {
   register(each: (line: string) => void): { readonly torn: number };
   /** The public key that came along; undefined when none did. */
   readonly key: string | undefined;
-  /** Single records of an export that was filtered, each with the hash of the one before it. */
-  picked(each: (segment: string, previous: string, record: Buffer) => void): void;
+  /** Single records of an export that was filtered. */
+  picked(each: (picked: Picked) => void): void;
   /** A filtered export shows single records and no whole segment. */
   readonly filtered: boolean;
+  /** Of an export that was sealed: what it says of itself. */
+  readonly seal?: SealedExport;
   close(): void;
+}
+
+/** A record of a filtered export: its segment, the hash of the one before it, and, where there is one, the proof of its place (tree.ts). */
+export interface Picked {
+  readonly segment: string;
+  readonly previous: string;
+  readonly record: Buffer;
+  readonly proof?: readonly string[];
+}
+
+/** A sealed export: its last line, which may not be there any more, and what lies before it. */
+export interface SealedExport {
+  readonly manifest: string | undefined;
+  readonly file: number;
+  readonly octets: number;
 }
 
 /** The first line of an export. `filter`: what was asked for; absent when it is everything. */
@@ -29,17 +47,21 @@ export interface ExportHead {
   /** SPKI, PEM. */
   readonly key?: string;
   readonly filter?: Readonly<Record<string, string>>;
+  /** It ends with a manifest (seal.ts). */
+  readonly seal?: { readonly case: string; readonly who: string };
 }
 
 /** Beginnings of the lines of an export that are no records. No record begins like that: each begins with its time. */
 export const CHECKPOINT_LINE = '{"checkpoint":';
 export const SEGMENT_LINE = '{"segment":';
+export const MANIFEST_LINE = '{"manifest":';
 const PREVIOUS_FIELD = ',"previous":"';
+const PROOF_FIELD = '","proof":"';
 const RECORD_FIELD = '","record":';
 
 /** A line of a filtered export; `record` as it stands in its segment. */
-export function pickedLine(segment: string, previous: string, record: string): string {
-  return `${SEGMENT_LINE}${JSON.stringify(segment)}${PREVIOUS_FIELD}${previous}${RECORD_FIELD}${record}}`;
+export function pickedLine(segment: string, previous: string, record: string, proof?: readonly string[]): string {
+  return `${SEGMENT_LINE}${JSON.stringify(segment)}${PREVIOUS_FIELD}${previous}${proof === undefined ? '' : `${PROOF_FIELD}${proof.join('.')}`}${RECORD_FIELD}${record}}`;
 }
 
 /** Opens a directory or an export. Throws when there is no such thing. */
@@ -49,9 +71,9 @@ export function openEvidence(path: string): Evidence {
 
 function openDirectory(directory: string): Evidence {
   return {
-    segments: readdirSync(directory).filter((name) => name.endsWith('.jsonl')).sort(),
+    segments: segmentNames(directory),
     filtered: false,
-    read: (segment, use) => withFile(join(directory, segment), (file) => use({ file, from: 0, to: fstatSync(file).size })),
+    read: (segment, use) => readSegment(directory, segment, use),
     register: (each) => withFile(join(directory, REGISTER_FILE), (file) => {
       const { rest } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (octets, start, end) => {
         each(octets.toString('utf8', start, end));
@@ -97,6 +119,7 @@ function openExport(path: string): Evidence {
   if (head.filter === undefined) {
     const { rest } = readLines({ file, from: 0, to: size }, Buffer.alloc(0), (octets, start, end) => {
       const next = at + end + 1 - start;
+      if (octets.toString('latin1', start, start + MANIFEST_LINE.length) === MANIFEST_LINE) finish();
       if (octets.toString('latin1', start, start + SEGMENT_LINE.length) === SEGMENT_LINE) {
         finish();
         open = (JSON.parse(octets.toString('utf8', start, end)) as { segment: string }).segment;
@@ -129,8 +152,9 @@ function openExport(path: string): Evidence {
     picked: (use) => void each(SEGMENT_LINE, (line) => {
       const parsed = parsePicked(line);
       if (parsed === undefined) throw new Error(`${path}: a line of the export cannot be read: ${line.toString('utf8', 0, 80)}`);
-      use(parsed.segment, parsed.previous, parsed.record);
+      use(parsed);
     }),
+    ...(head.seal === undefined ? {} : { seal: sealOf(file, size) }),
     close: () => closeSync(file),
   };
 }
@@ -148,16 +172,32 @@ function exportHead(file: number, path: string): ExportHead {
   throw new Error(`${path}: neither an audit directory nor an export of one`);
 }
 
-function parsePicked(line: Buffer): { readonly segment: string; readonly previous: string; readonly record: Buffer } | undefined {
+function parsePicked(line: Buffer): Picked | undefined {
   const at = line.indexOf(PREVIOUS_FIELD);
-  const record = at + PREVIOUS_FIELD.length + 43;
-  if (at === -1 || line.toString('latin1', record, record + RECORD_FIELD.length) !== RECORD_FIELD) return undefined;
+  const behind = at + PREVIOUS_FIELD.length + 43;
+  if (at === -1) return undefined;
+  const proven = line.toString('latin1', behind, behind + PROOF_FIELD.length) === PROOF_FIELD;
+  const record = proven ? line.indexOf('"', behind + PROOF_FIELD.length) : behind;
+  if (record === -1 || line.toString('latin1', record, record + RECORD_FIELD.length) !== RECORD_FIELD) return undefined;
   try {
     const segment = JSON.parse(line.toString('utf8', SEGMENT_LINE.length, at)) as unknown;
     return typeof segment !== 'string' ? undefined : {
-      segment, previous: line.toString('latin1', at + PREVIOUS_FIELD.length, record), record: line.subarray(record + RECORD_FIELD.length, line.length - 1),
+      segment, previous: line.toString('latin1', at + PREVIOUS_FIELD.length, behind), record: line.subarray(record + RECORD_FIELD.length, line.length - 1),
+      ...(proven ? { proof: line.toString('latin1', behind + PROOF_FIELD.length, record).split('.').filter((hash) => hash !== '') } : {}),
     };
   } catch {
     return undefined;
   }
+}
+
+/** A manifest names every part: many thousands of segments at most. */
+const MOST_MANIFEST_OCTETS = 16 << 20;
+
+function sealOf(file: number, size: number): SealedExport {
+  const tail = Buffer.alloc(Math.min(size, MOST_MANIFEST_OCTETS));
+  const read = readSync(file, tail, 0, tail.length, size - tail.length);
+  const start = tail.lastIndexOf(10, read - 2) + 1;
+  const line = tail.toString('utf8', start, read - 1);
+  const there = tail[read - 1] === 10 && line.startsWith(MANIFEST_LINE);
+  return { file, manifest: there ? line : undefined, octets: there ? size - read + start : size };
 }

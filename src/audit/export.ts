@@ -1,95 +1,130 @@
 import { START, statedLink } from './chain.ts';
+import { parseCheckpoint } from './checkpoint.ts';
 import { SEGMENT_LINE, pickedLine, type Evidence, type ExportHead } from './evidence.ts';
-import { readLines } from './lines.ts';
-import type { AuditRecord } from './record.ts';
+import { filterText, matches, type RecordFilter } from './filter.ts';
+import { atOnce, segmentPieces } from './pieces.ts';
+import { openedAt } from './segment-file.ts';
+import { buildTree, type Tree } from './tree.ts';
 
-/** Which records are exported: all that match everything given. Times in milliseconds since the epoch, `to` not included. */
-export interface ExportFilter {
-  readonly from?: number;
-  readonly to?: number;
-  readonly fingerprint?: string;
-  readonly serial?: string;
-  readonly route?: string;
-  readonly patient?: string;
-  readonly id?: string;
+export type { RecordFilter as ExportFilter } from './filter.ts';
+
+/** Some octets of an export, and which part of it they belong to: its beginning, or a segment. */
+export interface ExportPiece {
+  readonly part: string;
+  readonly octets: Buffer;
+  /** Records in it. */
+  readonly records: number;
 }
 
-const EQUAL = ['fingerprint', 'serial', 'route', 'patient', 'id'] as const;
-const PIECE_OCTETS = 1 << 20;
+/** What the register says of a segment that an export needs: when it had ended (ms since the epoch), and the root of its tree with the number of its lines. */
+interface Known {
+  readonly endedAt?: number;
+  readonly tree?: { readonly root: string; readonly leaves: number };
+}
+
+/** How far clocks may have been set back within a segment. */
+const CLOCK_MS = 86_400_000;
+
+/** The octets of an export (exportPieces). */
+export function* exportAudit(evidence: Evidence, filter: RecordFilter, now: number): Generator<Buffer> {
+  for (const { octets } of exportPieces(evidence, filter, { now })) yield octets;
+}
 
 /**
- * The lines of an export, in pieces: its head, the register and the public key, then whole segments, or with a filter single records, each with its segment
- * and the hash of the record before it. `now` in milliseconds. What is there is exported as it is: verifying is another thing.
+ * An export in pieces: its head, the register and the public key, then whole segments, or with a filter single records, each with its segment, the hash of
+ * the record before it and, from closed segments, the proof that it stands there. `now` in milliseconds. What is there is exported as it is: verifying is another thing.
  */
-export function* exportAudit(evidence: Evidence, filter: ExportFilter, now: number): Generator<Buffer> {
-  const asked = Object.entries(filter).map(([name, value]) => [name, typeof value === 'number' ? new Date(value).toISOString() : String(value)] as const);
+export function* exportPieces(evidence: Evidence, filter: RecordFilter, { now, seal }: { readonly now: number; readonly seal?: ExportHead['seal'] }): Generator<ExportPiece> {
+  const asked = filterText(filter);
+  const some = Object.keys(asked).length > 0;
   const key = evidence.key;
   const head: ExportHead = {
-    event: 'export', format: 1, time: new Date(now).toISOString(), ...(key === undefined ? {} : { key }), ...(asked.length === 0 ? {} : { filter: Object.fromEntries(asked) }),
+    event: 'export', format: 1, time: new Date(now).toISOString(), ...(key === undefined ? {} : { key }), ...(some ? { filter: asked } : {}), ...(seal === undefined ? {} : { seal }),
   };
-  const known = new Set<string>();
-  const register: string[] = [`${JSON.stringify(head)}\n`];
+  const known = new Map<string, Known>();
+  let waiting: string[] = [`${JSON.stringify(head)}\n`];
+  const lines: Buffer[] = [];
   evidence.register((line) => {
-    register.push(`${line}\n`);
-    for (const name of segmentsOf(line)) known.add(name);
+    waiting.push(`${line}\n`);
+    learn(known, line);
+    if (waiting.length < 1_000) return;
+    lines.push(Buffer.from(waiting.join('')));
+    waiting = [];
   });
-  yield Buffer.from(register.join(''));
+  lines.push(Buffer.from(waiting.join('')));
+  for (const octets of lines) yield { part: 'register', octets, records: 0 };
   // One that was opened since is of no use without a checkpoint.
-  for (const name of evidence.segments.filter((segment) => known.has(segment))) yield* asked.length === 0 ? wholeSegment(evidence, name) : picked(evidence, name, filter);
-}
-
-function segmentsOf(line: string): readonly string[] {
-  try {
-    return (JSON.parse(line) as { segments: readonly { segment: string }[] }).segments.map(({ segment }) => segment);
-  } catch {
-    return [];
+  for (const name of evidence.segments) {
+    const segment = known.get(name);
+    if (segment === undefined) continue;
+    if (!some) yield* wholeSegment(evidence, name);
+    else if (mayHold(name, segment, filter)) yield* picked(evidence, name, filter, segment);
   }
 }
 
-function* wholeSegment(evidence: Evidence, name: string): Generator<Buffer> {
-  yield Buffer.from(`${SEGMENT_LINE}${JSON.stringify(name)}}\n`);
-  yield* inPieces(evidence, name, (octets, start, end) => Buffer.from(octets.subarray(start, end + 1)));
+function learn(known: Map<string, Known>, line: string): void {
+  const checkpoint = parseCheckpoint(line);
+  for (const { segment, state, tree, seq } of checkpoint?.segments ?? []) {
+    const before = known.get(segment);
+    const endedAt = state === 'open' ? undefined : before?.endedAt ?? Date.parse(checkpoint?.time ?? '');
+    known.set(segment, { ...(endedAt === undefined ? {} : { endedAt }), ...(tree === undefined ? {} : { tree: { root: tree, leaves: seq + 1 } }) });
+  }
 }
 
-function* picked(evidence: Evidence, name: string, filter: ExportFilter): Generator<Buffer> {
+/** Whether anything in a segment can be of the time that was asked for: years of segments need not be read for a day. */
+export function mayHold(name: string, { endedAt }: Pick<Known, 'endedAt'>, { from, to }: RecordFilter): boolean {
+  const opened = openedAt(name);
+  return !(from !== undefined && endedAt !== undefined && endedAt + CLOCK_MS < from) && !(to !== undefined && opened !== undefined && opened - CLOCK_MS > to);
+}
+
+function* wholeSegment(evidence: Evidence, name: string): Generator<ExportPiece> {
+  yield { part: name, octets: Buffer.from(`${SEGMENT_LINE}${JSON.stringify(name)}}\n`), records: 0 };
+  // Its header is no record.
+  let lines = -1;
+  yield* inPieces(evidence, name, (octets, start, end) => {
+    lines += 1;
+    return { line: Buffer.from(octets.subarray(start, end + 1)), record: lines > 0 };
+  });
+}
+
+function* picked(evidence: Evidence, name: string, filter: RecordFilter, { tree: signed }: Known): Generator<ExportPiece> {
+  const meant = new Set<number>();
+  for (const _ of segmentPieces(evidence, name, (octets, start, end) => {
+    const stated = statedLink(octets, start, end);
+    if (stated !== undefined && matches(octets.toString('utf8', start, end), filter)) meant.add(stated.seq);
+  }));
+  if (meant.size === 0) return;
+  const tree = signed === undefined ? undefined : treeUnder(evidence, name, signed.root);
   let previous = START.hash;
   yield* inPieces(evidence, name, (octets, start, end) => {
     const stated = statedLink(octets, start, end);
     const before = previous;
     if (stated === undefined) return undefined;
     previous = stated.hash;
-    const text = octets.toString('utf8', start, end);
-    return matches(text, filter) ? Buffer.from(`${pickedLine(name, before, text)}\n`) : undefined;
+    if (!meant.has(stated.seq)) return undefined;
+    return { line: Buffer.from(`${pickedLine(name, before, octets.toString('utf8', start, end), tree?.proof(stated.seq))}\n`), record: true };
   });
 }
 
-/** What is made of each line of a segment, a piece of it at a time: a segment may be larger than the memory. */
-function* inPieces(evidence: Evidence, name: string, make: (octets: Buffer, start: number, end: number) => Buffer | undefined): Generator<Buffer> {
-  for (let from = 0, more = true; more;) {
-    more = false;
-    const made: Buffer[] = [];
-    let read = 0;
-    evidence.read(name, (stretch) => readLines({ ...stretch, from: stretch.from + from }, Buffer.alloc(0), (octets, start, end) => {
-      const one = make(octets, start, end);
-      if (one !== undefined) made.push(one);
-      read += end + 1 - start;
-      more = read >= PIECE_OCTETS;
-      return !more;
-    }));
-    from += read;
-    if (made.length > 0) yield Buffer.concat(made);
-  }
+/** The tree that was signed; undefined where the segment is not what it was. */
+function treeUnder(evidence: Evidence, name: string, root: string): Tree | undefined {
+  const tree = atOnce(buildTree(evidence, name));
+  return tree?.root === root ? tree : undefined;
 }
 
-function matches(text: string, filter: ExportFilter): boolean {
-  let record: Partial<AuditRecord>;
-  try {
-    record = JSON.parse(text) as Partial<AuditRecord>;
-  } catch {
-    return false;
+interface MadeLine {
+  readonly line: Buffer;
+  readonly record: boolean;
+}
+
+/** What is made of each line of a segment. */
+function* inPieces(evidence: Evidence, name: string, make: (octets: Buffer, start: number, end: number) => MadeLine | undefined): Generator<ExportPiece> {
+  let made: MadeLine[] = [];
+  for (const _ of segmentPieces(evidence, name, (octets, start, end) => {
+    const one = make(octets, start, end);
+    if (one !== undefined) made.push(one);
+  })) {
+    if (made.length > 0) yield { part: name, octets: Buffer.concat(made.map(({ line }) => line)), records: made.filter(({ record }) => record).length };
+    made = [];
   }
-  const time = Date.parse(record.time ?? '');
-  if (filter.from !== undefined && !(time >= filter.from)) return false;
-  if (filter.to !== undefined && !(time < filter.to)) return false;
-  return EQUAL.every((name) => filter[name] === undefined || filter[name] === record[name]);
 }

@@ -1,8 +1,11 @@
 import { readSync } from 'node:fs';
 
-/** A part of an open file. */
+/** Reads up to `length` octets from `position` on into `into` at `offset`; how many there were, 0 at the end. */
+export type ReadAt = (into: Buffer, offset: number, length: number, position: number) => number;
+
+/** A part of an open file, or of what can be read like one. */
 export interface Stretch {
-  readonly file: number;
+  readonly file: number | ReadAt;
   readonly from: number;
   readonly to: number;
 }
@@ -22,6 +25,7 @@ const MOST_OCTETS = 16 << 20;
 
 /** Reads lines in bounded memory, with the `lead` octets before each (given for the first one) right before it in the buffer. */
 export function readLines({ file, from, to }: Stretch, first: Buffer, each: EachLine): LinesEnd {
+  const readAt: ReadAt = typeof file === 'number' ? (into, offset, length, position) => readSync(file, into, offset, length, position) : file;
   const lead = first.length;
   let octets = Buffer.allocUnsafeSlow(CHUNK + lead);
   first.copy(octets);
@@ -30,7 +34,7 @@ export function readLines({ file, from, to }: Stretch, first: Buffer, each: Each
   let at = from;
   for (;;) {
     const wanted = Math.min(octets.length - end, to - at);
-    const read = wanted === 0 ? 0 : readSync(file, octets, end, wanted, at);
+    const read = wanted === 0 ? 0 : readAt(octets, end, wanted, at);
     if (read === 0) return { rest: Buffer.from(octets.subarray(start, end)), tooLong: false };
     let looked = end;
     end += read;

@@ -3,7 +3,7 @@ import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, re
 import { basename, join } from 'node:path';
 import { openAnchor } from './anchor.ts';
 import { START, digest, type Position } from './chain.ts';
-import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedCheckpoint, parseCheckpoint, signCheckpoint, type Checkpoint, type Cut, type SegmentClaim } from './checkpoint.ts';
+import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedLine, parseCheckpoint, signLine, type Checkpoint, type Cut, type Hold, type HoldChange, type Pruning, type SegmentClaim } from './checkpoint.ts';
 import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
 import { readLines } from './lines.ts';
 import { scanSegment } from './segment.ts';
@@ -17,10 +17,26 @@ export interface Register {
   checkpoint(open: readonly SegmentPosition[]): void;
   /** The writer of this one is gone: it ends where it ends. */
   ended(segment: string): void;
+  /** Every segment there has been. */
+  segments(): Iterable<KnownSegment>;
+  /** The root of the tree over a segment that has ended; signed with the next checkpoint. */
+  grown(segment: string, tree: string): void;
+  /** Signs that these are removed, before they are. Throws when it cannot be written. */
+  prune(segments: readonly string[], pruning: Pruning): void;
+  /** What is held, by its id. */
+  holds(): ReadonlyMap<string, Hold & { readonly since: string }>;
+  /** Signs that something is held from now on, or no longer. Throws when it cannot be written. */
+  hold(change: HoldChange): void;
   /** Nobody writes any more: signs the ends of all. Throws when it cannot be written. */
   close(): void;
   /** Resolves once everything is anchored, or after `deadline` ms. */
   anchored(deadline: number): Promise<void>;
+}
+
+/** What the register says of a segment; `endedAt`: the time of the checkpoint that said so first, in ms since the epoch. Everything in it was written before. */
+export interface KnownSegment {
+  readonly claim: SegmentClaim;
+  readonly endedAt?: number;
 }
 
 export interface RegisterOptions {
@@ -36,12 +52,43 @@ export interface RegisterOptions {
   readonly warn: (detail: string) => void;
 }
 
-interface Known {
-  readonly claims: Map<string, SegmentClaim>;
+interface Known extends Ledger {
   readonly last: Checkpoint | undefined;
   readonly lastLine: string | undefined;
   readonly octets: number;
   readonly rest: Buffer;
+}
+
+/** What the checkpoints up to now say together. */
+interface Ledger {
+  readonly claims: Map<string, SegmentClaim>;
+  readonly ends: Map<string, number>;
+  readonly held: Map<string, Hold & { readonly since: string }>;
+}
+
+/** Takes what a checkpoint says into the ledger. */
+function enter({ claims, ends, held }: Ledger, { segments, time, hold }: Pick<Checkpoint, 'segments' | 'time' | 'hold'>): void {
+  for (const claim of segments) {
+    // Files are opened by these names.
+    if (basename(claim.segment) !== claim.segment) continue;
+    claims.set(claim.segment, claim);
+    if (claim.state === 'open') ends.delete(claim.segment);
+    else if (!ends.has(claim.segment)) ends.set(claim.segment, Date.parse(time));
+  }
+  if (hold?.op === 'release') held.delete(hold.id);
+  if (hold?.op !== 'add') return;
+  const { op: _, ...added } = hold;
+  held.set(hold.id, { ...added, since: time });
+}
+
+/** What is held by an audit directory's register, beside a running gateway too. */
+export function readHolds(directory: string): readonly (Hold & { readonly since: string })[] {
+  const file = openSync(join(directory, REGISTER_FILE), 'r');
+  try {
+    return [...readRegister(file).held.values()];
+  } finally {
+    closeSync(file);
+  }
 }
 
 /**
@@ -66,16 +113,16 @@ export function openRegister({ directory, state, anchor, now, warn }: RegisterOp
 
   const cut = cutOf(known.rest);
   if (cut !== undefined) ftruncateSync(file, octets);
-  write('start', [...[...claims.values()].filter(isOpen).map(settle), ...strangers()], cut);
+  write('start', [...[...claims.values()].filter(isOpen).map(settle), ...strangers()], cut === undefined ? {} : { cut });
 
-  function write(kind: Checkpoint['kind'], segments: readonly SegmentClaim[], cutOff?: Cut): void {
+  function write(kind: Checkpoint['kind'], segments: readonly SegmentClaim[], more: Pick<Checkpoint, 'cut' | 'pruning' | 'hold'> = {}): void {
     const checkpoint: Checkpoint = {
-      checkpoint: number, time: new Date(now()).toISOString(), kind, gateway: key.name, start, previous, ...(cutOff === undefined ? {} : { cut: cutOff }), segments,
+      checkpoint: number, time: new Date(now()).toISOString(), kind, gateway: key.name, start, previous, ...more, segments,
     };
-    const line = signCheckpoint(checkpoint, key);
+    const line = signLine(checkpoint, key);
     appendLine(file, line, octets);
     octets += Buffer.byteLength(line) + 1;
-    for (const claim of segments) claims.set(claim.segment, claim);
+    enter(known, checkpoint);
     number += 1;
     previous = checkpointHash(line);
     outside?.add(line);
@@ -162,6 +209,26 @@ export function openRegister({ directory, state, anchor, now, warn }: RegisterOp
       write('checkpoint', [...ends, ...moved.map((position) => ({ ...position, state: 'open' as const }))]);
       ends = [];
     },
+    segments: () => Array.from(claims.values(), (claim) => {
+      const endedAt = known.ends.get(claim.segment);
+      return { claim, ...(endedAt === undefined ? {} : { endedAt }) };
+    }),
+    grown(segment, tree) {
+      const claim = claims.get(segment);
+      if (claim === undefined || (claim.state !== 'closed' && claim.state !== 'recovered')) return;
+      claims.set(segment, { ...claim, tree });
+      ends = [...ends.filter((end) => end.segment !== segment), { ...claim, tree }];
+    },
+    prune(segments, pruning) {
+      const gone = segments.map((segment) => ({ ...claims.get(segment) as SegmentClaim, state: 'pruned' as const }));
+      write('checkpoint', [...ends, ...gone], { pruning });
+      ends = [];
+    },
+    holds: () => known.held,
+    hold(change) {
+      write('checkpoint', ends, { hold: change });
+      ends = [];
+    },
     ended(segment) {
       const claim = claims.get(segment);
       if (claim?.state !== 'open') return;
@@ -202,7 +269,7 @@ function appendLine(file: number, line: string, octets: number): void {
 }
 
 function readRegister(file: number): Known {
-  const claims = new Map<string, SegmentClaim>();
+  const ledger: Ledger = { claims: new Map(), ends: new Map(), held: new Map() };
   let last: Checkpoint | undefined;
   let lastLine: string | undefined;
   let octets = 0;
@@ -212,11 +279,10 @@ function readRegister(file: number): Known {
     const checkpoint = parseCheckpoint(lastLine);
     if (checkpoint === undefined) return true;
     last = checkpoint;
-    // Files are opened by these names.
-    for (const claim of checkpoint.segments) if (basename(claim.segment) === claim.segment) claims.set(claim.segment, claim);
+    enter(ledger, checkpoint);
     return true;
   });
-  return { claims, last, lastLine, octets, rest };
+  return { ...ledger, last, lastLine, octets, rest };
 }
 
 /** The key that the register was signed with; a new one where there is no register. */
@@ -225,7 +291,7 @@ function keyFor(state: string, path: string, { lastLine }: Known): AuditKey {
   if (lastLine === undefined) return key ?? makeAuditKey(state);
   const remedy = 'put the key back (audit.key in the state directory), or move the audit directory away and keep it';
   if (key === undefined) throw new Error(`${path}: the key that signed it is gone; ${remedy}`);
-  if (!isSignedCheckpoint(lastLine, createPublicKey(key.publicPem))) throw new Error(`${path}: its last line was not signed with this gateway's key; ${remedy}`);
+  if (!isSignedLine(lastLine, createPublicKey(key.publicPem))) throw new Error(`${path}: its last line was not signed with this gateway's key; ${remedy}`);
   return key;
 }
 

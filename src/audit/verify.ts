@@ -1,32 +1,25 @@
 import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { Found, readBook, type BadRecord, type Book, type Claimed, type Tampering } from './book.ts';
 import { LEAD_OCTETS, START, follows, leadOf, statedLink, type Link } from './chain.ts';
-import { NO_CHECKPOINT, REGISTER_FILE, checkpointHash, isSignedCheckpoint, parseCheckpoint, type Checkpoint, type SegmentClaim } from './checkpoint.ts';
+import { REGISTER_FILE, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { CompressedError } from './compressed.ts';
 import type { Evidence } from './evidence.ts';
 import { readPublicKey } from './key.ts';
 import { readLines, type Stretch } from './lines.ts';
+import { verifyManifest } from './seal.ts';
 import { parseHeader, scanSegment, type Break } from './segment.ts';
+import { verifyPicked, type PickedCounts } from './verify-picked.ts';
 
-/**
- * What was done to the first bad record. `rewritten`: it and perhaps others before were changed and their hashes computed anew, which
- * the checkpoint shows. `added`: nobody of ours wrote it. `unsigned`: a checkpoint without the key's signature.
- */
-export type Tampering = 'edited' | 'removed' | 'reordered' | 'repeated' | 'added' | 'spliced' | 'truncated' | 'rewritten' | 'unsigned';
-
-/** The first bad record: its line in the file from 1, and the number it has or should have. */
-export interface BadRecord {
-  readonly file: string;
-  readonly line?: number;
-  readonly seq?: number;
-  readonly kind: Tampering;
-  readonly detail: string;
-}
+export type { BadRecord, Tampering } from './book.ts';
 
 /** What verifying found. */
 export interface Verdict {
   readonly whole: boolean;
   readonly bad?: BadRecord;
   readonly records: number;
+  /** Of single records, those that a signature covers. */
+  readonly proven?: number;
   readonly segments: number;
   readonly checkpoints: number;
   /** The last checkpoint that the anchor holds. */
@@ -45,39 +38,11 @@ export interface VerifyOptions {
   readonly key?: string | undefined;
 }
 
-/** Claims of a segment that are kept: enough to say between which two something happened. */
-const MOST_CLAIMS = 2_048;
-
-interface Claimed {
-  /** In order; the last one is always kept. */
-  claims: Link[];
-  last: SegmentClaim;
-  /** The number of the last record that an anchored checkpoint has seen; without an anchor, any checkpoint. */
-  covered: number;
-}
-
-interface Book {
-  readonly segments: Map<string, Claimed>;
-  readonly checkpoints: number;
-  readonly anchored: Checkpoint | undefined;
-  readonly start: number;
-}
-
-/** Thrown to the top: the first bad record ends the search. */
-class Found extends Error {
-  readonly bad: BadRecord;
-
-  constructor(bad: BadRecord) {
-    super(bad.detail);
-    this.bad = bad;
-  }
-}
-
 /** Verifies an audit directory, also beside a running gateway, or an export. Never writes. Throws when something cannot be read at all. */
 export function verifyAudit(options: VerifyOptions): Verdict {
   const { evidence, anchor } = options;
   const notes: string[] = [];
-  const counts = { records: 0, segments: 0, checkpoints: 0, unanchored: 0 };
+  const counts = { records: 0, segments: 0, checkpoints: 0, unanchored: 0 } as Counts & { checkpoints: number };
   let anchored: Checkpoint | undefined;
   const verdict = (bad?: BadRecord): Verdict => ({
     whole: bad === undefined, ...(bad === undefined ? {} : { bad }), ...counts,
@@ -91,6 +56,8 @@ export function verifyAudit(options: VerifyOptions): Verdict {
     counts.checkpoints = book.checkpoints;
     anchored = book.anchored;
     if (anchor === undefined) notes.push('no anchor was given: that the newest checkpoints were not cut off together with what they cover is not proven');
+    if (evidence.seal !== undefined) notes.push(verifyManifest(evidence.seal, key));
+    for (const { segments, before, who, time, reason } of book.prunings) notes.push(`${segments} segments were removed by retention on ${time} by ${who}, all of them from before ${before}: ${reason}`);
     if (evidence.filtered) verifyPicked(evidence, book, counts, notes);
     else verifySegments(evidence, book, key, counts, notes);
     return verdict();
@@ -113,87 +80,7 @@ function wholeLines(anchor: readonly string[] | undefined, notes: string[]): rea
   return whole;
 }
 
-function readBook(evidence: Evidence, key: KeyObject, anchor: readonly string[] | undefined): Book {
-  const segments = new Map<string, Claimed>();
-  const outside = new Map((anchor ?? []).map((line) => [checkpointHash(line), line]));
-  const inside = new Set<string>();
-  let number = 0;
-  let previous = NO_CHECKPOINT;
-  let start = 0;
-  let last: string | undefined;
-  let anchored: Checkpoint | undefined;
-  let bad: BadRecord | undefined;
-  const uncovered = new Set<string>();
-  evidence.register((line) => {
-    if (bad !== undefined) return;
-    const at = { file: REGISTER_FILE, line: number + 1, seq: number };
-    const checkpoint = parseCheckpoint(line);
-    if (checkpoint === undefined) return void (bad = { ...at, kind: 'edited', detail: 'not a checkpoint' });
-    if (checkpoint.checkpoint !== number || checkpoint.previous !== previous) {
-      // What the signature still holds for was not changed itself.
-      const kind = !isSignedCheckpoint(line, key) ? 'edited' : checkpoint.checkpoint > number ? 'removed' : checkpoint.checkpoint < number ? 'reordered' : 'edited';
-      return void (bad = { ...at, kind, detail: `checkpoint ${checkpoint.checkpoint} does not follow from the one before it` });
-    }
-    previous = checkpointHash(line);
-    if (outside.size > 0) {
-      inside.add(previous);
-    }
-    last = line;
-    start = checkpoint.start;
-    number += 1;
-    for (const claim of checkpoint.segments) {
-      claimed(segments, claim);
-      uncovered.add(claim.segment);
-    }
-    if (anchor !== undefined && !outside.has(previous)) return;
-    anchored = anchor === undefined ? undefined : checkpoint;
-    for (const name of uncovered) cover(segments.get(name));
-    uncovered.clear();
-  });
-  if (bad !== undefined) throw new Found(bad);
-  if (last === undefined) throw new Found({ file: REGISTER_FILE, kind: 'removed', detail: 'there is no register of checkpoints' });
-  // The last one stands for all before it.
-  if (!isSignedCheckpoint(last, key)) throw new Found(firstUnsigned(evidence, key));
-  const lost = [...outside].find(([hash]) => !inside.has(hash))?.[1];
-  if (lost !== undefined) throw new Found(lostCheckpoint(lost, number, key));
-  return { segments, checkpoints: number, anchored, start };
-}
-
-function firstUnsigned(evidence: Evidence, key: KeyObject): BadRecord {
-  let at = 0;
-  let bad: number | undefined;
-  evidence.register((line) => {
-    if (bad === undefined && !isSignedCheckpoint(line, key)) bad = at;
-    at += 1;
-  });
-  return { file: REGISTER_FILE, line: (bad ?? 0) + 1, seq: bad ?? 0, kind: 'unsigned', detail: 'not signed with this key' };
-}
-
-function lostCheckpoint(line: string, number: number, key: KeyObject): BadRecord {
-  const checkpoint = parseCheckpoint(line);
-  if (checkpoint === undefined || !isSignedCheckpoint(line, key)) return { file: 'anchor', kind: 'unsigned', detail: `a line of the anchor is no checkpoint signed with this key: ${line.slice(0, 60)}` };
-  const gone = checkpoint.checkpoint >= number;
-  return {
-    file: REGISTER_FILE, seq: checkpoint.checkpoint, kind: gone ? 'truncated' : 'rewritten',
-    detail: gone ? `the register ends before checkpoint ${checkpoint.checkpoint} of ${checkpoint.time}, which is anchored` : `checkpoint ${checkpoint.checkpoint} is another one than was anchored`,
-  };
-}
-
-function claimed(segments: Map<string, Claimed>, claim: SegmentClaim): void {
-  const known = segments.get(claim.segment);
-  if (known === undefined) return void segments.set(claim.segment, { claims: [claim], last: claim, covered: 0 });
-  known.claims.push(claim);
-  known.last = claim;
-  if (known.claims.length > MOST_CLAIMS) known.claims = known.claims.filter((_, index) => index % 2 === 0 || index === known.claims.length - 1);
-}
-
-function cover(known: Claimed | undefined): void {
-  if (known !== undefined) known.covered = Math.max(0, known.last.seq);
-}
-
-interface Counts {
-  records: number;
-  segments: number;
+interface Counts extends PickedCounts {
   unanchored: number;
 }
 
@@ -205,15 +92,25 @@ function verifySegments(evidence: Evidence, book: Book, key: KeyObject, counts: 
       unknown.push(name);
       continue;
     }
-    const found = evidence.read(name, (stretch) => verifySegment(name, stretch, known, evidence, counts, notes));
-    if (found === undefined && known.last.state !== 'foreign') throw new Found({ file: name, seq: 0, kind: 'removed', detail: 'the whole segment is gone' });
+    const found = readable(name, () => evidence.read(name, (stretch) => verifySegment(name, stretch, known, evidence, counts, notes)));
+    if (found === undefined && known.last.state !== 'foreign' && known.last.state !== 'pruned') throw new Found({ file: name, seq: 0, kind: 'removed', detail: 'the whole segment is gone' });
   }
   if (unknown.length > 0) verifyUnknown(unknown, evidence, key, counts, notes);
 }
 
+/** A compressed file that can be read no longer was changed by somebody. */
+function readable<Result>(name: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof CompressedError) throw new Found({ file: name, kind: 'edited', detail: `compressed: ${error.message}` });
+    throw error;
+  }
+}
+
 /** Files that the register did not know when it was read: one that was opened since, if anything. */
 function verifyUnknown(names: readonly string[], evidence: Evidence, key: KeyObject, counts: Counts, notes: string[]): void {
-  const scans = names.map((name) => ({ name, scan: evidence.read(name, (stretch) => scanSegment(stretch)) }));
+  const scans = names.map((name) => ({ name, scan: readable(name, () => evidence.read(name, (stretch) => scanSegment(stretch))) }));
   const now = scans.some(({ scan }) => (scan?.at.seq ?? 0) > 0 || scan?.broken !== undefined) ? readBook(evidence, key, undefined) : undefined;
   for (const { name, scan } of scans) {
     const known = now?.segments.get(name);
@@ -328,30 +225,3 @@ function homeOf(hash: string, but: string, evidence: Evidence): string | undefin
   }) === true);
 }
 
-/** Each record of a filtered export by itself: that it is as its segment had it where a checkpoint says so, and as it was exported elsewhere. */
-function verifyPicked(evidence: Evidence, book: Book, counts: Counts, notes: string[]): void {
-  const last = new Map<string, Link>();
-  let line = 0;
-  let sealed = 0;
-  evidence.picked((segment, previous, record) => {
-    line += 1;
-    const stated = statedLink(record, 0, record.length);
-    const text = Buffer.concat([leadOf({ seq: 0, hash: previous }), record]);
-    const place = { file: segment, line, ...(stated === undefined ? {} : { seq: stated.seq }) };
-    if (stated === undefined || !follows(text, LEAD_OCTETS, { ...stated, hashed: stated.hashed + LEAD_OCTETS }, { seq: stated.seq - 1, hash: previous })) {
-      throw new Found({ ...place, kind: 'edited', detail: 'its content does not match its hash' });
-    }
-    const known = book.segments.get(segment);
-    if (known === undefined) throw new Found({ ...place, kind: 'added', detail: 'no checkpoint knows its segment' });
-    const before = last.get(segment);
-    if (before !== undefined && stated.seq <= before.seq) throw new Found({ ...place, kind: stated.seq === before.seq ? 'repeated' : 'reordered', detail: `record ${before.seq} stands before it` });
-    if (before !== undefined && stated.seq === before.seq + 1 && previous !== before.hash) throw new Found({ ...place, kind: 'edited', detail: 'it does not follow from the record before it' });
-    const claim = known.claims.find(({ seq }) => seq === stated.seq);
-    if (claim !== undefined && claim.hash !== stated.hash) throw new Found({ ...place, kind: 'rewritten', detail: 'the checkpoint has another record here' });
-    if (claim !== undefined) sealed += 1;
-    last.set(segment, stated);
-    counts.records += 1;
-  });
-  counts.segments = last.size;
-  notes.push(`a filtered export: each record was held against its own hash, ${sealed} of ${counts.records} against a signed checkpoint; that none is left out, and that the others were not made up whole, only the segments can show (verify the directory or an export without filter)`);
-}

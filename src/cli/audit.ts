@@ -1,28 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { openEvidence } from '../audit/evidence.ts';
-import { exportAudit, type ExportFilter } from '../audit/export.ts';
+import { exportAudit } from '../audit/export.ts';
+import { filterText } from '../audit/filter.ts';
 import { readAuditKey } from '../audit/key.ts';
 import { readAnchor, verifyAudit, type Verdict } from '../audit/verify.ts';
-import { parseConfig } from '../config/load.ts';
-import { ConfigurationError } from '../gateway.ts';
-
-interface Places {
-  readonly state: string;
-  readonly directory: string;
-  readonly anchor: string | undefined;
-}
-
-/** Where a configuration keeps its audit. */
-function auditPlaces(file: string): Places {
-  const parsed = parseConfig(readFileSync(file, 'utf8'), file);
-  if (parsed.kind === 'invalid') throw new ConfigurationError(parsed.issues);
-  const { state, audit } = parsed.config;
-  const inDirectory = (path: string): string => resolve(dirname(resolve(file)), path);
-  return { state: inDirectory(state), directory: inDirectory(audit.directory), anchor: audit.anchor?.file === undefined ? undefined : inDirectory(audit.anchor.file) };
-}
+import { auditPlaces, noteUse } from './archive.ts';
+import { recordFilter, type FilterOptions } from './record-options.ts';
+import { seal } from './seal.ts';
 
 export interface VerifyCommand {
   readonly config: string;
@@ -60,37 +46,30 @@ function describe({ whole, bad, records, segments, checkpoints, anchored, unanch
   ].join('\n');
 }
 
-export interface ExportCommand {
+export interface ExportCommand extends FilterOptions {
   readonly config: string;
-  readonly from?: string;
-  readonly to?: string;
-  readonly fingerprint?: string;
-  readonly serial?: string;
-  readonly route?: string;
-  readonly patient?: string;
-  readonly id?: string;
+  readonly seal?: string;
+  readonly case?: string;
+  readonly who: string;
 }
 
-/** Writes an export to `out`; resolves with 0. */
+/** Writes an export to `out`, or seals it into a file; resolves with 0. That the audit was used is on record, where it is the configuration's own. */
 export async function exportCommand(path: string | undefined, options: ExportCommand, out: NodeJS.WritableStream): Promise<number> {
-  const { from, to, fingerprint, serial, route, patient, id } = options;
-  const filter: ExportFilter = {
-    ...(from === undefined ? {} : { from: moment('--from', from) }), ...(to === undefined ? {} : { to: moment('--to', to) }),
-    ...Object.fromEntries(Object.entries({ fingerprint: fingerprint?.toLowerCase(), serial: serial?.toLowerCase(), route, patient, id }).filter(([, value]) => value !== undefined)),
-  };
-  const evidence = openEvidence(path ?? auditPlaces(options.config).directory);
+  if (options.seal !== undefined) {
+    if (path !== undefined) throw new Error('--seal: only the audit of the configuration can be sealed, by the key that is there');
+    return seal({ ...options, out: options.seal, case: options.case ?? 'export' }, (text) => void out.write(`${text}\n`));
+  }
+  const filter = recordFilter(options);
+  const { from = 'the beginning', to = 'now', ...meant } = filterText(filter);
+  const places = path === undefined ? auditPlaces(options.config) : undefined;
+  if (places !== undefined) await noteUse(places, { who: options.who, ...meant, detail: `exports ${from} to ${to}` });
+  const evidence = openEvidence(path ?? places?.directory ?? '');
   try {
     await pipeline(Readable.from(exportAudit(evidence, filter, Date.now()), { objectMode: true, highWaterMark: 1 }), out, { end: false });
     return 0;
   } finally {
     evidence.close();
   }
-}
-
-function moment(option: string, text: string): number {
-  const time = Date.parse(text);
-  if (Number.isNaN(time)) throw new Error(`${option}: expected a time such as 2026-11-22 or 2026-11-22T08:00:00Z, not ${JSON.stringify(text)}`);
-  return time;
 }
 
 /** Prints the public key that checkpoints are signed with. */

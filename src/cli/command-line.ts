@@ -5,6 +5,7 @@ import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
+import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
 import { resume, suspend } from './suspend.ts';
@@ -30,6 +31,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .showHelpAfterError('(wardgate --help lists the commands)');
   const configOption = ['-c, --config <file>', 'the configuration', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'] as const;
   const jsonOption = ['--json', 'print JSON'] as const;
+  const user = process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown';
   const print = (text: string): void => void process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`);
   const settle = (action: (...args: never[]) => Promise<number>) => async (...args: unknown[]): Promise<void> => {
     code = await action(...(args as never[]));
@@ -66,7 +68,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--key <pem|hex>', 'every certificate of a public key: that of a certificate file, or its SHA-256')
     .option('--whole-issuer <dn>', 'every certificate of a CA')
     .option('--id <id>', 'every certificate of a person or device, by the id that roles give it')
-    .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
+    .option('--who <name>', 'on whose behalf', user);
   subject(program.command('revoke').description('put a certificate on the deny list: no connection of it survives'))
     .requiredOption('--reason <text>', 'why, for the record')
     .option('--expires <duration>', 'lift it again after this time, such as 12h')
@@ -82,7 +84,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option(...configOption).option(...jsonOption)
     .requiredOption('--role <role>', 'the role that the certificate maps to')
     .requiredOption('--id <id>', 'the id that it maps to')
-    .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
+    .option('--who <name>', 'on whose behalf', user);
   person(factor.command('invite').description('print an invitation: the code with which somebody sets up an authenticator app or a security key'))
     .option('--expires <duration>', 'how long it is good', '7d')
     .addHelpText('after', '\nExample:\n  wardgate factor invite --role patient --id urn:patient:1001 --expires 2d')
@@ -114,7 +116,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--network <cidr>', 'clients from a network')
     .option('--outside', 'only clients from outside networks.inside')
     .option('--dry-run', 'say whom it concerns, and change nothing')
-    .option('--who <name>', 'on whose behalf', process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown');
+    .option('--who <name>', 'on whose behalf', user);
   scope(program.command('suspend').description('stop serving a route, a listener, a role or a network: 503 at once, open streams end; several options narrow each other'))
     .requiredOption('--reason <text>', 'why, for the record')
     .option('--for <duration>', 'resume by itself after this time, such as 2h')
@@ -152,16 +154,13 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--key <pem>', 'the public key, as wardgate audit key printed it; without it the one that lies beside the files is taken')
     .addHelpText('after', '\nExamples:\n  wardgate audit verify\n  wardgate audit verify /mnt/copy/audit --anchor /mnt/other/anchors.ndjson --key gateway-audit.pem\n\nExit status 0: whole; 1: not.')
     .action(settle((path: string | undefined, options: VerifyCommand) => verifyCommand(path, options, print)));
-  audit.command('export').description('JSON lines that can be verified: whole segments, or with a filter the records that match all of it')
+  recordOptions(audit.command('export').description('JSON lines that can be verified: whole segments, or with a filter the records that match all of it'))
     .argument('[dir]', 'an audit directory (default: that of the configuration)')
     .option(...configOption)
-    .option('--from <time>', 'not before this time')
-    .option('--to <time>', 'before this time')
-    .option('--fingerprint <hex>', 'of the certificate')
-    .option('--serial <hex>', 'of the certificate')
-    .option('--route <name>', 'which route')
-    .option('--patient <id>', 'whom it concerned')
     .option('--id <id>', 'who did it')
+    .option('--seal <file>', 'a sealed file instead, as wardgate seal makes it')
+    .option('--case <text>', 'with --seal: what for')
+    .option('--who <name>', 'on whose behalf', user)
     .addHelpText('after', '\nExample:\n  wardgate audit export --patient P123 --from 2026-11-01 --to 2026-12-01 >p123.ndjson')
     .action(settle((path: string | undefined, options: ExportCommand) => exportCommand(path, options, process.stdout)));
   audit.command('key').description('print the public key that checkpoints are signed with')
@@ -178,6 +177,8 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--key <pem>', 'the public key, as wardgate audit key printed it (default: that of the state directory)')
     .addHelpText('after', '\nExample:\n  wardgate audit run --from 2026-01-01 --to 2026-07-01 --page audit-2026-1.html\n\nExit status 0: no findings; 1: findings.')
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
+
+  addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)

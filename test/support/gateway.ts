@@ -1,8 +1,10 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { readLines, type Stretch } from '../../src/audit/lines.ts';
+import { readSegment, segmentNames } from '../../src/audit/segment-file.ts';
 import { createGateway, type Gateway, type Log } from '../../src/gateway.ts';
 import { issueCrl, type Issued, type TestPki, writePki } from './pki.ts';
 
@@ -111,10 +113,15 @@ export async function startGateway(pki: TestPki, upstreamPort: number, parts: Ga
 
 /** Every record of an audit directory, the headers of its segments aside; of one that is being written at the moment, what is there is not yet a record. */
 export async function readRecords(directory: string): Promise<readonly Record<string, unknown>[]> {
-  const files = (await readdir(directory)).filter((file) => file.endsWith('.jsonl')).sort();
-  const texts = await Promise.all(files.map((file) => readFile(join(directory, file), 'utf8')));
+  const texts = segmentNames(directory).map((name) => readSegment(directory, name, textOf) ?? '');
   const lines = texts.flatMap((text) => text.split('\n').slice(0, -1).map((line) => JSON.parse(line) as Record<string, unknown>));
   return lines.filter((line) => line['event'] !== 'segment');
+}
+
+function textOf(stretch: Stretch): string {
+  const lines: string[] = [];
+  readLines(stretch, Buffer.alloc(0), (octets, start, end) => lines.push(octets.toString('utf8', start, end + 1)) > 0);
+  return lines.join('');
 }
 
 export interface Reply {

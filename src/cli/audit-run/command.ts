@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { openEvidence } from '../../audit/evidence.ts';
 import { readAnchor, verifyAudit } from '../../audit/verify.ts';
+import { readSegment } from '../../audit/segment-file.ts';
 import { readAuditKey } from '../../audit/key.ts';
 import { inOrder } from '../../config/load.ts';
 import { loadSnapshot } from '../../config/snapshot.ts';
@@ -60,7 +61,7 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
     const gathered = gather(evidence, { from, to }, meter(octetsIn(directory, evidence.segments), progress));
     const standing: Standing = {
       now, verdict, anchored: anchor !== undefined || config.audit.anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
-      roles: [...new Set(config.roles.map(({ role }) => role))], material: heldCertificates(snapshot), isDenied: denialsIn(state), grants: readGrants(state), alarms: [], retention: undefined,
+      roles: [...new Set(config.roles.map(({ role }) => role))], material: heldCertificates(snapshot), isDenied: denialsIn(state), grants: readGrants(state), alarms: [], retention: config.audit.retention,
     };
     const report = reportOf(gathered, standing, { from, to });
     if (options.page !== undefined) writeFileSync(options.page, pageOf(report), { mode: 0o600 });
@@ -78,7 +79,7 @@ function moment(text: string | undefined, otherwise: number): number | undefined
 }
 
 function octetsIn(directory: string, segments: readonly string[]): number {
-  return segments.reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+  return segments.reduce((sum, name) => sum + (readSegment(directory, name, ({ from, to }) => to - from) ?? 0), 0);
 }
 
 /** Says how far reading has come, at most once a second. */

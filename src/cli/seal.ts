@@ -1,0 +1,120 @@
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync, writeSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { openEvidence } from '../audit/evidence.ts';
+import { filterText, type RecordFilter } from '../audit/filter.ts';
+import { impactOf, type Impact, type Touched } from '../audit/impact.ts';
+import { readAuditKey } from '../audit/key.ts';
+import { sealExport, type Manifest, type SealOrder } from '../audit/seal.ts';
+import { verifyAudit } from '../audit/verify.ts';
+import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
+import { recordFilter, type FilterOptions } from './record-options.ts';
+
+type Print = (text: string) => void;
+
+export interface SealOptions extends FilterOptions {
+  readonly config: string;
+  readonly json?: boolean;
+  readonly case: string;
+  readonly who: string;
+  readonly out: string;
+}
+
+/** `wardgate seal`: a bundle for an investigator, verified before it has its name; exit 1 when it does not verify. */
+export async function seal(options: SealOptions, print: Print): Promise<number> {
+  const places = auditPlaces(options.config);
+  const filter = recordFilter(options);
+  const order = { who: options.who, case: options.case };
+  if (existsSync(options.out)) throw new Error(`${options.out}: is there already; a bundle is never written over another one`);
+  await noteUse(places, { who: order.who, ...subjectOf(filter), detail: `seals ${rangeText(filter)} for case ${order.case}` }, { settle: true });
+  const unfinished = `${options.out}.unfinished`;
+  try {
+    const { manifest, sha256 } = writeBundle(places, filter, order, unfinished);
+    const fault = faultOf(unfinished);
+    if (fault !== undefined) throw new Error(`nothing was sealed: ${fault}`);
+    // Never over another one.
+    linkSync(unfinished, options.out);
+    await noteUse(places, { who: order.who, ...subjectOf(filter), detail: `sealed ${manifest.records} records for case ${order.case}: SHA-256 ${sha256}` });
+    print(options.json === true
+      ? JSON.stringify({ file: options.out, sha256, records: manifest.records, case: manifest.case, filter: manifest.filter })
+      : `${options.out}: ${manifest.records} records, sealed and verified\nSHA-256 ${sha256}\nto verify it: wardgate audit verify ${options.out} --key KEY   (KEY: what wardgate audit key printed)`);
+    return 0;
+  } finally {
+    rmSync(unfinished, { force: true });
+  }
+}
+
+function writeBundle({ state, directory }: AuditPlaces, filter: RecordFilter, order: SealOrder, path: string): { readonly manifest: Manifest; readonly sha256: string } {
+  const key = readAuditKey(state);
+  if (key === undefined) throw new Error(`${state}: there is no key yet; the gateway makes it at its first start`);
+  const evidence = openEvidence(directory);
+  const file = openSync(path, 'w', 0o600);
+  const hash = createHash('sha256');
+  try {
+    const pieces = sealExport(evidence, filter, order, key, Date.now());
+    for (;;) {
+      const { done, value } = pieces.next();
+      if (done === true) {
+        fsyncSync(file);
+        return { manifest: value, sha256: hash.digest('hex') };
+      }
+      hash.update(value);
+      for (let written = 0; written < value.length;) written += writeSync(file, value, written);
+    }
+  } finally {
+    closeSync(file);
+    evidence.close();
+  }
+}
+
+function faultOf(path: string): string | undefined {
+  const evidence = openEvidence(path);
+  try {
+    const { bad } = verifyAudit({ evidence });
+    return bad === undefined ? undefined : `the audit is not whole: ${bad.file}: ${bad.kind}: ${bad.detail}`;
+  } finally {
+    evidence.close();
+  }
+}
+
+/** What of a filter has a field of its own in a record. */
+function subjectOf({ fingerprint, serial, route, patient, id }: RecordFilter): Partial<Record<'fingerprint' | 'serial' | 'route' | 'patient' | 'id', string>> {
+  return Object.fromEntries(Object.entries({ fingerprint, serial, route, patient, id }).filter(([, value]) => value !== undefined));
+}
+
+function rangeText(filter: RecordFilter): string {
+  const { from = 'the beginning', to = 'now' } = filterText(filter);
+  return `${from} to ${to}`;
+}
+
+export interface ImpactOptions extends FilterOptions {
+  readonly config: string;
+  readonly json?: boolean;
+  readonly who: string;
+}
+
+/** `wardgate impact`: whom a certificate concerns; on record before it is shown. */
+export async function impact(options: ImpactOptions, print: Print): Promise<number> {
+  const filter = recordFilter(options);
+  if (filter.fingerprint === undefined && filter.serial === undefined && filter.id === undefined) throw new Error('name whose doing is meant: --fingerprint, --serial or --id');
+  const places = auditPlaces(options.config);
+  await noteUse(places, { who: options.who, ...subjectOf(filter), detail: `asks whom it concerns, ${rangeText(filter)}` });
+  const evidence = openEvidence(places.directory);
+  try {
+    const found = impactOf(evidence, filter);
+    print(options.json === true ? JSON.stringify({ filter: filterText(filter), ...found }) : textOf(found));
+    return 0;
+  } finally {
+    evidence.close();
+  }
+}
+
+function textOf({ records, permitted, denied, first, last, patients, resources, routes, addresses, denials, left }: Impact): string {
+  if (records === 0) return 'nothing is on record';
+  const table = (title: string, rows: readonly Touched[]): readonly string[] => (rows.length === 0 ? [] : ['', `${title} (${rows.length})`, ...rows.map((row) => `  ${row.name}  ${row.requests}x, ${row.first} to ${row.last}`)]);
+  return [
+    `${records} records from ${first} to ${last}: ${permitted} permitted, ${denied} denied`,
+    ...table('patients', patients), ...table('resources', resources.map(({ method, name, ...same }) => ({ name: `${method} ${name}`, ...same }))),
+    ...table('routes', routes), ...table('from addresses', addresses), ...table('denied', denials),
+    ...(left === 0 ? [] : ['', `${left} records more are of patients, resources or addresses for which there was no room: take a shorter time`]),
+  ].join('\n');
+}
