@@ -71,12 +71,17 @@ describe('patients', () => {
 
   test('segments in the places of parameters are ids although they are words', () => {
     expect(masked({ route: 'records', path: '/patients/zhang/readings' }).path).toBe(`/patients/${pseudonym('zhang')}/readings`);
-    expect(masked({ path: '/wards/east/zhang' }, { paths: ['/wards/:ward/:person'] }).path).toBe(`/wards/${pseudonym('east')}/${pseudonym('zhang')}`);
   });
 
-  test('segments that are no words are masked wherever they stand', () => {
-    expect(masked({ path: '/v1/files/8842/report.pdf' }).path).toBe(`/v1/files/${pseudonym('8842')}/report.pdf`);
-    expect(masked({ path: '/a/%E5%BC%A0%E4%B8%89' }).path).toBe(`/a/${pseudonym('张三')}`);
+  test('segments that nobody has declared are masked wherever they stand, words too', () => {
+    expect(masked({ path: '/v1/files/8842/zhang' }).path).toBe(`/v1/${pseudonym('files')}/${pseudonym('8842')}/${pseudonym('zhang')}`);
+    expect(masked({ path: '/a/%E5%BC%A0%E4%B8%89' }, { plain_segments: ['a'] }).path).toBe(`/a/${pseudonym('张三')}`);
+    expect(masked({ path: '/nobody/readings' }).path).toBe(`/${pseudonym('nobody')}/readings`);
+  });
+
+  test('the gateway\'s own pages stay, and so does the base of a FHIR interface', () => {
+    expect(masked({ path: '/.wardgate/second-factor' }).path).toBe('/.wardgate/second-factor');
+    expect(masked({ path: '/tenant-7/fhir/Patient', fhir_base: '/tenant-7/fhir' }).path).toBe('/tenant-7/fhir/Patient');
   });
 
   test('the last six characters are shown when asked, and of short ids nothing', () => {
@@ -87,7 +92,7 @@ describe('patients', () => {
 
 describe('queries', () => {
   test('values are masked unless they are declared plain, and names stay', () => {
-    expect(masked({ query: '_count=10&name=Zhang+San&birthdate=ge1990&flag' }).query).toBe(`_count=10&name=${pseudonym('Zhang San')}&birthdate=${pseudonym('ge1990')}&flag`);
+    expect(masked({ query: '_count=10&name=Zhang+San&birthdate=ge1990&flag' }).query).toBe(`_count=10&name=${pseudonym('Zhang San')}&birthdate=${pseudonym('ge1990')}&${pseudonym('flag')}`);
   });
 
   test('what has no name that is one may be a value', () => {

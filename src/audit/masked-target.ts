@@ -2,45 +2,40 @@ import { RESOURCE_TYPES } from '../policy/fhir/r4.ts';
 import { maskText } from './masked-text.ts';
 import type { Masking } from './masking.ts';
 
-/** Which segments of paths are ids: of the routes by their names, and of the declared paths. */
-export interface PathShapes {
-  readonly routes: ReadonlyMap<string, PathShape>;
-  readonly declared: readonly PathShape[];
+/** Segments of a route's path; `*` at the end stands for any number, `:…` for one that is an id. */
+export type PathShape = readonly string[];
+
+export function pathShape(path: string): PathShape {
+  return path.slice(1).split('/');
 }
 
-/** Segments of a path; `*` at the end stands for any number, `:…` for an id. */
-type PathShape = readonly string[];
-
-export function pathShapes(declared: readonly string[], routes: readonly (readonly [name: string, path: string])[]): PathShapes {
-  const shapeOf = (path: string): PathShape => path.slice(1).split('/');
-  return { routes: new Map(routes.map(([name, path]) => [name, shapeOf(path)])), declared: declared.map(shapeOf) };
-}
-
-/** What interfaces call their own things, and ids are not like: letters, few digits behind them. */
-const WORD = /^[A-Za-z$_][A-Za-z$_.-]{0,39}\d{0,2}(?:\.[A-Za-z]{1,8})?$/;
-/** Versions of interfaces. */
-const VERSION = /^[vVrR]\d{1,2}(?:\.\d{1,2})?[a-z]?$/;
+/** Versions of interfaces, operations and searches of FHIR. */
+const OWN_WORD = /^(?:[vVrR]\d{1,2}(?:\.\d{1,2})?|[$_][a-z][A-Za-z-]{0,39}|\*)$/;
+/** Below this the gateway answers by itself. */
+const OWN_PAGES = '.wardgate';
+/** Names of its pages. */
+const PAGE = /^[a-z][a-z-]{0,19}(?:\.[a-z]{2,4})?$/;
 
 /** Of a version of a resource, which is nobody's. */
 const REVISION = /^\d{1,6}$/;
 
 /** A path with the ids in it masked; each segment is percent-decoded first, so that one value has one pseudonym. */
 export function maskPath(path: string, masking: Masking): string {
-  const { record: { route, fhir_base }, rules: { shapes } } = masking;
+  const { record: { route, fhir_base }, rules: { shapes, plain_segments: plain } } = masking;
   const written = path.split('/');
   const segments = written.map(decoded);
-  const shape = route === undefined ? undefined : shapes.routes.get(route);
-  const depth = fhir_base === undefined ? 0 : fhir_base.split('/').length - 1;
+  const shape = route === undefined ? undefined : shapes.get(route);
+  const depth = fhir_base !== undefined && path.startsWith(fhir_base) ? fhir_base.split('/').length - 1 : 0;
+  const stays = (segment: string, index: number): boolean => {
+    if (index <= depth) return true;
+    if (shape?.[index - 1]?.startsWith(':') === true || isBelowType(segments, index)) return false;
+    if (segments[index - 1] === '_history' && REVISION.test(segment)) return true;
+    return plain.has(segment) || RESOURCE_TYPES.has(segment) || OWN_WORD.test(segment) || (segments[1] === OWN_PAGES && (segment === OWN_PAGES || PAGE.test(segment)));
+  };
   return written.map((text, index) => {
     const segment = segments[index] as string;
-    // Before the first slash.
-    if (index === 0 || segment === '') return text.startsWith('/') || text === '' ? text : maskSegment(segment, masking);
-    if (index <= depth) return text;
-    const place = placeOf(shape, index - 1);
-    const id = place === 'id' || shapes.declared.some((one) => fits(one, segments) && placeOf(one, index - 1) === 'id') || isBelowType(segments, index);
-    if (id) return maskSegment(segment, masking);
-    if (segments[index - 1] === '_history' && REVISION.test(segment)) return text;
-    return place === 'word' || WORD.test(segment) || VERSION.test(segment) ? maskText(text, masking) : maskSegment(segment, masking);
+    if (segment === '') return text;
+    return index > 0 && stays(segment, index) ? maskText(text, masking) : maskSegment(segment, masking);
   }).join('/');
 }
 
@@ -50,16 +45,6 @@ function decoded(text: string): string {
   } catch {
     return text;
   }
-}
-
-function placeOf(shape: PathShape | undefined, index: number): 'id' | 'word' | undefined {
-  const place = shape?.[index];
-  if (place === undefined || place === '*') return undefined;
-  return place.startsWith(':') ? 'id' : 'word';
-}
-
-function fits(shape: PathShape, [, ...segments]: readonly string[]): boolean {
-  return shape.every((place, index) => place === '*' || place.startsWith(':') || place === segments[index]) && (shape.at(-1) === '*' || shape.length === segments.length);
 }
 
 /** `Patient/ID`, `Observation/ID/_history/1`: what follows a type is an id, unless it is the interface's own. */
@@ -93,11 +78,13 @@ export function maskQuery(query: string, masking: Masking): string {
 function maskParameter(part: string, masking: Masking): string {
   const equals = part.indexOf('=');
   const name = formDecoded(equals === -1 ? part : part.slice(0, equals));
-  const shown = PARAMETER.test(name) ? maskText(name, masking) : masking.pseudonyms.of(name);
-  if (equals === -1) return shown;
+  const plain = masking.rules.plain_parameters.has(name);
+  // Without a value it may be one.
+  if (equals === -1) return plain ? name : masking.pseudonyms.patient(name);
+  const shown = PARAMETER.test(name) ? maskText(name, masking) : masking.pseudonyms.patient(name);
   const value = formDecoded(part.slice(equals + 1));
   if (value === '') return `${shown}=`;
-  return `${shown}=${masking.rules.plain_parameters.has(name) ? encodeURI(maskText(value, masking).toWellFormed()).replace(/[&;#+]/g, encodeURIComponent) : maskParameterValue(value, masking)}`;
+  return `${shown}=${plain ? encodeURI(maskText(value, masking).toWellFormed()).replace(/[&;#+]/g, encodeURIComponent) : maskParameterValue(value, masking)}`;
 }
 
 /** `Patient/ID`, alone or at the end of a URL: the type stays, and the id has the pseudonym that it has elsewhere. */

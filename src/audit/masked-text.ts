@@ -101,7 +101,7 @@ function searched(pieces: readonly Piece[], { known, rules, pseudonyms }: Maskin
   for (const value of [...known].filter((one) => one !== '').sort((one, other) => other.length - one.length)) {
     for (const spelling of spellings(value)) found = replacedLiteral(found, spelling, () => pseudonyms.patient(value));
   }
-  found = replaced(found, MAIL, (mail) => pseudonyms.name(mail));
+  if (found.some(({ text }) => text.includes('@'))) found = replaced(found, MAIL, (mail) => pseudonyms.name(mail));
   found = found.flatMap((piece) => (piece.masked ? [piece] : withoutNumbers(piece.text, rules.countries, pseudonyms.identityNumber)));
   for (const pattern of rules.identifiers) found = replaced(found, identifierPattern(pattern), (id) => pseudonyms.patient(id));
   return found;

@@ -1,6 +1,6 @@
 import type { Config, MaskingConfig } from '../config/schema.ts';
 import { FIELD_CLASSES, type FieldClass } from './masked-fields.ts';
-import { maskPath, maskQuery, pathShapes, type PathShapes } from './masked-target.ts';
+import { maskPath, maskQuery, pathShape, type PathShape } from './masked-target.ts';
 import { HIDDEN, maskDetail, maskName, maskText } from './masked-text.ts';
 import { createPseudonyms, type MaskKey, type Pseudonyms } from './pseudonyms.ts';
 import type { AuditRecord } from './record.ts';
@@ -9,11 +9,14 @@ import type { AuditRecord } from './record.ts';
 export type Mask = (record: AuditRecord) => AuditRecord;
 
 /** The declared rules, and what of the routes they need. */
-export interface MaskRules extends Pick<MaskingConfig, Exclude<keyof MaskingConfig, 'paths' | 'plain_parameters' | 'plain_roles' | 'plain_attributes'>> {
+export interface MaskRules extends Pick<MaskingConfig, Exclude<keyof MaskingConfig, 'plain_parameters' | 'plain_roles' | 'plain_attributes' | 'plain_segments'>> {
   readonly plain_parameters: ReadonlySet<string>;
   readonly plain_roles: ReadonlySet<string>;
   readonly plain_attributes: ReadonlySet<string>;
-  readonly shapes: PathShapes;
+  /** Those of the routes' own paths included. */
+  readonly plain_segments: ReadonlySet<string>;
+  /** Paths of the routes by their names, in segments. */
+  readonly shapes: ReadonlyMap<string, PathShape>;
 }
 
 /** What of a configuration says how records are masked. */
@@ -23,10 +26,11 @@ export interface MaskedBy {
 }
 
 export function maskRules({ audit: { masking }, routes }: MaskedBy): MaskRules {
-  const { paths, plain_parameters, plain_roles, plain_attributes, ...rest } = masking;
+  const { plain_parameters, plain_roles, plain_attributes, plain_segments, ...rest } = masking;
+  const shapes = new Map(routes.map(({ name, match }) => [name, pathShape(match.path)]));
   return {
-    ...rest, plain_parameters: new Set(plain_parameters), plain_roles: new Set(plain_roles), plain_attributes: new Set(plain_attributes),
-    shapes: pathShapes(paths, routes.map(({ name, match }) => [name, match.path])),
+    ...rest, shapes, plain_parameters: new Set(plain_parameters), plain_roles: new Set(plain_roles), plain_attributes: new Set(plain_attributes),
+    plain_segments: new Set([...plain_segments, ...[...shapes.values()].flat().filter((place) => place !== '*' && !place.startsWith(':'))]),
   };
 }
 

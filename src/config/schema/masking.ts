@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { matching, name, nameAttribute, parameterName, pathPattern } from '../values.ts';
+import { matching, name, nameAttribute, parameterName } from '../values.ts';
 import { mapping, oneOf } from './shapes.ts';
 
 const SHOWN = ['hash', 'last6'] as const;
@@ -7,6 +7,10 @@ const SHOWN = ['hash', 'last6'] as const;
 /** Parameters of FHIR searches whose values say how to answer, not of whom. */
 const HARMLESS = ['_contained', '_count', '_elements', '_format', '_include', '_pretty', '_revinclude', '_sort', '_summary', '_total', '_type'] as const;
 
+/** What interfaces call what they have, whatever they are about. */
+const KNOWN_SEGMENTS = ['api', 'assets', 'favicon.ico', 'fhir', 'health', 'healthz', 'index.html', 'metadata', 'public', 'ready', 'readyz', 'static', 'status'] as const;
+
+const segment = matching('expected a segment of a path, decoded', /^[^/?#]{1,128}$/);
 const identifier = matching('expected text such as P#######, in which # stands for a digit and @ for a letter, with at least two of them', /^(?=(?:[^#@]*[#@]){2})[\x21-\x7e]{2,64}$/);
 
 export const masking = mapping({
@@ -22,7 +26,7 @@ export const masking = mapping({
   plain_roles: z.array(name, { error: 'expected a list of roles' }).describe('Roles whose ids and subjects name no person, such as those of devices, and stay.').default([]),
   plain_parameters: z.array(parameterName, { error: 'expected a list of names of parameters' })
     .describe('Query parameters whose values identify nobody and stay; of all others a pseudonym does.').default([...HARMLESS]),
-  paths: z.array(pathPattern, { error: 'expected a list of paths such as /wards/:ward/patients/:id' })
-    .describe('Paths in which segments are ids: those in the places of parameters are shown as pseudonyms. Parameters of the routes\' own paths, what follows a FHIR type, and what does not look like a word are anyway.').default([]),
+  plain_segments: z.array(segment, { error: 'expected a list of segments of paths' })
+    .describe('Segments of paths that identify nobody and stay, beside those that stand in the routes\' own paths, FHIR\'s types and operations, and versions such as v1; in place of all others a pseudonym does.').default([...KNOWN_SEGMENTS]),
   text: oneOf(['hide', 'scan']).describe('What becomes of what people wrote (reasons of revocations, suspensions and emergencies): hidden, or shown with what is found in it masked.').default('hide'),
 }).describe('What of the audit may leave it: its other forms and alarms are masked by these rules. The audit files themselves hold everything.').prefault({});
