@@ -21,8 +21,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 20_000 } },
-    // Every test file runs gateways with threads of their own: more files at once than cores only makes them wait.
-    maxWorkers: 2,
+    // A file with gateways waits for as long as it computes, so that two cores keep three of them going; each starts threads of its own.
+    maxWorkers: 3,
     // .ci/run counts from a file.
     reporters: ['default', ...(results === undefined ? [] : [['json', { outputFile: results }] as const])],
     projects: [

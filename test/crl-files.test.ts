@@ -1,0 +1,43 @@
+import { writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startBackend, type Backend } from './support/backend.ts';
+import { ask, startGateway, type TestGateway } from './support/gateway.ts';
+import { createAuthority, issueCrl, testPki, type TestPki } from './support/pki.ts';
+
+let pki: TestPki;
+let backend: Backend;
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki);
+});
+
+afterAll(() => backend.close());
+
+describe('a new CRL file', () => {
+  const next = async (gateway: TestGateway, number: number): Promise<void> =>
+    writeFile(gateway.path('issuing.crl'), await issueCrl(pki.issuing, { number, revoked: [{ serial: pki.patient.serialHex }] }));
+  const status = async (gateway: TestGateway): Promise<number> => (await ask(pki, gateway.port, '/echo/x', { client: pki.patient })).status;
+
+  it('counts although the configuration is half edited', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    await gateway.configure('listeners: [');
+    await next(gateway, 3);
+    await expect.poll(() => status(gateway)).toBe(403);
+    await gateway.stop();
+  });
+
+  it('counts although another cannot be read, and that one\'s revocations stand', async () => {
+    const gateway = await startGateway(pki, backend.port);
+    await writeFile(gateway.path('root.crl'), 'garbage');
+    await next(gateway, 3);
+    await expect.poll(() => status(gateway)).toBe(403);
+    expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(200);
+    const stranger = await createAuthority({ name: [['CN', 'Hospital Issuing CA'], ['O', 'Hospital']] });
+    await writeFile(gateway.path('issuing.crl'), await issueCrl(stranger, { number: 9 }));
+    await expect.poll(async () => (await gateway.gateway.status()).crls.problems.length).toBeGreaterThan(1);
+    expect(await status(gateway)).toBe(403);
+    expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(200);
+    await gateway.stop();
+  });
+});
