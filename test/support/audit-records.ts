@@ -80,7 +80,7 @@ export const SORTS: Readonly<Record<string, { readonly record: AuditRecord; read
   'signed out': { record: { time: TIME, event: 'second_factor', result: 'done', role: 'doctor', id: 'Dr Wang', address: '192.0.2.7', detail: 'signed out' } },
   'factor reset by staff': { record: { time: TIME, event: 'second_factor', result: 'done', role: 'doctor', id: 'Dr Wang', who: 'helpdesk', detail: 'reset' } },
   'records lost': { record: { time: TIME, event: 'audit', result: 'failed', reason: 'audit_unavailable', detail: '3 records could not be written before this one' } },
-  'audit used': { record: { time: TIME, event: 'audit', result: 'done', who: 'auditor', detail: 'exported' } },
+  'audit used': { record: { time: TIME, event: 'evidence', result: 'done', who: 'auditor', detail: 'exported' } },
   configuration: { record: { time: TIME, event: 'configuration', result: 'done', detail: 'configuration 0123' } },
   start: { record: { time: TIME, event: 'start', result: 'done', detail: 'configuration 0123' } },
   stop: { record: { time: TIME, event: 'stop', result: 'done' } },

@@ -79,7 +79,8 @@ export function activityOf(record: AuditRecord): Activity {
       // What staff does about somebody's factor is no login of theirs.
       if (who !== undefined) return plain('110113', '110137');
       return plain('110114', detail === 'signed out' || detail === 'token given back' ? '110123' : '110122');
-    case 'audit': return failed === 0 ? plain('110101', undefined) : plain('110113', '110133');
+    case 'evidence': return plain('110101', undefined);
+    case 'audit': return plain('110113', '110133');
     case 'start': return plain('110100', '110120');
     case 'stop': return plain('110100', '110121');
   }

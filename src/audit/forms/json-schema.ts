@@ -11,7 +11,7 @@ const flag = (description: string): Property => ({ type: 'boolean', description 
 const moment = (description: string): Property => ({ type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\\.[0-9]+)?Z$', description });
 
 const EVENTS: Readonly<Record<AuditRecord['event'], true>> = {
-  request: true, connection: true, revocation: true, suspension: true, break_glass: true, webhook: true, audit: true, configuration: true, start: true, stop: true, second_factor: true,
+  request: true, connection: true, revocation: true, suspension: true, break_glass: true, webhook: true, audit: true, configuration: true, start: true, stop: true, second_factor: true, evidence: true,
 };
 const RESULTS: Readonly<Record<AuditRecord['result'], true>> = { permitted: true, denied: true, failed: true, done: true };
 
