@@ -1,6 +1,7 @@
 import { openArchive, type Archive } from './audit/archive.ts';
 import { passedByAll } from './audit/passed.ts';
 import { openRegister, type Register } from './audit/register.ts';
+import type { ReceiverSetup } from './audit/sinks/setup.ts';
 import type { AuditWriter, SegmentPosition } from './audit/writer.ts';
 import type { Log } from './log.ts';
 import type { AuditAnswer, ToThread } from './thread-protocol.ts';
@@ -25,6 +26,7 @@ export interface CheckpointsOptions {
   readonly directory: string;
   readonly state: string;
   readonly anchor: string | undefined;
+  readonly receiver?: ReceiverSetup | undefined;
   /** Milliseconds. */
   readonly every: number;
   readonly rotate: Rotation;
@@ -52,9 +54,9 @@ const SETTLE_MS = 30_000;
 const SETTLE_EVERY_MS = 50;
 
 /** Opens the register and closes what the last process left open; throws when that cannot be. */
-export function keepCheckpoints({ directory, state, anchor, every, rotate, retention, compress, now, log, threads }: CheckpointsOptions): Checkpoints {
+export function keepCheckpoints({ directory, state, anchor, receiver, every, rotate, retention, compress, now, log, threads }: CheckpointsOptions): Checkpoints {
   const warn = (detail: string): void => log.error({ detail }, 'audit');
-  const register = openRegister({ directory, state, anchor, now, warn });
+  const register = openRegister({ directory, state, anchor, receiver, now, warn });
   /** The open segments of the writers by their places. */
   const places = new Map<number, readonly string[]>();
   /** How many threads a place has lost: what a thread answered before it went is not said of its replacement. */

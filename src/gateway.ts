@@ -6,6 +6,7 @@ import { expose, measure } from './admin/scrape.ts';
 import { createAlarms } from './alarms.ts';
 import { createSafeBoard } from './audit/board.ts';
 import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
+import { anchorReceiver } from './audit/sinks/configured.ts';
 import { keepCheckpoints } from './checkpoints.ts';
 import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
@@ -125,7 +126,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const table = createDenyTable();
   const journals = openJournals(state, table);
   const checkpoints = keepCheckpoints({
-    ...config.audit, directory: auditDirectory, state, anchor: config.audit.anchor?.file === undefined ? undefined : inDirectory(config.audit.anchor.file), every: config.audit.checkpoint, now, log,
+    ...config.audit, directory: auditDirectory, state, anchor: config.audit.anchor?.file === undefined ? undefined : inDirectory(config.audit.anchor.file), receiver: anchorReceiver(first), every: config.audit.checkpoint, now, log,
     threads: (ask) => threads.all<never>(ask, AUDIT_MS),
   });
   const board = createSafeBoard(config.threads + 1);

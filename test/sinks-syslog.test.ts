@@ -32,7 +32,7 @@ async function receive(options: ReceiverOptions = {}): Promise<Receiver> {
 }
 
 function syslog(port: number, parts: Partial<Omit<SyslogSetup, 'receiver'>> & { readonly receiver?: Partial<SyslogSetup['receiver']> } = {}): SyslogSetup {
-  return { kind: 'syslog', name: 'siem', history: false, form: 'json', every: 200, ...parts, receiver: receiverSetup(pki, port, parts.receiver) };
+  return { kind: 'syslog', name: 'siem', history: false, form: 'json', every: 200, acknowledged: 'close', ...parts, receiver: receiverSetup(pki, port, parts.receiver) };
 }
 
 function idsOf(messages: readonly string[]): readonly string[] {
@@ -132,7 +132,7 @@ describe('a syslog sink', () => {
 
   test('with acknowledged: written keeps one connection, and still loses nothing to a receiver that will not have its certificate', async () => {
     const refusing = await startReceiver(pki, { tls: { ca: pki.root.certificate } });
-    feeding.add(syslog(refusing.port, { receiver: { acknowledged: 'written' } }));
+    feeding.add(syslog(refusing.port, { acknowledged: 'written' }));
     const ids = await feeding.record(2);
     await expect.poll(() => feeding.report()?.failures).toBeGreaterThan(0);
     await refusing.close();

@@ -1,12 +1,13 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readdirSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { openAnchor } from './anchor.ts';
+import { openAnchor, openSyslogAnchor } from './anchor.ts';
 import { START, digest, type Position } from './chain.ts';
 import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedLine, parseCheckpoint, signLine, type Checkpoint, type Cut, type Hold, type HoldChange, type Pruning, type SegmentClaim } from './checkpoint.ts';
 import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
 import { readLines } from './lines.ts';
 import { scanSegment } from './segment.ts';
+import type { ReceiverSetup } from './sinks/setup.ts';
 import type { SegmentGround, SegmentPosition } from './writer.ts';
 
 /** The main thread's book of all segments: signed checkpoints, in the audit directory and, where one is configured, outside. */
@@ -46,6 +47,8 @@ export interface RegisterOptions {
   readonly state: string;
   /** File on other storage that gets every checkpoint, too. */
   readonly anchor: string | undefined;
+  /** Receiver of syslog that gets every checkpoint, too. */
+  readonly receiver?: ReceiverSetup | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Told of what somebody should look at. */
@@ -95,11 +98,11 @@ export function readHolds(directory: string): readonly (Hold & { readonly since:
  * Opens the register at a start, before any segment of it: closes what the last process left open, cuts half lines off, notes files
  * that are not ours, and signs all that. Throws when there is a register and not the key that it was signed with.
  */
-export function openRegister({ directory, state, anchor, now, warn }: RegisterOptions): Register {
+export function openRegister({ directory, state, anchor, receiver, now, warn }: RegisterOptions): Register {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, REGISTER_FILE);
   const file = openSync(path, 'a+', 0o600);
-  const outside = anchor === undefined ? undefined : openAnchor(anchor, warn);
+  const outside = [...(anchor === undefined ? [] : [openAnchor(anchor, warn)]), ...(receiver === undefined ? [] : [openSyslogAnchor(receiver, now, warn)])];
   const known = readRegister(file);
   const key = keyFor(state, path, known);
   writeFileSync(join(directory, PUBLIC_KEY_FILE), key.publicPem, { mode: 0o600 });
@@ -125,7 +128,7 @@ export function openRegister({ directory, state, anchor, now, warn }: RegisterOp
     enter(known, checkpoint);
     number += 1;
     previous = checkpointHash(line);
-    outside?.add(line);
+    for (const one of outside) one.add(line);
   }
 
   /** How a segment ends that nobody writes any more. */
@@ -240,7 +243,7 @@ export function openRegister({ directory, state, anchor, now, warn }: RegisterOp
       write('stop', [...ends, ...[...claims.values()].filter(isOpen).map(settle)]);
       closeSync(file);
     },
-    anchored: async (deadline) => outside?.settled(deadline),
+    anchored: async (deadline) => void await Promise.all(outside.map((one) => one.settled(deadline))),
   };
 }
 

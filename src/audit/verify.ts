@@ -5,7 +5,7 @@ import { LEAD_OCTETS, START, follows, leadOf, statedLink, type Link } from './ch
 import { REGISTER_FILE, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { CompressedError } from './compressed.ts';
 import type { Evidence } from './evidence.ts';
-import { readPublicKey } from './key.ts';
+import { keyName, readPublicKey } from './key.ts';
 import { readLines, type Stretch } from './lines.ts';
 import { verifyManifest } from './seal.ts';
 import { parseHeader, scanSegment, type Break } from './segment.ts';
@@ -52,7 +52,7 @@ export function verifyAudit(options: VerifyOptions): Verdict {
     if (evidence.key === undefined && options.key === undefined) throw new Found({ file: REGISTER_FILE, kind: 'removed', detail: 'there is no public key; give it with --key' });
     if (options.key === undefined) notes.push('the checkpoints were held against the public key that lies beside them: give --key what the gateway printed (wardgate audit key)');
     const key = readPublicKey(options.key ?? evidence.key ?? '');
-    const book = readBook(evidence, key, wholeLines(anchor, notes));
+    const book = readBook(evidence, key, ownLines(anchor, key, notes));
     counts.checkpoints = book.checkpoints;
     anchored = book.anchored;
     if (anchor === undefined) notes.push('no anchor was given: that the newest checkpoints were not cut off together with what they cover is not proven');
@@ -67,17 +67,27 @@ export function verifyAudit(options: VerifyOptions): Verdict {
   }
 }
 
-/** The lines of an anchor file; half a line at its end is not one yet. */
+/** A checkpoint as receivers of syslog write it, whichever head they put before it. */
+const RECEIVED = /^[^{]*(?:wardgate(?:\[\d+\])?:|checkpoint -) (\{"checkpoint":.*\})\s*$/;
+
+/** The checkpoints of an anchor file, or of the file of a receiver of syslog, whose other lines are none of ours; half a line at its end is not one yet. */
 export function readAnchor(path: string): readonly string[] {
-  return readFileSync(path, 'utf8').split('\n').slice(0, -1).filter((line) => line !== '');
+  return readFileSync(path, 'utf8').split('\n').slice(0, -1).flatMap((line) => {
+    if (line.startsWith('{')) return [line];
+    const [, received] = RECEIVED.exec(line) ?? [];
+    return received === undefined ? [] : [received];
+  });
 }
 
-/** What a kill leaves within the anchor is no checkpoint, and no sign of anything else. */
-function wholeLines(anchor: readonly string[] | undefined, notes: string[]): readonly string[] | undefined {
-  const whole = anchor?.filter((line) => parseCheckpoint(line) !== undefined);
-  const halves = (anchor?.length ?? 0) - (whole?.length ?? 0);
+/** What a kill leaves within the anchor is no checkpoint, and no sign of anything else; a receiver may have those of other gateways beside ours. */
+function ownLines(anchor: readonly string[] | undefined, key: KeyObject, notes: string[]): readonly string[] | undefined {
+  const gateway = keyName(key);
+  const parsed = anchor?.map((line) => ({ line, checkpoint: parseCheckpoint(line) }));
+  const halves = parsed?.filter(({ checkpoint }) => checkpoint === undefined).length ?? 0;
+  const others = parsed?.filter(({ checkpoint }) => checkpoint !== undefined && checkpoint.gateway !== gateway).length ?? 0;
   if (halves > 0) notes.push(`the anchor has ${halves} half lines, as a killed process leaves them`);
-  return whole;
+  if (others > 0) notes.push(`the anchor has ${others} checkpoints of other gateways`);
+  return parsed?.filter(({ checkpoint }) => checkpoint?.gateway === gateway).map(({ line }) => line);
 }
 
 interface Counts extends PickedCounts {

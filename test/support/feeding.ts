@@ -71,6 +71,6 @@ export async function startFeeding(): Promise<Feeding> {
 /** A receiver on this machine that shows the backend's certificate; the gateway shows its own. */
 export function receiverSetup(pki: TestPki, port: number, parts: Partial<ReceiverSetup> = {}): ReceiverSetup {
   return {
-    host: '127.0.0.1', port, serverName: 'records.internal', trust: pki.backendCa.certificate, certificate: pki.gatewayClient.chain, key: pki.gatewayClient.key, timeout: 2_000, acknowledged: 'close', ...parts,
+    host: '127.0.0.1', port, serverName: 'records.internal', trust: pki.backendCa.certificate, certificate: pki.gatewayClient.chain, key: pki.gatewayClient.key, timeout: 2_000, ...parts,
   };
 }

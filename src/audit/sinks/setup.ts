@@ -28,12 +28,12 @@ export interface ReceiverSetup {
   readonly key?: string;
   /** Milliseconds for connecting, a write and an orderly close each. */
   readonly timeout: number;
-  readonly acknowledged: 'close' | 'written';
 }
 
 export interface SyslogSetup extends Named {
   readonly kind: 'syslog';
   readonly receiver: ReceiverSetup;
+  readonly acknowledged: 'close' | 'written';
   readonly form: Form;
   /** Milliseconds. */
   readonly every: number;

@@ -23,9 +23,9 @@ interface Unacknowledged {
  * connection in order behind it and a new one stands, or (acknowledged: written) once the connection has outlived it a while. Until then it is sent again
  * after every failure.
  */
-export function openSyslogSink({ name, receiver, form, every }: SyslogSetup, { forms, host, process }: SinkGround): Consumer {
+export function openSyslogSink({ name, receiver, acknowledged, form, every }: SyslogSetup, { forms, host, process }: SinkGround): Consumer {
   const write = forms[form];
-  const byClose = receiver.acknowledged === 'close';
+  const byClose = acknowledged === 'close';
   let connection: ReceiverConnection | undefined;
   const unacknowledged: Unacknowledged[] = [];
   /** What was handed over before a failure is stale: it comes again. */

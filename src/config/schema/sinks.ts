@@ -9,14 +9,9 @@ const receiverTls = mapping({
   server_name: hostName.describe('Name the receiver\'s certificate must carry; absent: its host.').exactOptional(),
 });
 
-const syslogReceiver = {
-  receiver: hostAndPort.describe('Where syslog over TLS (RFC 5425) is received, HOST[:PORT]; the port is 6514 unless it says otherwise.'),
-  tls: receiverTls.describe('TLS towards the receiver: always on, always verified.'),
-  acknowledged: oneOf(['close', 'written'])
-    .describe('When messages count as received, since syslog has no acknowledgement. close: once the receiver has closed the connection in order, after the gateway has: then it has read everything. written: once the operating system has them; what was on its way when a connection broke is lost.')
-    .default('close'),
-  timeout: timeout.describe('How long connecting, a write and an orderly close may take each.').prefault('10s'),
-};
+const receiver = hostAndPort.describe('Where syslog over TLS (RFC 5425) is received, HOST[:PORT]; the port is 6514 unless it says otherwise.');
+const tls = receiverTls.describe('TLS towards the receiver: always on, always verified.');
+const wait = timeout.describe('How long connecting, a write and an orderly close may take each.').prefault('10s');
 
 const sinkName = name.describe('Name of the sink, as it appears in logs and metrics; how far it has come is kept under it.');
 const form = oneOf(['json', 'cef', 'dicom']).describe('What a message is: the gateway\'s own JSON, CEF, or an audit message of DICOM PS3.15 A.5 as IHE ATNA sends it.').default('json');
@@ -25,9 +20,12 @@ const history = z.boolean().describe('Whether a new sink first gets everything t
 const syslogSink = mapping({
   name: sinkName,
   kind: z.literal('syslog').describe('Messages of RFC 5424 over TLS.'),
-  ...syslogReceiver,
-  form,
+  receiver, tls, form,
+  acknowledged: oneOf(['close', 'written'])
+    .describe('When messages count as received, since syslog has no acknowledgement. close: once the receiver has closed the connection in order, after the gateway has: then it has read everything. written: once the connection has outlived them by a second; what was on its way when a receiver went down later is lost.')
+    .default('close'),
   every: timeout.describe('How often a connection that has carried records is closed and opened again to have them acknowledged (acknowledged: close).').prefault('5s'),
+  timeout: wait,
   history,
 });
 
@@ -56,4 +54,4 @@ export const sink = z.discriminatedUnion('kind', [syslogSink, fhirSink, fileSink
   error: (issue) => (issue.code === 'invalid_union' ? 'expected syslog, fhir or file' : undefined),
 });
 
-export const syslogAnchor = mapping(syslogReceiver);
+export const syslogAnchor = mapping({ receiver, tls, timeout: wait });
