@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createSafeBoard } from '../src/audit/board.ts';
+import { compressSegment } from '../src/audit/compressed.ts';
 import { createFeed, type Beginning, type Consumer, type Feed, type FedRecord } from '../src/audit/feed.ts';
 import { forgetPosition, hasPassed, readPositions } from '../src/audit/positions.ts';
 import { openAuditWriter, type AuditWriter } from '../src/audit/writer.ts';
@@ -101,6 +102,33 @@ describe('the feed', () => {
     await add(second, '2');
     await expect.poll(() => consumer.details()).toEqual(['1', '2']);
     await expect.poll(() => readPositions(positions).map((position) => hasPassed(position, '20261122T100000.000Z-main.jsonl', 1e9))).toEqual([true]);
+  });
+
+  test('reads segments that have been compressed meanwhile, from wherever a consumer is in them', async () => {
+    const writer = open('main', 0);
+    const details = Array.from({ length: 3_000 }, (_, index) => `${index} ${'x'.repeat(700)}`);
+    await Promise.all(details.map((detail) => add(writer, detail)));
+    const some = keeper('some', {
+      async take(batch, passed) {
+        some.got.push(...batch.slice(0, 100));
+        passed(100);
+        return new Promise(() => undefined);
+      },
+    });
+    const feed = begin(some);
+    await expect.poll(() => feed.report()[0]?.delivered).toBe(100);
+    await feed.remove('some');
+    writer.close();
+    const segment = '20261122T100000.000Z-main.jsonl';
+    await compressSegment(audit, segment, statSync(join(audit, segment)).size);
+    rmSync(join(audit, segment), { force: true });
+    expect(readdirSync(audit)).toEqual([`${segment}.zst`]);
+    const [rest, all] = [keeper('some'), keeper('all')];
+    feed.add(rest, 'now');
+    feed.add(all, 'everything');
+    await expect.poll(() => [rest.got.length, all.got.length]).toEqual([2_900, 3_000]);
+    expect([...some.details(), ...rest.details()]).toEqual(details);
+    expect(all.details()).toEqual(details);
   });
 
   test('gives a segment whose name sorts before others its turn as well: clocks go back', async () => {

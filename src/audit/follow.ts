@@ -1,9 +1,11 @@
-import { closeSync, fstatSync, openSync, readSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { readSync } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import type { SafeBoard } from './board.ts';
 import { statedLink } from './chain.ts';
+import { CompressedError } from './compressed.ts';
+import type { ReadAt } from './lines.ts';
 import type { AuditRecord } from './record.ts';
+import { readSegment, segmentNames } from './segment-file.ts';
 
 /** One record as consumers get it. It is not masked. */
 export interface FedRecord {
@@ -69,7 +71,7 @@ export function followSegments({ directory, board, clock, warn }: FollowOptions)
   function list(): readonly string[] {
     const current = board.generation();
     if (current === generation && clock() - listedAt < LIST_EVERY_MS) return names;
-    const found = readdirSync(directory).filter((name) => name.endsWith('.jsonl')).sort();
+    const found = segmentNames(directory);
     if (found.length !== names.length || found.some((name, index) => name !== names[index])) names = found;
     generation = current;
     listedAt = clock();
@@ -77,27 +79,23 @@ export function followSegments({ directory, board, clock, warn }: FollowOptions)
   }
 
   /** Which octets there are: first whether it is open, then its size, so that what is not open has its last size. */
-  function reading<Result>(segment: string, use: (file: number, to: number, open: boolean) => Result): Result | undefined {
+  function reading<Result>(segment: string, use: (read: ReadAt, to: number, open: boolean) => Result): Result | undefined {
     const safe = board.safeOctets(segment);
-    let file: number;
     try {
-      file = openSync(join(directory, segment), 'r');
+      return readSegment(directory, segment, ({ file, to }) => use(typeof file === 'number' ? (...range) => readSync(file, ...range) : file, safe ?? to, safe !== undefined));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
-    try {
-      return use(file, safe ?? fstatSync(file).size, safe !== undefined);
-    } finally {
-      closeSync(file);
+      if (!(error instanceof CompressedError)) throw error;
+      // What cannot be read must not keep the rest from anybody.
+      warn(`${segment}: ${error.message}`);
+      return undefined;
     }
   }
 
   function readChunk(segment: string, from: number): Chunk | undefined {
-    return reading(segment, (file, to, open) => {
+    return reading(segment, (readAt, to, open) => {
       for (let size = CHUNK_OCTETS; ; size *= 4) {
         const octets = Buffer.allocUnsafe(Math.max(0, Math.min(size, to - from)));
-        const read = octets.length === 0 ? 0 : readSync(file, octets, 0, octets.length, from);
+        const read = octets.length === 0 ? 0 : readWhole(readAt, octets, from);
         const end = octets.lastIndexOf(10, read - 1) + 1;
         const atEnd = from + read >= to;
         if (read > 0 && end === 0 && !atEnd && size < LONGEST_LINE) continue;
@@ -122,9 +120,9 @@ export function followSegments({ directory, board, clock, warn }: FollowOptions)
 
   function seqAt(segment: string, octets: number): number {
     if (octets === 0) return -1;
-    return reading(segment, (file) => {
+    return reading(segment, (readAt) => {
       const tail = Buffer.allocUnsafe(Math.min(TAIL_OCTETS, octets));
-      const read = readSync(file, tail, 0, tail.length, octets - tail.length);
+      const read = readWhole(readAt, tail, octets - tail.length);
       const end = tail.lastIndexOf(10, read - 1);
       const start = tail.lastIndexOf(10, end - 1) + 1;
       return end < 0 ? -1 : statedLink(tail, start, end)?.seq ?? -1;
@@ -160,5 +158,14 @@ function parseLine(segment: string, octets: Buffer, start: number, end: number, 
     return { record, segment, seq, hash, octets: at };
   } catch {
     return undefined;
+  }
+}
+
+/** A compressed segment gives no more at a time than one of its frames has. */
+function readWhole(readAt: ReadAt, into: Buffer, position: number): number {
+  for (let filled = 0; ;) {
+    const read = readAt(into, filled, into.length - filled, position + filled);
+    filled += read;
+    if (read === 0 || filled === into.length) return filled;
   }
 }

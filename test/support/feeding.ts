@@ -30,13 +30,7 @@ const RULES = maskRules({ audit: { masking: auditSchema.parse({}).masking }, rou
 const KEY = { id: '0badcafe', secret: Buffer.alloc(32, 7) };
 
 /** Forms as the gateway makes them, under the name gateway.test. */
-const made = createForms({ rules: RULES, key: () => KEY, reporter: { name: 'gateway.test', version: '0.1.0' } });
-export const forms: Forms = {
-  ...made,
-  fhir: ({ segment, seq }) => ({ resourceType: 'AuditEvent', id: `${segment.replace(/[^A-Za-z0-9.-]/g, '-')}.${seq}` }) as never,
-  cef: (fed) => made.cef(fed) ?? `CEF:0|wardgate|wardgate|0|request|${fed.record.detail}|3|`,
-  dicom: (fed) => made.dicom(fed) ?? `<AuditMessage>${fed.record.detail}</AuditMessage>`,
-};
+export const forms: Forms = createForms({ rules: RULES, key: () => KEY, reporter: { name: 'gateway.test', version: '0.1.0' } });
 
 export async function startFeeding(): Promise<Feeding> {
   const directory = await mkdtemp(join(tmpdir(), 'wardgate-sink-'));
