@@ -82,8 +82,18 @@ export function openArchive({ register, directory, retention, compress, passed, 
   /** Signed and compressed. */
   const done = new Set<string>();
   let closed = false;
-  let looking: Promise<void> | undefined;
+  let busy: Promise<unknown> | undefined;
   const stop = (): boolean => closed;
+
+  /** One after the other: what is pruned must not be compressed at the same time, and come back. */
+  function inTurn<Result>(what: () => Promise<Result>): Promise<Result> {
+    const result = (busy ?? Promise.resolve()).then(what);
+    const mine = result.then(() => undefined, () => undefined).then(() => {
+      if (busy === mine) busy = undefined;
+    });
+    busy = mine;
+    return result;
+  }
 
   async function work(compressToo: boolean): Promise<void> {
     for (const { claim } of register.segments()) {
@@ -173,15 +183,8 @@ export function openArchive({ register, directory, retention, compress, passed, 
   }
 
   return {
-    look: () => looking ??= work(true).finally(() => {
-      looking = undefined;
-    }),
-    async signTrees() {
-      await looking;
-      await (looking = work(false).finally(() => {
-        looking = undefined;
-      }));
-    },
+    look: () => (busy === undefined ? inTurn(() => work(true)) : Promise.resolve()),
+    signTrees: () => inTurn(() => work(false)),
     note: evident,
     async hold(order) {
       const id = randomUUID();
@@ -196,10 +199,10 @@ export function openArchive({ register, directory, retention, compress, passed, 
       register.hold({ op: 'release', id, who, reason });
       return true;
     },
-    prune,
+    prune: (order) => inTurn(() => prune(order)),
     async close() {
       closed = true;
-      await looking;
+      await busy;
     },
   };
 }

@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from
 import { join } from 'node:path';
 import { PUBLIC_KEY_FILE, REGISTER_FILE } from './checkpoint.ts';
 import { readLines, type Stretch } from './lines.ts';
+import { linePieces } from './pieces.ts';
 import { readSegment, segmentNames } from './segment-file.ts';
 
 /** What there is to verify: an audit directory, or an export that was made of one. */
@@ -12,6 +13,8 @@ export interface Evidence {
   read<Result>(segment: string, use: (stretch: Stretch) => Result): Result | undefined;
   /** The lines of the register; `torn` octets behind the last line feed. */
   register(each: (line: string) => void): { readonly torn: number };
+  /** The same, the lines in pieces as they stand there, in bounded memory: years of it may be larger than that. */
+  registerPieces(each: (line: string) => void): Generator<Buffer>;
   /** The public key that came along; undefined when none did. */
   readonly key: string | undefined;
   /** Single records of an export that was filtered. */
@@ -81,12 +84,25 @@ function openDirectory(directory: string): Evidence {
       });
       return { torn: rest.length };
     }) ?? { torn: 0 },
+    registerPieces: (each) => piecesOf((use) => withFile(join(directory, REGISTER_FILE), (file) => use({ file, from: 0, to: fstatSync(file).size })), '', each),
     get key() {
       return withFile(join(directory, PUBLIC_KEY_FILE), (file) => readFileSync(file, 'utf8'));
     },
     picked: () => undefined,
     close: () => undefined,
   };
+}
+
+function* piecesOf(read: <Result>(use: (stretch: Stretch) => Result) => Result | undefined, beginning: string, each: (line: string) => void): Generator<Buffer> {
+  let made: Buffer[] = [];
+  for (const _ of linePieces(read, (octets, start, end) => {
+    if (octets.toString('latin1', start, start + beginning.length) !== beginning) return;
+    each(octets.toString('utf8', start, end));
+    made.push(Buffer.from(octets.subarray(start, end + 1)));
+  })) {
+    if (made.length > 0) yield Buffer.concat(made);
+    made = [];
+  }
 }
 
 function withFile<Result>(path: string, use: (file: number) => Result): Result | undefined {
@@ -148,6 +164,7 @@ function openExport(path: string): Evidence {
       return stretch === undefined ? undefined : use(stretch);
     },
     register: (use) => each(CHECKPOINT_LINE, (line) => use(line.toString())),
+    registerPieces: (each) => piecesOf((use) => use({ file, from: 0, to: size }), CHECKPOINT_LINE, each),
     key: head.key,
     picked: (use) => void each(SEGMENT_LINE, (line) => {
       const parsed = parsePicked(line);

@@ -42,17 +42,8 @@ export function* exportPieces(evidence: Evidence, filter: RecordFilter, { now, s
     event: 'export', format: 1, time: new Date(now).toISOString(), ...(key === undefined ? {} : { key }), ...(some ? { filter: asked } : {}), ...(seal === undefined ? {} : { seal }),
   };
   const known = new Map<string, Known>();
-  let waiting: string[] = [`${JSON.stringify(head)}\n`];
-  const lines: Buffer[] = [];
-  evidence.register((line) => {
-    waiting.push(`${line}\n`);
-    learn(known, line);
-    if (waiting.length < 1_000) return;
-    lines.push(Buffer.from(waiting.join('')));
-    waiting = [];
-  });
-  lines.push(Buffer.from(waiting.join('')));
-  for (const octets of lines) yield { part: 'register', octets, records: 0 };
+  yield { part: 'register', octets: Buffer.from(`${JSON.stringify(head)}\n`), records: 0 };
+  for (const octets of evidence.registerPieces((line) => learn(known, line))) yield { part: 'register', octets, records: 0 };
   // One that was opened since is of no use without a checkpoint.
   for (const name of evidence.segments) {
     const segment = known.get(name);

@@ -1,15 +1,20 @@
 import type { Evidence } from './evidence.ts';
-import { readLines } from './lines.ts';
+import { readLines, type Stretch } from './lines.ts';
 
 /** What is read at once. */
 export const PIECE_OCTETS = 1 << 20;
 
 /** Reads the lines of a segment a piece at a time, yielding between: a segment may be larger than the memory, and reading it longer than a thread may be kept busy. */
-export function* segmentPieces(evidence: Pick<Evidence, 'read'>, segment: string, each: (octets: Buffer, start: number, end: number) => void): Generator<void> {
+export function segmentPieces(evidence: Pick<Evidence, 'read'>, segment: string, each: (octets: Buffer, start: number, end: number) => void): Generator<void> {
+  return linePieces((use) => evidence.read(segment, use), each);
+}
+
+/** The same of any file of lines. */
+export function* linePieces(open: <Result>(use: (stretch: Stretch) => Result) => Result | undefined, each: (octets: Buffer, start: number, end: number) => void): Generator<void> {
   for (let from = 0, more = true; more;) {
     more = false;
     let read = 0;
-    evidence.read(segment, (stretch) => readLines({ ...stretch, from: stretch.from + from }, Buffer.alloc(0), (octets, start, end) => {
+    open((stretch) => readLines({ ...stretch, from: stretch.from + from }, Buffer.alloc(0), (octets, start, end) => {
       each(octets, start, end);
       read += end + 1 - start;
       more = read >= PIECE_OCTETS;
