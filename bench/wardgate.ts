@@ -9,11 +9,13 @@ export interface Rules {
   readonly roles: readonly string[];
   readonly routes: readonly string[];
   readonly path?: string;
+  /** Of the configuration, as YAML. */
+  readonly audit?: string;
 }
 
 const DOCTOR = '{ role: doctor, match: { subject: { OU: Doctors } }, id: "{subject.CN}" }';
 
-const EVERYDAY: Rules = {
+export const EVERYDAY: Rules = {
   roles: [DOCTOR, '{ role: patient, match: { san: { uri: "urn:patient:*" } }, id: "{san.uri}" }'],
   routes: [
     '{ name: records, match: { path: /records, methods: [GET] }, allow: [doctor], upstream: records, phi: true }',
@@ -65,10 +67,10 @@ function profiling(): readonly string[] {
   return wanted === undefined ? [] : ['--disable-sigusr1', '--disable-warning=ExperimentalWarning', ...wanted.split(' ')];
 }
 
-function configuration({ pki: { path }, backendPort, connections }: Place, { roles, routes }: Rules): string {
+function configuration({ pki: { path }, backendPort, connections }: Place, { roles, routes, audit }: Rules): string {
   return `
 state: ./state
-threads: 1
+threads: 1${audit === undefined ? '' : `\naudit: ${audit}`}
 listeners:
   - name: clinical
     address: 127.0.0.1:0
