@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runCommandLine } from '../src/cli/command-line.ts';
+import { status as tellStatus } from '../src/cli/operate.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
@@ -53,6 +54,13 @@ describe('wardgate run', () => {
     const status = await wardgateProcess(['status', '-c', config, '--json']);
     expect(status.code).toBe(0);
     expect(JSON.parse(status.stdout)).toMatchObject({ pid: running.pid, threads: 2, listeners: [{ name: 'clinical', port: running.port }] });
+    let text = '';
+    await tellStatus({ config }, (part) => {
+      text += part;
+    });
+    // The CRL of this CA has one.
+    expect(text).toMatch(/CN=Hospital Issuing CA,O=Hospital: 1 entry, next update/);
+    expect(text).not.toMatch(/\b1 entries/);
   });
 
   it('revokes by certificate, by serial and issuer in either order, by fingerprint; and reinstates', async () => {
@@ -194,6 +202,15 @@ describe('wardgate explain', () => {
     expect(run.code).toBe(3);
     expect(JSON.parse(run.stdout)).toMatchObject({ result: 'denied', reason });
   });
+
+  it.each([
+    ['GET https://localhost/public/x', 0, { result: 'permitted' }],
+    ['GET https://localhost/records', 3, { result: 'denied', reason: 'no_certificate' }],
+  ])('says what somebody without a certificate gets on %s', async (request, code, expected) => {
+    const run = await wardgate(['explain', '-c', config, '--json', '--request', request]);
+    expect([run.code, JSON.parse(run.stdout)]).toMatchObject([code, expected]);
+    expect(run.stdout).toContain('the client shows no certificate');
+  });
 });
 
 describe('wrong usage', () => {
@@ -248,6 +265,10 @@ describe('help', () => {
     expect(without).toEqual([]);
   });
 
+  it('of a configuration names the variable that stands for it', async () => {
+    expect((await help(['check'])).replace(/\s+/g, ' ')).toContain('$WARDGATE_CONFIG');
+  });
+
   it('is named by the message about a wrong use', async () => {
     expect((await wardgate(['break-glass', 'review', 'x'])).stderr).toContain('(wardgate break-glass review --help has an example)');
   });
@@ -257,7 +278,11 @@ describe('what is said of an option', () => {
   it.each([
     ['a file that is not there', ['revoke', '--cert', '/nowhere/doctor.pem', '--reason', 'x'], 1, '/nowhere/doctor.pem: no such file'],
     ['a name that is none', ['revoke', '--serial', '0a', '--issuer', 'Hospital', '--reason', 'x'], 1, `--issuer: "Hospital" is not a name; expected one such as 'CN=Hospital CA,O=Hospital'`],
-    ['an address that is none', ['explain', '--cert', 'doctor.pem', '--address', '10.0.0.300'], 1, '--address: "10.0.0.300" is not an address; expected one such as 10.1.4.9 or 2001:db8::1'],
+    ['an address that is none', ['explain', '--cert', 'doctor.pem', '--address', '10.0.0.300'], 2, '--address: "10.0.0.300" is not an address; expected one such as 10.1.4.9 or 2001:db8::1'],
+    ['a request that is none', ['explain', '--request', 'GET /records'], 2, `--request: "GET /records" is not a request; expected 'GET https://host/path'`],
+    ['a listener that is none', ['explain', '--cert', 'doctor.pem', '--listener', 'nope'], 2, '--listener: no TLS listener named "nope"; known: clinical'],
+    ['a sender where there are none', ['explain', '--cert', 'doctor.pem', '--sender', 'A|B'], 2, '--sender: the listener clinical lists no senders'],
+    ['nothing', ['explain'], 2, 'nothing to explain; expected --cert, --request or both'],
   ] as const)('%s', async (_name, [command, ...args], code, message) => {
     const { code: ended, stderr } = await wardgate([command, '-c', config, ...args]);
     expect([ended, stderr]).toEqual([code, `wardgate: ${message}\n`]);

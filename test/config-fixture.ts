@@ -46,6 +46,8 @@ export async function configFixture(): Promise<ConfigFixture> {
   await put('backend-ca.pem', backend.certificate);
   await put('clients.crl', crl);
   await put('tickets.secret', randomBytes(48), 0o600);
+  for (const name of ['factors.key', 'sms.secret', 'hr.secret']) await put(name, randomBytes(32), 0o600);
+  await put('devices.csv', 'id,state\nkiosk-7.hospital.test,active\n');
   const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   await put('keys.json', JSON.stringify({ keys: [signing.publicKey.export({ format: 'jwk' }), { kty: 'oct', k: 'c2VjcmV0' }] }));
   await put('private-keys.json', JSON.stringify({ keys: [signing.privateKey.export({ format: 'jwk' })] }));

@@ -39,7 +39,7 @@ describe('wardgate check prints for each golden configuration what stands beside
     await copyFile(new URL('../config/wardgate.example.yaml', import.meta.url), fixture.path('wardgate.example.yaml'));
     expect(await checkText('wardgate.example.yaml')).toEqual({
       code: 0,
-      text: 'wardgate.example.yaml: configuration is good: 2 listeners, 3 roles, 4 routes, 1 upstream, 1 CRL\n',
+      text: 'wardgate.example.yaml: configuration is good: 2 listeners, 4 roles, 7 routes, 1 upstream, 1 CRL, 1 device\n',
     });
   });
 

@@ -83,10 +83,12 @@ describe('what is not written', () => {
 describe('what is written', () => {
   it('becomes milliseconds, bytes, lists and parsed addresses', () => {
     const config = parsed(example);
-    expect(config.routes[1]?.limits.body).toBe(1_048_576);
-    expect(config.routes[2]?.unavailable).toEqual({ allow_for: 43_200_000 });
-    expect(config.routes[0]?.match).toEqual({ host: ['api.hospital.test'], path: '/records', methods: ['GET'] });
-    expect(config.routes[3]?.match).toEqual({ path: '/public/*' });
+    const route = (name: string) => config.routes.find((one) => one.name === name);
+    expect(route('upload')?.limits.body).toBe(1_048_576);
+    expect(route('check-in')?.unavailable).toEqual({ allow_for: 43_200_000 });
+    expect(route('records')?.match).toEqual({ host: ['api.hospital.test'], path: '/records', methods: ['GET'] });
+    expect(route('landing')?.match).toEqual({ path: '/public/*' });
+    expect(config.limits.rates).toMatchObject([{ rate: [{ requests: 100, window: 60_000 }], count: 'denials' }]);
     expect(config.upstreams['records']?.endpoints).toEqual([{ text: 'https://127.0.0.1:9443', protocol: 'https', host: '127.0.0.1', port: 9443, weight: 1 }]);
     expect(config.upstreams['records']?.tls.trust).toEqual(['backend-ca.pem']);
     expect(config.roles[0]?.match).toEqual({ subject: { OU: ['Doctors'] }, issuer: { CN: ['Hospital Root'] } });

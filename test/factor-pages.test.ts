@@ -130,7 +130,12 @@ describe('signing in', () => {
 
   it('is opened again by staff', async () => {
     for (let attempt = 0; attempt < 5; attempt++) await browser.submit('', { code: '000000' });
-    await test.factor.factors.unlock(PATIENT.subject, 'reception');
+    expect(await test.factor.factors.unlock(PATIENT.subject, 'reception')).toBe(true);
+    expect(test.records.at(-1)).toMatchObject({ who: 'reception', detail: 'wrong codes forgotten' });
+    // Whom nobody has locked out, and whom nobody knows.
+    const before = test.records.length;
+    expect([await test.factor.factors.unlock(PATIENT.subject, 'reception'), await test.factor.factors.unlock({ role: 'patient', id: 'urn:patient:1O01' }, 'reception')]).toEqual([false, false]);
+    expect(test.records).toHaveLength(before);
     expect((await browser.submit('', { code: codeAt(secret, test.now) })).status).toBe(200);
   });
 

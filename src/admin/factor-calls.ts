@@ -43,8 +43,7 @@ export async function answerFactorCall(request: IncomingMessage, factors: Factor
     }
     case 'POST /v1/factor/unlock': {
       const { who, ...whom } = await input(request, person);
-      await factors.unlock(whom, who);
-      return { unlocked: true };
+      return { unlocked: await factors.unlock(whom, who) };
     }
     default:
       throw new InputError(`no such call: ${request.method} ${request.url}`);

@@ -3,6 +3,7 @@ import { formatIssue, inOrder, readConfig, type Issue } from '../config/load.ts'
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { crlAuthorities, readCrls } from '../revocation/crl-store.ts';
 import { endsSoon, endsSoonText } from '../revocation/freshness.ts';
+import { counted } from './counted.ts';
 
 /** What `wardgate check` is asked to do. */
 export interface CheckOptions {
@@ -58,5 +59,5 @@ function summary({ config, crls, devices }: Snapshot): string {
     [config.listeners.length, 'listener'], [config.roles.length, 'role'], [config.routes.length, 'route'],
     [Object.keys(config.upstreams).length, 'upstream'], [crls.length, 'CRL'], ...(devices === undefined ? [] : [[devices.length, 'device'] as const]),
   ];
-  return counts.map(([count, noun]) => `${count} ${noun}${count === 1 ? '' : 's'}`).join(', ');
+  return counts.map(([count, noun]) => counted(count, noun)).join(', ');
 }

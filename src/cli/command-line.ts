@@ -9,6 +9,7 @@ import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
 import { resume, suspend } from './suspend.ts';
+import { usage, WrongUsage } from './usage.ts';
 import { VERSION } from '../version.ts';
 
 /** What a command needs of the process. */
@@ -29,7 +30,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .version(VERSION)
     .exitOverride()
     .showHelpAfterError('(wardgate --help lists the commands)');
-  const configOption = ['-c, --config <file>', 'the configuration', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'] as const;
+  const configOption = ['-c, --config <file>', 'the configuration; $WARDGATE_CONFIG names another default', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'] as const;
   const jsonOption = ['--json', 'print JSON'] as const;
   const user = process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown';
   const print = (text: string): void => void process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`);
@@ -50,13 +51,13 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
 
   program.command('explain').description('the whole decision about a certificate and a request, rule by rule')
     .option(...configOption).option(...jsonOption)
-    .requiredOption('--cert <pem>', 'the client certificate, with intermediates if it brings any')
+    .option('--cert <pem>', 'the client certificate, with intermediates if it brings any (default: the client shows none)')
     .option('--listener <name>', 'the listener it comes to (default: the first)')
     .option('--request <request>', "the request, as 'GET https://host/path'")
     .option('--sender <names>', "on a tcp listener that lists senders: 'APPLICATION|FACILITY' (MLLP) or 'CALLING|CALLED' (DICOM)")
     .option('--token <file>', 'a file with the access token that it comes with')
     .option('--address <ip>', "the client's address", '127.0.0.1')
-    .addHelpText('after', "\nExample:\n  wardgate explain -c wardgate.yaml --cert doctor.pem --request 'GET https://api.hospital.test/records'\n\nExit status 3: denied.")
+    .addHelpText('after', "\nExample:\n  wardgate explain -c wardgate.yaml --cert doctor.pem --request 'GET https://api.hospital.test/records'\n  wardgate explain --request 'GET https://api.hospital.test/public/news'     what somebody without a certificate gets\n\nExit status 3: denied.")
     .action(settle((options: never) => explain(options, print)));
 
   const subject = (command: Command): Command => command
@@ -201,6 +202,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (error instanceof WrongUsage) return usage(error.message);
     process.stderr.write(`wardgate: ${faultOf(error as NodeJS.ErrnoException)}\n`);
     return EXIT.failed;
   }

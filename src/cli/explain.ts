@@ -40,11 +40,13 @@ import { readSuspensions } from '../store/suspensions.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
 import { createContexts } from '../tls/contexts.ts';
+import { WrongUsage } from './usage.ts';
 
 interface ExplainOptions {
   readonly config: string;
   readonly json?: boolean;
-  readonly cert: string;
+  /** Absent: a client that shows none. */
+  readonly cert?: string;
   readonly listener?: string;
   readonly request?: string;
   readonly sender?: string;
@@ -59,14 +61,16 @@ interface ExplainOptions {
  */
 export async function explain(options: ExplainOptions, print: (text: string) => void): Promise<number> {
   const now = (): number => Date.now();
+  if (options.cert === undefined && options.request === undefined) throw new WrongUsage('nothing to explain; expected --cert, --request or both');
+  if (isIP(options.address) === 0) throw new WrongUsage(`--address: ${JSON.stringify(options.address)} is not an address; expected one such as 10.1.4.9 or 2001:db8::1`);
+  const request = options.request === undefined ? undefined : parseRequest(options.request);
   const loaded = await loadSnapshot(options.config, { now: now() });
   if (loaded.kind === 'invalid') throw new ConfigurationError(loaded.issues);
   const { snapshot } = loaded;
-  if (isIP(options.address) === 0) throw new Error(`--address: ${JSON.stringify(options.address)} is not an address; expected one such as 10.1.4.9 or 2001:db8::1`);
   const listener = chooseListener(snapshot, options.listener);
-  const request = options.request === undefined ? undefined : parseRequest(options.request);
+  if (options.sender !== undefined && (listener.protocol !== 'tcp' || listener.senders === undefined)) throw new WrongUsage(`--sender: the listener ${listener.name} lists no senders`);
   const steps: Step[] = [];
-  const admission = await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
+  const admission = options.cert === undefined ? withoutCertificate(steps) : await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
   const token = options.token === undefined ? undefined : readFileSync(options.token, 'utf8').trim();
   const decision = await decide(snapshot, listener, { request, sender: options.sender, address: options.address, token }, admission, now(), steps);
   const unsealable = await sealing(snapshot, decision, steps);
@@ -165,7 +169,6 @@ function decideStream(
 ): Decision {
   const { unavailable } = snapshot.config.revocation;
   const senders = listener.senders === undefined ? undefined : compileSenders(listener.senders);
-  if (sender !== undefined && senders === undefined) throw new Error(`--sender: the listener ${listener.name} lists no senders`);
   const announced = sender === undefined || senders === undefined ? undefined : parseSender(sender, senders.protocol);
   const policy = { allow: new Set(listener.allow), unavailable, inside, ...(senders === undefined ? {} : { senders }), ...devicesOf(snapshot) };
   const decision = authorizeStream(policy, { admission, address, announced, listener: listener.name, suspensions }, now);
@@ -192,14 +195,19 @@ function parseSender(text: string, protocol: Announced['kind']): Announced {
 function chooseListener(snapshot: Snapshot, name: string | undefined): TlsListenerConfig {
   const served = snapshot.config.listeners.filter((listener) => listener.protocol !== 'redirect');
   const found = name === undefined ? served[0] : served.find((listener) => listener.name === name);
-  if (found === undefined) throw new Error(`--listener: no TLS listener named ${JSON.stringify(name ?? '')}; known: ${served.map((listener) => listener.name).join(', ')}`);
+  if (found === undefined) throw new WrongUsage(`--listener: no TLS listener named ${JSON.stringify(name ?? '')}; known: ${served.map((listener) => listener.name).join(', ')}`);
   return found;
 }
 
 function parseRequest(text: string): Request {
   const match = /^([A-Z]+) https:\/\/([^/]+)(\/\S*)?$/.exec(text.trim());
-  if (match === null) throw new Error(`--request: ${JSON.stringify(text)} is not a request; expected 'GET https://host/path'`);
+  if (match === null) throw new WrongUsage(`--request: ${JSON.stringify(text)} is not a request; expected 'GET https://host/path'`);
   return { method: match[1] as string, host: match[2] as string, path: match[3] ?? '/' };
+}
+
+function withoutCertificate(steps: Step[]): Admission {
+  steps.push({ rule: 'leaf', outcome: 'skip', detail: 'the client shows no certificate' });
+  return { kind: 'anonymous' };
 }
 
 async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: string, host: string, now: () => number, steps: Step[]): Promise<Admission> {

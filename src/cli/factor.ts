@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parseDuration } from '../config/values.ts';
 import type { EnrolmentReport } from '../factor/factors.ts';
 import { callGateway } from './call.ts';
+import { counted } from './counted.ts';
 import { readPlaces } from './places.ts';
 import { usage } from './usage.ts';
 
@@ -40,15 +41,15 @@ export async function reset(options: FactorOptions & { readonly key?: string }, 
   const { key } = options;
   const answer = await ask(options, 'reset', { ...subjectOf(options), ...(key === undefined ? {} : { key }), who: options.who }) as { reset: boolean; sessions: number };
   const what = key === undefined ? 'enrolment' : `security key ${JSON.stringify(key)}`;
-  print(options.json === true ? JSON.stringify(answer) : `${answer.reset ? `forgot the ${what} of` : `knew no ${what} of`} ${options.role} ${options.id}; ended ${answer.sessions} sessions`);
+  print(options.json === true ? JSON.stringify(answer) : `${answer.reset ? `forgot the ${what} of` : `knew no ${what} of`} ${options.role} ${options.id}; ended ${counted(answer.sessions, 'session')}`);
   return answer.reset ? 0 : 1;
 }
 
-/** `wardgate factor unlock`: forgets wrong codes. */
+/** `wardgate factor unlock`: forgets wrong codes; exit 1 when there were none to forget. */
 export async function unlock(options: FactorOptions, print: Print): Promise<number> {
-  await ask(options, 'unlock', { ...subjectOf(options), who: options.who });
-  print(options.json === true ? JSON.stringify({ unlocked: true }) : `forgot the wrong codes of ${options.role} ${options.id}`);
-  return 0;
+  const answer = await ask(options, 'unlock', { ...subjectOf(options), who: options.who }) as { unlocked: boolean };
+  print(options.json === true ? JSON.stringify(answer) : `${answer.unlocked ? 'forgot the' : 'knew no'} wrong codes of ${options.role} ${options.id}`);
+  return answer.unlocked ? 0 : 1;
 }
 
 /** `wardgate factor status`: what one person is enrolled for, key by key; exit 1 when for nothing. */

@@ -9,6 +9,7 @@ import { describeScope } from '../policy/suspensions.ts';
 import { deniedOf, openDenyList, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { callGateway } from './call.ts';
+import { counted } from './counted.ts';
 import { runningOrAlone } from './running-or-alone.ts';
 import { readPlaces } from './places.ts';
 import { usage } from './usage.ts';
@@ -92,15 +93,15 @@ function formatStatus(status: GatewayStatus): string {
     `threads       ${status.threads}`,
     `connections   ${status.connections}`,
     ...status.listeners.map(({ name, host, port }) => `listener      ${name} ${host}:${port}`),
-    ...status.crls.report.map((crl) => `crl           ${crl.issuer}: ${crl.entries} entries, next update ${crl.nextUpdate === undefined ? 'never' : new Date(crl.nextUpdate).toISOString()}`),
+    ...status.crls.report.map((crl) => `crl           ${crl.issuer}: ${counted(crl.entries, 'entry', 'entries')}, next update ${crl.nextUpdate === undefined ? 'never' : new Date(crl.nextUpdate).toISOString()}`),
     ...status.crls.problems.map((problem) => `crl unusable  ${problem.source}: ${problem.detail}`),
-    ...status.crls.sources.map((source) => `source        ${source.source}: ${source.entries} entries, ${freshness(source)}`),
+    ...status.crls.sources.map((source) => `source        ${source.source}: ${counted(source.entries, 'entry', 'entries')}, ${freshness(source)}`),
     ...status.ocsp.responders.map((responder) => `responder     ${responder.responder}: ${freshness(responder)}`),
     `ocsp          ${status.ocsp.cached} answers at hand`,
     ...status.upstreams.flatMap(upstreamLines),
-    ...status.tokens.map(({ tokens, from, keys, fetched_at: at, failure }) => `tokens        ${tokens}: ${keys} keys from ${from}${at === undefined ? '' : `, fetched ${at}`}${failure === undefined ? '' : `, FAILING: ${failure}`}`),
+    ...status.tokens.map(({ tokens, from, keys, fetched_at: at, failure }) => `tokens        ${tokens}: ${counted(keys, 'key')} from ${from}${at === undefined ? '' : `, fetched ${at}`}${failure === undefined ? '' : `, FAILING: ${failure}`}`),
     ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
-    `deny list     ${status.deny_list.length} entries`,
+    `deny list     ${counted(status.deny_list.length, 'entry', 'entries')}`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     ...status.transfers.map(({ id, roles }) => `transferred   ${id}: ${roles.join(', ')}`),
     ...status.suspensions.map((entry) => `suspended     ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),

@@ -48,7 +48,7 @@ function openFault(error: unknown, name: string): string {
  */
 export function privacyFault(mode: number, group: number, ownGroup: number, name: string): string | undefined {
   const octal = mode.toString(8).padStart(4, '0');
-  if ((mode & 0o007) !== 0) return `${show(name)} is open to others (mode ${octal}); a private key is for its owner alone: chmod 600`;
+  if ((mode & 0o007) !== 0) return `${show(name)} is open to others (mode ${octal}); keys and secrets are for their owner alone: chmod 600`;
   if ((mode & 0o020) !== 0) return `${show(name)} can be written by its group (mode ${octal}); chmod 600`;
   if ((mode & 0o040) !== 0 && group !== ownGroup) return `${show(name)} can be read by the group ${group}, which is not the process's own (${ownGroup}); chmod 600, or chgrp ${ownGroup}`;
   return undefined;

@@ -55,8 +55,8 @@ export interface Factors {
   reset(subject: Subject, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
   /** Forgets one security key by its name, and ends the sessions of the person; false when there was none. */
   removeKey(subject: Subject, name: string, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
-  /** Forgets somebody's wrong codes. */
-  unlock(subject: Subject, who: string): Promise<void>;
+  /** Forgets somebody's wrong codes; false when there were none. */
+  unlock(subject: Subject, who: string): Promise<boolean>;
   /** One person's enrolment; undefined where there is none. */
   status(subject: Subject): Promise<EnrolmentReport | undefined>;
   list(): Promise<readonly EnrolmentReport[]>;
@@ -211,8 +211,9 @@ export function createFactors(options: FactorsOptions): Factors {
     },
 
     async unlock(subject, who) {
-      await forgive(subject);
-      await byStaff(subject, who, 'wrong codes forgotten');
+      const known = await forgive(subject);
+      if (known) await byStaff(subject, who, 'wrong codes forgotten');
+      return known;
     },
 
     async status(subject) {
@@ -223,8 +224,9 @@ export function createFactors(options: FactorsOptions): Factors {
     list: async () => (await enrolments.list()).filter((enrolment) => !isEmpty(enrolment)).map(reportOf),
   };
 
-  function forgive(subject: Subject): Promise<void> {
-    return sessions.attempt(subject, (state) => ({ state: { ...state, failures: {} }, verdict: undefined }));
+  /** False when there was nothing to forgive. */
+  function forgive(subject: Subject): Promise<boolean> {
+    return sessions.attempt(subject, (state) => (Object.keys(state.failures).length === 0 ? { state, verdict: false } : { state: { ...state, failures: {} }, verdict: true }));
   }
 
   function forgetCode(subject: Subject, digest: string): Promise<void> {

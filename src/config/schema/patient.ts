@@ -34,4 +34,4 @@ export const patient = mapping({
 }).refine((value) => WHERE.filter((key) => value[key] !== undefined).length === 1, { error: 'expected exactly one of path, query, header or body' })
   .refine((value) => value.fhir === undefined || value.body !== undefined, { error: 'expected body: fhir beside fhir' })
   .transform((value) => (value.body === undefined || value.fhir !== undefined ? value : { ...value, fhir: fhir.parse({}) }))
-  .meta({ allOf: [{ oneOf: WHERE.map((key) => ({ required: [key] })) }] });
+  .meta({ allOf: [{ oneOf: WHERE.map((key) => ({ type: 'object' as const, properties: { [key]: { type: 'string' as const, description: 'Where the patient is named.' } }, required: [key] })) }] });

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { name, rate } from '../values.ts';
-import { mapping, oneOf, some } from './shapes.ts';
+import { mapping, oneOf, oneOrMore, some } from './shapes.ts';
 
 export const rates = z.array(mapping({
   per: oneOf(['certificate', 'address', 'role', 'route']).describe('Whose requests are counted together: those of one certificate (or address, without one), of one address (IPv6: one /64), of all who have the role, of all who use the route.'),
-  rate: some(rate, 'expected a list of rates such as 10/minute').describe('How many; each of several windows counts.'),
+  rate: oneOrMore(rate, 'expected a rate such as 10/minute, or a list of them').describe('How many; each of several windows counts.'),
   roles: some(name, 'expected a list of roles').describe('For whom it is; absent: for everybody.').exactOptional(),
   count: oneOf(['requests', 'denials']).describe('denials: only what is denied counts, and who has too many of those is served nothing.').default('requests'),
 }).refine(({ per, count }) => count === 'requests' || per === 'certificate' || per === 'address', {

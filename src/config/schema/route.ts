@@ -16,7 +16,7 @@ const requestMatch = mapping({
 });
 
 const routeLimits = mapping({
-  rate: some(rate, 'expected a list of rates such as 10/minute').describe('Requests that one certificate may make; the short form of rates with per: certificate.').exactOptional(),
+  rate: oneOrMore(rate, 'expected a rate such as 10/minute, or a list of them').describe('Requests that one certificate may make; the short form of rates with per: certificate.').exactOptional(),
   rates: rates.describe('Further limits on how often the route may be used, counted once a gateway, with store.redis once for all of them. Denied requests add to those per address, too.').default([]),
   body: size.describe('Size of a request body.').exactOptional(),
 });
