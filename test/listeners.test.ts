@@ -234,10 +234,9 @@ describe('evidence', () => {
     expect(record).toMatchObject({
       result: 'permitted', request_id: reply.headers['x-request-id'], listener: 'clinical', address: '127.0.0.1', serial: pki.doctor.serialHex,
       issuer: 'CN=Hospital Issuing CA,O=Hospital', subject: 'CN=Dr Wang,OU=Doctors,O=Hospital', fingerprint: pki.doctor.sha256, role: 'doctor', id: 'Dr Wang',
-      route: 'records', upstream: 'records', method: 'GET', host: 'localhost', path: '/records', status: 200, bytes_out: 5, tls: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', resumed: false,
+      route: 'records', upstream: 'records', method: 'GET', host: 'localhost', path: '/records', query: 'name=secret', status: 200, bytes_out: 5, tls: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', resumed: false,
       not_after: expect.stringMatching(/^20\d\d-\d\d-\d\dT/),
     });
-    expect(JSON.stringify(record)).not.toContain('secret');
     await gateway.stop();
   });
 });
