@@ -1,4 +1,4 @@
-import { createServer, ServerResponse, type IncomingMessage } from 'node:http';
+import { ServerResponse, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { AuditRecord } from '../audit/record.ts';
@@ -15,9 +15,10 @@ import { answerRules, clientHeaders, upstreamHeaders } from './headers.ts';
 import type { HttpOptions } from './http-options.ts';
 import { clientLeft, holdBody, notForClient } from './http1/bound.ts';
 import { countBody, fieldsBeyond, openHttp1Exchange, type Http1Exchange, type Spoiling, type Verdict } from './http1/exchange.ts';
-import { answerOf, clientErrorCode, expectsContinue, isWebSocket, reasonOf } from './http1/message.ts';
+import { answerOf, clientErrorCode, expectsContinue, reasonOf } from './http1/message.ts';
 import { createOrder, leaving } from './http1/order.ts';
 import { linger, refuseFlood, refuseRaw } from './http1/refusal.ts';
+import { openHttp1Server } from './http1/server.ts';
 import { objectionTo, type EndCause, type Objection } from './judgement.ts';
 import { messageOf } from './message.ts';
 import { bodyLimit, obstacleTo, recordOf, upstreamFor, type Obstacle } from './obstacle.ts';
@@ -51,47 +52,32 @@ export interface Http1 {
  * forwarded, and answered together with its record.
  */
 export function createHttp1(options: Http1Options): Http1 {
-  const { limits } = options;
   const order = createOrder();
   /** The request of a connection that its upstream has, until it is on record. */
   const underWay = new WeakMap<Socket, Http1Exchange>();
-  /** Connections on which octets came that are no HTTP. */
-  const faulty = new WeakSet<Socket>();
-  const server = createServer({
-    maxHeaderSize: limits.header_size,
-    insecureHTTPParser: false,
-    // We answer these ourselves, with a record.
-    requireHostHeader: false,
-    // Node refuses to start with a shorter time for the whole than for its beginning.
-    headersTimeout: Math.min(limits.header_time, limits.request_time),
-    requestTimeout: limits.request_time,
-    keepAliveTimeout: limits.idle_time,
-    connectionsCheckingInterval: 1_000,
-    // An upgrade to anything but a WebSocket is not taken: h2c would carry requests past the policy.
-    shouldUpgradeCallback: (request) => isWebSocket(request),
-  });
-  // Node's own limit of a thousand fields looks like one of size, and other versions drop what is beyond it; ours says what it is.
-  server.maxHeadersCount = 0;
-  server.on('request', (request, response) => take(request, response));
-  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => take(request, response));
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => take(request, response, 'an expectation other than 100-continue'));
-  server.on('connect', (request: IncomingMessage, socket: Duplex) => {
+  const server = openHttp1Server(options.limits, { request: take, connect: refuseTunnel, upgrade: takeUpgrade, faulty });
+
+  function take(request: IncomingMessage, response: ServerResponse, fault?: string): void {
+    const { socket } = request;
+    if (order.unsent(socket).size >= options.service().listener.limits.pipelined_requests) return refuseFlood(options, socket);
+    order.track(socket, response, serve(request, response, order.turn(socket), fault));
+  }
+
+  function refuseTunnel(request: IncomingMessage, socket: Duplex): void {
     refuseRaw(options, order, request.socket, socket, 'bad_request', 'CONNECT is not served', request);
-  });
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  }
+
+  function takeUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // What Node hands over is another stream when the request has a body that has not all come.
     const transport = request.socket;
     const before = [...order.unsent(transport)];
     if (before.some((response) => !response.writableEnded)) return refuseRaw(options, order, transport, socket, 'bad_request', 'an upgrade behind an unanswered request', request);
     const response = new ServerResponse(request);
     order.track(transport, response, Promise.all(before.map((one) => leaving(one, transport))).then(() => serveUpgrade(request, response, socket as Socket, head)));
-  });
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  }
+
+  function faulty(socket: Duplex, error: NodeJS.ErrnoException): void {
     const transport = socket as Socket;
-    // The parser refuses whatever comes after what it has refused.
-    if (faulty.has(transport)) return;
-    faulty.add(transport);
     const code = clientErrorCode(error);
     const detail = `${error.code ?? ''} ${error.message}`.trim();
     const exchange = order.newest(transport);
@@ -101,16 +87,7 @@ export function createHttp1(options: Http1Options): Http1 {
     exchange.spoil(error.code === 'HPE_INVALID_EOF_STATE' ? { kind: 'cut' } : {
       kind: 'refusal', code, verdict: { result: 'denied', reason: reasonOf(code), detail }, ...(code === 'request_timeout' ? { limit: 'request_time' } : {}),
     });
-  });
-
-  function take(request: IncomingMessage, response: ServerResponse, fault?: string): void {
-    const { socket } = request;
-    if (order.unsent(socket).size >= options.service().listener.limits.pipelined_requests) return refuseFlood(options, socket);
-    order.track(socket, response, serve(request, response, order.turn(socket), fault));
   }
-
-  // A server that never listens itself starts its header and request clocks at this event.
-  server.emit('listening');
 
   async function serve(request: IncomingMessage, response: ServerResponse, turn: Promise<void> | undefined, fault?: string): Promise<void> {
     // The connection ends with the answer before: this one's would never arrive (RFC 9112 section 9.6).
@@ -379,14 +356,8 @@ export function createHttp1(options: Http1Options): Http1 {
   }
 
   return {
-    serve(socket) {
-      server.emit('connection', socket);
-      // Node reads TLS sockets past their stream, and takes what was decrypted already when it told them to pause for a fault of
-      // the client (HPE_PAUSED). A listener, once there was one, has it read the stream.
-      socket.on('data', noop);
-      socket.off('data', noop);
-    },
-    closeIdle: () => server.closeIdleConnections(),
+    serve: server.serve,
+    closeIdle: server.closeIdle,
     judge(socket, objection) {
       const exchange = underWay.get(socket);
       const denial = exchange === undefined ? undefined : objectionTo(exchange, objection, options);
@@ -398,16 +369,7 @@ export function createHttp1(options: Http1Options): Http1 {
       exchange.spoilt ??= { kind: 'refusal', code: 'certificate_rejected', verdict: { result: 'failed', reason, detail } };
       if (exchange.response.headersSent) cutAnswer(exchange);
     },
-    limit(changed) {
-      (server as { maxHeaderSize?: number }).maxHeaderSize = changed.header_size;
-      server.headersTimeout = Math.min(changed.header_time, changed.request_time);
-      server.requestTimeout = changed.request_time;
-      server.keepAliveTimeout = changed.idle_time;
-    },
+    limit: server.limit,
     settled: () => order.settled(),
   };
-}
-
-function noop(): void {
-  // Its being there is what counts.
 }
