@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
 import { ask, configuration, startGateway, type TestGateway } from './support/gateway.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
@@ -76,6 +77,14 @@ describe('sinks of a gateway', () => {
     await records();
     await expect.poll(() => requests('one.jsonl').length).toBe(before + 1);
     expect((await gateway.gateway.status()).audit.feed).toMatchObject({ up: true, restarts: 1 });
+  });
+
+  test('are listed with their lag; the position of one that is gone is kept until it is forgotten', async () => {
+    const config = ['-c', gateway.path('wardgate.yaml')];
+    await expect.poll(async () => (await wardgate(['audit', 'sinks', ...config])).stdout).toMatch(/^one: has everything\ntwo: \d+ records behind, the oldest \d+ s old, is handed nothing at the moment\n$/);
+    expect(await wardgate(['audit', 'sinks', 'forget', 'one', ...config])).toMatchObject({ code: 1, stderr: expect.stringContaining('one is configured') as string });
+    expect(await wardgate(['audit', 'sinks', 'forget', 'two', ...config])).toMatchObject({ code: 0 });
+    expect(JSON.parse((await wardgate(['audit', 'sinks', '--json', ...config])).stdout)).toMatchObject([{ name: 'one', fed: true, lag: { records: 0 } }]);
   });
 
   test('are in the status and the metrics', async () => {

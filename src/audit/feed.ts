@@ -22,11 +22,16 @@ export interface Consumer {
   close?(): Promise<void> | void;
 }
 
+/** Records that are not safe with a consumer yet, and how old the oldest of them is. */
+export interface Lag {
+  readonly records: number;
+  readonly seconds: number;
+}
+
 /** How a consumer stands. */
 export interface ConsumerReport {
   readonly name: string;
-  /** Records that are not safe with it yet, and how old the oldest of them is. */
-  readonly lag: { readonly records: number; readonly seconds: number };
+  readonly lag: Lag;
   /** Since the process started: safe with it; handed to it more than once; times that it failed. */
   readonly delivered: number;
   readonly repeated: number;
@@ -301,21 +306,7 @@ function run({ consumer, position, files, now, warn }: RunOptions): Runner {
   }
 
   function report(): ConsumerReport {
-    const behind = files.segments().filter((segment) => !position.done.has(segment) && files.hasMore(segment, position.segments.get(segment) ?? 0));
-    let records = 0;
-    let oldest = Infinity;
-    for (const segment of behind) {
-      const at = position.segments.get(segment) ?? 0;
-      const first = files.read(segment, at)?.records[0];
-      // The number of its header is 0.
-      if (first === undefined) continue;
-      records += files.seqAt(segment, files.safeOctets(segment) ?? at) - first.seq + 1;
-      oldest = Math.min(oldest, Date.parse(first.record.time));
-    }
-    return {
-      name, delivered, repeated, failures, dead_letters: consumer.deadLetters?.() ?? 0, ...(failing === undefined ? {} : { failing }),
-      lag: { records, seconds: records === 0 ? 0 : Math.max(0, (now() - oldest) / 1_000) },
-    };
+    return { name, delivered, repeated, failures, dead_letters: consumer.deadLetters?.() ?? 0, ...(failing === undefined ? {} : { failing }), lag: lagBehind(files, position, now()) };
   }
 
   return {
@@ -333,6 +324,21 @@ function run({ consumer, position, files, now, warn }: RunOptions): Runner {
       position.close();
     },
   };
+}
+
+/** How much a consumer has not got yet. */
+export function lagBehind(files: Follower, { segments, done }: Omit<FeedPosition, 'name'>, now: number): Lag {
+  let records = 0;
+  let oldest = Infinity;
+  for (const segment of files.segments()) {
+    const at = segments.get(segment) ?? 0;
+    if (done.has(segment) || !files.hasMore(segment, at)) continue;
+    const first = files.read(segment, at)?.records[0];
+    if (first === undefined) continue;
+    records += files.seqAt(segment, files.safeOctets(segment) ?? at) - first.seq + 1;
+    oldest = Math.min(oldest, Date.parse(first.record.time));
+  }
+  return { records, seconds: records === 0 ? 0 : Math.max(0, (now - oldest) / 1_000) };
 }
 
 function messageOf(error: unknown): string {

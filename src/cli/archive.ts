@@ -17,6 +17,8 @@ export interface AuditPlaces {
   readonly anchor: string | undefined;
   readonly durability: 'write' | 'fsync';
   readonly retention: number;
+  /** Names of who gets the records. */
+  readonly sinks: readonly string[];
 }
 
 /** How long a gateway that holds the state may take to answer: it may be starting. */
@@ -31,7 +33,7 @@ export function auditPlaces(file: string): AuditPlaces {
   const inDirectory = (path: string): string => resolve(dirname(resolve(file)), path);
   return {
     state: inDirectory(state), socket: inDirectory(admin.socket), directory: inDirectory(audit.directory), anchor: audit.anchor?.file === undefined ? undefined : inDirectory(audit.anchor.file),
-    durability: audit.durability, retention: audit.retention,
+    durability: audit.durability, retention: audit.retention, sinks: audit.sinks.map(({ name }) => name),
   };
 }
 

@@ -8,6 +8,7 @@ import { invite, list, phone, reset, status as factorStatus, unlock } from './fa
 import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
+import { addSinkCommands } from './sinks.ts';
 import { resume, suspend } from './suspend.ts';
 import { usage, WrongUsage } from './usage.ts';
 import { VERSION } from '../version.ts';
@@ -179,6 +180,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', '\nExample:\n  wardgate audit run --from 2026-01-01 --to 2026-07-01 --page audit-2026-1.html\n\nExit status 0: no findings; 1: findings.')
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
+  addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });
 
   program.command('reload').description('have the running gateway read its configuration again')
