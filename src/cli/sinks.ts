@@ -29,7 +29,7 @@ export function addSinkCommands(audit: Command, { configOption, jsonOption, prin
     .addHelpText('after', '\nExamples:\n  wardgate audit sinks\n  wardgate audit sinks forget old-siem');
   sinks.command('list', { isDefault: true }).description('list them; what sinks does by itself')
     .option(...configOption).option(...jsonOption)
-    .addHelpText('after', '\nExample:\n  wardgate audit sinks --json')
+    .addHelpText('after', '\nExample:\n  wardgate audit sinks list --json')
     .action(settle((options: Options) => listSinks(options, print)));
   sinks.command('forget').description('drop the position of a sink that is not configured any more; until then segments are kept for it')
     .argument('<name>', 'as sinks shows it')
