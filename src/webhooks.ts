@@ -5,7 +5,7 @@ import type { Config } from './config/schema.ts';
 import type { Denials } from './denials.ts';
 import type { CmdbEvent, HrEvent, ToldEvent, WebhookEvent, WebhookOutcome } from './forward/webhooks/event.ts';
 import { subjectText, type DenyList, type DenySubject } from './store/deny-list.ts';
-import type { ChangeKind, Dated, Journal } from './store/journal.ts';
+import { AHEAD_MS, type ChangeKind, type Dated, type Journal } from './store/journal.ts';
 import { deviceKey, TOLD_DEVICES, type DeviceChange } from './store/told-devices.ts';
 import type { ToldEvents } from './store/told-events.ts';
 import { TRANSFERS, type TransferChange } from './store/transfers.ts';
@@ -41,8 +41,6 @@ export interface WebhooksOptions {
   readonly fault: (error: Error) => void;
 }
 
-/** An event that happens later than this much from now is none: it would stand above all that come before. */
-const AHEAD_MS = 5 * 60_000;
 /** Events that wait for their turn; a sender tries again. */
 const MOST_WAITING = 200;
 /** Persons and devices that are remembered: one secret in wrong hands must not fill memory with invented ones. */

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Teller } from '../identity/told-scopes.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { addDenied, advanceEpoch, capacityOf, denyKey, hasRoom, isDenied, removeDenied, type DenyKey, type DenyKind, type DenyTable } from './deny-table.ts';
-import { fieldsOf, openJournal, readJournal, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { fieldsOf, isTime, openJournal, readJournal, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /**
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA, every certificate
@@ -206,8 +206,10 @@ export function parseDenyChange(json: string): DenyChange | undefined {
   if (fields === undefined) return undefined;
   const texts = (...names: string[]): boolean => names.every((name) => typeof fields[name] === 'string');
   const needed = SUBJECT_FIELDS[String(fields['kind'])];
-  if (needed === undefined || !texts(...needed, 'who', 'at')) return undefined;
+  if (needed === undefined || !texts(...needed, 'who') || !isTime(fields['at'])) return undefined;
   if (fields['op'] === 'deny' ? !texts('reason') : fields['op'] !== 'reinstate') return undefined;
+  // An end that is no time would be past.
+  if (fields['expires'] !== undefined && Number.isNaN(Date.parse(String(fields['expires'])))) return undefined;
   if (fields['told_by'] !== undefined && !(TOLD_KINDS.has(String(fields['kind'])) && TELLERS.some((teller) => teller === fields['told_by']))) return undefined;
   return fields as unknown as DenyChange;
 }

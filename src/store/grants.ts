@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Breakable, Plea } from '../policy/break-glass.ts';
-import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** Who a grant was opened for, and from where. */
 export interface Grantee {
@@ -122,9 +122,9 @@ function journalOf(state: string): JournalOptions<GrantChange> {
 }
 
 const NEEDED: Readonly<Record<string, readonly string[]>> = {
-  open: ['id', 'at', 'until', 'route', 'reason', 'text', 'certificate', 'serial', 'issuer', 'role', 'who', 'address', 'listener', 'request_id'],
-  close: ['id', 'at'],
-  review: ['id', 'at', 'who', 'note'],
+  open: ['id', 'until', 'route', 'reason', 'text', 'certificate', 'serial', 'issuer', 'role', 'who', 'address', 'listener', 'request_id'],
+  close: ['id'],
+  review: ['id', 'who', 'note'],
 };
 
 /** Reads one change from JSON; undefined when it is not one. */
@@ -132,7 +132,7 @@ export function parseGrantChange(json: string): GrantChange | undefined {
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
   const needed = NEEDED[String(fields['op'])];
-  if (needed === undefined || !areTexts(fields, needed)) return undefined;
+  if (needed === undefined || !areTexts(fields, needed) || !isTime(fields['at'])) return undefined;
   if (fields['op'] === 'open' && (!Array.isArray(fields['breaks']) || Number.isNaN(Date.parse(String(fields['until']))))) return undefined;
   return fields as unknown as GrantChange;
 }

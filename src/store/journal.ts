@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** A change: `at` is ISO 8601. */
+/** A change: `at` is ISO 8601 as `isTime` has it, so that the later one is the greater text. */
 export interface Dated {
   readonly op: string;
   readonly at: string;
@@ -37,10 +37,13 @@ export interface Journal<Change> {
   isNews(change: Change): boolean;
   /** Durable when it returns; throws, and nothing has changed, when it cannot be written. */
   append(change: Change): void;
-  /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock. */
+  /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock, unless it is further ahead than any may be. */
   timeOf(subject: string, now: number): string;
   close(): void;
 }
+
+/** A change further ahead of now than this is not believed: it would stand above all that come before its time. */
+export const AHEAD_MS = 5 * 60_000;
 
 export interface JournalOptions<Change> extends ChangeKind<Change> {
   readonly file: string;
@@ -118,7 +121,9 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
     },
     timeOf(about, now) {
       const known = latest.get(about);
-      return new Date(Math.max(now, known === undefined ? 0 : Date.parse(known.at) + 1)).toISOString();
+      const after = known === undefined ? 0 : Date.parse(known.at) + 1;
+      // A clock that was wrong when that was made: no replica would believe what comes after it.
+      return new Date(after > now + AHEAD_MS ? now : Math.max(now, after)).toISOString();
     },
     close: () => closeSync(handle),
   };
@@ -176,6 +181,16 @@ export function fieldsOf(json: string): Readonly<Record<string, unknown>> | unde
     return undefined;
   }
 }
+
+/**
+ * Whether this is a time as `toISOString` writes it, of a year of four digits: of any other text nobody can tell whether it is later, and some would be
+ * later than whatever comes.
+ */
+export function isTime(value: unknown): value is string {
+  return typeof value === 'string' && TIME.test(value) && Date.parse(value) >= 0;
+}
+
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 /** Whether all of these fields are texts. */
 export function areTexts(fields: Readonly<Record<string, unknown>>, names: readonly string[]): boolean {

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import type { ChangeKind, Dated } from './journal.ts';
+import { AHEAD_MS, type ChangeKind, type Dated } from './journal.ts';
 
 /** A list of changes that all gateways with the same store share. */
 export interface SharedList<Change> extends ChangeKind<Change> {
@@ -43,17 +43,20 @@ const POLL_MS = 500;
 
 /**
  * Sets a subject's change if it is the later one, the winning operation over a tie, and moves the version: one step, so that two writers cannot
- * lose one. Arguments: the subject, the change, its time, its operation, the winning one.
+ * lose one. Arguments: the subject, the change, its time, its operation, the winning one, what may stand there in whose place it is set whatever it says.
  */
 const SET_IF_NEWS = `
 local known = redis.call('HGET', KEYS[1], ARGV[1])
-if known then
+if known and known ~= ARGV[6] then
   local ok, change = pcall(cjson.decode, known)
   if ok and type(change) == 'table' and type(change.at) == 'string' and (change.at > ARGV[3] or (change.at == ARGV[3] and (change.op == ARGV[5] or ARGV[4] ~= ARGV[5]))) then return 0 end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('INCR', KEYS[2])
 return 1`;
+
+/** What cannot be taken from the store is told of once, up to this many of each list; of more nothing is said. */
+const MOST_REFUSED = 1_000;
 
 /** One list as it is compared with the store. */
 interface Comparison {
@@ -111,18 +114,42 @@ export function openReplicas(options: ReplicasOptions): Replicas {
     const keys = { list: `${prefix}:${list.name}`, version: `${prefix}:${list.name}:version` };
     let version: string | null | undefined;
 
+    /** By subject, as it stood in the store: what was nothing of the list, and what is not believed yet. */
+    const refused = new Map<string, string>();
+    /** When something that is not believed yet will be, in ms since the epoch. */
+    let again = Infinity;
+
     async function synchronize(sharedVersion: string | null): Promise<void> {
       const shared = new Map<string, Change>();
+      const insisted = new Set<string>();
+      const limit = new Date(options.now() + AHEAD_MS).toISOString();
+      again = Infinity;
       for (const [subject, text] of Object.entries(await redis.hgetall(keys.list))) {
         const change = parse(text);
-        if (change === undefined || subjectOf(change) !== subject) options.warn(`the shared store holds nothing of ${list.name} under ${JSON.stringify(subject.slice(0, 80))}`);
-        else shared.set(subject, change);
+        const whole = change !== undefined && subjectOf(change) === subject;
+        if (whole && change.at <= limit) {
+          shared.set(subject, change);
+          if (refused.get(subject) === text) refused.delete(subject);
+          continue;
+        }
+        if (whole) again = Math.min(again, Date.parse(change.at) - AHEAD_MS);
+        if (refused.get(subject) === text) {
+          if (whole) insisted.add(subject);
+          continue;
+        }
+        if (refused.size >= MOST_REFUSED && !refused.has(subject)) continue;
+        refused.set(subject, text);
+        const about = `of ${list.name} under ${JSON.stringify(subject.slice(0, 80))}`;
+        options.warn(whole ? `the shared store holds a change ${about} of ${change.at}, more than 5 minutes ahead of this clock: it is not taken before` : `the shared store holds nothing ${about}`);
       }
       for (const change of shared.values()) if (list.isNews(change)) list.receive(change);
       let brought = false;
       for (const change of list.changes()) {
-        const known = shared.get(subjectOf(change));
+        const subject = subjectOf(change);
+        const known = shared.get(subject);
         if (known?.at === change.at && known.op === change.op) continue;
+        // Ours was put in its place: whose clock is ahead has put it back, and would again, for as long as that lasts.
+        if (insisted.has(subject)) continue;
         brought = await push(change) || brought;
       }
       // What we brought moved the version; whatever came meanwhile moves it further and is seen at the next look.
@@ -132,13 +159,14 @@ export function openReplicas(options: ReplicasOptions): Replicas {
 
     /** False when the store knows a later change of the subject: then the lists have to be compared. */
     async function push(change: Change): Promise<boolean> {
-      return await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subjectOf(change), JSON.stringify(change), change.at, change.op, winner) === 1;
+      const subject = subjectOf(change);
+      return await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subject, JSON.stringify(change), change.at, change.op, winner, refused.get(subject) ?? '') === 1;
     }
 
     lists.push({
       version: keys.version,
       async compare(sharedVersion) {
-        if (version !== sharedVersion || version === undefined) await synchronize(sharedVersion);
+        if (version !== sharedVersion || version === undefined || options.now() >= again) await synchronize(sharedVersion);
       },
       forget() {
         version = undefined;

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { networkFault } from '../config/addresses.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
-import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** A suspension that was ordered: by whom, and when (ISO 8601). */
 export interface SuspensionEntry extends SuspensionOrder {
@@ -64,7 +64,7 @@ export function parseSuspensionChange(json: string): SuspensionChange | undefine
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
   const isText = (name: string): boolean => typeof fields[name] === 'string';
-  if (!areTexts(fields, ['who', 'at']) || (fields['outside'] !== undefined && fields['outside'] !== true)) return undefined;
+  if (!isText('who') || !isTime(fields['at']) || (fields['outside'] !== undefined && fields['outside'] !== true)) return undefined;
   if (TEXTS.some((name) => fields[name] !== undefined && !isText(name)) || [...TEXTS, 'outside'].every((name) => fields[name] === undefined)) return undefined;
   if (typeof fields['network'] === 'string' && networkFault(fields['network']) !== undefined) return undefined;
   if (fields['op'] === 'suspend') {

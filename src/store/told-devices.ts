@@ -3,7 +3,7 @@ import { networkFault } from '../config/addresses.ts';
 import { isTimeZone } from '../config/hours.ts';
 import { DEVICE_STATES, type Device } from '../config/inventory.ts';
 import { prepareText } from '../pki/preparation.ts';
-import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
 
 /**
  * What another system has told of a device; `at` is when it happened there, ISO 8601. `put` stands above what the inventory file says of
@@ -50,7 +50,7 @@ const LISTS = ['fingerprints', 'keys', 'users'] as const;
 function parseDeviceChange(json: string): DeviceChange | undefined {
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
-  if (!areTexts(fields, ['who', 'reason', 'at'])) return undefined;
+  if (!areTexts(fields, ['who', 'reason']) || !isTime(fields['at'])) return undefined;
   if (fields['op'] === 'remove') return typeof fields['id'] === 'string' ? (fields as unknown as DeviceChange) : undefined;
   if ((fields['op'] !== 'put' && fields['op'] !== 'scrap') || !isDevice(fields['device'])) return undefined;
   return fields as unknown as DeviceChange;

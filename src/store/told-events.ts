@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
-import { areTexts, fieldsOf, openJournal, readJournal, unusable, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type JournalOptions } from './journal.ts';
 
 /** Events that have been taken, by sender and id: the same once more is no news, another under the same id is a fault. */
 export interface ToldEvents {
@@ -67,7 +67,7 @@ function journalOf(state: string): JournalOptions<ToldEvent> {
 
 function parseEvent(json: string): ToldEvent | undefined {
   const fields = fieldsOf(json);
-  return fields !== undefined && areTexts(fields, ['webhook', 'id', 'digest', 'at']) ? (fields as unknown as ToldEvent) : undefined;
+  return fields !== undefined && areTexts(fields, ['webhook', 'id', 'digest']) && isTime(fields['at']) ? (fields as unknown as ToldEvent) : undefined;
 }
 
 /** Writes the file anew without what is too old, or too much. */

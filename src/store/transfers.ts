@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Transfer } from '../identity/people.ts';
 import { prepareText } from '../pki/preparation.ts';
-import { areTexts, fieldsOf, openJournal, readJournal, unusable, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
 
 /** A person has come to other roles, or has those of their certificate again; `at` is when, ISO 8601. */
 export type TransferChange =
@@ -34,7 +34,7 @@ function parseTransferChange(json: string): TransferChange | undefined {
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
   const texts = (list: unknown): boolean => Array.isArray(list) && list.length > 0 && list.every((one) => typeof one === 'string');
-  if (!areTexts(fields, ['id', 'who', 'reason', 'at'])) return undefined;
+  if (!areTexts(fields, ['id', 'who', 'reason']) || !isTime(fields['at'])) return undefined;
   if (fields['op'] === 'transfer' ? !texts(fields['roles']) || !texts(fields['within']) : fields['op'] !== 'restore') return undefined;
   return fields as unknown as TransferChange;
 }
