@@ -65,12 +65,15 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
 
   async function take({ webhook, event, requestId }: ToldEvent): Promise<WebhookOutcome> {
     const digest = hash('sha256', JSON.stringify(event), 'hex');
-    const known = await events.digestOf(webhook, event.id);
-    if (known !== undefined) return known === digest ? { kind: 'duplicate' } : { kind: 'conflict', detail: 'another event came under this id' };
     if (Date.parse(event.at) > now() + AHEAD_MS) return { kind: 'invalid', detail: 'at: expected a time that is not ahead of now' };
+    const claimed = await events.claim(webhook, event.id, digest);
+    if (claimed !== 'free') return claimed === 'taken' ? { kind: 'duplicate' } : { kind: 'conflict', detail: 'another event came under this id' };
     const who = `webhook ${webhook}`;
     const outcome = isHr(event) ? await takePersons(webhook, event, who) : await takeDevice(event, who);
-    if (outcome.kind === 'conflict' || outcome.kind === 'invalid') return outcome;
+    if (outcome.kind === 'conflict' || outcome.kind === 'invalid') {
+      await events.release(webhook, event.id, digest);
+      return outcome;
+    }
     await audit.append({
       time: new Date(now()).toISOString(), event: 'webhook', result: 'done', who, request_id: requestId, detail: `${event.event} ${event.id} ${outcome.kind}: ${aboutOf(event)}: ${event.reason}`,
     });

@@ -561,6 +561,17 @@ describe.skipIf(!redisInstalled)('gateways that share a store', () => {
     // Sent again to the other one, as a sender does that had no answer.
     expect((await send(left, { port: other.port })).json()).toMatchObject({ result: 'duplicate' });
     expect((await send({ ...left, person: 'Dr Else' }, { port: other.port })).status).toBe(409);
+    // Different events under one id, to both at the same moment: one of them is taken, wherever it came.
+    const race = async (index: number): Promise<readonly unknown[]> => {
+      const event = told('leave', { person: `Dr Left ${index}` });
+      const replies = await Promise.all([send(event, { port: one.port }), send({ ...event, person: `Dr Right ${index}` }, { port: other.port })]);
+      return replies.map((reply) => reply.json()['result'] ?? reply.json()['code']).toSorted();
+    };
+    for (const results of await Promise.all(Array.from({ length: 8 }, (_, index) => race(index)))) expect(results).toEqual(['applied', 'conflict']);
+    // An id under which nothing was done is free for the event as it should have been.
+    const wrong = told('transfer', { person: 'Dr Moved', roles: ['staff'] });
+    expect((await send(wrong, { port: one.port })).status).toBe(400);
+    expect((await send({ ...wrong, roles: ['doctor'] }, { port: other.port })).json()).toMatchObject({ result: 'applied' });
     await cmdb(told('scrap', { device: 'pump-9' }), { port: other.port });
     await expect.poll(() => echo(pump, one.port)).toEqual([403, 'certificate_rejected']);
     await send(told('return', { person: ['Dr Gone', 'Dr Moved'] }), { port: other.port });

@@ -3,10 +3,18 @@ import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type JournalOptions } from './journal.ts';
 
+/** What is known of an id before an event is taken under it. `free`: nothing, and on no other gateway will another event be taken under it. */
+export type ClaimedId = 'free' | 'taken' | 'of another event';
+
 /** Events that have been taken, by sender and id: the same once more is no news, another under the same id is a fault. */
 export interface ToldEvents {
-  /** The digest of the event that was taken under this id; undefined when none was. */
-  digestOf(webhook: string, id: string): Promise<string | undefined>;
+  /**
+   * Keeps an id for an event, before anything of it is done: of different ones that reach two gateways at the same moment, one is taken. The same
+   * event finds it free on each of them until it has been taken; the first of them may be lost with what it had begun.
+   */
+  claim(webhook: string, id: string, digest: string): Promise<ClaimedId>;
+  /** Gives an id back under which nothing was done. */
+  release(webhook: string, id: string, digest: string): Promise<void>;
   /** Durable when it resolves. */
   remember(webhook: string, id: string, digest: string, now: number): Promise<void>;
   close(): void;
@@ -24,6 +32,21 @@ interface ToldEvent {
 const KEPT_MS = 30 * 86_400_000;
 /** Of more than these the oldest are forgotten. */
 const MOST = 100_000;
+/** How long an id is kept for an event that was begun and not taken: its sender may correct it after that. */
+const CLAIMED_MS = 2 * 60_000;
+/** What stands in the store before the digest of an event that is not taken yet. */
+const CLAIM = 'claim ';
+
+/** Keeps an id unless it is kept, and answers with what stands there. Arguments: the claim, how long it holds in ms. */
+const CLAIM_ID = `
+local known = redis.call('GET', KEYS[1])
+if known then return known end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ARGV[1]`;
+
+const RELEASE_ID = `
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 0`;
 
 /** Opens the events of a state directory, whose lock the caller holds; with a shared store, those that other gateways have taken count too. */
 export function openToldEvents(state: string, now: number, shared?: { readonly redis: Redis; readonly prefix: string }): ToldEvents {
@@ -32,11 +55,15 @@ export function openToldEvents(state: string, now: number, shared?: { readonly r
   let journal = openJournal(options);
 
   return {
-    async digestOf(webhook, id) {
-      const ours = journal.last(subjectOf({ webhook, id }));
-      if (ours !== undefined || shared === undefined) return ours?.digest;
+    async claim(webhook, id, digest) {
+      const ours = journal.last(subjectOf({ webhook, id }))?.digest;
       // While the store is away: what an event does twice it does once, and the later of two wins.
-      return await shared.redis.get(sharedKey(shared.prefix, webhook, id)).catch(() => null) ?? undefined;
+      const known = ours ?? (shared === undefined ? undefined : await shared.redis.eval(CLAIM_ID, 1, sharedKey(shared.prefix, webhook, id), CLAIM + digest, CLAIMED_MS).catch(() => undefined));
+      if (known === undefined || known === CLAIM + digest) return 'free';
+      return known === digest ? 'taken' : 'of another event';
+    },
+    async release(webhook, id, digest) {
+      await shared?.redis.eval(RELEASE_ID, 1, sharedKey(shared.prefix, webhook, id), CLAIM + digest).catch(() => undefined);
     },
     async remember(webhook, id, digest, at) {
       journal.append({ op: 'told', webhook, id, digest, at: new Date(at).toISOString() });
