@@ -263,6 +263,23 @@ describe('a filtered export', () => {
     opened.close();
   });
 
+  it('carries only the checkpoints that it needs, each of which stands for itself', async () => {
+    const opened = await start();
+    for (const patient of ['P8', 'P9', 'P9', 'P9']) await opened.segment(5, { patient });
+    await opened.archive.signTrees();
+    opened.register.checkpoint([]);
+    const path = await exported({ patient: 'P8' });
+    const { checkpoints } = verify(path);
+    expect(checkpoints).toBeLessThan(verify().checkpoints / 3);
+    const good = await readFile(path, 'utf8');
+    const [tree = ''] = /"tree":"[^"]+"/.exec(good) ?? [];
+    await writeFile(path, good.replace(tree, `"tree":"${'B'.repeat(43)}"`));
+    expect(verify(path).bad).toMatchObject({ kind: 'unsigned' });
+    await writeFile(path, good.split('\n').filter((line) => !line.startsWith('{"checkpoint":')).join('\n'));
+    expect(verify(path).whole).toBe(false);
+    opened.close();
+  });
+
   it('shows a record that was made up, whatever its own hash says', async () => {
     const opened = await start();
     await opened.segment(40);

@@ -56,6 +56,9 @@ export function readBook(evidence: Evidence, key: KeyObject, anchor: readonly st
   const outside = new Map((anchor ?? []).map((line) => [checkpointHash(line), line]));
   const inside = new Set<string>();
   let number = 0;
+  /** Of some checkpoints: the number after the last one, and how many were left out before it. */
+  let seen = 0;
+  let skipped = 0;
   let previous = NO_CHECKPOINT;
   let start = 0;
   let last: string | undefined;
@@ -68,7 +71,13 @@ export function readBook(evidence: Evidence, key: KeyObject, anchor: readonly st
     const at = { file: REGISTER_FILE, line: number + 1, seq: number };
     const checkpoint = parseCheckpoint(line);
     if (checkpoint === undefined) return void (bad = { ...at, kind: 'edited', detail: 'not a checkpoint' });
-    if (checkpoint.checkpoint !== number || checkpoint.previous !== previous) {
+    if (evidence.partial) {
+      if (!isSignedLine(line, key)) return void (bad = { ...at, kind: 'unsigned', detail: 'not signed with this key' });
+      if (checkpoint.checkpoint < number) return void (bad = { ...at, kind: 'reordered', detail: `checkpoint ${checkpoint.checkpoint} stands behind a later one` });
+      number = checkpoint.checkpoint;
+      skipped += number - seen;
+      seen = number + 1;
+    } else if (checkpoint.checkpoint !== number || checkpoint.previous !== previous) {
       // What the signature still holds for was not changed itself.
       const kind = !isSignedLine(line, key) ? 'edited' : checkpoint.checkpoint > number ? 'removed' : checkpoint.checkpoint < number ? 'reordered' : 'edited';
       return void (bad = { ...at, kind, detail: `checkpoint ${checkpoint.checkpoint} does not follow from the one before it` });
@@ -95,8 +104,8 @@ export function readBook(evidence: Evidence, key: KeyObject, anchor: readonly st
   // The last one stands for all before it.
   if (!isSignedLine(last, key)) throw new Found(firstUnsigned(evidence, key));
   const lost = [...outside].find(([hash]) => !inside.has(hash))?.[1];
-  if (lost !== undefined) throw new Found(lostCheckpoint(lost, number, key));
-  return { segments, checkpoints: number, anchored, start, prunings };
+  if (lost !== undefined && !evidence.partial) throw new Found(lostCheckpoint(lost, number, key));
+  return { segments, checkpoints: number - skipped, anchored, start, prunings };
 }
 
 function firstUnsigned(evidence: Evidence, key: KeyObject): BadRecord {

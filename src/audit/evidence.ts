@@ -13,8 +13,10 @@ export interface Evidence {
   read<Result>(segment: string, use: (stretch: Stretch) => Result): Result | undefined;
   /** The lines of the register; `torn` octets behind the last line feed. */
   register(each: (line: string) => void): { readonly torn: number };
-  /** The same, the lines in pieces as they stand there, in bounded memory: years of it may be larger than that. */
-  registerPieces(each: (line: string) => void): Generator<Buffer>;
+  /** Those of its lines that are wanted, in pieces as they stand there: years of it may be larger than the memory. */
+  registerPieces(isWanted: (line: string) => boolean): Generator<Buffer>;
+  /** Only some checkpoints are there, and each stands for itself. */
+  readonly partial: boolean;
   /** The public key that came along; undefined when none did. */
   readonly key: string | undefined;
   /** Single records of an export that was filtered. */
@@ -50,6 +52,8 @@ export interface ExportHead {
   /** SPKI, PEM. */
   readonly key?: string;
   readonly filter?: Readonly<Record<string, string>>;
+  /** It has only the checkpoints that its records need. */
+  readonly register?: 'partial';
   /** It ends with a manifest (seal.ts). */
   readonly seal?: { readonly case: string; readonly who: string };
 }
@@ -84,7 +88,8 @@ function openDirectory(directory: string): Evidence {
       });
       return { torn: rest.length };
     }) ?? { torn: 0 },
-    registerPieces: (each) => piecesOf((use) => withFile(join(directory, REGISTER_FILE), (file) => use({ file, from: 0, to: fstatSync(file).size })), '', each),
+    registerPieces: (isWanted) => piecesOf((use) => withFile(join(directory, REGISTER_FILE), (file) => use({ file, from: 0, to: fstatSync(file).size })), '', isWanted),
+    partial: false,
     get key() {
       return withFile(join(directory, PUBLIC_KEY_FILE), (file) => readFileSync(file, 'utf8'));
     },
@@ -93,12 +98,11 @@ function openDirectory(directory: string): Evidence {
   };
 }
 
-function* piecesOf(read: <Result>(use: (stretch: Stretch) => Result) => Result | undefined, beginning: string, each: (line: string) => void): Generator<Buffer> {
+function* piecesOf(read: <Result>(use: (stretch: Stretch) => Result) => Result | undefined, beginning: string, isWanted: (line: string) => boolean): Generator<Buffer> {
   let made: Buffer[] = [];
   for (const _ of linePieces(read, (octets, start, end) => {
     if (octets.toString('latin1', start, start + beginning.length) !== beginning) return;
-    each(octets.toString('utf8', start, end));
-    made.push(Buffer.from(octets.subarray(start, end + 1)));
+    if (isWanted(octets.toString('utf8', start, end))) made.push(Buffer.from(octets.subarray(start, end + 1)));
   })) {
     if (made.length > 0) yield Buffer.concat(made);
     made = [];
@@ -164,7 +168,8 @@ function openExport(path: string): Evidence {
       return stretch === undefined ? undefined : use(stretch);
     },
     register: (use) => each(CHECKPOINT_LINE, (line) => use(line.toString())),
-    registerPieces: (each) => piecesOf((use) => use({ file, from: 0, to: size }), CHECKPOINT_LINE, each),
+    registerPieces: (isWanted) => piecesOf((use) => use({ file, from: 0, to: size }), CHECKPOINT_LINE, isWanted),
+    partial: head.filter !== undefined && head.register === 'partial',
     key: head.key,
     picked: (use) => void each(SEGMENT_LINE, (line) => {
       const parsed = parsePicked(line);

@@ -8,7 +8,7 @@ import { buildTree, type Tree } from './tree.ts';
 
 export type { RecordFilter as ExportFilter } from './filter.ts';
 
-/** Some octets of an export, and which part of it they belong to: its beginning, or a segment. */
+/** Some octets of an export, and which part of it they belong to: its head, the register, or a segment. */
 export interface ExportPiece {
   readonly part: string;
   readonly octets: Buffer;
@@ -31,26 +31,56 @@ export function* exportAudit(evidence: Evidence, filter: RecordFilter, now: numb
 }
 
 /**
- * An export in pieces: its head, the register and the public key, then whole segments, or with a filter single records, each with its segment, the hash of
- * the record before it and, from closed segments, the proof that it stands there. `now` in milliseconds. What is there is exported as it is: verifying is another thing.
+ * An export in pieces: its head with the public key, the register, then whole segments; or with a filter single records, each with its segment, the hash of
+ * the record before it and, from closed segments, the proof that it stands there, and then the checkpoints that these need. `now` in milliseconds. What is there is exported as it is: verifying is another thing.
  */
 export function* exportPieces(evidence: Evidence, filter: RecordFilter, { now, seal }: { readonly now: number; readonly seal?: ExportHead['seal'] }): Generator<ExportPiece> {
   const asked = filterText(filter);
   const some = Object.keys(asked).length > 0;
   const key = evidence.key;
   const head: ExportHead = {
-    event: 'export', format: 1, time: new Date(now).toISOString(), ...(key === undefined ? {} : { key }), ...(some ? { filter: asked } : {}), ...(seal === undefined ? {} : { seal }),
+    event: 'export', format: 1, time: new Date(now).toISOString(), ...(key === undefined ? {} : { key }), ...(some ? { filter: asked, register: 'partial' } : {}), ...(seal === undefined ? {} : { seal }),
   };
+  yield { part: 'head', octets: Buffer.from(`${JSON.stringify(head)}\n`), records: 0 };
   const known = new Map<string, Known>();
-  yield { part: 'register', octets: Buffer.from(`${JSON.stringify(head)}\n`), records: 0 };
-  for (const octets of evidence.registerPieces((line) => learn(known, line))) yield { part: 'register', octets, records: 0 };
+  if (some) yield* someRecords(evidence, filter, known);
+  else yield* everything(evidence, known);
+}
+
+function* everything(evidence: Evidence, known: Map<string, Known>): Generator<ExportPiece> {
+  const all = evidence.registerPieces((line) => {
+    learn(known, line);
+    return true;
+  });
+  for (const octets of all) yield { part: 'register', octets, records: 0 };
   // One that was opened since is of no use without a checkpoint.
+  for (const name of evidence.segments) if (known.has(name)) yield* wholeSegment(evidence, name);
+}
+
+/** The records, and behind them the checkpoints that they need: all of the register may be years of it. */
+function* someRecords(evidence: Evidence, filter: RecordFilter, known: Map<string, Known>): Generator<ExportPiece> {
+  let last: string | undefined;
+  for (const _ of evidence.registerPieces((line) => {
+    learn(known, line);
+    last = line;
+    return false;
+  }));
+  const chosen = new Set<string>();
   for (const name of evidence.segments) {
     const segment = known.get(name);
-    if (segment === undefined) continue;
-    if (!some) yield* wholeSegment(evidence, name);
-    else if (mayHold(name, segment, filter)) yield* picked(evidence, name, filter, segment);
+    if (segment === undefined || !mayHold(name, segment, filter)) continue;
+    for (const piece of picked(evidence, name, filter, segment)) {
+      chosen.add(name);
+      yield piece;
+    }
   }
+  const needed = evidence.registerPieces((line) => line === last || isNeeded(line, chosen, known));
+  for (const octets of needed) yield { part: 'register', octets, records: 0 };
+}
+
+/** A closed segment needs the checkpoint with its tree, an open one all that speak of it. */
+function isNeeded(line: string, chosen: ReadonlySet<string>, known: ReadonlyMap<string, Known>): boolean {
+  return parseCheckpoint(line)?.segments.some(({ segment, tree }) => chosen.has(segment) && (tree !== undefined || known.get(segment)?.tree === undefined)) === true;
 }
 
 function learn(known: Map<string, Known>, line: string): void {

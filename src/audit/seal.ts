@@ -19,7 +19,7 @@ export interface Manifest {
   /** Empty: everything. */
   readonly filter: Readonly<Record<string, string>>;
   readonly records: number;
-  /** In their order in the file: the beginning with the register, then each segment. */
+  /** In their order in the file. */
   readonly parts: readonly ManifestPart[];
 }
 
