@@ -85,6 +85,7 @@ describe('nobody learns of another patient', () => {
   it.each([
     'Observation?performer=Patient/1001&code=hiv&_summary=count', 'Observation?performer:Patient=1001&code=hiv&_summary=count', 'Condition?asserter=Patient/1001&code=hiv&_count=0', 'AllergyIntolerance?recorder=Patient/1001', 'DocumentReference?author=Patient/1001&_total=accurate',
     'Patient/1001/Observation?code=hiv', 'Patient/1001/Observation?_summary=count', 'Patient/1001/Observation?_count=0', 'Patient/1001/*?code=hiv', 'Patient/1001/*?_summary=count', 'Patient/1001/$everything?_summary=count', 'Patient/1001/$everything?_count=0',
+    'Patient/1001/Observation?_sort=code', 'Patient/1001/Observation?_sort=-date&_count=1', 'Patient/1001/Observation?_total=accurate', 'Patient/1001/*?_sort=code', 'Patient/1001/$everything?_type=Condition', 'Patient/1001/$everything?start=2026-01-01&end=2026-01-02', 'Patient/1001/$everything?_since=2026-01-01',
   ])('by what a mother did for her child: %s is refused', (url) => {
     expect(told({ method: 'GET', url, body: '' }, WITHOUT)).toBe('refused');
   });
@@ -93,6 +94,14 @@ describe('nobody learns of another patient', () => {
     const outcome = told({ method: 'GET', url, body: '' }, WITH);
     expect(outcome).toMatch(/^200 .*"total":0/);
     expect(outcome).toBe(told({ method: 'GET', url, body: '' }, WITHOUT));
+  });
+
+  it.each(['Patient/1001/Observation', 'Patient/1001/*', 'Patient/1001/$everything'])('but that she had a part in something, of which %s is refused as a whole', (url) => {
+    // All of her compartment as FHIR defines it: what is about somebody else is in it, and not hers to see.
+    expect(told({ method: 'GET', url, body: '' }, WITHOUT)).toMatch(/^200 /);
+    expect(told({ method: 'GET', url, body: '' }, WITH)).toBe('refused');
+    const named = url.replace(/Patient.*/, 'Observation?patient=1001');
+    expect(told({ method: 'GET', url: named, body: '' }, WITH)).toBe(told({ method: 'GET', url: named, body: '' }, WITHOUT));
   });
 
   it('by any read: none of another\'s resources is among the answers', () => {

@@ -21,7 +21,7 @@ function judge(request: string): 'within' | Objection['reason'] {
 describe('a request is within the compartment', () => {
   test.each([
     'GET metadata', 'GET metadata?mode=full&_format=json', 'GET Patient/A', 'GET Patient/A?_summary=true', 'GET Patient/A/_history', 'GET Patient/A/_history/2', 'GET Patient?_id=A', 'GET Patient?_id=A&name=x',
-    'GET Patient/A/$everything', 'GET Patient/A/$everything?_type=Observation&_count=5', 'GET Patient/A/$summary', 'GET Patient/A/Observation', 'GET Patient/A/Observation?_sort=-date&_count=5', 'GET Patient/A/Observation?patient=A&code=8480-6', 'GET Patient/A/Encounter?status=finished', 'GET Patient/A/*',
+    'GET Patient/A/$everything', 'GET Patient/A/$everything?_summary=data&_format=json&_count=50', 'GET Patient/A/Observation?_count=50', 'GET Patient/A/$summary', 'GET Patient/A/Observation', 'GET Patient/A/Observation?patient=A&_sort=-date&_count=5', 'GET Patient/A/Encounter?_sort=-date&_count=5', 'GET Patient/A/Observation?patient=A&code=8480-6', 'GET Patient/A/Encounter?status=finished', 'GET Patient/A/*',
     'GET Observation?patient=A', 'GET Observation?patient=Patient/A', 'GET Observation?subject=Patient/A', 'GET Observation?subject:Patient=A', 'GET Observation?subject%3APatient=A', 'GET Observation?patient=A&performer=Patient/A', 'GET Appointment?actor=Patient/A',
     'GET Observation?patient=https://api.test/fhir/Patient/A', 'GET Observation?patient=https://api.test:8443/fhir/Patient/A', 'GET Observation?patient=https://ehr.internal/r4/Patient/A',
     'GET Observation?patient=A&code=http://loinc.org|8480-6&date=ge2026-01-01&_sort=-date&_count=10&_total=accurate', 'GET Observation?patient=A&code:not=x&value-quantity=gt5', 'GET Observation?patient=A&category:missing=true',
@@ -49,7 +49,7 @@ describe('a request is refused that names another patient', () => {
 
 describe('a search is refused that names no patient', () => {
   test.each([
-    'GET Observation', 'GET Observation?code=x', 'GET Patient', 'GET Patient?name=Eve', 'GET Patient?identifier=123', 'GET Patient?link=Patient/A', 'GET Observation?subject=A', 'GET Observation?performer=Practitioner/1', 'GET Observation?performer=Patient/A', 'GET Patient/A/Observation?code=8480-6',
+    'GET Observation', 'GET Observation?code=x', 'GET Patient', 'GET Patient?name=Eve', 'GET Patient?identifier=123', 'GET Patient?link=Patient/A', 'GET Observation?subject=A', 'GET Observation?performer=Practitioner/1', 'GET Observation?performer=Patient/A', 'GET Patient/A/Observation?code=8480-6', 'GET Patient/A/Observation?_sort=code&_count=1', 'GET Patient/A/Observation?_sort=code', 'GET Patient/A/*?_sort=_lastUpdated', 'GET Patient/A/Observation?_total=accurate',
     'GET Observation?constructor=Patient/A&_summary=count', 'GET Observation?toString=Patient/A', 'GET Observation?valueOf=Patient/A',
     'GET Encounter?_count=100', 'GET Observation?_getpages=1', 'GET Observation?_getpages=1&_id=1', 'GET ?_type=Observation', 'GET ', 'GET Observation?_id=1', 'GET Observation?Patient=A'.replace('Patient=A', '_count=1'),
   ])('%s', (request) => {
@@ -68,7 +68,7 @@ describe('a request of a shape is refused that cannot be told to stay within', (
     'GET Patient/$everything', 'GET Patient/A/$export', 'GET Patient/A/$match', 'GET Patient/$match', 'GET $export', 'GET Group/1/$export', 'GET Observation/$lastn?patient=A', 'GET Observation/1/$meta', 'GET _history', 'GET Observation/_history', 'GET Patient/_history', 'GET Observation/_search?patient=A', 'GET Patient/A/Observation/1', 'GET Patient/A/Observation/_history',
     'GET Observation?patient=A&pATIENT=B', 'GET Observation?patient=A&sUbject=Patient/B',
     'GET ?_getpages=1&code=x', 'GET ?_getpages=1&_id=1',
-    'GET Observation/1?patient=A', 'GET Patient/A?_include=Patient:link', 'GET Patient/A/$everything?patient=B', 'GET Patient/A/_history?_list=1',
+    'GET Observation/1?patient=A', 'GET Patient/A?_include=Patient:link', 'GET Patient/A/$everything?patient=B', 'GET Patient/A/$everything?_type=Observation', 'GET Patient/A/$everything?start=2026-01-01&end=2026-02-01', 'GET Patient/A/$everything?_since=2026-01-01', 'GET Patient/A/$everything?_sort=code', 'GET Patient/A/_history?_list=1',
     'POST Patient', 'POST Patient/A', 'POST Patient/$match', 'POST Patient/A/$everything', 'POST Group', 'POST Practitioner', 'POST _search', 'POST Observation/1', 'POST Observation?patient=A', 'POST $process-message', 'POST ?_type=Observation', 'POST Patient/A/Observation/_search',
     'PUT Observation/1', 'PUT Observation?patient=A', 'PUT Patient', 'PUT Patient?_id=A', 'PUT Patient/A/_history/1', 'PATCH Patient/A', 'PATCH Observation/1', 'PATCH Observation?patient=A', 'DELETE Observation/1', 'DELETE Observation?patient=A', 'DELETE Patient?_id=A', 'DELETE Patient/A?_cascade=delete', 'HEAD Patient/A', 'HEAD Observation/1', 'OPTIONS metadata', 'TRACE Patient/A',
   ])('%s', (request) => {

@@ -26,7 +26,7 @@ const own = (patient: string, resourceType: string, element = 'subject'): object
 function rightful(patient: string): readonly (readonly [string, Asked])[] {
   const id = (type: string): string => `${type}-${patient}`.toLowerCase();
   const paths = [
-    `Patient/${patient}`, `Patient/${patient}/_history`, `Patient/${patient}/_history/1`, `Patient?_id=${patient}`, `Patient?_id=${patient}&name=Family`, `Patient/${patient}/$everything`, `Patient/${patient}/$everything?_count=50&_type=Observation`, `Patient/${patient}/$summary`,
+    `Patient/${patient}`, `Patient/${patient}/_history`, `Patient/${patient}/_history/1`, `Patient?_id=${patient}`, `Patient?_id=${patient}&name=Family`, `Patient/${patient}/$everything`, `Patient/${patient}/$everything?_count=50&_summary=data`, `Patient/${patient}/$summary`,
     `Patient/${patient}/*`, ...RECORDS.map(([type]) => `Patient/${patient}/${type}`), ...RECORDS.map(([type]) => `${type}/${id(type)}`), ...RECORDS.slice(0, 4).map(([type]) => `${type}/${id(type)}/_history`), ...RECORDS.slice(0, 4).map(([type]) => `${type}/${id(type)}/_history/1`),
     ...RECORDS.map(([type]) => `${type}?patient=${patient}`), `Observation?patient=Patient/${patient}`, `Observation?subject=Patient/${patient}`, `Observation?subject:Patient=${patient}`, `Observation?subject%3APatient=${patient}`, `Observation?patient=https://localhost/fhir/Patient/${patient}`,
     `Observation?patient=${patient}&code=pressure`, `Observation?patient=${patient}&_id=${id('Observation')}`, `Observation?patient=${patient}&_sort=-date&_count=5&_total=accurate`, `Coverage?beneficiary=${patient}`, `Appointment?actor=Patient/${patient}`, `Provenance?target=Patient/${patient}`,

@@ -49,7 +49,8 @@ const FORMAT = new Set(['_format', '_pretty']);
 /** What a read may say beside. */
 const READ = new Set([...FORMAT, '_summary', '_elements']);
 const HISTORY = new Set([...FORMAT, '_count', '_since', '_at']);
-const EVERYTHING = new Set([...FORMAT, 'start', 'end', '_since', '_type', '_count', '_summary', '_elements']);
+/** Nothing that chooses: it holds what its patient had a part in, too, and a choice among that would tell of those whom it is about. */
+const EVERYTHING = new Set([...READ, '_count']);
 /** Of a search: what narrows it, and what says how much of it is answered. */
 const PLAIN = new Set([...FORMAT, '_id', '_lastUpdated', '_count', '_sort', '_summary', '_elements', '_total', '_maxresults']);
 /** Beside what leads to a page: nothing that chooses among resources. */
@@ -103,12 +104,12 @@ export function judgeSearch(type: string, { pairs }: Query, bound: boolean, rule
   return named ? undefined : missing(`a search of ${type === '' ? 'all types' : type} that names no patient${bound ? ' whom it is about' : ''}`);
 }
 
-/** What asks for all of something, in whatever order, pages and detail. */
-const WHOLE = new Set([...FORMAT, '_count', '_sort', '_elements', '_summary', '_total', '_maxresults']);
-
-/** Whether a parameter chooses among what is found, or asks how much that is alone. */
+/**
+ * Whether a parameter does anything but ask for all of something, in whatever detail and pages. An order chooses as well: by the page that is
+ * refused it shows what stands before and behind, and a total shows how much there is on pages that have not been asked for.
+ */
 function chooses(pair: Pair): boolean {
-  return !WHOLE.has(pair.name) || isCount(pair);
+  return !EVERYTHING.has(pair.name) || isCount(pair);
 }
 
 /** Whether a parameter asks for a number in the place of resources: nothing of such an answer can be judged. */
