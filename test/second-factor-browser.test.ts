@@ -86,7 +86,7 @@ describe.skipIf(!chromiumInstalled)('a real browser with a client certificate', 
     expect(await title()).toBe('A second factor is needed');
     await look('01-not-enrolled');
     await page.click('Set up an authenticator app');
-    expect(await path()).toBe('/.wardgate/enrol?lang=en&return=%2Fmine%2Frecords%3Fpage%3D2');
+    expect(await path()).toBe('/.wardgate/enrol?lang=en&for=totp.sms&return=%2Fmine%2Frecords%3Fpage%3D2');
   });
 
   it('enrols with an invitation, a QR code and a first code, and keeps its recovery codes', async () => {

@@ -5,8 +5,9 @@ import { createServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
-import { invite, list, reset } from '../src/cli/factor.ts';
+import { invite, list, reset, status } from '../src/cli/factor.ts';
 import { createGateway } from '../src/gateway.ts';
+import { createAuthenticator, type Options } from './support/authenticator.ts';
 import { listen, startBackend, type Backend } from './support/backend.ts';
 import { wardgate, wardgateRun } from './support/command.ts';
 import { browserOver, codeAt, fieldsOf, type Browser, type PageAnswer } from './support/factor.ts';
@@ -18,6 +19,7 @@ const ROUTES = `
   - { name: mine, match: { path: /mine/* }, allow: [patient], upstream: records, require: { second_factor: [totp, sms] } }
   - { name: rare, match: { path: /rare }, allow: [patient], upstream: records, limits: { rate: [2/hour] }, require: { second_factor: totp } }
   - { name: texted, match: { path: /texted }, allow: [patient], upstream: records, require: { second_factor: sms } }
+  - { name: keyed, match: { path: /keyed }, allow: [patient], upstream: records, require: { second_factor: webauthn } }
   - { name: open, match: { path: /open }, allow: [patient, doctor], upstream: records }
   - { name: other, match: { path: /other }, allow: [doctor], upstream: records }
   - { name: all, match: { path: /* }, allow: [patient], upstream: records }`;
@@ -86,7 +88,8 @@ async function enrol(visitor: Browser, subject = PATIENT, at = gateway): Promise
   await invite({ config: at.path('wardgate.yaml'), json: true, ...subject, who: 'test', expires: '1d' }, (text) => {
     printed += text;
   });
-  const confirm = await visitor.submit('enrol', { invitation: (JSON.parse(printed) as { code: string }).code });
+  await visitor.submit('enrol', { invitation: (JSON.parse(printed) as { code: string }).code });
+  const confirm = await visitor.get('enrol/confirm');
   const secret = /<code>([A-Z2-7 ]+)<\/code>/.exec(confirm.body)?.[1]?.replaceAll(' ', '') as string;
   const done = await visitor.submit('enrol/confirm', { code: codeAt(secret, Date.now()) });
   return { secret, codes: [...done.body.matchAll(/<li>([0-9A-Z-]{19})<\/li>/g)].map(([, one]) => one as string), code: () => codeAt(secret, Date.now() + 30_000) };
@@ -188,6 +191,41 @@ describe('a route that requires a second factor', () => {
     // The backend speaks no WebSocket and answers as it does to anything.
     expect(await upgrade(`Cookie: __Host-wardgate-session=${visitor.cookie}\r\n`)).toContain(' 200 ');
     expect(backend.seen[before]?.headers).not.toHaveProperty('cookie');
+  });
+});
+
+describe('a route that requires a security key', () => {
+  const call = (page: string, value: unknown): Promise<Reply> => post(`/.wardgate/${page}`, value);
+  const optionsFor = async (value: object): Promise<Options> => (await call('webauthn/options', value)).json() as unknown as Options;
+  const printed = async (run: (print: (text: string) => void) => Promise<number>): Promise<[code: number, text: string]> => {
+    const lines: string[] = [];
+    return [await run((text) => lines.push(text)), lines.join('\n')];
+  };
+
+  it('takes a key that was enrolled by an app, and no other factor; staff sees and removes it by its name', async () => {
+    const config = gateway.path('wardgate.yaml');
+    const [, invited] = await printed((print) => invite({ config, json: true, ...PATIENT, who: 'test', expires: '1d' }, print));
+    // The port that the listener has, and none: behind a balancer it is another than clients see.
+    const key = createAuthenticator(`https://localhost:${gateway.port}`);
+    const enrolled = await call('webauthn/enrol', { webauthn: key.create(await optionsFor({ for: 'enrol', invitation: (JSON.parse(invited) as { code: string }).code })), name: 'blue key' });
+    expect(enrolled.status).toBe(201);
+    const signed = await call('token', { webauthn: key.get(await optionsFor({}), { origin: 'https://localhost' }) });
+    expect((await get('/keyed', bearer(String(signed.json()['access_token'])))).status).toBe(200);
+    expect((await get('/texted', bearer(String(signed.json()['access_token'])))).status).toBe(401);
+    expect(await lastRecord(401)).toMatchObject({ route: 'texted', reason: 'step_up_required', detail: 'the session has not shown sms' });
+    const shown = await get('/keyed', { headers: NAVIGATION });
+    expect([shown.status, shown.body.toString().includes('Use my security key or passkey')]).toEqual([401, true]);
+    expect(shown.headers['content-security-policy']).toMatch(/^default-src 'none'; .*script-src 'nonce-/);
+    expect((await get('/.wardgate/key.js')).headers['content-type']).toBe('text/javascript; charset=utf-8');
+    const refused = await call('token', { webauthn: key.get(await optionsFor({}), { origin: 'https://localhost:1' }) });
+    expect([refused.status, refused.json()['code']]).toEqual([401, 'step_up_required']);
+    expect((await gateway.records()).filter(({ factor, result }) => factor === 'webauthn' && result === 'denied')).toMatchObject([{ ...PATIENT, reason: 'webauthn_origin', detail: 'security key: the key was used at "https://localhost:1"', fingerprint: pki.patient.sha256 }]);
+    expect(await printed((print) => status({ config, ...PATIENT, who: 'test' }, print))).toEqual([0, expect.stringMatching(/one security key\n {2}"blue key": for localhost, since .*, last used .*, counter 2$/)]);
+    expect(await printed((print) => list({ config }, print))).toEqual([0, expect.stringContaining('one security key')]);
+    expect(await printed((print) => reset({ config, ...PATIENT, who: 'test', key: 'red key' }, print))).toEqual([1, 'knew no security key "red key" of patient urn:patient:1001; ended 0 sessions']);
+    expect((await printed((print) => reset({ config, ...PATIENT, who: 'test', key: 'blue key' }, print)))[0]).toBe(0);
+    expect((await get('/keyed', bearer(String(signed.json()['access_token'])))).status).toBe(401);
+    expect((await call('webauthn/options', {})).status).toBe(401);
   });
 });
 

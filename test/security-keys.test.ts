@@ -387,6 +387,29 @@ describe('pages', () => {
     expect([code.status, fieldsOf(code).get('content-type'), fieldsOf(code).get('x-content-type-options')]).toEqual([200, 'text/javascript; charset=utf-8', 'nosniff']);
   });
 
+  it('offer what helps where somebody comes from, and no more: whoever has shown another factor is asked again, and not sent in a circle', async () => {
+    const { secret } = await enrol(test, test.browser());
+    await enrolKey();
+    test.now += 60_000;
+    const visitor = test.browser();
+    await visitor.submit('', { response: JSON.stringify(key.get((await options(visitor)).body as unknown as Options)) });
+    expect((await visitor.get('')).body).toContain('You are signed in');
+    const typed = await visitor.get('?for=totp.sms&return=%2Ftyped');
+    expect(typed.body).toContain('Code from your authenticator app');
+    expect(typed.body).not.toContain('security key');
+    expect(fieldsOf(await visitor.submit('?for=totp.sms&return=%2Ftyped', { code: codeAt(secret, test.now) })).get('location')).toBe('/typed');
+    expect(await test.factor.find(visitor.cookie, PATIENT)).toMatchObject({ factors: ['webauthn', 'totp'] });
+    const other = test.browser();
+    test.now += 60_000;
+    await other.submit('verify', { code: codeAt(secret, test.now) });
+    const keyed = await other.get('?for=webauthn&return=%2Fkeyed');
+    expect(keyed.body).toContain('Use my security key or passkey');
+    expect(keyed.body).not.toContain('authenticator');
+    expect((await other.get('?for=sms')).body).toContain('A second factor is needed');
+    // What it says is what routes ask of the role, at most.
+    expect((await other.get('?for=nonsense')).body).toContain('You are signed in');
+  });
+
   it('lead from the invitation to the key, from the key to where somebody came from, with a new session each time', async () => {
     const page = await browser.submit('enrol?return=%2Frecords', { invitation: await invited() });
     expect(page.body).toContain('Set up a security key or passkey');

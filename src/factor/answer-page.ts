@@ -63,10 +63,14 @@ export function createPages({ factors, keys, sessions, settings, siteOf, now, wa
     return { found: opened, finding: { kind: 'none' }, cookie: setCookie(opened.token) };
   }
 
+  /** What routes ask of the role, and what of it helps where somebody comes from. */
+  function asked({ request: { identity }, wanted }: Asking, factor: Factor): boolean {
+    return settings().asked(identity.roles).has(factor) && wanted?.has(factor) !== false;
+  }
+
   /** What somebody who is invited may set up here. */
-  function waysOf({ request: { identity }, site }: Asking): { readonly totp: boolean; readonly keys: boolean } {
-    const asked = settings().asked(identity.roles);
-    return { totp: asked.has('totp'), keys: asked.has('webauthn') && site !== undefined };
+  function waysOf(asking: Asking): { readonly totp: boolean; readonly keys: boolean } {
+    return { totp: asked(asking, 'totp'), keys: asked(asking, 'webauthn') && asking.site !== undefined };
   }
 
   async function choicesOf(asking: Asking): Promise<Choices> {
@@ -76,7 +80,7 @@ export function createPages({ factors, keys, sessions, settings, siteOf, now, wa
     return {
       totp: ways.totp && enrolment?.totp !== undefined,
       keys: ways.keys && enrolment?.keys?.some(({ rpId }) => rpId === site?.rpId) === true,
-      phone: settings().asked(identity.roles).has('sms') && enrolment?.card !== undefined ? enrolment.phone?.slice(-3) : undefined,
+      phone: asked(asking, 'sms') && enrolment?.card !== undefined ? enrolment.phone?.slice(-3) : undefined,
       invited: (ways.totp || ways.keys) && enrolment?.invitation !== undefined && now() < enrolment.invitation.expires,
       withKeys: ways.keys,
     };
@@ -105,8 +109,9 @@ export function createPages({ factors, keys, sessions, settings, siteOf, now, wa
     const visited = await visit(asking);
     const choices = await choicesOf(asking);
     const shown = shownBy(visited);
-    const best = shown.includes('totp') || shown.includes('webauthn');
-    if (told === undefined && (best || (shown.length > 0 && !choices.totp && !choices.keys))) return showSession(asking, visited);
+    const { wanted } = asking;
+    const enough = wanted === undefined ? shown.includes('totp') || shown.includes('webauthn') || (shown.length > 0 && !choices.totp && !choices.keys) : shown.some((factor) => wanted.has(factor));
+    if (told === undefined && enough) return showSession(asking, visited);
     if (choices.keys) return showScripted(asking, visited, (context) => keyPage(context, choices), told, refusal);
     if (choices.totp) return show(asking, visited, (context) => signInPage(context, choices), told, refusal);
     if (choices.phone !== undefined) return show(asking, visited, (context) => smsPage(context, choices, false), told, refusal);

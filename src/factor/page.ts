@@ -56,6 +56,8 @@ export interface PageContext {
   readonly id: string;
   /** Path on this origin to go on to; undefined where nobody came from one. */
   readonly returnTo: string | undefined;
+  /** The factors of which one is needed there, with dots between them; undefined where any will do. */
+  readonly wanted?: string | undefined;
   /** The page's own name below the prefix: for the switch of languages. */
   readonly page: string;
 }
@@ -66,9 +68,9 @@ export interface Problem {
   readonly field?: string;
 }
 
-/** The address of another page, with the language and the way back. */
-export function pageLink({ language, returnTo }: Pick<PageContext, 'language' | 'returnTo'>, page: string): string {
-  return `${PAGES}${page}?lang=${language}${returnTo === undefined ? '' : `&return=${encodeURIComponent(returnTo)}`}`;
+/** The address of another page, with the language, what is needed and the way back. */
+export function pageLink({ language, returnTo, wanted }: Pick<PageContext, 'language' | 'returnTo' | 'wanted'>, page: string): string {
+  return `${PAGES}${page}?lang=${language}${wanted === undefined ? '' : `&for=${wanted}`}${returnTo === undefined ? '' : `&return=${encodeURIComponent(returnTo)}`}`;
 }
 
 /** A whole page. `once`: it cannot be shown again, so nothing on it leads to it in another language. `nonce`: it runs the script. */
@@ -131,12 +133,13 @@ export function field({ name, label, hint, kind, focus }: Field, problem: Proble
 <input id="${name}" name="${name}" type="text"${kind === 'name' ? undefined : html` required`} ${KINDS[kind]} aria-describedby="${name}-hint${wrong ? ' problem' : ''}"${wrong ? html` aria-invalid="true"` : undefined}${focus === true ? html` autofocus` : undefined}>`;
 }
 
-/** A form that brings back the session's own token, the language and the way back. */
+/** A form that brings back the session's own token, the language, what is needed and the way back. */
 export function form(context: PageContext, token: string, action: string, content: Html, attributes?: Html): Html {
   return html`<form method="post" action="${PAGES}${action}"${attributes}>
 <input type="hidden" name="form" value="${token}">
 <input type="hidden" name="lang" value="${context.language}">
-${context.returnTo === undefined ? undefined : html`<input type="hidden" name="return" value="${context.returnTo}">`}
+${context.wanted === undefined ? undefined : html`<input type="hidden" name="for" value="${context.wanted}">
+`}${context.returnTo === undefined ? undefined : html`<input type="hidden" name="return" value="${context.returnTo}">`}
 ${content}
 </form>`;
 }

@@ -8,7 +8,7 @@ import type { Factor, FactorReason } from '../policy/second-factor.ts';
 import type { Bearer } from '../policy/session.ts';
 import { siteOf } from '../policy/webauthn.ts';
 import { CellsError, openLocalCells } from '../store/cells.ts';
-import { openEnrolments } from '../store/enrolments.ts';
+import { openEnrolments, type Enrolment } from '../store/enrolments.ts';
 import { createKeyOwners } from '../store/key-owners.ts';
 import { ownKey } from '../store/own-key.ts';
 import { createKeyring } from '../store/sealing.ts';
@@ -77,11 +77,10 @@ export function openSecondFactor({ snapshot: first, state, shared, record, count
     factors, keys, sessions, settings: () => current, siteOf: (host, listener) => siteOf(host.toLowerCase(), port(listener), current.sites), now, warn,
   });
   // What the store holds may have been lost while it was away.
-  const synchronize = async (): Promise<void> => {
-    await enrolments.synchronize();
-    for (const enrolment of await enrolments.list()) for (const { id } of enrolment.keys ?? []) await owners.claim(id, enrolment);
+  const claimKeys = async (enrolment: Enrolment): Promise<void> => {
+    for (const { id } of enrolment.keys ?? []) await owners.claim(id, enrolment);
   };
-  const connected = (): void => void synchronize().catch((error: Error) => warn(`enrolments and the shared store could not be compared: ${error.message}`));
+  const connected = (): void => void enrolments.synchronize(claimKeys).catch((error: Error) => warn(`enrolments and the shared store could not be compared: ${error.message}`));
   if (shared?.redis.status === 'ready') connected();
   shared?.redis.on('ready', connected);
 

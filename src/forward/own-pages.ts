@@ -79,16 +79,11 @@ export async function pageInPlace(exchange: Exchange, { code, route, breakable }
     };
     const page = breakable === true
       ? await emergencyPage(exchange, request)
-      : await service.desk.page({ ...request, path: `${OWN_PATH}/${formOf(route?.factors)}`, query: `return=${encodeURIComponent(asked.written)}` });
+      : await service.desk.page({ ...request, path: `${OWN_PATH}/`, query: `for=${route?.factors?.join('.') ?? ''}&return=${encodeURIComponent(asked.written)}` });
     return page?.status === 200 ? page : undefined;
   } catch {
     return undefined;
   }
-}
-
-/** The form by which one of these factors is shown. */
-function formOf(factors: readonly string[] = []): string {
-  return factors.includes('totp') || factors.length === 0 ? '' : factors.includes('webauthn') ? 'key' : 'sms';
 }
 
 /** Whether a browser asks in order to show the answer (Fetch Metadata where it sends that). */

@@ -60,8 +60,8 @@ export interface Enrolments {
   change<Result>(subject: Subject, step: EnrolmentChange<Result>): Promise<Result>;
   /** Everybody's, removed ones included. */
   list(): Promise<readonly Enrolment[]>;
-  /** Exchanges what is known here and in the shared store, so that both have the later version of each. */
-  synchronize(): Promise<void>;
+  /** Exchanges what is known here and in the shared store, so that both have the later version of each, and shows each to `visit`. */
+  synchronize(visit?: (enrolment: Enrolment) => Promise<void>): Promise<void>;
 }
 
 export interface EnrolmentsOptions {
@@ -148,8 +148,12 @@ export function openEnrolments({ local, shared, now }: EnrolmentsOptions): Enrol
       }
       return found;
     },
-    async synchronize() {
-      if (shared !== undefined) for (const cell of await cellsOfAll()) await current(cell);
+    async synchronize(visit) {
+      if (shared === undefined) return;
+      for (const cell of await cellsOfAll()) {
+        const enrolment = await current(cell);
+        if (enrolment !== undefined) await visit?.(enrolment);
+      }
     },
   };
 }
