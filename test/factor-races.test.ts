@@ -55,6 +55,16 @@ describe('a reset at the moment of a right code', () => {
     expect(records.at(-1)).toMatchObject({ reason: 'not_enrolled' });
   });
 
+  it('ends a session that goes on to an enrolment', async () => {
+    const visitor = test.browser();
+    await enrol(test, visitor);
+    const { code } = await test.factor.factors.invite(PATIENT.subject, 86_400_000, 'test');
+    meanwhile = reset;
+    await visitor.submit('enrol', { invitation: code });
+    expect(records.at(-1)).toMatchObject({ result: 'denied', reason: 'not_enrolled' });
+    expect((await test.factor.find(visitor.cookie, PATIENT)).kind).not.toBe('valid');
+  });
+
   it('carries nothing over from a session that ends at that moment', async () => {
     const key = createAuthenticator('https://api.hospital.test');
     const visitor = test.browser();

@@ -149,6 +149,13 @@ describe('signing in with a security key', () => {
     for (let count = 0; count < 2; count++) expect((await signed({}, browser, passkey)).status).toBe(200);
   });
 
+  it.each([-8, -257] as const)('takes keys of the algorithm %i as well', async (algorithm) => {
+    const other = createAuthenticator(ORIGIN, true, algorithm);
+    expect((await enrolKey(other)).status).toBe(201);
+    expect((await signed({}, browser, other)).status).toBe(200);
+    expect((await signed({ challenge: 'A'.repeat(43) }, browser, other)).status).toBe(401);
+  });
+
   it('takes an answer once, also of two at the same time', async () => {
     const answer = key.get((await options(browser)).body as unknown as Options);
     const answers = await Promise.all([1, 2, 3].map(() => sign(test.browser(), answer)));

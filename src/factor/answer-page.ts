@@ -205,7 +205,7 @@ export function createPages({ factors, keys, sessions, settings, siteOf, now, wa
     if (found === undefined) return again(asking, { text: words.errors.form });
     const text = (name: string): string => form.get(name) ?? '';
     const goOn = async (factor: Factor, verdict: Outcome, refuseWith: (refusal: Refusal) => Promise<PageAnswer>): Promise<PageAnswer> => {
-      const opened = verdict.kind === 'good' ? await stepUp(asking, found, factor, verdict.basis) : verdict;
+      const opened = verdict.kind === 'good' ? await stepUp.shown(asking, found, factor, verdict.basis) : verdict;
       return opened.kind === 'good' ? redirect(context.returnTo ?? pageLink(context, 'session'), setCookie(opened.token)) : refuseWith(opened);
     };
     switch (context.page) {
@@ -220,8 +220,8 @@ export function createPages({ factors, keys, sessions, settings, siteOf, now, wa
       case 'enrol': {
         const invited = await factors.invitation(person, text('invitation'));
         if (invited.kind === 'refused') return enrol(asking, problem(asking, invited, 'invitation'), invited);
-        const { factors: shown, basis = {} } = found.session;
-        const opened = await sessions.open(asking.bearer, { factors: shown, basis, enrolling: invited.enrolling }, found.token);
+        const opened = await stepUp.enrolling(asking, found, invited.enrolling);
+        if (opened.kind === 'refused') return enrol(asking, problem(asking, opened, 'invitation'), opened);
         return redirect(pageLink(context, waysOf(asking).keys ? 'enrol/key' : 'enrol/confirm'), setCookie(opened.token));
       }
       case 'enrol/confirm': return enrolled(asking, found);
@@ -240,11 +240,12 @@ export function createPages({ factors, keys, sessions, settings, siteOf, now, wa
     const { enrolling } = found.session;
     if (enrolling === undefined) return enrol(asking);
     const outcome = await factors.confirm(asking.person, enrolling, asking.form.get('code') ?? '');
-    const opened = outcome.kind === 'good' ? await stepUp(asking, { token: found.token, session: { ...found.session, factors: {}, basis: {} } }, 'totp', outcome.basis) : outcome;
-    if (opened.kind === 'good' && outcome.kind === 'good') return page(200, codesPage({ ...asking.context, page: 'session' }, outcome.codes), setCookie(opened.token));
-    const refusal = opened as Refusal;
-    if (outcome.kind === 'good' || refusal.reason === 'invitation_expired') return enrol(asking, problem(asking, refusal, 'invitation'), refusal);
-    return confirm(asking, problem(asking, refusal, 'code'), refusal);
+    if (outcome.kind === 'refused') {
+      return outcome.reason === 'invitation_expired' ? enrol(asking, problem(asking, outcome, 'invitation'), outcome) : confirm(asking, problem(asking, outcome, 'code'), outcome);
+    }
+    const opened = await stepUp.shown(asking, { token: found.token, session: { ...found.session, factors: {}, basis: {} } }, 'totp', outcome.basis);
+    if (opened.kind === 'refused') return enrol(asking, problem(asking, opened, 'invitation'), opened);
+    return page(200, codesPage({ ...asking.context, page: 'session' }, outcome.codes), setCookie(opened.token));
   }
 
   /** Judges what a key answered, where one can be used. */

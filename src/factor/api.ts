@@ -6,7 +6,7 @@ import { readInput, type Asking } from './asking.ts';
 import type { Factors } from './factors.ts';
 import type { PageSettings } from './answer-page.ts';
 import type { KeyPlace, SecurityKeys } from './security-keys.ts';
-import type { createStepUp } from './step-up.ts';
+import type { StepUp } from './step-up.ts';
 import { notEnrolled, type Outcome } from './trial.ts';
 
 /** What programs call, and the script of our pages: JSON in, JSON out; below the prefix of the pages. */
@@ -17,7 +17,7 @@ export interface ApiOptions {
   readonly keys: SecurityKeys;
   readonly sessions: Sessions;
   readonly settings: () => PageSettings;
-  readonly stepUp: ReturnType<typeof createStepUp>;
+  readonly stepUp: StepUp;
   readonly now: () => number;
 }
 
@@ -32,7 +32,7 @@ export function createApi({ factors, keys, sessions, settings, stepUp, now }: Ap
   /** A bearer token that is bound to the certificate (RFC 8705 section 3). */
   async function tokenFor(asking: Asking, before: FoundSession | undefined, factor: Factor, verdict: Outcome, status = 200): Promise<PageAnswer> {
     if (verdict.kind === 'refused') return refusedCall(asking, verdict);
-    const opened = await stepUp(asking, before, factor, verdict.basis);
+    const opened = await stepUp.shown(asking, before, factor, verdict.basis);
     if (opened.kind === 'refused') return refusedCall(asking, opened);
     return json(status, {
       access_token: opened.token, token_type: 'Bearer', expires_in: Math.floor(settings().limits.lifetime / 1000),

@@ -44,10 +44,17 @@ export interface Authenticator {
   get(options: Options, twist?: Twist): KeyAnswer;
 }
 
-/** An authenticator with one ES256 key. `origin`: of the page that it is used on. `counts`: false for one that has no counter. */
-export function createAuthenticator(origin: string, counts = true): Authenticator {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+/** ES256, EdDSA and RS256, by their COSE algorithm (RFC 9053, RFC 8812). */
+const PAIRS = {
+  [-7]: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+  [-8]: () => generateKeyPairSync('ed25519'),
+  [-257]: () => generateKeyPairSync('rsa', { modulusLength: 2_048 }),
+} as const;
+
+/** An authenticator with one key. `origin`: of the page that it is used on. `counts`: false for one that has no counter. */
+export function createAuthenticator(origin: string, counts = true, algorithm: keyof typeof PAIRS = -7): Authenticator {
+  const { privateKey, publicKey } = PAIRS[algorithm]();
+  const stranger = PAIRS[-7]().privateKey;
   const octets = randomBytes(32);
   let handle: string | undefined;
 
@@ -69,7 +76,7 @@ export function createAuthenticator(origin: string, counts = true): Authenticato
       if (counts) authenticator.counter += 1;
       const length = Buffer.alloc(2);
       length.writeUInt16BE(octets.length);
-      const credential = Buffer.concat([Buffer.alloc(16), length, octets, encodeCbor(coseKey(publicKey, twist.algorithm ?? -7))]);
+      const credential = Buffer.concat([Buffer.alloc(16), length, octets, encodeCbor(coseKey(publicKey, twist.algorithm ?? algorithm))]);
       const authData = authenticatorData(options.rp?.id ?? '', twist.flags === undefined ? 0x45 : twist.flags | 0x40, { ...twist, ...(twist.flags === undefined ? {} : { flags: twist.flags | 0x40 }) }, credential);
       const { fmt, attStmt } = twist.attestation ?? { fmt: 'none', attStmt: new Map() };
       const attestationObject = encodeCbor(new Map<unknown, unknown>([['fmt', fmt], ['attStmt', attStmt], ['authData', authData]]));
@@ -80,7 +87,7 @@ export function createAuthenticator(origin: string, counts = true): Authenticato
       if (counts) authenticator.counter += 1;
       const data = clientData('webauthn.get', options, twist);
       const authData = authenticatorData(options.rpId ?? '', 5, twist);
-      const signature = sign('sha256', Buffer.concat([authData, createHash('sha256').update(data).digest()]), twist.stranger === true ? stranger : privateKey);
+      const signature = sign(algorithm === -8 ? null : 'sha256', Buffer.concat([authData, createHash('sha256').update(data).digest()]), twist.stranger === true ? stranger : privateKey);
       const id = twist.id ?? authenticator.id;
       return {
         id, rawId: id, type: 'public-key',
@@ -91,10 +98,13 @@ export function createAuthenticator(origin: string, counts = true): Authenticato
   return authenticator;
 }
 
-/** The COSE key of an EC key (RFC 9053 section 7.1). */
+/** The COSE key of a public key (RFC 9053 section 7, RFC 8230 section 4). */
 function coseKey(key: KeyObject, algorithm: number): Map<unknown, unknown> {
-  const { x, y } = key.export({ format: 'jwk' });
-  return new Map<unknown, unknown>([[1, 2], [3, algorithm], [-1, 1], [-2, Buffer.from(x as string, 'base64url')], [-3, Buffer.from(y as string, 'base64url')]]);
+  const { kty, x = '', y = '', n = '', e = '' } = key.export({ format: 'jwk' });
+  const octets = (text: string): Buffer => Buffer.from(text, 'base64url');
+  if (kty === 'RSA') return new Map<unknown, unknown>([[1, 3], [3, algorithm], [-1, octets(n)], [-2, octets(e)]]);
+  if (kty === 'OKP') return new Map<unknown, unknown>([[1, 1], [3, algorithm], [-1, 6], [-2, octets(x)]]);
+  return new Map<unknown, unknown>([[1, 2], [3, algorithm], [-1, 1], [-2, octets(x)], [-3, octets(y)]]);
 }
 
 /** As much of CBOR (RFC 8949) as keys speak: numbers, octets, texts, lists and maps. */
