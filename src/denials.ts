@@ -68,13 +68,13 @@ export function createDenials({ list, audit, sweep, announce, now, log }: Denial
         list.apply(change);
       } catch (error) {
         // One that cannot be taken must not keep the others out.
-        return log.error({ error: (error as Error).message, ...subjectFields(change) }, 'a revocation from another gateway could not be taken');
+        return log.error({ error: (error as Error).message, ...loggedFields(change) }, 'a revocation from another gateway could not be taken');
       }
       takeEffect(change).catch((error: Error) => log.error({ error: error.message }, 'a revocation from another gateway could not be put in force on every thread'));
     },
     expire() {
       try {
-        for (const entry of list.expire(now())) log.info({ ...subjectFields(entry) }, 'an entry of the deny list expired');
+        for (const entry of list.expire(now())) log.info({ ...loggedFields(entry) }, 'an entry of the deny list expired');
       } catch (error) {
         log.error({ error: (error as Error).message }, 'expired entries of the deny list stay');
       }
@@ -90,4 +90,9 @@ function subjectFields(subject: DenySubject): { serial?: string; issuer?: string
     case 'issuer': return { issuer: subject.issuer_text };
     case 'identity': case 'departed': return { id: subject.id };
   }
+}
+
+/** What of a subject may stand in the log, which is nobody's evidence: of persons not who they are. */
+function loggedFields(subject: DenySubject): object {
+  return subject.kind === 'identity' || subject.kind === 'departed' ? { kind: subject.kind } : subjectFields(subject);
 }

@@ -6,6 +6,7 @@ import { check } from './check.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
+import { addMaskingKeyCommands } from './masking-key.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
@@ -182,6 +183,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
 
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });
+  addMaskingKeyCommands(audit, { configOption, jsonOption, user, print, settle });
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)

@@ -19,6 +19,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...addressesTaken(value),
     ...items(value, ['roles']).flatMap((_, index) => roleFaults(value, ['roles', index])),
     ...inheritanceFaults(value),
+    ...unknownRoles(value, ['audit', 'masking', 'plain_roles'], []),
     ...bindFaults(value),
     ...items(value, ['listeners']).flatMap((_, index) => listenerFaults(value, ['listeners', index])),
     ...items(value, ['routes']).flatMap((_, index) => routeFaults(value, ['routes', index])),

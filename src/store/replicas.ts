@@ -139,7 +139,8 @@ export function openReplicas(options: ReplicasOptions): Replicas {
         }
         if (refused.size >= MOST_REFUSED && !refused.has(subject)) continue;
         refused.set(subject, text);
-        const about = `of ${list.name} under ${JSON.stringify(subject.slice(0, 80))}`;
+        // Not under which name: it may be somebody's.
+        const about = `of ${list.name} in one of its places`;
         options.warn(whole ? `the shared store holds a change ${about} of ${change.at}, more than 5 minutes ahead of this clock: it is not taken before` : `the shared store holds nothing ${about}`);
       }
       for (const change of shared.values()) if (list.isNews(change)) list.receive(change);
