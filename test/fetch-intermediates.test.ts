@@ -39,12 +39,15 @@ afterEach(async () => {
 const listed = (): string => new URL(point.url('')).host;
 
 /** A gateway that knows the root alone, and fetches from these hosts. */
-async function gatewayFor(hosts: readonly string[] = [listed()], revocation = '{ check: off, allow_local: true }'): Promise<TestGateway> {
+async function gatewayFor(hosts: readonly string[] = [listed()], revocation = '{ check: off, allow_local: true }', threads = 2): Promise<TestGateway> {
   const fetch = hosts.length === 0 ? '' : `, fetch_intermediates: { from: ${JSON.stringify(hosts)} }`;
-  const gateway = await startGateway(pki, backend.port, { clientAuth: `{ mode: optional, trust: [root.pem]${fetch} }`, revocation });
+  const gateway = await startGateway(pki, backend.port, { threads, clientAuth: `{ mode: optional, trust: [root.pem]${fetch} }`, revocation });
   gateways.push(gateway);
   return gateway;
 }
+
+/** The same for one client with one connection. */
+const gatewayForOne = (hosts?: readonly string[], revocation?: string): Promise<TestGateway> => gatewayFor(hosts, revocation, 1);
 
 let people = 0;
 
@@ -74,7 +77,7 @@ describe('a missing intermediate', () => {
   });
 
   it.each(['DER', 'PEM', 'CMS', 'CMS in PEM'])('is read from %s', async (form) => {
-    const gateway = await gatewayFor();
+    const gateway = await gatewayForOne();
     const files = { DER: branch.der, PEM: Buffer.from(branch.certificate), CMS: await messageOf([pki.root, branch], 'DER'), 'CMS in PEM': await messageOf([pki.root, branch], 'PEM') };
     point.files.set('branch.cer', files[form as keyof typeof files]);
     expect(await verdict(gateway, await doctor())).toEqual({ reason: 'good' });
@@ -159,7 +162,7 @@ describe('nothing is fetched for a stranger (TRAPS 17)', () => {
     ['who names this host', () => [listed()], 'allow_local: false', () => point.url('branch.cer')],
     ['whose listed name leads to this host', () => [listed().replace('127.0.0.1', 'localhost')], 'allow_local: false', () => point.url('branch.cer').replace('127.0.0.1', 'localhost')],
   ])('%s', async (_who, hosts, local, url) => {
-    const gateway = await gatewayFor(hosts(), `{ check: off, ${local || 'allow_local: true'} }`);
+    const gateway = await gatewayForOne(hosts(), `{ check: off, ${local || 'allow_local: true'} }`);
     expect(await verdict(gateway, await doctorNaming(url()))).toMatchObject({ reason: 'untrusted_issuer' });
     expect(point.requests).toEqual([]);
   });
@@ -209,7 +212,7 @@ describe('what a listed host sends instead of the issuer', () => {
     ['a way to another host', /another host/, (response) => void response.writeHead(302, { location: 'http://pki.elsewhere.test/branch.cer' }).end()],
     ['a way to another port', /another port/, (response) => void response.writeHead(302, { location: 'http://127.0.0.1:1/branch.cer' }).end()],
   ])('%s: the client stays untrusted, and the record says why', async (_what, detail, answer) => {
-    const gateway = await gatewayFor();
+    const gateway = await gatewayForOne();
     point.instead = (_request, response) => answer(response);
     expect(await verdict(gateway, await doctor())).toEqual({ reason: 'untrusted_issuer', detail: expect.stringMatching(detail) });
   });

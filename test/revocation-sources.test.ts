@@ -35,8 +35,8 @@ function crl(options: CrlOptions = {}): Promise<Buffer> {
 }
 
 /** A gateway whose CRL section is this, with refreshes often enough to see them. */
-async function gatewayWith(section: string, others = ''): Promise<TestGateway> {
-  const gateway = await startGateway(pki, backend.port, { revocation: `{ sources: [crl], ${others} crl: { ${section.includes('refresh') ? '' : 'refresh: 1s, '}${section} } }` });
+async function gatewayWith(section: string, others = '', threads = 2): Promise<TestGateway> {
+  const gateway = await startGateway(pki, backend.port, { threads, revocation: `{ sources: [crl], ${others} crl: { ${section.includes('refresh') ? '' : 'refresh: 1s, '}${section} } }` });
   gateways.push(gateway);
   return gateway;
 }
@@ -44,7 +44,10 @@ async function gatewayWith(section: string, others = ''): Promise<TestGateway> {
 const fromUrls = (others = ''): Promise<TestGateway> => gatewayWith(`urls: [${point.url('issuing.crl')}, ${point.url('root.crl')}]`, others);
 
 /** One whose clients name their distribution point, on this host; the root's CRL is a file. */
-const fromCertificates = (section = '', others = ''): Promise<TestGateway> => gatewayWith(`files: [root.crl], from_certificate: true, ${section}`, `allow_local: true, ${others}`);
+const fromCertificates = (section = '', others = '', threads = 2): Promise<TestGateway> => gatewayWith(`files: [root.crl], from_certificate: true, ${section}`, `allow_local: true, ${others}`, threads);
+
+/** The same for one client with one connection. */
+const forOne = (section = ''): Promise<TestGateway> => fromCertificates(section, '', 1);
 
 let serial = 0;
 
@@ -219,7 +222,7 @@ describe('a hostile distribution point', () => {
     ['that redirects in a circle', async () => status(302, { location: '/issuing.crl' }), /too many redirects/],
     ['that hangs up', async () => (request) => request.socket.destroy(), /closed|reset|socket/i],
   ])('%s', async (_, prepare, detail) => {
-    const gateway = await fromCertificates();
+    const gateway = await forOne();
     point.instead = await prepare();
     expect(await reasonFor(gateway, await doctorNaming(point.url('issuing.crl')))).toBe('crl_missing');
     expect((await sourceOf(gateway, point.url('issuing.crl')))?.last_error?.detail).toMatch(detail);
@@ -227,21 +230,21 @@ describe('a hostile distribution point', () => {
 
   it.each([['yesterday\'s', 'crl_expired', { thisUpdate: Date.now() - 2 * 86_400_000, nextUpdate: Date.now() - 86_400_000 }], ['tomorrow\'s', 'crl_missing', { thisUpdate: Date.now() + 86_400_000 }]])(
     'that sends %s CRL', async (_, reason, options) => {
-      const gateway = await fromCertificates();
+      const gateway = await forOne();
       point.files.set('issuing.crl', await crl({ ...options, revoked: [] }));
       expect(await reasonFor(gateway, await doctorNaming(point.url('issuing.crl')))).toBe(reason);
     },
   );
 
   it('that sends more than is allowed', async () => {
-    const gateway = await fromCertificates('max_size: 1KiB');
+    const gateway = await forOne('max_size: 1KiB');
     point.files.set('issuing.crl', Buffer.concat([await crl(), Buffer.alloc(2048)]));
     expect(await reasonFor(gateway, await doctorNaming(point.url('issuing.crl')))).toBe('crl_missing');
     expect((await sourceOf(gateway, point.url('issuing.crl')))?.last_error?.detail).toMatch(/longer than 1024/);
   });
 
   it('that sends one byte a second holds its client no longer than crl.timeout', async () => {
-    const gateway = await fromCertificates('timeout: 500ms');
+    const gateway = await forOne('timeout: 500ms');
     point.instead = (_, response) => {
       response.writeHead(200);
       response.flushHeaders();
@@ -260,7 +263,7 @@ describe('a hostile distribution point', () => {
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const gateway = await fromCertificates();
+    const gateway = await forOne();
     expect(await reasonFor(gateway, await doctorNaming(`http://127.0.0.1:${(server.address() as { port: number }).port}/a.crl`))).toBe('crl_missing');
     server.close();
   });
