@@ -1,6 +1,9 @@
 import { hostname } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { resolve } from 'node:path';
+import { alarmsSetup } from './audit/alarms/configured.ts';
+import type { AlarmsAsk } from './audit/alarms/consumer.ts';
+import type { AlarmReport } from './audit/alarms/desk.ts';
 import type { SafeBoard } from './audit/board.ts';
 import type { Beginning } from './audit/feed.ts';
 import { feedDirectory } from './audit/positions.ts';
@@ -26,6 +29,8 @@ export interface Dispatch {
   adopt(snapshot: Snapshot): Promise<void>;
   /** Undefined where nobody gets records. */
   report(): Promise<DispatchReport | undefined>;
+  /** Rejects where there are no alarms, or the thread does not run at the moment. */
+  alarms<Answer>(ask: AlarmsAsk): Promise<Answer>;
   /** All writers are closed: hands out what it can in a moment. Never rejects. */
   close(): Promise<void>;
 }
@@ -36,6 +41,8 @@ export interface DispatchOptions {
   readonly state: string;
   readonly board: SafeBoard;
   readonly log: Log;
+  /** An alarm was opened. */
+  readonly raised: (alarm: AlarmReport) => void;
 }
 
 interface Running {
@@ -57,8 +64,9 @@ const STEADY_MS = 60_000;
 const MOST_MEMORY_MIB = 512;
 
 /** Hands records out once a snapshot says to whom. */
-export function createDispatch({ directory, state, board, log }: DispatchOptions): Dispatch {
+export function createDispatch({ directory, state, board, log, raised }: DispatchOptions): Dispatch {
   const positions = feedDirectory(state);
+  const began = Date.now();
   let setup: EvidenceSetup | undefined;
   let begin: Beginning = 'start';
   let running: Running | undefined;
@@ -71,7 +79,7 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
 
   function start(wanted: EvidenceSetup): void {
     timer = undefined;
-    const birth: EvidenceBirth = { directory, positions, board: board.buffer, state };
+    const birth: EvidenceBirth = { directory, positions, began, board: board.buffer, state };
     const worker = new Worker(ENTRY, { workerData: birth, name: 'feed', resourceLimits: { maxOldGenerationSizeMb: MOST_MEMORY_MIB } });
     const line = openLine<ToEvidence, FromEvidence>(worker, answer);
     const own: Running = { worker, line, startedAt: performance.now() };
@@ -93,8 +101,9 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
     timer = setTimeout(() => setup !== undefined && start(setup), pause);
   }
 
-  function answer({ detail }: FromEvidence): void {
-    log.warn({ detail }, 'records on their way');
+  function answer(told: FromEvidence): void {
+    if (told.kind === 'raised') raised(told.alarm);
+    else log.warn({ detail: told.detail }, 'records on their way');
   }
 
   function configure({ line, worker }: Running, wanted: EvidenceSetup): Promise<void> {
@@ -109,7 +118,7 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
   async function change(snapshotNow: Snapshot): Promise<void> {
     // Who is there from the start gets all that is recorded from the start.
     begin = setup === undefined ? 'start' : 'now';
-    setup = setupOf(snapshotNow, positions);
+    setup = setupOf(snapshotNow, positions, state);
     if (running !== undefined && !isWanted(setup)) return end(running);
     if (running !== undefined) return configure(running, setup);
     if (timer === undefined && isWanted(setup)) start(setup);
@@ -130,6 +139,10 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
       last = found ?? last;
       return { up: found !== undefined, restarts, consumers: last };
     },
+    alarms(ask) {
+      if (setup?.alarms === undefined) return Promise.reject(new Error('no alarms are configured'));
+      return running?.line.call({ kind: 'alarms', ask }, REPORT_MS) ?? Promise.reject(new Error('the thread that keeps alarms does not run at the moment'));
+    },
     async close() {
       if (closed) return;
       closed = true;
@@ -141,12 +154,14 @@ export function createDispatch({ directory, state, board, log }: DispatchOptions
 }
 
 function isWanted(setup: EvidenceSetup | undefined): boolean {
-  return setup !== undefined && setup.sinks.length > 0;
+  return setup !== undefined && (setup.sinks.length > 0 || setup.alarms !== undefined);
 }
 
 /** Who gets records, with all that it takes. */
-function setupOf({ config, sinks, directory }: Snapshot, positions: string): EvidenceSetup {
+function setupOf({ config, sinks, alarmChannels, directory }: Snapshot, positions: string, state: string): EvidenceSetup {
+  const alarms = alarmsSetup(config, alarmChannels, state);
   return {
+    ...(alarms === undefined ? {} : { alarms }),
     sinks: config.audit.sinks.map((sink) => sinkSetup(sink, sinks[sink.name], (path) => resolve(directory, path), positions)),
     masked: { audit: { masking: config.audit.masking }, routes: config.routes.map(({ name, match: { path } }) => ({ name, match: { path } })) },
     reporter: { name: hostname(), version: VERSION },

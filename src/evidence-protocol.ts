@@ -1,3 +1,6 @@
+import type { AlarmsAsk } from './audit/alarms/consumer.ts';
+import type { AlarmReport } from './audit/alarms/desk.ts';
+import type { AlarmsSetup } from './audit/alarms/open.ts';
 import type { Beginning, ConsumerReport } from './audit/feed.ts';
 import type { Reporter } from './audit/forms/forms.ts';
 import type { MaskedBy } from './audit/masking.ts';
@@ -9,6 +12,8 @@ export interface EvidenceBirth {
   readonly directory: string;
   /** Where the positions of consumers are. */
   readonly positions: string;
+  /** When the gateway began, before it served anybody; ms since the epoch. */
+  readonly began: number;
   /** The board of safe octets. */
   readonly board: SharedArrayBuffer;
   /** Where the keys of pseudonyms are. */
@@ -21,6 +26,7 @@ export interface EvidenceSetup {
   /** By which rules records are masked, and who reports. */
   readonly masked: MaskedBy;
   readonly reporter: Reporter;
+  readonly alarms?: AlarmsSetup;
 }
 
 /** What the main thread asks of it. */
@@ -28,10 +34,14 @@ export type ToEvidence =
   /** These are the consumers from now on. */
   | { readonly kind: 'configure'; readonly setup: EvidenceSetup; readonly begin: Beginning }
   | { readonly kind: 'report' }
+  | { readonly kind: 'alarms'; readonly ask: AlarmsAsk }
   /** Hands out what is there, for `deadline` ms at most, and ends. */
   | { readonly kind: 'close'; readonly deadline: number };
 
 /** What it tells the main thread. */
-export type FromEvidence = { readonly kind: 'warn'; readonly detail: string };
+export type FromEvidence =
+  | { readonly kind: 'warn'; readonly detail: string }
+  /** An alarm was opened. */
+  | { readonly kind: 'raised'; readonly alarm: AlarmReport };
 
 export type EvidenceReport = readonly ConsumerReport[];

@@ -1,8 +1,9 @@
 import type { MessagePort } from 'node:worker_threads';
+import { ALARMS_CONSUMER, createAlarmsConsumer, type AlarmsConsumer } from './audit/alarms/consumer.ts';
 import { openSafeBoard } from './audit/board.ts';
 import { createFeed, type Beginning, type Consumer } from './audit/feed.ts';
 import { createForms } from './audit/forms/forms.ts';
-import { maskRules } from './audit/masking.ts';
+import { createMask, maskRules } from './audit/masking.ts';
 import { openMaskingKeys, type MaskingKeys } from './audit/masking-key.ts';
 import { createSink } from './audit/sinks/sink.ts';
 import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
@@ -18,7 +19,7 @@ interface Wanted {
 }
 
 /** Wires the thread that hands records to sinks and other consumers, apart from all that serves. */
-export function startEvidence({ directory, positions, board, state }: EvidenceBirth, port: MessagePort): void {
+export function startEvidence({ directory, positions, began, board, state }: EvidenceBirth, port: MessagePort): void {
   const now = (): number => Date.now();
   const line: Line<FromEvidence> = openLine<FromEvidence, ToEvidence>(port, answer);
   const warn = (detail: string): void => void line.call({ kind: 'warn', detail }).catch(() => undefined);
@@ -27,10 +28,14 @@ export function startEvidence({ directory, positions, board, state }: EvidenceBi
   let keys: MaskingKeys | undefined;
   let current: ReadonlyMap<string, string> = new Map();
   let turn: Promise<unknown> = Promise.resolve();
+  let alarms: AlarmsConsumer | undefined;
 
   function answer(ask: ToEvidence): unknown {
     switch (ask.kind) {
       case 'configure': return turn = turn.then(() => configure(ask.setup, ask.begin));
+      case 'alarms':
+        if (alarms === undefined) throw new Error('no alarms are configured');
+        return alarms.answer(ask.ask);
       case 'report': return feed.report() satisfies EvidenceReport;
       case 'close': return turn = turn.then(() => feed.close(ask.deadline));
     }
@@ -44,12 +49,19 @@ export function startEvidence({ directory, positions, board, state }: EvidenceBi
     current = new Map(wanted.map(({ name, identity }) => [name, identity]));
   }
 
-  function consumersOf({ sinks, masked, reporter }: EvidenceSetup): readonly Wanted[] {
+  function consumersOf({ sinks, alarms: wantedAlarms, masked, reporter }: EvidenceSetup): readonly Wanted[] {
     const opened = keys ??= openMaskingKeys(state, now);
-    const forms = createForms({ rules: maskRules(masked), key: opened.current, reporter });
-    return sinks.map((setup) => ({
+    const rules = maskRules(masked);
+    const forms = createForms({ rules, key: opened.current, reporter });
+    const mask = createMask(rules, opened.current);
+    if (wantedAlarms === undefined) alarms = undefined;
+    const own = wantedAlarms === undefined ? [] : [{
+      name: ALARMS_CONSUMER, identity: JSON.stringify([wantedAlarms, masked, reporter]),
+      make: () => alarms = createAlarmsConsumer(wantedAlarms, { mask, host: reporter.name, began, now, warn, raised: (alarm) => void line.call({ kind: 'raised', alarm }).catch(() => undefined) }),
+    }];
+    return [...own, ...sinks.map((setup) => ({
       name: setup.name, identity: JSON.stringify([setup, masked, reporter]), make: () => createSink(setup, { forms, host: reporter.name, process: process.pid, now, warn }),
       ...(setup.history ? { begin: 'everything' as const } : {}),
-    }));
+    }))];
   }
 }

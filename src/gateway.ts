@@ -3,7 +3,9 @@ import { openAdminSocket } from './admin/api.ts';
 import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
+import { createAlarmDesk } from './alarm-desk.ts';
 import { createAlarms } from './alarms.ts';
+import type { AlarmReport } from './audit/alarms/desk.ts';
 import { createSafeBoard } from './audit/board.ts';
 import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
 import { anchorReceiver } from './audit/sinks/configured.ts';
@@ -30,6 +32,7 @@ import { createPublisher } from './publisher.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
+import { createSourceFailures } from './source-failures.ts';
 import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import type { DenySubject } from './store/deny-list.ts';
@@ -77,6 +80,10 @@ export interface Gateway {
   withdraw(id: string, who: string, note: string): Promise<void>;
   /** Rejects when it is open, or reviewed already. */
   review(id: string, who: string, note: string): Promise<void>;
+  /** Alarms, acknowledged ones too, oldest first. Rejects where none are configured. */
+  alarms(): Promise<readonly AlarmReport[]>;
+  /** Durable and on record when it resolves; rejects when there is none of that id, or it was acknowledged before. */
+  acknowledge(id: string, who: string, note: string): Promise<void>;
   /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest. */
   stop(grace?: number): Promise<void>;
 }
@@ -132,15 +139,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const board = createSafeBoard(config.threads + 1);
   const segments = (): SegmentGround => ({ ...checkpoints.ground(), directory: auditDirectory, durability: config.audit.durability, board: board.buffer });
   const audit = openAuditWriter(segments(), 'main', now());
-  const dispatch = createDispatch({ directory: auditDirectory, state, board, log });
   const metrics = createProcessMetrics();
-  const raise = (rule: string, about: object): void => {
-    metrics.alarms.inc({ rule });
-    log.warn({ alarm: rule, ...about }, 'alarm');
-  };
+  const alarms = createAlarmDesk({ config: () => current.snapshot.config, dispatch: () => dispatch, audit, count: (rule) => metrics.alarms.inc({ rule }), now, log });
+  const dispatch = createDispatch({ directory: auditDirectory, state, board, log, raised: alarms.opened });
   const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
   const refresher = await createRefresher({
-    state, now, log, serially, publish: publishCrls,
+    state, now, log, serially, publish: publishCrls, failed: createSourceFailures(audit, now),
     changed: (certificate, issuer, statement) => publisher.publish({ kind: 'answer', question: { certificate: certificate.sha256, issuerKey: issuer.spkiSha256 }, statement }),
     denied: (certificate) => deniedCertificate(table, [certificate]) !== undefined,
   });
@@ -195,17 +199,17 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const events = openToldEvents(state, now(), shared);
   const lists = createLists({
     journals, events, replicas, publisher, inventory, audit, config: () => current.snapshot.config, now, log,
-    opened: ({ id, route, reason, certificate, address, listener }) => raise('break_glass', { grant: id, route, reason, certificate, address, listener }),
+    opened: ({ id, route, reason, certificate, address, listener }) => alarms.raise('break_glass', { grant: id, route, reason, certificate, address, listener }),
     counted: (webhook, result) => metrics.webhookEvents.inc({ webhook, result }),
   });
   const { denials, suspensions, breakGlass } = lists;
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
-  const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => raise(rule, raised)), log });
+  const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => alarms.raise(rule, raised)), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close()];
   const operations = {
     status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
-    grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review,
+    grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
   };
   let metricsAt: BoundListener | undefined;
   try {
@@ -324,7 +328,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
       upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(),
-      auditDirectory, auditFailure: audit.failure()?.message, feed: await dispatch.report(),
+      auditDirectory, auditFailure: audit.failure()?.message, feed: await dispatch.report(), alarms: await alarms.standing(),
     });
   }
 
@@ -347,7 +351,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     pressure.report();
     measure(metrics, {
       threads: threads.count, denyListEntries: journals.denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
-      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(),
+      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(), alarms: await alarms.standing(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }

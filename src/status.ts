@@ -5,6 +5,7 @@ import type { Transfer } from './identity/people.ts';
 import type { KeyReport } from './issuer-keys.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
 import type { DenyEntry } from './store/deny-list.ts';
+import type { AlarmsStanding } from './audit/alarms/open.ts';
 import type { GrantCounts } from './break-glass.ts';
 import type { SuspensionEntry } from './store/suspensions.ts';
 import type { MaintenanceReport } from './suspensions.ts';
@@ -37,6 +38,8 @@ export interface GatewayStatus {
   readonly maintenance: readonly MaintenanceReport[];
   /** Grants for emergencies. */
   readonly break_glass: GrantCounts;
+  /** Present when alarms are configured: those that nobody has acknowledged, and how channels are told. */
+  readonly alarms?: { readonly open: number; readonly by_rule: AlarmsStanding['open']; readonly channels: AlarmsStanding['channels'] };
   readonly upstreams: readonly UpstreamReport[];
   /** The keys of issuers of tokens. */
   readonly tokens: readonly KeyReport[];
@@ -61,10 +64,11 @@ export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 
   /** Of the main thread's own writer. */
   readonly auditFailure: string | undefined;
   readonly feed: DispatchReport | undefined;
+  readonly alarms: AlarmsStanding | undefined;
 }
 
 /** How a gateway stands, as it is told to its operator. */
-export function statusOf({ file, digest, loadedAt, lastError, perThread, revocation, denyList, store, auditDirectory, auditFailure, feed, ...same }: StatusParts): GatewayStatus {
+export function statusOf({ file, digest, loadedAt, lastError, perThread, revocation, denyList, store, auditDirectory, auditFailure, feed, alarms, ...same }: StatusParts): GatewayStatus {
   const { report, problems, sources, ocspAnswers, responders } = revocation;
   const failures = [...perThread.map((thread) => thread.auditFailure), auditFailure];
   return {
@@ -82,6 +86,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     suspensions: same.suspensions,
     maintenance: same.maintenance,
     break_glass: same.breakGlass,
+    ...(alarms === undefined ? {} : { alarms: { open: Object.values(alarms.open).reduce((sum, one) => sum + one, 0), by_rule: alarms.open, channels: alarms.channels } }),
     upstreams: same.upstreams,
     tokens: same.tokens,
     ...(store === undefined ? {} : { store }),

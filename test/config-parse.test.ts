@@ -35,7 +35,7 @@ describe('what is not written', () => {
       state: './state',
       webhooks: {}, tokens: {},
       aliases: {},
-      networks: {},
+      networks: { sites: {} },
       threads: 1,
       limits: { connections: 100_000, memory: { shed_above: { kind: 'share', share: 0.9 } }, rates: [] },
       listeners: [{

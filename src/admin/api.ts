@@ -25,6 +25,8 @@ export interface AdminTarget {
   resume(scope: SuspensionScope, who: string): Promise<boolean>;
   concerned(scope: SuspensionScope): Promise<unknown>;
   grants(): readonly unknown[];
+  alarms(): Promise<readonly unknown[]>;
+  acknowledge(id: string, who: string, note: string): Promise<void>;
   withdraw(id: string, who: string, note: string): Promise<void>;
   review(id: string, who: string, note: string): Promise<void>;
 }
@@ -138,6 +140,13 @@ async function serve(request: IncomingMessage, target: AdminTarget): Promise<unk
     }
     case 'GET /v1/break-glass':
       return { grants: target.grants() };
+    case 'GET /v1/alarms':
+      return { alarms: await target.alarms() };
+    case 'POST /v1/alarms/acknowledge': {
+      const { id, who: by, note } = await input(request, grantRequest);
+      await target.acknowledge(id, by, note);
+      return { acknowledged: true };
+    }
     case 'POST /v1/break-glass/withdraw': {
       const { id, who: by, note } = await input(request, grantRequest);
       await target.withdraw(id, by, note);

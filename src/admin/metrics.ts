@@ -83,6 +83,10 @@ export interface ProcessMetrics {
   readonly secondFactors: Counter<'factor' | 'result'>;
   readonly tokenKeys: Gauge<'tokens'>;
   readonly tokenKeysFetched: Gauge<'tokens'>;
+  readonly alarmsOpen: Gauge<'rule'>;
+  readonly alarmsPending: Gauge<'channel'>;
+  readonly alarmDeliveries: Counter<'channel' | 'result'>;
+  readonly unfamiliar: Counter<'route' | 'role'>;
   readonly feedUp: Gauge;
   readonly feedRestarts: Gauge;
   readonly sinkLag: Gauge<'sink'>;
@@ -124,6 +128,10 @@ export function createProcessMetrics(): ProcessMetrics {
     suspensions: new Gauge({ name: 'wardgate_suspensions', help: 'What is suspended, by order or for maintenance', registers }),
     tokenKeys: new Gauge({ name: 'wardgate_token_keys', help: 'Keys of an issuer of tokens', labelNames: ['tokens'], registers }),
     tokenKeysFetched: new Gauge({ name: 'wardgate_token_keys_fetched_timestamp_seconds', help: 'When the keys of an issuer of tokens were last fetched with success', labelNames: ['tokens'], registers }),
+    alarmsOpen: new Gauge({ name: 'wardgate_alarms_open', help: 'Alarms that nobody has acknowledged', labelNames: ['rule'], registers }),
+    alarmsPending: new Gauge({ name: 'wardgate_alarms_pending', help: 'Alarms that a channel has not been told of yet', labelNames: ['channel'], registers }),
+    alarmDeliveries: new Counter({ name: 'wardgate_alarm_deliveries_total', help: 'Deliveries to channels of alarms, by what became of them', labelNames: ['channel', 'result'], registers }),
+    unfamiliar: new Counter({ name: 'wardgate_unfamiliar_address_requests_total', help: 'Requests of certificates at places where they had not been used', labelNames: ['route', 'role'], registers }),
     feedUp: new Gauge({ name: 'wardgate_feed_up', help: 'Whether the thread that hands records to sinks and alarms runs', registers }),
     feedRestarts: new Gauge({ name: 'wardgate_feed_restarts', help: 'Times that thread had to be started again', registers }),
     sinkLag: new Gauge({ name: 'wardgate_sink_lag_records', help: 'Records that are not safe with a sink yet', labelNames: ['sink'], registers }),

@@ -1,4 +1,5 @@
 import { AggregatorRegistry } from 'prom-client';
+import type { AlarmsStanding } from '../audit/alarms/open.ts';
 import type { ConsumerReport } from '../audit/feed.ts';
 import type { Snapshot } from '../config/snapshot.ts';
 import type { UpstreamReport } from '../forward/upstream/watch.ts';
@@ -20,10 +21,12 @@ export interface Measured {
   readonly tokens: readonly { readonly tokens: string; readonly keys: number; readonly fetched_at?: string }[];
   /** How records are on their way to those who get them; absent where nobody does. */
   readonly feed: { readonly up: boolean; readonly restarts: number; readonly consumers: readonly ConsumerReport[] } | undefined;
+  /** Absent where alarms are not configured. */
+  readonly alarms: AlarmsStanding | undefined;
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams, tokens, feed }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams, tokens, feed, alarms }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
   metrics.suspensions.set(suspensions);
@@ -37,6 +40,18 @@ export function measure(metrics: ProcessMetrics, { threads, denyListEntries, sus
   measureUpstreams(metrics, upstreams);
   measureIssuers(metrics, tokens);
   measureFeed(metrics, feed);
+  measureAlarms(metrics, alarms);
+}
+
+function measureAlarms({ alarmsOpen, alarmsPending, alarmDeliveries, unfamiliar }: ProcessMetrics, alarms: Measured['alarms']): void {
+  for (const metric of [alarmsOpen, alarmsPending, alarmDeliveries, unfamiliar]) metric.reset();
+  for (const [rule, open] of Object.entries(alarms?.open ?? {})) alarmsOpen.set({ rule }, open);
+  for (const { name: channel, pending, delivered, failed } of alarms?.channels ?? []) {
+    alarmsPending.set({ channel }, pending);
+    alarmDeliveries.inc({ channel, result: 'delivered' }, delivered);
+    alarmDeliveries.inc({ channel, result: 'failed' }, failed);
+  }
+  for (const { route, role, requests } of alarms?.unfamiliar ?? []) unfamiliar.inc({ route, role }, requests);
 }
 
 function measureFeed({ feedUp, feedRestarts, sinkLag, sinkLagSeconds, sinkUp, sinkRecords, sinkFailures }: ProcessMetrics, feed: Measured['feed']): void {

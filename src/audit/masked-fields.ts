@@ -63,6 +63,7 @@ export const FIELD_CLASSES: Readonly<Record<keyof AuditRecord, FieldClass>> = {
   break_glass: 'emergency',
   // Whoever runs the gateway, not whom it serves.
   who: 'text',
+  names: 'person',
   network: 'plain',
   outside: 'plain',
   until: 'plain',

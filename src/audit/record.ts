@@ -10,7 +10,7 @@ import type { TokenClaims } from '../policy/token.ts';
  */
 export interface AuditRecord {
   readonly time: string;
-  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'break_glass' | 'webhook' | 'audit' | 'configuration' | 'start' | 'stop' | 'second_factor' | 'evidence';
+  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'break_glass' | 'webhook' | 'audit' | 'configuration' | 'start' | 'stop' | 'second_factor' | 'evidence' | 'responder' | 'certificate_request' | 'alarm';
   readonly result: 'permitted' | 'denied' | 'failed' | 'done';
   readonly reason?: Reason;
   /** The exact cause, for the operator. */
@@ -79,6 +79,8 @@ export interface AuditRecord {
   /** The grant for an emergency under which a request was let in, or that the record is about. */
   readonly break_glass?: { readonly id: string; readonly reason: string; readonly text: string; readonly patient?: string };
   readonly who?: string;
+  /** Names that a certificate was asked for, beside its subject. */
+  readonly names?: readonly string[];
   /** Of a suspension: the network that it is for, whether it is for clients outside only, and when it ends by itself (ISO 8601). */
   readonly network?: string;
   readonly outside?: boolean;

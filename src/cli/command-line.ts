@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { auditRun, type RunCommand } from './audit-run/command.ts';
+import { acknowledgeAlarm, listAlarms, showAlarm } from './alarm.ts';
 import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type VerifyCommand } from './audit.ts';
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
@@ -147,6 +148,22 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   noted(breakGlass.command('withdraw').description('end one before its time'))
     .addHelpText('after', "\nExample:\n  wardgate break-glass withdraw 5f0c7a52-90d1-4f7e-8a44-6f1f9f6f3b0e --who security --note 'workstation stolen'")
     .action(settle((id: string, options: never) => withdrawGrant(id, options, print)));
+
+  const alarm = program.command('alarm').description('what somebody should look at, open until it is acknowledged')
+    .addHelpText('after', "\nExamples:\n  wardgate alarm list\n  wardgate alarm show 4be1a7c90f3d2e58\n  wardgate alarm acknowledge 4be1a7c90f3d2e58 --who 'Dr Chen' --note 'new workstation on ward 4'");
+  alarm.command('list').description('those that nobody has acknowledged, oldest first')
+    .option(...configOption).option(...jsonOption)
+    .option('--all', 'acknowledged ones too')
+    .addHelpText('after', '\nExample:\n  wardgate alarm list --all')
+    .action(settle((options: never) => listAlarms(options, print)));
+  alarm.command('show').description('one of them, with the records that led to it')
+    .argument('<id>', 'the whole id, as list shows it')
+    .option(...configOption).option(...jsonOption)
+    .addHelpText('after', '\nExample:\n  wardgate alarm show 4be1a7c90f3d2e58')
+    .action(settle((id: string, options: never) => showAlarm(id, options, print)));
+  noted(alarm.command('acknowledge').description('say that one was looked into, and what was found'))
+    .addHelpText('after', "\nExample:\n  wardgate alarm acknowledge 4be1a7c90f3d2e58 --who 'Dr Chen' --note 'new workstation on ward 4'")
+    .action(settle((id: string, options: never) => acknowledgeAlarm(id, options, print)));
 
   const audit = program.command('audit').description('the record of every decision: whether it is whole, and what is in it')
     .addHelpText('after', "\nExamples:\n  wardgate audit verify\n  wardgate audit verify /mnt/copy/audit --anchor /mnt/other/anchors.ndjson --key gateway-audit.pem\n  wardgate audit export --patient P123 --from 2026-11-01 --to 2026-12-01 >p123.ndjson\n  wardgate audit key >gateway-audit.pem");

@@ -24,6 +24,7 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...keys(value, ['tokens']).flatMap((issuer) => [...named(value, [...issuer, 'jwks', 'file'], 'key-set'), ...named(value, [...issuer, 'jwks', 'trust'], 'upstream-trust')]),
     ...indexes(value, ['audit', 'sinks']).flatMap((sink) => upstreamFiles(value, [...sink, 'tls'])),
     ...upstreamFiles(value, ['audit', 'anchor', 'syslog', 'tls']),
+    ...indexes(value, ['alarms', 'channels']).flatMap((channel) => [...upstreamFiles(value, [...channel, 'tls']), ...named(value, [...channel, 'secret_file'], 'secret'), ...named(value, [...channel, 'password_file'], 'password')]),
     ...named(value, ['store', 'password_file'], 'password'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),
     ...named(value, ['tracing', 'authorization_file'], 'password'),

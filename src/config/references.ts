@@ -1,5 +1,6 @@
 import type { Fault, Path } from './issue.ts';
 import { show } from './issue.ts';
+import { alarmFaults } from './references/alarms.ts';
 import { halfPairs } from './references/key-pairs.ts';
 import { keySiteFaults } from './references/key-sites.ts';
 import { durationAt, items, keys, listKnown, texts } from './references/plain-values.ts';
@@ -29,6 +30,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...webhookFaults(value),
     ...keys(value, ['tokens']).flatMap((name) => issuerFaults(value, ['tokens', name])),
     ...sinkFaults(value),
+    ...alarmFaults(value),
     ...tracingFaults(value),
     ...secondFactorFaults(value),
     ...keySiteFaults(value),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { admin } from './schema/admin.ts';
+import { alarms } from './schema/alarms.ts';
 import { audit } from './schema/audit.ts';
 import { devices } from './schema/devices.ts';
 import { limits } from './schema/limits.ts';
@@ -42,6 +43,7 @@ export const configSchema = mapping({
     .describe('Further names, each for one whose routes and client CAs hold under it as well: a second name for an emergency. Its certificate is chosen by the name that is asked for.').default({}),
   upstreams: z.record(name, upstream, { error: 'expected a mapping of names to upstreams' }).describe('Servers behind the gateway, by name.').default({}),
   audit,
+  alarms: alarms.exactOptional(),
   second_factor: secondFactor,
   store: store.exactOptional(),
   admin,
@@ -93,6 +95,8 @@ export type ForwardConfig = RouteConfig['forward'];
 export type MaskingConfig = Config['audit']['masking'];
 export type SinkConfig = Config['audit']['sinks'][number];
 export type SyslogAnchorConfig = NonNullable<NonNullable<Config['audit']['anchor']>['syslog']>;
+export type AlarmsConfig = NonNullable<Config['alarms']>;
+export type AlarmChannelConfig = AlarmsConfig['channels'][number];
 export type StoreConfig = NonNullable<Config['store']>;
 export type SecondFactorConfig = Config['second_factor'];
 export type TracingConfig = NonNullable<Config['tracing']>;

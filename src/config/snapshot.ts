@@ -13,7 +13,7 @@ import { formatPath, printable, show, type Fault, type Issue } from './issue.ts'
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import { encodePem, type Chain } from './material.ts';
 import { inventoryOf } from './read-again.ts';
-import type { Config, ListenerConfig, SecondFactorConfig, StoreConfig, TokenConfig, TracingConfig, UpstreamConfig } from './schema.ts';
+import type { AlarmChannelConfig, Config, ListenerConfig, SecondFactorConfig, StoreConfig, TokenConfig, TracingConfig, UpstreamConfig } from './schema.ts';
 import { decodeUtf8 } from './text.ts';
 import { secretIn, sharedSecretFaults } from './webhook-secrets.ts';
 
@@ -43,9 +43,16 @@ export interface Snapshot {
   readonly anchor?: UpstreamMaterial;
   /** How replicas reach what they share; absent: this gateway stands alone. */
   readonly store?: StoreMaterial;
+  /** How the channels of alarms are verified and signed to, by name. */
+  readonly alarmChannels: Readonly<Record<string, AlarmChannelMaterial>>;
   readonly tracing?: TracingMaterial;
   /** Present where a route requires a second factor. */
   readonly secondFactor?: SecondFactorMaterial;
+}
+
+/** How a channel of alarms is verified; what a webhook is signed with, or a mail server is logged in to with. */
+export interface AlarmChannelMaterial extends UpstreamMaterial {
+  readonly secret?: Uint8Array;
 }
 
 /** What second factors are sealed and sent with. */
@@ -213,10 +220,18 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     tokens: Object.fromEntries(Object.entries(config.tokens).map(([name, issuer]) => [name, keySource(issuer, files)])),
     sinks: Object.fromEntries(config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [] : [[sink.name, upstreamMaterial(sink, files)]]))),
     ...(config.audit.anchor?.syslog === undefined ? {} : { anchor: upstreamMaterial(config.audit.anchor.syslog, files) }),
+    alarmChannels: Object.fromEntries(config.alarms?.channels.map((channel) => [channel.name, channelMaterial(channel, files)]) ?? []),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
     ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
   };
+}
+
+function channelMaterial(channel: AlarmChannelConfig, files: CheckedFiles): AlarmChannelMaterial {
+  const file = channel.kind === 'webhook' ? channel.secret_file : channel.kind === 'mail' ? channel.password_file : undefined;
+  const tls = upstreamMaterial(channel, files);
+  if (file === undefined) return tls;
+  return { ...tls, secret: channel.kind === 'webhook' ? secretIn(files.bytes(file)) : files.bytes(file) };
 }
 
 function keySource({ jwks: { url, trust = [], file } }: TokenConfig, files: CheckedFiles): KeySource {

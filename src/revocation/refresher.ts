@@ -81,6 +81,8 @@ export interface RefresherOptions {
   readonly publish: (handles: readonly CrlHandle[]) => Promise<void>;
   /** The same for a status that became another than a responder had said before. */
   readonly changed: (certificate: Certificate, issuer: Certificate, statement: Statement) => Promise<void>;
+  /** A responder or a distribution point gave nothing usable. */
+  readonly failed?: (url: string, detail: string) => void;
   /** Whether a certificate is on the deny list. */
   readonly denied: (certificate: Certificate) => boolean;
   /** Keeps nothing of what it fetches: for a process beside the one whose state it is. Default false. */
@@ -213,7 +215,9 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     if (!responders.has(responder) && responders.size >= MAX_RESPONDERS) return;
     const known = responders.get(responder) ?? {};
     responders.set(responder, detail === undefined ? { ...known, lastSuccess: now() } : { ...known, lastError: { at: now(), detail } });
-    if (kind === 'unavailable') log.warn({ responder, detail }, 'an OCSP responder gave no usable answer');
+    if (kind !== 'unavailable') return;
+    options.failed?.(responder, detail ?? 'no usable answer');
+    log.warn({ responder, detail }, 'an OCSP responder gave no usable answer');
   }
 
   /** A downloaded CRL, once it has proved itself, takes its place on every thread. */
@@ -247,6 +251,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
   }
 
   function logAttempt({ url, failure, failures }: CrlSource): void {
+    if (failure !== undefined) options.failed?.(url, failure.detail);
     // Once when it begins to fail, and then each time the back-off has doubled: the counter is in `status`.
     if (failure !== undefined && failures <= 8) log.warn({ url, failures, error: failure.detail }, 'a CRL could not be fetched');
   }

@@ -79,7 +79,10 @@ export function activityOf(record: AuditRecord): Activity {
       // What staff does about somebody's factor is no login of theirs.
       if (who !== undefined) return plain('110113', '110137');
       return plain('110114', detail === 'signed out' || detail === 'token given back' ? '110123' : '110122');
-    case 'evidence': return plain('110101', undefined);
+    case 'responder': return plain('110113', '110126');
+    case 'certificate_request': return plain('110113', '110137');
+    // Somebody has looked at what the audit showed.
+    case 'evidence': case 'alarm': return plain('110101', undefined);
     case 'audit': return plain('110113', '110133');
     case 'start': return plain('110100', '110120');
     case 'stop': return plain('110100', '110121');

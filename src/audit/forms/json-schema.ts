@@ -12,6 +12,7 @@ const moment = (description: string): Property => ({ type: 'string', pattern: '^
 
 const EVENTS: Readonly<Record<AuditRecord['event'], true>> = {
   request: true, connection: true, revocation: true, suspension: true, break_glass: true, webhook: true, audit: true, configuration: true, start: true, stop: true, second_factor: true, evidence: true,
+  responder: true, certificate_request: true, alarm: true,
 };
 const RESULTS: Readonly<Record<AuditRecord['result'], true>> = { permitted: true, denied: true, failed: true, done: true };
 
@@ -71,6 +72,7 @@ const PROPERTIES: Readonly<Record<keyof AuditRecord, Property>> = {
     required: ['id', 'reason', 'text'], additionalProperties: false,
   },
   who: text('On whose behalf something was changed.'),
+  names: texts('Further names that a certificate was asked for. Masked: pseudonyms.'),
   network: text('The network that a suspension is for.'),
   outside: flag('Whether a suspension is for clients outside only.'),
   until: moment('When a suspension or a grant ends by itself.'),

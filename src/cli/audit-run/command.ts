@@ -12,6 +12,7 @@ import { prepareText } from '../../pki/preparation.ts';
 import { readDenyList } from '../../store/deny-list.ts';
 import { createDenyTable, denyKey, isDenied } from '../../store/deny-table.ts';
 import { readGrants } from '../../store/grants.ts';
+import { openAlarmsIn } from '../alarm.ts';
 import { crlWarnings } from '../check.ts';
 import { usage } from '../usage.ts';
 import { gather } from './gather.ts';
@@ -61,7 +62,7 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
     const gathered = gather(evidence, { from, to }, meter(octetsIn(directory, evidence.segments), progress));
     const standing: Standing = {
       now, verdict, anchored: anchor !== undefined || config.audit.anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
-      roles: [...new Set(config.roles.map(({ role }) => role))], material: heldCertificates(snapshot), isDenied: denialsIn(state), grants: readGrants(state), alarms: [], retention: config.audit.retention,
+      roles: [...new Set(config.roles.map(({ role }) => role))], material: heldCertificates(snapshot), isDenied: denialsIn(state), grants: readGrants(state), alarms: openAlarmsIn(state), retention: config.audit.retention,
     };
     const report = reportOf(gathered, standing, { from, to });
     if (options.page !== undefined) writeFileSync(options.page, pageOf(report), { mode: 0o600 });

@@ -1,0 +1,36 @@
+import { hash } from 'node:crypto';
+import type { Transporter } from 'nodemailer';
+import { within, type Channel, type MailSetup } from './channel.ts';
+import { plainText, subjectLine } from './words.ts';
+
+/** What comes within this time goes in one mail. */
+const PACE_MS = 30_000;
+const MOST = 100;
+
+/**
+ * Mail by way of one server, whose certificate must be verified by the configured CAs and carry its name; nothing is said to one that
+ * offers no TLS. What is tried again has the same Message-ID, by which readers know it.
+ */
+export function openMail({ name, host, port, implicit, from, to, login, timeout, tls }: MailSetup): Channel {
+  let transport: Promise<Transporter> | undefined;
+
+  /** The package is loaded where mail is sent, and nowhere else. */
+  const open = async (): Promise<Transporter> => (await import('nodemailer')).createTransport({
+    host, port, secure: implicit, requireTLS: true, name: 'wardgate.invalid', disableFileAccess: true, disableUrlAccess: true,
+    connectionTimeout: timeout, greetingTimeout: timeout, socketTimeout: timeout, dnsTimeout: timeout,
+    tls: { ca: tls.trust, servername: tls.serverName, minVersion: 'TLSv1.2', rejectUnauthorized: true, ...(tls.certificate === undefined || tls.key === undefined ? {} : { cert: tls.certificate, key: tls.key }) },
+    ...(login === undefined ? {} : { auth: { user: login.user, pass: login.password } }),
+  });
+  return {
+    name, pace: PACE_MS, most: MOST,
+    async send(told, id) {
+      const { rejected = [] } = await within(2 * timeout, (await (transport ??= open())).sendMail({
+        from, to: [...to], subject: subjectLine(told), text: plainText(told), messageId: `<${hash('sha256', id, 'hex').slice(0, 32)}@${from.split('@').at(-1)}>`,
+        headers: { 'Auto-Submitted': 'auto-generated' },
+      }), 'the mail server');
+      // Whoever is left may be the only one who reads it.
+      if (rejected.length > 0) throw new Error(`the mail server refused ${rejected.length} of ${to.length} recipients`);
+    },
+    close: () => void transport?.then((opened) => opened.close(), () => undefined),
+  };
+}

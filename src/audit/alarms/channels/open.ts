@@ -1,0 +1,13 @@
+import type { Channel, ChannelSetup } from './channel.ts';
+import { openMail } from './mail.ts';
+import { openSyslog } from './syslog.ts';
+import { openWebhook } from './webhook.ts';
+
+/** Opens a channel; nothing connects before there is something to tell. `host`: what the gateway calls itself. */
+export function openChannel(setup: ChannelSetup, host: string, now: () => number): Channel {
+  switch (setup.kind) {
+    case 'mail': return openMail(setup);
+    case 'webhook': return openWebhook(setup, now);
+    case 'syslog': return openSyslog(setup, host);
+  }
+}

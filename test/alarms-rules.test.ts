@@ -1,0 +1,139 @@
+import { describe, expect, test } from 'vitest';
+import { createEngine } from '../src/audit/alarms/engine.ts';
+import { createState } from '../src/audit/alarms/memory.ts';
+import { createPlaces } from '../src/audit/alarms/places.ts';
+import type { AuditRecord } from '../src/audit/record.ts';
+import { alarmsConfig, alarmsOf, NETWORKS, raisedBy, request, standing } from './support/alarms.ts';
+import { DAY, HOUR, MINUTE } from './support/hospital.ts';
+
+/** A Monday. */
+const NOON = Date.parse('2026-11-02T12:00:00.000Z');
+const times = (count: number, each: (index: number) => AuditRecord): readonly AuditRecord[] => Array.from({ length: count }, (_, index) => each(index));
+/** Three weeks of working days from one place. */
+const learnt = (fields: Partial<AuditRecord> = {}): readonly AuditRecord[] => times(40, (index) => request(NOON - 20 * DAY + index * 12 * HOUR, fields));
+const denied = (at: number, fields: Partial<AuditRecord> = {}): AuditRecord => request(at, { result: 'denied', reason: 'role_denied', status: 403, ...fields });
+const revoked = (at: number, index: number, detail = 'denied: lost'): AuditRecord => ({ time: new Date(at).toISOString(), event: 'revocation', result: 'done', who: 'it', reason: 'revoked_denylist', fingerprint: String(index).padStart(64, '0'), detail });
+const wanted = (at: number, fields: Partial<AuditRecord> = {}): AuditRecord => ({ time: new Date(at).toISOString(), event: 'certificate_request', result: 'done', who: 'desk', address: '10.1.0.9', subject: 'CN=Doctor 7', ...fields });
+const failed = (at: number, detail = 'no answer within 2000 ms'): AuditRecord => ({ time: new Date(at).toISOString(), event: 'responder', result: 'failed', endpoint: 'http://ocsp.hospital.test', detail });
+const said = (alarm: NonNullable<AuditRecord['alarm']>): AuditRecord => denied(NOON, { alarm });
+const HOURS = { rules: { off_hours: { hours: { doctor: 'Mon-Fri 06:00-20:00' } } } };
+
+interface Trace {
+  readonly fires: readonly AuditRecord[];
+  readonly clean: readonly AuditRecord[];
+  readonly settings?: object;
+}
+
+const TRACES: Readonly<Record<string, Trace>> = {
+  unfamiliar_address: {
+    fires: [...learnt(), request(NOON, { address: '203.0.113.7' }), request(NOON + MINUTE, { address: '203.0.113.8' })],
+    clean: [...learnt(), ...learnt({ address: '198.51.100.9' }), request(NOON, { address: '10.1.77.3' }), request(NOON + HOUR, { address: '203.0.113.7' })],
+  },
+  off_hours: { fires: times(5, (index) => request(NOON + 10 * HOUR + index * MINUTE)), clean: [request(NOON), request(NOON + 8 * HOUR + 10 * MINUTE), request(NOON + 10 * HOUR, { role: 'nurse' })], settings: HOURS },
+  request_burst: {
+    fires: [...learnt(), ...times(700, (index) => request(NOON + index * 70))],
+    clean: [...learnt(), ...times(2_000, (index) => request(NOON + index * 200))],
+  },
+  many_denials: {
+    fires: times(25, (index) => denied(NOON + index * 1_000)),
+    clean: [...times(19, (index) => denied(NOON + index * 1_000)), ...times(200, (index) => denied(NOON + index * 1_000, { reason: 'step_up_required' })), ...times(60, (index) => denied(NOON + HOUR + index * MINUTE / 2, { address: `10.1.3.${index}`, fingerprint: `c${index}` }))],
+  },
+  many_revocations: {
+    fires: times(22, (index) => revoked(NOON + index * MINUTE, index)),
+    clean: [...times(19, (index) => revoked(NOON + index * MINUTE, index)), ...times(30, (index) => ({ ...revoked(NOON + index * MINUTE, index), detail: 'reinstated', reason: undefined } as unknown as AuditRecord))],
+  },
+  revocation_without_reason: { fires: [revoked(NOON, 1, 'denied: none given')], clean: [revoked(NOON, 1, 'denied: card lost in tram 5')] },
+  two_places: {
+    fires: times(8, (index) => request(NOON + index * 20_000, { address: index % 2 === 0 ? '10.1.1.1' : '10.2.1.1' })),
+    // A walk to the other site, and back in the afternoon; two rooms of one site.
+    clean: [request(NOON, {}), request(NOON + 5 * MINUTE, { address: '10.2.1.1' }), request(NOON + 9 * MINUTE, { address: '10.1.1.1' }), ...times(20, (index) => request(NOON + HOUR + index * 1_000, { address: `10.1.${index % 2}.1` }))],
+  },
+  responder: { fires: times(4, (index) => failed(NOON + index * MINUTE)), clean: times(10, (index) => failed(NOON + index * 20 * MINUTE)) },
+  certificate_requests: { fires: times(12, (index) => wanted(NOON + index * 10_000)), clean: times(12, (index) => wanted(NOON + index * 10_000, { address: `10.1.0.${index}` })) },
+  sensitive_names: { fires: [wanted(NOON + 12 * HOUR, { names: ['pc7', 'Domain-Admin'] })], clean: [wanted(NOON, { names: ['domain-admin'] }), wanted(NOON + 12 * HOUR)] },
+  unregistered_device: { fires: [said('unregistered_device'), said('unregistered_device')], clean: [denied(NOON)] },
+  mismatched_device: { fires: [said('mismatched_device'), said('mismatched_device')], clean: [denied(NOON)] },
+  inactive_device: { fires: [said('inactive_device'), said('inactive_device')], clean: [denied(NOON)] },
+  moved_device: { fires: [said('moved_device'), said('moved_device')], clean: [denied(NOON)] },
+  foreign_token: { fires: [said('foreign_token'), said('foreign_token')], clean: [denied(NOON)] },
+  break_glass: {
+    fires: [{ ...request(NOON), event: 'break_glass', result: 'done', alarm: 'break_glass', break_glass: { id: 'g1', reason: 'x', text: 'y' } }],
+    clean: [request(NOON, { break_glass: { id: 'g1', reason: 'x', text: 'y' } })],
+  },
+};
+
+describe.each(Object.entries(TRACES))('%s', (rule, { fires, clean, settings = {} }) => {
+  test('fires once', () => {
+    const raised = raisedBy(fires, settings);
+    expect(alarmsOf(raised)).toEqual({ [rule]: 1 });
+    expect(raised[0]?.records.length).toBeGreaterThan(0);
+  });
+
+  test('never fires on a clean trace', () => {
+    expect(alarmsOf(raisedBy(clean, settings))).toEqual({});
+  });
+
+  test('says nothing when it is off, nor of whom it exempts', () => {
+    const others = (settings as typeof HOURS).rules?.off_hours;
+    expect(alarmsOf(raisedBy(fires, { rules: { [rule]: 'off' } }))).toEqual({});
+    if (fires[0]?.role === 'doctor') expect(alarmsOf(raisedBy(fires, { rules: { [rule]: { ...others, exempt: { roles: ['doctor'] } } } }))).toEqual({});
+  });
+});
+
+test('each rule has its traces', () => {
+  expect(Object.keys(TRACES).sort()).toEqual(Object.keys(alarmsConfig().rules).sort());
+});
+
+describe('order and bounds', () => {
+  test('records of two threads that come out of order are found all the same', () => {
+    const trace = TRACES['two_places']?.fires ?? [];
+    const apart = [...trace.filter((_, index) => index % 2 === 0), ...trace.filter((_, index) => index % 2 === 1)];
+    expect(alarmsOf(raisedBy(apart))).toEqual({ two_places: 1 });
+    const late = [...TRACES['many_denials']?.fires ?? []].reverse();
+    expect(alarmsOf(raisedBy(late))).toEqual({ many_denials: 1 });
+  });
+
+  test('a place becomes unfamiliar again when it has been left for long, and knocking makes none familiar', () => {
+    const knocks = times(5, (index) => denied(NOON + index * DAY, { address: '203.0.113.7' }));
+    const [first, ...again] = raisedBy([...learnt(), ...knocks]);
+    expect(first?.rule).toBe('unfamiliar_address');
+    expect(again.length).toBe(4);
+    expect(alarmsOf(raisedBy([...learnt(), ...learnt({ address: '198.51.100.9' }), ...times(100, (index) => request(NOON + index * DAY)), request(NOON + 100 * DAY, { address: '198.51.100.9' })]))).toEqual({ unfamiliar_address: 1 });
+  });
+
+  test('a client with both versions of IP, and a telephone that changes its network, is at one place', () => {
+    const flapping = times(20, (index) => request(NOON + index * 5_000, { role: 'patient', address: index % 2 === 0 ? '91.10.20.30' : '2a02:810::7' }));
+    expect(alarmsOf(raisedBy(flapping, {}, { sites: {} }))).toEqual({});
+    const mobile = times(20, (index) => request(NOON + index * 5_000, { role: 'patient', address: index % 2 === 0 ? '91.10.20.30' : '100.64.1.2' }));
+    expect(alarmsOf(raisedBy(mobile))).toEqual({});
+    expect(alarmsOf(raisedBy(mobile, { apart: ['patient'] }))).toEqual({ two_places: 1 });
+  });
+
+  test('what is fed again after a restart raises nothing again', () => {
+    const config = alarmsConfig();
+    const engine = createEngine(config, createPlaces({ networks: NETWORKS, apart: [] }));
+    const state = createState();
+    const fed = TRACES['many_denials']?.fires.map((record) => standing(record)) ?? [];
+    const first = fed.flatMap((one) => engine.observe(state, one));
+    const kept = createState(JSON.parse(JSON.stringify(state.changes())) as ReturnType<typeof state.changes>);
+    expect(first.length).toBe(6);
+    expect(fed.flatMap((one) => engine.observe(kept, one))).toEqual([]);
+    expect(engine.observe(kept, standing(denied(NOON + 30_000)))[0]?.id).toBe(first[0]?.id);
+  });
+
+  test('a flood of strangers takes nothing from what is known of certificates', () => {
+    const state = createState([], 100);
+    const engine = createEngine(alarmsConfig(), createPlaces({ networks: NETWORKS, apart: [] }));
+    for (const record of learnt()) engine.observe(state, standing(record));
+    for (let index = 0; index < 1_000; index++) engine.observe(state, standing({ time: new Date(NOON).toISOString(), event: 'connection', result: 'denied', reason: 'untrusted_issuer', address: `198.18.${index >> 8}.${index & 255}` }));
+    expect(engine.observe(state, standing(request(NOON, { address: '203.0.113.7' })))[0]?.rule).toBe('unfamiliar_address');
+    expect(state.changes().filter(({ value }) => value !== undefined).length).toBeLessThan(220);
+  });
+
+  test('nothing of a person or a patient is in an alarm', () => {
+    const personal = { id: 'Dr Chen', subject: 'CN=Dr Chen', patient: 'P123', path: '/Patient/P123', query: 'name=Chen', issuer: 'CN=Chen', host: 'chen.test' };
+    const raised = Object.values(TRACES).flatMap(({ fires, settings }) => raisedBy(fires.map((record) => (record.event === 'certificate_request' ? record : { ...record, ...personal })), settings ?? {}));
+    expect(new Set(raised.map(({ rule }) => rule)).size).toBe(16);
+    expect(JSON.stringify(raised)).not.toMatch(/Chen|P123/i);
+  });
+});
