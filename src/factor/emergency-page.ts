@@ -53,8 +53,8 @@ function contextOf(request: PageRequest): PageContext {
 
 function statusOf(outcome: EmergencyOutcome): number {
   if (outcome.kind !== 'refused') return 200;
-  if (outcome.fault !== undefined) return outcome.code === 'role_denied' && outcome.fault !== 'route' ? 400 : 403;
-  return outcome.code === 'rate_limited' ? 429 : outcome.code === 'suspended' || outcome.code === 'away' ? 503 : 403;
+  if (outcome.fault !== undefined) return outcome.fault === 'route' ? 403 : 400;
+  return outcome.code === 'rate_limited' ? 429 : outcome.code === 'suspended' ? 503 : 403;
 }
 
 function drawn(shown: Shown, done: string | null): string {
@@ -80,7 +80,6 @@ function problemOf({ errors }: EmergencyWords, { code, fault }: Extract<Emergenc
     case 'step_up_required': return { text: errors.factor };
     case 'rate_limited': return { text: errors.limits };
     case 'suspended': return { text: errors.suspended };
-    case 'away': return { text: errors.away };
     default: return { text: errors.denied };
   }
 }

@@ -46,7 +46,6 @@ export interface EmergencyWords {
     readonly factor: string;
     readonly limits: string;
     readonly suspended: string;
-    readonly away: string;
     readonly denied: string;
   };
 }
@@ -100,8 +99,7 @@ const EN: EmergencyWords = {
     factor: 'This service asks for a second factor as well. Sign in, then come back to this page.',
     limits: 'You have asked too often. Wait a minute, then try again.',
     suspended: 'This service is stopped at the moment, for emergencies as well.',
-    away: 'Emergency access could not be opened. Please try again.',
-    denied: 'You may not open this service from here.',
+    denied: 'Emergency access to this service could not be opened for you here.',
   },
 };
 
@@ -152,8 +150,7 @@ const ZH: EmergencyWords = {
     factor: '此服务还需要第二因素验证。请先登录，再返回本页。',
     limits: '请求过于频繁，请稍等一分钟后再试。',
     suspended: '此服务目前已暂停，紧急情况下也不可用。',
-    away: '未能开放紧急访问，请重试。',
-    denied: '您不能从这里开放此服务。',
+    denied: '未能在此为您开放此服务的紧急访问。',
   },
 };
 

@@ -128,8 +128,8 @@ export type EmergencyOutcome =
   | { readonly kind: 'ends'; readonly id: string }
   /** The client is let in as it is. */
   | { readonly kind: 'needless' }
-  /** `form`: the form is not one of ours, or too old; `away`: the gateway cannot tell. */
-  | { readonly kind: 'refused'; readonly code: DenialCode | 'form' | 'away'; readonly fault?: SaidFault | 'route' };
+  /** `form`: the form is not one of ours, or too old. */
+  | { readonly kind: 'refused'; readonly code: DenialCode | 'form'; readonly fault?: SaidFault | 'route' };
 
 export interface PageAnswer {
   readonly status: number;
