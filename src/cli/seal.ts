@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { openEvidence } from '../audit/evidence.ts';
 import { filterText, type RecordFilter } from '../audit/filter.ts';
@@ -31,8 +31,7 @@ export async function seal(options: SealOptions, print: Print): Promise<number> 
     const { manifest, sha256 } = writeBundle(places, filter, order, unfinished);
     const fault = faultOf(unfinished);
     if (fault !== undefined) throw new Error(`nothing was sealed: ${fault}`);
-    // Never over another one.
-    linkSync(unfinished, options.out);
+    giveName(unfinished, options.out);
     await noteUse(places, { who: order.who, ...subjectOf(filter), detail: `sealed ${manifest.records} records for case ${order.case}: SHA-256 ${sha256}` });
     print(options.json === true
       ? JSON.stringify({ file: options.out, sha256, records: manifest.records, case: manifest.case, filter: manifest.filter })
@@ -40,6 +39,16 @@ export async function seal(options: SealOptions, print: Print): Promise<number> 
     return 0;
   } finally {
     rmSync(unfinished, { force: true });
+  }
+}
+
+/** Never over another one; sticks that investigators bring may know no links. */
+function giveName(unfinished: string, out: string): void {
+  try {
+    linkSync(unfinished, out);
+  } catch (error) {
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP'].includes((error as NodeJS.ErrnoException).code ?? '') || existsSync(out)) throw error;
+    renameSync(unfinished, out);
   }
 }
 

@@ -36,7 +36,7 @@ export async function killUnderLoad(rounds: number, { most = 400, durability = '
   const directory = await gatewayDirectory(pki);
   const config = join(directory, 'wardgate.yaml');
   const anchor = join(directory, 'anchors.ndjson');
-  await writeFile(config, configuration(backend.port, { top: `audit: { anchor: { file: anchors.ndjson }, checkpoint: ${rotate === '256MiB' ? '100ms' : '20ms'}, durability: ${durability}, rotate: { size: ${rotate} } }` }));
+  await writeFile(config, configuration(backend.port, { top: `audit: { anchor: { file: anchors.ndjson }, checkpoint: ${rotate === '256MiB' ? '100ms' : '50ms'}, durability: ${durability}, rotate: { size: ${rotate} } }` }));
   const found: KilledRound[] = [];
   const completed = new Set<string>();
   let running = await wardgateRun(config);
