@@ -100,6 +100,29 @@ describe('the keys of an issuer', () => {
     expect(await verdicts(gateway, other)).toEqual([200]);
   });
 
+  it('that are withdrawn while tokens of theirs are in use verify nothing on any thread once a token of the next key was taken', async () => {
+    const { gateway, issuer } = await start([first], { min_interval: '1ms' });
+    const [old, fresh] = [await token(first), await token(second)];
+    const fetched = async (): Promise<unknown> => (await gateway.gateway.status()).tokens[0]?.fetched_at;
+    for (let round = 0; round < 2; round++) {
+      const [withdrawn, next, keys] = round % 2 === 0 ? [old, fresh, [second]] : [fresh, old, [first]];
+      let rotating = true;
+      const hammer = Promise.all(Array.from({ length: 3 }, async () => {
+        const found: unknown[] = [];
+        while (rotating) found.push(await verdict(gateway, withdrawn));
+        return found;
+      }));
+      const before = await fetched();
+      issuer.keys = keys;
+      expect(new Set(await Promise.all(Array.from({ length: 6 }, () => verdict(gateway, next))))).toEqual(new Set([200]));
+      expect(await fetched()).not.toBe(before);
+      expect(new Set(await Promise.all(Array.from({ length: 8 }, () => verdict(gateway, withdrawn))))).toEqual(new Set(['token_signature']));
+      rotating = false;
+      // Neither an error nor another answer in between.
+      expect(new Set([...(await hammer).flat(), 200, 'token_signature'])).toEqual(new Set([200, 'token_signature']));
+    }
+  });
+
   it('are not asked for by a flood of made-up names', async () => {
     const { gateway, issuer } = await start([first], { min_interval: NEVER }, { threads: 1 });
     const made = await Promise.all(Array.from({ length: 60 }, (_, index) => token({ ...first, kid: `made-up-${index}` })));
