@@ -31,7 +31,7 @@ function messages(text: string): readonly string[] {
 describe('what is not written', () => {
   it('gets the safe default', () => {
     expect(parsed(minimal)).toEqual({
-      second_factor: { previous_key_files: [], session: { idle: 900_000, lifetime: 3_600_000 }, totp: { algorithm: 'sha1', issuer: 'Wardgate' } },
+      second_factor: { previous_key_files: [], session: { idle: 900_000, lifetime: 3_600_000 }, totp: { algorithm: 'sha1', issuer: 'Wardgate' }, webauthn: { timeout: 300_000, user_verification: 'required' } },
       state: './state',
       webhooks: {}, tokens: {},
       aliases: {},
@@ -63,7 +63,11 @@ describe('what is not written', () => {
         ocsp: { from_certificate: true, timeout: 2000, max_age: 600_000, method: 'POST' },
       },
       roles: [], inherits: {}, trust_domains: {}, routes: [], upstreams: {},
-      audit: { directory: './state/audit', durability: 'write', failing: 'refuse', checkpoint: 30_000 },
+      audit: {
+        directory: './state/audit', durability: 'write', failing: 'refuse', checkpoint: 30_000, rotate: { size: 268_435_456, daily: true }, compress: true, retention: 2_562 * 86_400_000, sinks: [],
+        // Which names and segments are nobody's is for the tests of masking.
+        masking: expect.objectContaining({ patients: 'hash', names: 'hash', identity_numbers: 'hash', text: 'hide', identifiers: [], plain_roles: [] }) as object,
+      },
       admin: { socket: './state/admin.sock' },
     });
   });
