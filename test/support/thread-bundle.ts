@@ -12,6 +12,7 @@ const KEPT_MS = 86_400_000;
 const STARTERS = [
   { starter: 'threads.ts', entry: './data-plane.ts', variable: 'WARDGATE_TEST_DATA_PLANE' },
   { starter: 'revocation/crl-store.ts', entry: './crl-worker.ts', variable: 'WARDGATE_TEST_CRL_WORKER' },
+  { starter: 'dispatch.ts', entry: './evidence.ts', variable: 'WARDGATE_TEST_EVIDENCE' },
 ] as const;
 
 /**
