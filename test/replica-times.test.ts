@@ -113,7 +113,7 @@ describe.skipIf(!redisInstalled)('a change from the shared store', () => {
     const prefix = `times-${lists++}`;
     const [one, other] = [await replica(prefix), await replica(prefix)];
     await put(prefix, moved('dr wang', at));
-    await expect.poll(() => other.said).toEqual([expect.stringMatching(/^the shared store holds (nothing of transfers|a change of transfers) under "dr wang"/)]);
+    await expect.poll(() => other.said).toEqual([expect.stringMatching(/^the shared store holds (nothing of transfers|a change of transfers) in one of its places/)]);
     await one.change(moved('dr li', inMinutes(-1)));
     await expect.poll(() => other.journal.last('dr li')).toBeDefined();
     const right = moved('dr wang', one.journal.timeOf('dr wang', Date.now()), 'doctor');
