@@ -21,8 +21,8 @@ export interface Receiver {
 export interface ReceiverOptions {
   readonly port?: number;
   readonly tls?: TlsOptions;
-  /** Told of each message; false cuts its connection at once. */
-  readonly each?: (message: string) => boolean | void;
+  /** Told of each message and the number of its connection; false cuts that at once. */
+  readonly each?: (message: string, connection: number) => boolean | void;
   /** Whether it closes its side when the other has. */
   readonly stubborn?: boolean;
 }
@@ -37,7 +37,7 @@ export async function startReceiver(pki: TestPki, { port = 0, tls = {}, each, st
   const server = createServer({
     cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true, allowHalfOpen: stubborn, ...tls,
   }, (socket) => {
-    made += 1;
+    const own = ++made;
     let rest = Buffer.alloc(0);
     socket.on('data', (part: Buffer) => {
       octets += part.length;
@@ -49,7 +49,7 @@ export async function startReceiver(pki: TestPki, { port = 0, tls = {}, each, st
         const message = rest.toString('utf8', blank + 1, blank + 1 + length);
         rest = rest.subarray(blank + 1 + length);
         messages.push(message);
-        if (each?.(message) === false) return void socket.destroy();
+        if (each?.(message, own) === false) return void socket.destroy();
       }
     });
     if (deaf) socket.pause();
