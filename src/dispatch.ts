@@ -53,7 +53,8 @@ interface Running {
 
 const ENTRY = new URL(import.meta.url.endsWith('.ts') ? './evidence.ts' : './evidence.js', import.meta.url);
 const CONFIGURE_MS = 10_000;
-const REPORT_MS = 2_000;
+/** Who asks for the state of the gateway waits for it. */
+const REPORT_MS = 1_000;
 /** How long a stop waits for receivers. */
 const CLOSE_MS = 3_000;
 const FIRST_PAUSE_MS = 500;

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseConfig } from '../src/config/load.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, configuration, startGateway, type TestGateway } from './support/gateway.ts';
@@ -72,13 +73,15 @@ describe('sinks of a gateway', () => {
   });
 
   test('are served on when the thread that hands records out dies: the gateway serves, and nothing is lost or repeated', async () => {
+    // What it has taken and not yet said would come again.
+    await expect.poll(async () => (await gateway.gateway.status()).audit.feed?.consumers[0]?.lag.records).toBe(0);
     const before = requests('one.jsonl').length;
     // What stands in the file and is not known to be safe there is handed out again.
     await expect.poll(async () => (await gateway.gateway.status()).audit.feed?.consumers.map(({ lag }) => lag.records)).toEqual([0]);
     await feed?.terminate();
     await records();
     await expect.poll(() => requests('one.jsonl').length).toBe(before + 1);
-    expect((await gateway.gateway.status()).audit.feed).toMatchObject({ up: true, restarts: 1 });
+    await expect.poll(async () => (await gateway.gateway.status()).audit.feed).toMatchObject({ up: true, restarts: 1 });
   });
 
   test('are listed with their lag; the position of one that is gone is kept until it is forgotten', async () => {
@@ -94,5 +97,22 @@ describe('sinks of a gateway', () => {
     const text = await (await fetch(`http://127.0.0.1:${gateway.gateway.metrics?.port}/metrics`)).text();
     expect(text).toContain('wardgate_sink_lag_records{sink="one"} 0');
     expect(text).toContain('wardgate_feed_up 1');
+  });
+});
+
+describe('a configuration with sinks', () => {
+  const faults = (audit: string): readonly string[] => {
+    const parsed = parseConfig(`listeners: [{ name: plain, protocol: redirect, address: "127.0.0.1:8080" }]\naudit: ${audit}`, 'wardgate.yaml');
+    return parsed.kind === 'invalid' ? parsed.issues.map(({ path, message }) => `${path}: ${message}`) : [];
+  };
+
+  test.each([
+    ['{ sinks: [{ name: a, kind: file, file: a }, { name: a, kind: file, file: b }] }', 'audit.sinks[1].name: the name "a" is taken by audit.sinks[0]'],
+    ['{ sinks: [{ name: alarms, kind: file, file: a }] }', 'audit.sinks[0].name: the name "alarms" is the gateway\'s own'],
+    ['{ sinks: [{ name: a, kind: syslog, receiver: siem, tls: { trust: ca.pem, key: a.key } }] }', 'audit.sinks[0].tls.key: expected its certificate beside it, in tls.certificate'],
+    ['{ sinks: [{ name: a, kind: fhir, url: "http://arr/fhir", tls: { trust: ca.pem } }] }', 'audit.sinks[0].url: expected a URL such as https://sms.hospital.test/send; got "http://arr/fhir"'],
+    ['{ anchor: {} }', 'audit.anchor: expected where checkpoints are put: file, syslog or both'],
+  ])('%s is refused', (audit, fault) => {
+    expect(faults(audit)).toEqual([fault]);
   });
 });

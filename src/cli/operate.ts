@@ -84,6 +84,15 @@ export async function status(options: Common, print: Print): Promise<number> {
   return 0;
 }
 
+function feedLines({ up, restarts, consumers }: NonNullable<GatewayStatus['audit']['feed']>): readonly string[] {
+  return [
+    ...(up ? [] : [`feed          DOWN: records are handed to nobody, and kept; restarted ${restarts} times`]),
+    ...consumers.map(({ name, lag, failing, dead_letters: dead }) => (
+      `feed          ${name}: ${lag.records} records behind${dead === 0 ? '' : `, ${dead} dead letters`}${failing === undefined ? '' : `, FAILING: ${failing}`}`
+    )),
+  ];
+}
+
 function formatStatus(status: GatewayStatus): string {
   const { config } = status;
   const lines = [
@@ -101,6 +110,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.upstreams.flatMap(upstreamLines),
     ...status.tokens.map(({ tokens, from, keys, fetched_at: at, failure }) => `tokens        ${tokens}: ${counted(keys, 'key')} from ${from}${at === undefined ? '' : `, fetched ${at}`}${failure === undefined ? '' : `, FAILING: ${failure}`}`),
     ...(status.store === undefined ? [] : [`store         ${status.store.connected ? 'connected' : `AWAY: ${status.store.error ?? 'not connected'}`}, synchronized ${status.store.synchronized_at ?? 'never'}`]),
+    ...(status.audit.feed === undefined ? [] : feedLines(status.audit.feed)),
     `deny list     ${counted(status.deny_list.length, 'entry', 'entries')}`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     ...status.transfers.map(({ id, roles }) => `transferred   ${id}: ${roles.join(', ')}`),

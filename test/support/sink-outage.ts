@@ -67,8 +67,8 @@ audit:
   rotate: { size: 64KiB }
   checkpoint: 200ms
   sinks:
-    - { name: siem, kind: syslog, receiver: "127.0.0.1:${port}", tls: { ${TLS} }, every: 300ms, timeout: 1s }
-    - { name: repository, kind: fhir, url: "https://127.0.0.1:${repository.port}/fhir", tls: { ${TLS} }, timeout: 1s }
+    - { name: siem, kind: syslog, receiver: "127.0.0.1:${port}", tls: { ${TLS} }, every: 300ms, timeout: 2s }
+    - { name: repository, kind: fhir, url: "https://127.0.0.1:${repository.port}/fhir", tls: { ${TLS} }, timeout: 5s }
     - { name: lines, kind: file, file: lines.jsonl }` }));
   const snapshots: (readonly FeedPosition[])[] = [];
   let completed = 0;
