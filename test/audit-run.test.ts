@@ -2,7 +2,10 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { auditRun } from '../src/cli/audit-run/command.ts';
+import { findingsOf } from '../src/cli/audit-run/findings.ts';
+import type { Gathered, SeenCertificate } from '../src/cli/audit-run/gather.ts';
 import type { AuditReport } from '../src/cli/audit-run/report.ts';
+import type { Standing } from '../src/cli/audit-run/standing.ts';
 import { createGateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
@@ -115,4 +118,47 @@ describe('wardgate audit run', () => {
     expect((await wardgate(['audit', 'run', '-c', gateway.path('wardgate.yaml'), '--from', 'yesterday'])).code).toBe(2);
     await gateway.stop();
   });
+});
+
+describe('findings', () => {
+  const NOW = Date.parse('2026-11-22T00:00:00Z');
+  const DAY = 86_400_000;
+  const seen = (fingerprint: string, more: Partial<SeenCertificate> = {}): [string, SeenCertificate] => [fingerprint, {
+    fingerprint, serial: '0a', issuer: 'CN=CA', role: 'doctor', id: 'Dr Wang', notAfter: NOW + 200 * DAY, first: NOW - DAY, last: NOW - DAY, permitted: 1, denied: 0, expiredAt: undefined, revoked: false, ...more,
+  }];
+  const gathered: Gathered = {
+    records: 0, first: undefined, last: undefined, oldest: undefined, events: new Map(), reasons: new Map(), negotiated: new Map(), certificates: new Map(), roles: new Map(), routes: new Map(), degraded: 0, lost: [], outages: [],
+    overflown: false,
+  };
+  const standing: Standing = {
+    now: NOW, verdict: { whole: true, records: 0, segments: 0, checkpoints: 0, unanchored: 0, notes: [] } as unknown as Standing['verdict'], anchored: true, issues: [], routes: [], roles: [], material: [], isDenied: () => false, grants: [],
+    alarms: [], retention: undefined,
+  };
+  const found = (more: Partial<Gathered>, other: Partial<Standing> = {}): readonly string[] => findingsOf({ ...gathered, ...more }, { ...standing, ...other }).map(({ rule }) => rule);
+
+  it('none where nothing is wrong', () => expect(found({ certificates: new Map([seen('a')]) })).toEqual([]));
+
+  it.each([
+    ['TLSv1.3 TLS_AES_256_GCM_SHA384', []], ['TLSv1.3 TLS_CHACHA20_POLY1305_SHA256', []], ['TLSv1.2 TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384', []], ['TLSv1.2 TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256', []], ['TLSv1.2', []],
+    ['TLSv1.1 TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA', ['weak_protocol']], ['TLSv1.2 TLS_RSA_WITH_AES_256_GCM_SHA384', ['weak_cipher']], ['TLSv1.2 TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256', ['weak_cipher']],
+    ['TLSv1.2 TLS_DHE_RSA_WITH_3DES_EDE_CBC_SHA', ['weak_cipher']],
+  ])('of what was negotiated: %s %j', (what, rules) => expect(found({ negotiated: new Map([[what, 3]]) })).toEqual(rules));
+
+  it.each<[string, readonly [string, SeenCertificate][], readonly string[]]>([
+    ['was not renewed', [seen('a', { notAfter: NOW - DAY })], ['expired_unrevoked']],
+    ['was renewed, and is not shown any more', [seen('a', { notAfter: NOW - DAY }), seen('b')], []],
+    ['was renewed, and is still shown', [seen('a', { notAfter: NOW - DAY, expiredAt: NOW - 1000 }), seen('b')], ['expired_unrevoked']],
+    ['is revoked at its CA', [seen('a', { notAfter: NOW - DAY, revoked: true })], []],
+    ['belongs to somebody whom no role knows', [seen('a', { id: undefined, notAfter: NOW - DAY })], ['expired_unrevoked']],
+  ])('an expired certificate that %s', (_, certificates, rules) => expect(found({ certificates: new Map(certificates) })).toEqual(rules));
+
+  it('an expired certificate on the deny list is done with', () => expect(found({ certificates: new Map([seen('a', { notAfter: NOW - DAY })]) }, { isDenied: () => true })).toEqual([]));
+
+  it('alarms of more than a day, and emergencies of more than a week that nobody has looked into', () => {
+    const alarm = (since: number) => ({ id: String(since), rule: 'burst', since });
+    const grant = (at: number, review?: object) => ({ id: String(at), at: new Date(at).toISOString(), until: new Date(at).toISOString(), ...(review === undefined ? {} : { review }) }) as unknown as Standing['grants'][number];
+    expect(found({}, { alarms: [alarm(NOW - 2 * DAY), alarm(NOW - 1000)], grants: [grant(NOW - 8 * DAY), grant(NOW - DAY), grant(NOW - 9 * DAY, { who: 'x' })] })).toEqual(['alarm_overdue', 'emergency_unreviewed']);
+  });
+
+  it('records that were lost', () => expect(found({ lost: [{ time: NOW, detail: '3 records could not be written' }] })).toEqual(['records_lost']));
 });

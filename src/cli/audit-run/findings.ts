@@ -10,7 +10,7 @@ export interface Finding {
 
 export type FindingRule =
   | 'chain_broken' | 'records_lost' | 'configuration' | 'route_without_certificate' | 'route_unused' | 'role_unused' | 'weak_protocol' | 'weak_cipher'
-  | 'certificate_expired' | 'certificate_ending' | 'expired_unrevoked' | 'alarm_overdue' | 'emergency_unreviewed' | 'retention';
+  | 'certificate_expired' | 'certificate_ending' | 'expired_unrevoked' | 'alarm_overdue' | 'emergency_unreviewed';
 
 const DAY = 86_400_000;
 const ENDING = 30 * DAY;
@@ -23,7 +23,7 @@ export function findingsOf(gathered: Gathered, standing: Standing): readonly Fin
   return [
     ...chainFindings(gathered, standing), ...standing.issues.map(({ file, line, message }): Finding => ({ rule: 'configuration', detail: `${file}:${line}: ${message}`, remedy: 'wardgate check names the place and what is expected' })),
     ...protocolFindings(gathered), ...routeFindings(gathered, standing), ...roleFindings(gathered, standing), ...materialFindings(standing), ...expiredFindings(gathered, standing),
-    ...alarmFindings(standing), ...grantFindings(standing), ...retentionFindings(gathered, standing),
+    ...alarmFindings(standing), ...grantFindings(standing),
   ];
 }
 
@@ -97,12 +97,6 @@ function alarmFindings({ alarms, now }: Standing): Finding[] {
 function grantFindings({ grants, now }: Standing): Finding[] {
   return grants.filter(({ at, review }) => review === undefined && now - Date.parse(at) > REVIEW)
     .map(({ id, at }) => ({ rule: 'emergency_unreviewed', detail: `the emergency of ${day(Date.parse(at))} (${id}) was not reviewed within a week`, remedy: 'wardgate break-glass review' }));
-}
-
-/** A gateway that is younger than what it must keep has nothing to show for before. */
-function retentionFindings({ oldest }: Gathered, { retention, now, verdict }: Standing): Finding[] {
-  if (oldest !== undefined || verdict.records === 0 || retention === undefined) return [];
-  return [{ rule: 'retention', detail: `no record is left of the ${Math.round(retention / DAY)} days that are to be kept before ${day(now)}`, remedy: 'find out who took the segments away' }];
 }
 
 function day(time: number): string {
