@@ -142,6 +142,18 @@ describe('texts', () => {
     expect(masked({ event: 'connection', detail: 'the id Zhang San is on the deny list' }).detail).toBe(`the id ${pseudonym('Zhang San')} is on the deny list`);
   });
 
+  test.each([
+    ['a query of thousands of parameters', { query: Array.from({ length: 2_500 }, (_, index) => `p=${index}xyz`).join('&'), detail: 'xyz '.repeat(2_000) }],
+    ['a detail that begins names over and over', { detail: 'CN=a expired at '.repeat(2_000) }],
+    ['a detail that opens quotes over and over', { detail: '"a'.repeat(8_000) }],
+    ['a text of digits', { device: '1'.repeat(16_000) }],
+    ['a path of thousands of segments', { path: '/abcd'.repeat(3_000) }],
+  ])('%s takes no longer than it is long', (_, record) => {
+    const before = process.cpuUsage();
+    masked({ subject: 'CN=Zhang San', id: 'Zhang San', patient: 'P-1234', ...record });
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(2_000);
+  });
+
   test('what is no field of a record does not leave', () => {
     expect(masked({ note: 'Zhang' } as never)).toEqual(BASE);
   });

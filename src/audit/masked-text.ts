@@ -96,10 +96,11 @@ function isOwn(record: AuditRecord, text: string): boolean {
 }
 
 /** Without anything that identifies somebody by itself, or that the record is known to hold of somebody. */
-function searched(pieces: readonly Piece[], { known, rules, pseudonyms }: Masking): readonly Piece[] {
+function searched(pieces: readonly Piece[], masking: Masking): readonly Piece[] {
+  const { rules, pseudonyms } = masking;
   let found = pieces;
-  for (const value of [...known].filter((one) => one !== '').sort((one, other) => other.length - one.length)) {
-    for (const spelling of spellings(value)) found = replacedLiteral(found, spelling, () => pseudonyms.patient(value));
+  for (const [spelling, value] of spellingsOf(masking)) {
+    if (found.some(({ text, masked }) => !masked && text.includes(spelling))) found = replacedLiteral(found, spelling, () => pseudonyms.patient(value));
   }
   if (found.some(({ text }) => text.includes('@'))) found = replaced(found, MAIL, (mail) => pseudonyms.name(mail));
   found = found.flatMap((piece) => (piece.masked ? [piece] : withoutNumbers(piece.text, rules.countries, pseudonyms.identityNumber)));
@@ -107,10 +108,17 @@ function searched(pieces: readonly Piece[], { known, rules, pseudonyms }: Maskin
   return found;
 }
 
-/** As it is, and as it stands in a URL. */
-function spellings(value: string): readonly string[] {
-  const encoded = encodeURIComponent(value.toWellFormed());
-  return encoded === value ? [value] : [value, encoded];
+/** Of all that is known, as it is and as it stands in a URL; made anew when more is known. */
+function spellingsOf(masking: Masking): Masking['spelled']['spellings'] {
+  const { known, spelled } = masking;
+  if (spelled.of === known.size) return spelled.spellings;
+  const values = [...known].filter((value) => value !== '').sort((one, other) => other.length - one.length);
+  const spellings = values.flatMap((value) => {
+    const encoded = encodeURIComponent(value.toWellFormed());
+    return encoded === value ? [[value, value] as const] : [[value, value] as const, [encoded, value] as const];
+  });
+  masking.spelled = { of: known.size, spellings };
+  return spellings;
 }
 
 function withoutNumbers(text: string, countries: Masking['rules']['countries'], mask: (number: string) => string): Piece[] {

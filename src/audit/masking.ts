@@ -46,6 +46,8 @@ export interface Masking {
   readonly rules: MaskRules;
   readonly pseudonyms: Pseudonyms;
   readonly known: Set<string>;
+  /** The spellings of what was known when there were `of` of them, longest first. */
+  spelled: { readonly of: number; readonly spellings: readonly (readonly [spelling: string, value: string])[] };
 }
 
 /** What names somebody first, then the texts in which it may stand. */
@@ -55,7 +57,7 @@ const FIELDS = Object.keys(FIELD_CLASSES) as readonly (keyof AuditRecord)[];
 const FIELDS_IN_ORDER = IN_ORDER.flatMap((wanted) => FIELDS.filter((field) => FIELD_CLASSES[field] === wanted));
 
 function maskRecord(record: AuditRecord, rules: MaskRules, pseudonyms: Pseudonyms): AuditRecord {
-  const masking: Masking = { record, rules, pseudonyms, known: new Set() };
+  const masking: Masking = { record, rules, pseudonyms, known: new Set(), spelled: { of: 0, spellings: [] } };
   const masked = new Map<string, unknown>();
   for (const field of FIELDS_IN_ORDER) {
     const value = record[field];
