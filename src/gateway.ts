@@ -323,12 +323,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   }
 
   async function status(): Promise<GatewayStatus> {
-    const perThread = await threads.all<ThreadStatus>({ kind: 'status' }, 5_000);
+    const [perThread, feed, standing] = await Promise.all([threads.all<ThreadStatus>({ kind: 'status' }, 5_000), dispatch.report(), alarms.standing()]);
     return statusOf({
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
       upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(),
-      auditDirectory, auditFailure: audit.failure()?.message, feed: await dispatch.report(), alarms: await alarms.standing(),
+      auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing,
     });
   }
 

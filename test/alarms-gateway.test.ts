@@ -107,6 +107,14 @@ describe('alarms of a gateway', () => {
     expect(metrics).toContain('wardgate_alarm_deliveries_total{channel="siem",result="delivered"} 1');
   });
 
+  test('a reload that changes rules keeps what is open, and goes on with it', async () => {
+    await writeFile(config(), (await readFile(config(), 'utf8')).replace('window: 10m }', 'window: 10m }, two_places: off'));
+    expect((await wardgate(['reload', '-c', config()])).code).toBe(0);
+    await deny(1);
+    await expect.poll(async () => (await alarms().catch(() => []))[0]?.count).toBe(4);
+    expect(await pending()).toEqual([['duty', 0], ['watch', 0], ['siem', 0]]);
+  });
+
   test('a responder that fails is on record', async () => {
     expect(await readRecords(join(directory, 'state/audit'))).toContainEqual(expect.objectContaining({ event: 'responder', result: 'failed', endpoint: 'http://127.0.0.1:1/' }));
   });
@@ -121,7 +129,7 @@ describe('alarms of a gateway', () => {
     expect((await wardgate(['alarm', 'list', '-c', config()])).stdout).toBe('none\n');
     expect(await readRecords(join(directory, 'state/audit'))).toContainEqual(expect.objectContaining({ event: 'alarm', result: 'done', who: 'Dr Chen', detail: `acknowledged many_denials ${id}: "a kiosk"` }));
     await deny(1);
-    await expect.poll(async () => (await alarms())[0]?.count).toBe(4);
+    await expect.poll(async () => (await alarms())[0]?.count).toBe(5);
     expect(await alarms()).toMatchObject([{ acknowledged: { who: 'Dr Chen' } }]);
     expect([mail.mails.length, hook.posts.length, syslog.messages.length]).toEqual([1, 1, 1]);
     await running.stop();

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { parseConfig } from '../src/config/load.ts';
 import { createEngine } from '../src/audit/alarms/engine.ts';
 import { createState } from '../src/audit/alarms/memory.ts';
 import { createPlaces } from '../src/audit/alarms/places.ts';
@@ -8,7 +9,7 @@ import { DAY, HOUR, MINUTE } from './support/hospital.ts';
 
 /** A Monday. */
 const NOON = Date.parse('2026-11-02T12:00:00.000Z');
-const times = (count: number, each: (index: number) => AuditRecord): readonly AuditRecord[] => Array.from({ length: count }, (_, index) => each(index));
+const times = <Item>(count: number, each: (index: number) => Item): readonly Item[] => Array.from({ length: count }, (_, index) => each(index));
 /** Three weeks of working days from one place. */
 const learnt = (fields: Partial<AuditRecord> = {}): readonly AuditRecord[] => times(40, (index) => request(NOON - 20 * DAY + index * 12 * HOUR, fields));
 const denied = (at: number, fields: Partial<AuditRecord> = {}): AuditRecord => request(at, { result: 'denied', reason: 'role_denied', status: 403, ...fields });
@@ -84,6 +85,38 @@ test('each rule has its traces', () => {
   expect(Object.keys(TRACES).sort()).toEqual(Object.keys(alarmsConfig().rules).sort());
 });
 
+describe('configuration', () => {
+  const TLS = 'tls: { trust: ca.pem }';
+  const MAIL = `kind: mail, server: mail.test, from: a@b.test, to: [c@d.test], ${TLS}`;
+  const faultsOf = (alarms: string): readonly string[] => {
+    const result = parseConfig(`
+listeners: [{ name: a, address: "127.0.0.1:0", tls: { certificates: [{ certificate: c, key: k }] }, client_auth: { trust: [t] } }]
+roles: [{ role: doctor, match: { subject: { OU: D } }, id: "{subject.CN}" }]
+alarms: ${alarms}`, 'f');
+    return result.kind === 'ok' ? [] : result.issues.map(({ path, message }) => `${path}: ${message}`);
+  };
+
+  test('takes what is right', () => {
+    expect(faultsOf('{}')).toEqual([]);
+    expect(faultsOf(`{ apart: [doctor], rules: { two_places: off, off_hours: { hours: { doctor: daily 06:00-22:00 } }, many_denials: { exempt: { roles: [doctor] } } }, channels: [{ name: m, rules: [two_places], ${MAIL} }] }`)).toEqual([]);
+  });
+
+  test.each([
+    ['{ rules: { strange: {} } }', 'strange'],
+    ['{ rules: { many_denials: on } }', 'many_denials: expected off, or the settings of the rule'],
+    ['{ rules: { two_places: { exempt: { roles: [nurse] } } } }', 'no role named "nurse"'],
+    ['{ rules: { off_hours: { hours: { nurse: daily 06:00-22:00 } } } }', 'no role named "nurse"'],
+    ['{ apart: [nurse] }', 'no role named "nurse"'],
+    [`{ channels: [{ name: m, rules: [strange], ${MAIL} }] }`, 'no rule named "strange"'],
+    [`{ channels: [{ name: m, ${MAIL} }, { name: m, ${MAIL} }] }`, 'is taken by alarms.channels[0]'],
+    [`{ channels: [{ name: m, user: u, ${MAIL} }] }`, 'expected the password beside it'],
+    ['{ channels: [{ name: w, kind: webhook, url: "http://a.test/", secret_file: s, tls: { trust: ca.pem } }] }', 'expected a URL such as https://'],
+    ['{ channels: [{ name: s, kind: syslog, receiver: a.test }] }', 'tls'],
+  ])('refuses %s', (alarms, expected) => {
+    expect(faultsOf(alarms).join('\n')).toContain(expected);
+  });
+});
+
 describe('order and bounds', () => {
   test('records of two threads that come out of order are found all the same', () => {
     const trace = TRACES['two_places']?.fires ?? [];
@@ -119,6 +152,16 @@ describe('order and bounds', () => {
     expect(first.length).toBe(6);
     expect(fed.flatMap((one) => engine.observe(kept, one))).toEqual([]);
     expect(engine.observe(kept, standing(denied(NOON + 30_000)))[0]?.id).toBe(first[0]?.id);
+  });
+
+  test('a window of another width counts from then on', () => {
+    const engineOf = (window: string) => createEngine(alarmsConfig({ rules: { many_denials: { window }, two_places: { window } } }), createPlaces({ networks: NETWORKS, apart: [] }));
+    const [before, after] = [engineOf('5m'), engineOf('30m')];
+    const state = createState();
+    const observed = [...times(15, (index) => before.observe(state, standing(denied(NOON + index * 1_000)))), ...times(20, (index) => after.observe(state, standing(denied(NOON + MINUTE + index * 1_000))))];
+    expect(observed.filter((raised) => raised.length > 0).length).toBe(1);
+    const apart = [...times(2, (index) => before.observe(state, standing(request(NOON + HOUR + index * MINUTE)))), ...times(8, (index) => after.observe(state, standing(request(NOON + HOUR + (index + 2) * 2 * MINUTE, { address: `10.${1 + index % 2}.1.1` }))))];
+    expect(apart.flat().at(-1)?.rule).toBe('two_places');
   });
 
   test('a flood of strangers takes nothing from what is known of certificates', () => {

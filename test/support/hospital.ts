@@ -44,8 +44,8 @@ export function createHospital(): Hospital {
   const roaming = people('consultant', 20, (index) => [ward(1, index), ward(2, index), `81.2.${69 + index}.14`]);
   const night = people('night_doctor', 60, (index) => [ward(1 + (index % 2), index)]);
   const kiosks = people('kiosk', 80, (index) => [`10.${1 + (index % 2)}.200.${index + 1}`]);
-  const devices = people('device', 270, (index) => [`10.${1 + (index % 2)}.${100 + (index % 8)}.${1 + (index % 250)}`]);
-  const interfaces = people('interface', 10, (index) => [`10.1.250.${index + 1}`]);
+  const devices = people('device', 276, (index) => [`10.${1 + (index % 2)}.${100 + (index % 8)}.${1 + (index % 250)}`]);
+  const interfaces = people('interface', 4, (index) => [`10.1.250.${index + 1}`]);
   const patients = people('patient', 300, () => []);
 
   const onDuty = ({ index }: Person, midnight: number): boolean => (index + midnight / DAY) % 3 !== 0;

@@ -22,7 +22,7 @@ export interface AlarmState {
 }
 
 /** Certificates and addresses that one rule remembers: a flood of strangers in one rule takes nothing from another. */
-const MOST = 200_000;
+const MOST = 100_000;
 /** Segments: one a thread and start, or a size. */
 const MOST_SEGMENTS = 10_000;
 const SEGMENTS = 'segment';

@@ -66,19 +66,22 @@ function keep({ since, uses, places }: Home, seen: Known, counts: boolean): Home
   return { since, uses: counts ? uses + 1 : uses, places: [seen, ...others].slice(0, MOST_PLACES) };
 }
 
-/** A certificate was seen at a place in one part of the window. */
-interface Sighting {
-  /** Number of the part since the epoch. */
-  readonly part: number;
+/** When a certificate was at a place: in which parts of the window. */
+interface Presence {
+  /** Of the window that its parts are of, in ms. */
+  readonly width: number;
   readonly place: string;
-  /** The first record of it. */
-  readonly first: Trigger;
+  /** Number of the newest part since the epoch in which it was there; bit n stands for the part n before that. */
+  readonly newest: number;
+  readonly bits: number;
+  /** A record of it. */
+  readonly last: Trigger;
 }
 
-/** Parts of a window: what comes within one of them has no order. */
+/** Parts of a window: what comes within one of them has no order. No more than a number has bits. */
 const PARTS = 20;
-const MOST_SIGHTINGS = 60;
-const SHOWN = 9;
+const ALL_PARTS = (1 << PARTS) - 1;
+const MOST_PRESENCES = 6;
 
 /**
  * A certificate at two places at once: its requests come from one and the other by turns. A move is one switch; only who is at both
@@ -93,38 +96,52 @@ export function twoPlaces({ window, switches, exempt }: SettingsOf<'two_places'>
       if (use === undefined || isExempt(record)) return undefined;
       const place = places.of(use.address, use.role);
       const part = Math.floor(time / (window / PARTS));
-      const before = (memory.get(use.fingerprint) ?? []) as readonly Sighting[];
-      const seen = before.some((one) => one.part === part && one.place === place);
+      const kept = (memory.get(use.fingerprint) ?? []) as readonly Presence[];
+      // A window of another width begins anew: its parts have other numbers.
+      const before = kept[0]?.width === window ? kept : [];
+      const own = before.find((one) => one.place === place);
+      const seen = own !== undefined && isIn(own, part);
       // The usual case, at no cost: it is where it was.
-      if (seen && before.every((one) => one.place === place)) return undefined;
-      const sightings = seen ? before : withSighting(before, { part, place, first: trigger() });
-      if (!seen) memory.set(use.fingerprint, sightings);
-      if (turnsIn(sightings.filter((one) => Math.abs(one.part - part) < PARTS), places) < switches) return undefined;
-      const where = [...new Set(sightings.map((one) => one.place))].sort();
-      const others = sightings.map(({ first }) => first).filter((one) => one.segment !== segment || one.seq !== seq);
-      return { subject: `certificate ${use.fingerprint}`, text: `a certificate of role ${use.role} is used at ${where.join(' and ')} at the same time`, before: others.slice(-SHOWN), quiet: HOUR_MS };
+      if (seen && before.length === 1) return undefined;
+      const presences = seen ? before : withPresence(before, own, { place, width: window }, part, trigger);
+      if (!seen) memory.set(use.fingerprint, presences);
+      if (presences.length < 2 || turnsIn(presences, places) < switches) return undefined;
+      const where = presences.map((one) => one.place).sort();
+      const others = presences.map(({ last }) => last).filter((one) => one.segment !== segment || one.seq !== seq);
+      return { subject: `certificate ${use.fingerprint}`, text: `a certificate of role ${use.role} is used at ${where.join(' and ')} at the same time`, before: others, quiet: HOUR_MS };
     },
   };
 }
 
-/** In order, those that the window cannot reach any more left out. */
-function withSighting(sightings: readonly Sighting[], sighting: Sighting): readonly Sighting[] {
-  const newest = Math.max(sighting.part, sightings.at(-1)?.part ?? 0);
-  const near = sightings.filter(({ part }) => newest - part < 2 * PARTS);
-  const at = near.findLastIndex(({ part }) => part <= sighting.part) + 1;
-  return [...near.slice(0, at), sighting, ...near.slice(at)].slice(-MOST_SIGHTINGS);
+function isIn({ newest, bits }: Presence, part: number): boolean {
+  const back = newest - part;
+  return back >= 0 && back < PARTS && (bits & (1 << back)) !== 0;
 }
 
-/** How often it must have changed its place at least, whatever the order within a part was. */
-function turnsIn(sightings: readonly Sighting[], places: Places): number {
+/** Places that the window cannot reach any more are left out. */
+function withPresence(before: readonly Presence[], own: Presence | undefined, at: Pick<Presence, 'place' | 'width'>, part: number, trigger: () => Trigger): readonly Presence[] {
+  const newest = before.reduce((latest, one) => Math.max(latest, one.newest), part);
+  const others = before.filter((one) => one.place !== at.place && newest - one.newest < PARTS).slice(1 - MOST_PRESENCES);
+  if (own === undefined || part - own.newest >= PARTS) return [...others, { ...at, newest: part, bits: 1, last: trigger() }];
+  const ahead = part - own.newest;
+  if (ahead <= -PARTS) return before;
+  if (ahead < 0) return [...others, { ...own, bits: own.bits | (1 << -ahead) }];
+  return [...others, { ...at, newest: part, bits: ((own.bits << ahead) | 1) & ALL_PARTS, last: trigger() }];
+}
+
+/** How often it must have changed its place at least in the last parts, whatever the order within one was. */
+function turnsIn(presences: readonly Presence[], places: Places): number {
+  const newest = Math.max(...presences.map((one) => one.newest));
   let turns = 0;
   let at: string | undefined;
-  for (const [, seen] of Map.groupBy(sightings, ({ part }) => part)) {
-    const others = seen.map(({ place }) => place).filter((place) => at === undefined || places.apart(at, place));
-    const next = others.at(-1);
-    if (at === undefined && seen.length > 1) turns += places.apart(seen[0]?.place ?? '', next ?? '') ? 1 : 0;
-    else if (at !== undefined && next !== undefined) turns += 1;
-    at = next ?? at;
+  for (let part = newest - PARTS + 1; part <= newest; part++) {
+    const seen = presences.filter((one) => isIn(one, part)).map(({ place }) => place);
+    const [first] = seen;
+    if (first === undefined) continue;
+    const from: string = at ?? first;
+    const next = seen.findLast((place) => places.apart(from, place));
+    if (next !== undefined) turns += 1;
+    at = next ?? from;
   }
   return turns;
 }

@@ -3,8 +3,9 @@ import type { Trigger } from './rule.ts';
 /** Parts of a window: how coarse it slides. */
 const PARTS = 8;
 
-/** A sliding count: `newest` is the number of the newest part since the epoch, `counts` that part and those before it, newest first. */
+/** A sliding count of a window of `width` ms: `newest` is the number of the newest part since the epoch, `counts` that part and those before it, newest first. */
 export interface Counted {
+  readonly width: number;
   readonly newest: number;
   readonly counts: readonly number[];
   /** The last records, once the count comes near to what is wanted: oldest first. */
@@ -13,18 +14,19 @@ export interface Counted {
 
 /**
  * Counts one record of `time` (ms) into a window of `width` ms. What is late is counted where it belongs, as long as the window still
- * reaches there.
+ * reaches there. A window of another width begins anew: its parts have other numbers.
  */
-export function countIn(before: Counted | undefined, time: number, width: number): Counted {
+export function countIn(known: Counted | undefined, time: number, width: number): Counted {
+  const before = known?.width === width ? known : undefined;
   const part = Math.floor(time / (width / PARTS));
-  if (before === undefined || part - before.newest >= PARTS) return { newest: part, counts: [1] };
+  if (before === undefined || part - before.newest >= PARTS) return { width, newest: part, counts: [1] };
   const ahead = part - before.newest;
   if (ahead <= -PARTS) return before;
   const counts = ahead > 0 ? [...Array.from({ length: ahead }, () => 0), ...before.counts].slice(0, PARTS) : [...before.counts];
   const at = Math.max(0, -ahead);
   while (counts.length <= at) counts.push(0);
   counts[at] = (counts[at] as number) + 1;
-  return { newest: Math.max(part, before.newest), counts, ...(before.last === undefined ? {} : { last: before.last }) };
+  return { width, newest: Math.max(part, before.newest), counts, ...(before.last === undefined ? {} : { last: before.last }) };
 }
 
 /** How many there are in the window. */
@@ -38,6 +40,6 @@ export const SHOWN = 5;
 /** The same, with the records kept that an alarm would show: those just before `wanted` is reached. */
 export function countWith(before: Counted | undefined, time: number, width: number, wanted: number, trigger: () => Trigger): Counted {
   const counted = countIn(before, time, width);
-  if (total(counted) < wanted - SHOWN) return counted.last === undefined ? counted : { newest: counted.newest, counts: counted.counts };
+  if (total(counted) < wanted - SHOWN) return counted.last === undefined ? counted : { width, newest: counted.newest, counts: counted.counts };
   return { ...counted, last: [...counted.last ?? [], trigger()].slice(-SHOWN) };
 }
