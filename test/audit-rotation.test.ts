@@ -70,7 +70,7 @@ describe('rotation of the audit', () => {
     const clients = Array.from({ length: 6 }, async () => {
       while (going) answered.push(String((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor, agent })).headers['x-request-id']));
     });
-    await expect.poll(async () => (await readdir(directory)).filter((name) => /-t\d\.jsonl/.test(name)).length).toBeGreaterThan(8);
+    await expect.poll(async () => (await readdir(directory)).filter((name) => /-t\d\.jsonl/.test(name)).length, { timeout: 45_000 }).toBeGreaterThan(8);
     going = false;
     await Promise.all(clients);
     const verdictBeside = verify(directory);
