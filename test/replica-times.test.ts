@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { DENIALS, openDenyList, type DenyChange } from '../src/store/deny-list.ts';
 import { createDenyTable } from '../src/store/deny-table.ts';
-import { openDenyList } from '../src/store/deny-list.ts';
 import { openGrants } from '../src/store/grants.ts';
 import type { Journal } from '../src/store/journal.ts';
 import { openReplicas } from '../src/store/replicas.ts';
@@ -121,6 +121,19 @@ describe.skipIf(!redisInstalled)('a change from the shared store', () => {
     await expect.poll(() => other.journal.last('dr wang')).toEqual(right);
     expect(other.said).toHaveLength(1);
     expect(await readFile(other.file, 'utf8')).not.toContain(at);
+  });
+
+  it('that ends access is taken at once from a gateway whose clock is hours ahead, and not from one that is days ahead', async () => {
+    const prefix = `times-${lists++}`;
+    const list = openDenyList(await stateDirectory(), createDenyTable());
+    const client = new Redis(redis.port, '127.0.0.1');
+    const replicas = openReplicas({ redis: client, prefix, epochMoved: () => undefined, now: () => Date.now(), warn: () => undefined });
+    closers.push(() => list.close(), () => client.disconnect(), () => replicas.close());
+    replicas.share({ ...DENIALS, name: 'deny', receive: list.apply, isNews: list.isNews, changes: list.changes });
+    const denial = (fingerprint: string, minutes: number): DenyChange => ({ op: 'deny', kind: 'fingerprint', fingerprint: fingerprint.repeat(32), reason: 'stolen', who: 'test', at: inMinutes(minutes) });
+    for (const change of [denial('bb', 48 * 60), denial('aa', 10 * 60)]) await store.hset(`${prefix}:deny`, DENIALS.subject(change), JSON.stringify(change));
+    await store.incr(`${prefix}:deny:version`);
+    await expect.poll(() => list.entries().map((entry) => 'fingerprint' in entry && entry.fingerprint)).toEqual(['aa'.repeat(32)]);
   });
 
   it('that was made by a clock a little ahead is taken, and what is made after it here is later', async () => {

@@ -221,4 +221,4 @@ const SUBJECT_FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the deny list is made of. */
-export const DENIALS: ChangeKind<DenyChange> = { parse: parseDenyChange, subject: subjectText, winner: 'deny' };
+export const DENIALS: ChangeKind<DenyChange> = { parse: parseDenyChange, subject: subjectText, winner: 'deny', ends: 'deny' };

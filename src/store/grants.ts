@@ -138,4 +138,4 @@ export function parseGrantChange(json: string): GrantChange | undefined {
 }
 
 /** What the list is made of: each change of a grant is a subject of its own, since none of them undoes another. */
-export const GRANTS: ChangeKind<GrantChange> = { parse: parseGrantChange, subject: ({ id, op }) => `${id} ${op}`, winner: 'close' };
+export const GRANTS: ChangeKind<GrantChange> = { parse: parseGrantChange, subject: ({ id, op }) => `${id} ${op}`, winner: 'close', ends: 'close' };

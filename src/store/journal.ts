@@ -15,6 +15,8 @@ export interface ChangeKind<Change> {
   readonly subject: (change: Change) => string;
   /** The operation that takes something away: of two changes of the same time such a one wins. */
   readonly winner: string;
+  /** The operation that ends somebody's access: it does not wait for the clocks of replicas to agree. */
+  readonly ends?: string;
 }
 
 /** What is known of a kind of change, whatever becomes of them. */
@@ -44,6 +46,8 @@ export interface Journal<Change> {
 
 /** A change further ahead of now than this is not believed: it would stand above all that come before its time. */
 export const AHEAD_MS = 5 * 60_000;
+/** One that ends access is believed so far ahead: a gateway whose clock is wrong by hours still revokes, and nothing stands for good. */
+export const ENDING_AHEAD_MS = 24 * 3_600_000;
 
 export interface JournalOptions<Change> extends ChangeKind<Change> {
   readonly file: string;

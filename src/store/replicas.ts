@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { AHEAD_MS, type ChangeKind, type Dated } from './journal.ts';
+import { AHEAD_MS, ENDING_AHEAD_MS, type ChangeKind, type Dated } from './journal.ts';
 
 /** A list of changes that all gateways with the same store share. */
 export interface SharedList<Change> extends ChangeKind<Change> {
@@ -110,7 +110,7 @@ export function openReplicas(options: ReplicasOptions): Replicas {
   }
 
   function share<Change extends Dated>(list: SharedList<Change>): (change: Change) => Promise<void> {
-    const { parse, subject: subjectOf, winner } = list;
+    const { parse, subject: subjectOf, winner, ends } = list;
     const keys = { list: `${prefix}:${list.name}`, version: `${prefix}:${list.name}:version` };
     let version: string | null | undefined;
 
@@ -123,11 +123,12 @@ export function openReplicas(options: ReplicasOptions): Replicas {
       const shared = new Map<string, Change>();
       const insisted = new Set<string>();
       const limit = new Date(options.now() + AHEAD_MS).toISOString();
+      const endingLimit = new Date(options.now() + ENDING_AHEAD_MS).toISOString();
       again = Infinity;
       for (const [subject, text] of Object.entries(await redis.hgetall(keys.list))) {
         const change = parse(text);
         const whole = change !== undefined && subjectOf(change) === subject;
-        if (whole && change.at <= limit) {
+        if (whole && change.at <= (change.op === ends ? endingLimit : limit)) {
           shared.set(subject, change);
           if (refused.get(subject) === text) refused.delete(subject);
           continue;

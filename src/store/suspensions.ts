@@ -74,4 +74,4 @@ export function parseSuspensionChange(json: string): SuspensionChange | undefine
 }
 
 /** What the list is made of. */
-export const SUSPENSIONS: ChangeKind<SuspensionChange> = { parse: parseSuspensionChange, subject: scopeText, winner: 'suspend' };
+export const SUSPENSIONS: ChangeKind<SuspensionChange> = { parse: parseSuspensionChange, subject: scopeText, winner: 'suspend', ends: 'suspend' };

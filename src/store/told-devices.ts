@@ -41,7 +41,7 @@ function journalOf(state: string): JournalOptions<DeviceChange> {
 
 /** What the list of devices is made of. */
 export const TOLD_DEVICES: ChangeKind<DeviceChange> = {
-  parse: parseDeviceChange, subject: (change) => deviceKey(change.op === 'remove' ? change.id : change.device.id), winner: 'scrap',
+  parse: parseDeviceChange, subject: (change) => deviceKey(change.op === 'remove' ? change.id : change.device.id), winner: 'scrap', ends: 'scrap',
 };
 
 const LISTS = ['fingerprints', 'keys', 'users'] as const;
