@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -17,6 +17,7 @@ import { anyRecord, SECRETS, SORTS } from './support/audit-records.ts';
 import { BALP, type BalpProfile } from './support/balp.ts';
 import { auditEventFaults, profileFaults } from './support/fhir-validator.ts';
 import { readShorthand } from './support/fsh.ts';
+import { haveVectors } from './support/vectors.ts';
 
 const ROUTES = [['records', '/records'], ['fhir', '/fhir/*']].map(([name, path]) => ({ name, match: { path } })) as unknown as RouteConfig[];
 const RUNS = 500;
@@ -99,7 +100,7 @@ describe('FHIR', () => {
 
   const published = join(import.meta.dirname, '../../shared/vectors/balp');
 
-  test.skipIf(!existsSync(published))('what the profiles ask for is what is published', () => {
+  test.skipIf(!haveVectors('balp'))('what the profiles ask for is what is published', () => {
     const profiles = readShorthand(readdirSync(published).filter((name) => name.endsWith('.fsh')).map((name) => readFileSync(join(published, name), 'utf8')));
     for (const [name, rules] of Object.entries(BALP)) {
       const own = profiles.get(name);

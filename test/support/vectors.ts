@@ -12,7 +12,7 @@ import type { PolicyInputs } from '../../src/pki/policy-graph.ts';
 const directory = fileURLToPath(new URL('../../../shared/vectors/', import.meta.url));
 
 /** Whether the vectors, which are not part of the project, lie beside it; says so once where they do not. */
-export function haveVectors(suite: 'pkits' | 'x509-limbo'): boolean {
+export function haveVectors(suite: 'pkits' | 'x509-limbo' | 'balp'): boolean {
   const present = existsSync(`${directory}${suite}`);
   if (!present) console.log(`skipped: ${suite} is not at ${directory}${suite}`);
   return present;
