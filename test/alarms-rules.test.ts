@@ -142,6 +142,11 @@ describe('order and bounds', () => {
     expect(alarmsOf(raisedBy(mobile, { apart: ['patient'] }))).toEqual({ two_places: 1 });
   });
 
+  test('who has a network of IPv6 to itself is denied as one, whichever of its addresses it takes', () => {
+    const strangers = times(25, (index): AuditRecord => ({ time: new Date(NOON + index * 1_000).toISOString(), event: 'connection', result: 'denied', reason: 'untrusted_issuer', address: `2001:db8:1:2::${index}` }));
+    expect(raisedBy(strangers)[0]?.subject).toBe('network 2001:0db8:0001:0002::/64');
+  });
+
   test('what is fed again after a restart raises nothing again', () => {
     const config = alarmsConfig();
     const engine = createEngine(config, createPlaces({ networks: NETWORKS, apart: [] }));

@@ -86,7 +86,7 @@ describe('the freshness of each source', () => {
     await expect.poll(async () => (await gateway!.status()).crls.sources.map(({ last_error }) => last_error?.detail)).toEqual([undefined, undefined, 'HTTP status 404']);
     const text = await printed((print) => status({ config }, print));
     expect(text).toMatch(/^source +root\.crl: 0 entries, this update 20\S+, next update 20\S+$/m);
-    expect(text).toMatch(/^source +http:\S+issuing\.crl: 1 entries, this update 20\S+, next update 20\S+, last success 20\S+$/m);
+    expect(text).toMatch(/^source +http:\S+issuing\.crl: 1 entry, this update 20\S+, next update 20\S+, last success 20\S+$/m);
     expect(text).toMatch(/^source +http:\S+nothing\.crl: 0 entries, last error 20\S+: HTTP status 404$/m);
   });
 

@@ -1,4 +1,5 @@
 import type { AlarmsConfig } from '../../config/schema.ts';
+import { addressGroup } from '../../policy/networks.ts';
 import type { AuditRecord } from '../record.ts';
 import type { Memory } from './memory.ts';
 import type { Places } from './places.ts';
@@ -64,8 +65,9 @@ export function triggerOf(record: AuditRecord, { segment, seq, hash }: Standing)
   return { time, segment, seq, hash, summary: about.join(', ') };
 }
 
-/** Who a record is about: its certificate, or the address where there was none. */
+/** Who a record is about: its certificate, or the address where there was none; of IPv6 the /64, all of which one client may have. */
 export function whoOf({ fingerprint, address }: AuditRecord): string | undefined {
   if (fingerprint !== undefined) return `certificate ${fingerprint}`;
-  return address === undefined ? undefined : `address ${address}`;
+  if (address === undefined) return undefined;
+  return address.includes(':') ? `network ${addressGroup(address).match(/.{1,4}/g)?.join(':')}::/64` : `address ${address}`;
 }
