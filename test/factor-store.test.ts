@@ -300,6 +300,20 @@ describe('codes by SMS', () => {
     for (const hidden of ['+8613800138000', codeOf(), 'H4711A', 'H 4711-a']) expect(text).not.toContain(hidden);
   });
 
+  it('that were sent to a lost phone are worth nothing once another is registered, nor is a session that such a one opened', async () => {
+    await register();
+    const thief = gateway.browser();
+    await thief.submit('sms', {}, 'sms/send');
+    const other = () => gateway.factor.factors.registerPhone(PATIENT.subject, '+8613800138001', 'H 4711-a', 'reception');
+    await other();
+    expect((await thief.submit('sms?sent=1', { code: codeOf(), card: 'h4711a' }, 'sms')).status).toBe(403);
+    gateway.now += 60_000;
+    await thief.submit('sms', {}, 'sms/send');
+    expect((await thief.submit('sms?sent=1', { code: codeOf(), card: 'h4711a' }, 'sms')).body).toContain('You are signed in');
+    await register();
+    expect(await gateway.factor.find(thief.cookie, PATIENT)).toMatchObject({ kind: 'refused', reason: 'session_ended' });
+  });
+
   it('are sent once a minute', async () => {
     await register();
     const browser = gateway.browser();

@@ -2,7 +2,7 @@ import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { Secret } from 'otpauth';
 import type { AuditRecord } from '../audit/record.ts';
 import {
-  judgeInvitation, judgeLock, judgeRecovery, judgeSending, judgeSms, judgeTotp, readCard, readCode, readDigits, sameDigest, writeCode, type Guessed, type Refusal,
+  forgiven, judgeInvitation, judgeLock, judgeRecovery, judgeSending, judgeSms, judgeTotp, readCard, readCode, readDigits, sameDigest, writeCode, type Guessed, type Refusal,
   type TotpAlgorithm, type TotpSecret,
 } from '../policy/second-factor.ts';
 import type { Reason } from '../policy/facts.ts';
@@ -50,6 +50,7 @@ export interface Factors {
   enrolment(subject: Subject): Promise<Enrolment | undefined>;
   /** Staff. `lifetime` in ms; gives back the code to hand out. */
   invite(subject: Subject, lifetime: number, who: string): Promise<{ readonly code: string; readonly expires: string }>;
+  /** In place of the phone and card before, and ends the person's sessions where there were any. */
   registerPhone(subject: Subject, phone: string, card: string, who: string): Promise<void>;
   /** Forgets an enrolment and wrong codes, and ends the sessions that stand on it; false when there was none. */
   reset(subject: Subject, who: string): Promise<{ readonly reset: boolean; readonly sessions: number }>;
@@ -77,6 +78,7 @@ export interface FactorsOptions {
 }
 
 const RECOVERY_CODES = 10;
+const USED_UP: Refusal = { kind: 'refused', reason: 'invitation_expired', detail: 'the invitation was used or withdrawn' };
 const SECRET_OCTETS = { SHA1: 20, SHA256: 32 } as const;
 /** RFC 4226 section 5.3 asks for six digits at least. */
 const SMS_DIGITS = 6;
@@ -117,17 +119,17 @@ export function createFactors(options: FactorsOptions): Factors {
       const { phone } = enrolment ?? {};
       if (phone === undefined || enrolment?.card === undefined) return recorded(person, 'sms', 'sending a code', notEnrolled('no phone number and card'));
       const code = String(randomInt(10 ** SMS_DIGITS)).padStart(SMS_DIGITS, '0');
-      const verdict = await sessions.attempt(person, (state) => judgeSending(state, smsDigest(person, code), now()));
+      const verdict = await sessions.attempt(person, (state) => judgeSending(state, smsDigest(person, phone, code), now()));
       if (verdict.kind === 'refused') return recorded(person, 'sms', 'sending a code', verdict);
       const sent = await options.send({ to: phone, code, language });
       return recorded(person, 'sms', 'sending a code', sent ? verdict : { kind: 'refused', reason: 'sms_not_sent', detail: 'the webhook did not take the message' });
     },
 
     sms: async (person, code, card) => recorded(person, 'sms', 'code', await guarded(person, async () => {
-      const { card: kept } = await enrolments.get(person) ?? {};
+      const { card: kept, phone = '' } = await enrolments.get(person) ?? {};
       const digest = await compared(person, 'sms', 'card', readCard(card), kept);
       if (typeof digest !== 'string') return digest;
-      const verdict = await sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, readDigits(code)), kept !== undefined && sameDigest(kept.digest, digest), now()));
+      const verdict = await sessions.attempt(person, (state) => judgeSms(state, smsDigest(person, phone, readDigits(code)), kept !== undefined && sameDigest(kept.digest, digest), now()));
       return verdict.kind === 'refused' || kept === undefined ? verdict as Refusal : { ...verdict, basis: basisOf.sms(kept) };
     })),
 
@@ -144,10 +146,14 @@ export function createFactors(options: FactorsOptions): Factors {
     },
 
     async confirm(person, { invitation, ...totp }, code) {
+      // Looked at once more below; before that the codes to come would cost time.
+      const { invitation: open } = await enrolments.get(person) ?? {};
+      if (open?.digest !== invitation || now() >= open.expires) return recorded(person, 'totp', 'enrolment', USED_UP);
       // Steps that were taken are those of the authenticator before.
-      const verdict = await guarded(person, () => sessions.attempt(person, (state) => {
-        const judged = judgeTotp({ ...state, step: 0 }, totp, readDigits(code), now());
-        return judged.verdict.kind === 'good' ? judged : { ...judged, state: { ...state, failures: judged.state.failures } };
+      const verdict = await guarded(person, () => sessions.attempt<{ readonly kind: 'good'; readonly step: number } | Refusal>(person, (state) => {
+        const { state: { failures, step }, verdict: judged } = judgeTotp({ ...state, step: 0 }, totp, readDigits(code), now());
+        // A right one counts when it has enrolled: it would forget wrong codes, and steps that were taken, of an authenticator that stays.
+        return judged.kind === 'good' ? { state, verdict: { ...judged, step } } : { state: { ...state, failures }, verdict: judged };
       }));
       if (verdict.kind === 'refused') return recorded(person, 'totp', 'enrolment', verdict);
       const codes = Array.from({ length: RECOVERY_CODES }, () => writeCode(randomBytes(10)));
@@ -159,7 +165,8 @@ export function createFactors(options: FactorsOptions): Factors {
         const { invitation: _, ...rest } = contentOf(held);
         return { result: true, enrolment: { ...rest, totp: { ...totp, since: new Date(now()).toISOString() }, recovery: { salt, digests } } };
       });
-      if (!enrolled) return recorded(person, 'totp', 'enrolment', { kind: 'refused', reason: 'invitation_expired', detail: 'the invitation was used or withdrawn' });
+      if (!enrolled) return recorded(person, 'totp', 'enrolment', USED_UP);
+      await sessions.attempt(person, (state) => ({ state: { ...forgiven(state, 'totp'), step: verdict.step }, verdict: undefined }));
       // What stands on the authenticator before ends with it.
       await sessions.endAll(person, 'reset');
       return recorded(person, 'totp', 'enrolment', { kind: 'good', basis: basisOf.totp(totp), codes });
@@ -180,8 +187,10 @@ export function createFactors(options: FactorsOptions): Factors {
 
     async registerPhone(subject, phone, card, who) {
       const salted = await salting.salted('card', readCard(card));
-      await enrolments.change(subject, (held) => ({ result: undefined, enrolment: { ...contentOf(held), phone, card: salted } }));
-      await byStaff(subject, who, `phone number ending in ${phone.slice(-3)} and card registered`);
+      const before = await enrolments.change(subject, (held) => ({ result: held?.card !== undefined, enrolment: { ...contentOf(held), phone, card: salted } }));
+      // What stands on the phone and card before ends with them.
+      const ended = before ? await sessions.endAll(subject, 'reset') : 0;
+      await byStaff(subject, who, `phone number ending in ${phone.slice(-3)} and card registered${ended === 0 ? '' : `, ${ended} sessions ended`}`);
     },
 
     async reset(subject, who) {
@@ -255,7 +264,7 @@ function newSecret(algorithm: TotpAlgorithm): string {
   return new Secret({ buffer: new Uint8Array(randomBytes(SECRET_OCTETS[algorithm])).buffer }).base32;
 }
 
-/** Six digits are soon guessed from a digest: it is kept sealed, and for five minutes. */
-function smsDigest(subject: Subject, code: string): string {
-  return createHash('sha256').update(`${subjectName(subject)} ${code}`).digest('hex');
+/** Six digits are soon guessed from a digest: it is kept sealed, and for five minutes. Of the number as well: one that was sent to a lost phone is none for the next. */
+function smsDigest(subject: Subject, phone: string, code: string): string {
+  return createHash('sha256').update(`${subjectName(subject)} ${phone} ${code}`).digest('hex');
 }

@@ -35,13 +35,13 @@ function withoutCookies(value: string): string | undefined {
   return rest.every((pair) => pair.trim() === '') ? undefined : rest.join(';').trim();
 }
 
-/** Whether a text holds a whole token of ours, as no other: one that is part of a longer word is somebody else's. */
+/** Whether a text holds a whole token of ours, as no other: one that is part of a longer word is somebody else's. What is escaped before it ends a word, too. */
 function holdsToken(text: string): boolean {
   return MARK.test(text) && TOKEN.test(text);
 }
 
 const MARK = /wgs_/i;
-const TOKEN = /(?<![A-Za-z0-9_-])wgs_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])/i;
+const TOKEN = /(?:(?<![A-Za-z0-9_-])|(?<=%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}))wgs_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])/i;
 const BEARER = /^bearer +(?=wgs_)/i;
 /** Credentials that begin like ours, under whatever scheme. */
 const SCHEMED = /^[^\s,]+[\s,]+"?wgs_/i;

@@ -82,7 +82,8 @@ export function openSessions({ cells, limits, now }: SessionsOptions): Sessions 
     return cells.update(`attempts:${subjectName(subject)}`, (held) => {
       const before = held === undefined ? NO_ATTEMPTS : JSON.parse(held) as Attempts;
       const { state, verdict } = step(before);
-      return { result: verdict, ...(state === before ? {} : { value: JSON.stringify(state), lifetime: FORGET_FAILURES_MS }) };
+      // It names the open sessions, so that it is kept as long as they are: those that it does not name no reset would end.
+      return { result: verdict, ...(state === before ? {} : { value: JSON.stringify(state), lifetime: Math.max(FORGET_FAILURES_MS, limits().lifetime) }) };
     });
   }
 

@@ -28,6 +28,7 @@ export interface FactorParts {
   readonly sms?: SmsTarget;
   readonly algorithm?: 'sha1' | 'sha256';
   readonly asked?: readonly Factor[];
+  readonly session?: Snapshot['config']['second_factor']['session'];
   readonly webauthn?: Partial<Snapshot['config']['second_factor']['webauthn']>;
   readonly record?: (record: AuditRecord) => Promise<void>;
 }
@@ -62,7 +63,7 @@ export function testFactor(parts: FactorParts = {}): TestFactor {
   const records: AuditRecord[] = [];
   const snapshot = {
     config: {
-      second_factor: { key_file: 'factors.key', session: { lifetime: 3_600_000, idle: 900_000 }, totp: { issuer: 'Hospital', algorithm: parts.algorithm ?? 'sha1' }, webauthn: { user_verification: 'required', timeout: 300_000, ...parts.webauthn }, ...(parts.sms === undefined ? {} : { sms: {} }) },
+      second_factor: { key_file: 'factors.key', session: parts.session ?? { lifetime: 3_600_000, idle: 900_000 }, totp: { issuer: 'Hospital', algorithm: parts.algorithm ?? 'sha1' }, webauthn: { user_verification: 'required', timeout: 300_000, ...parts.webauthn }, ...(parts.sms === undefined ? {} : { sms: {} }) },
       routes: [{ allow: ['patient'], require: { second_factor: parts.asked ?? ['totp', 'sms'] } }],
     },
     secondFactor: { keys, ...(parts.sms === undefined ? {} : { sms: parts.sms }) },
