@@ -92,9 +92,21 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     // From here on, so that two requests at once open one.
     open.add(report);
     alarm(report);
-    await record(report, { detail: `opened${page === true ? ' on the page' : ''}: ${breaks.join(', ')}`, alarm: 'break_glass' });
+    try {
+      await record(report, { detail: `opened${page === true ? ' on the page' : ''}: ${breaks.join(', ')}`, alarm: 'break_glass' });
+    } catch (error) {
+      takeBack(report);
+      throw error;
+    }
     void announce(change);
     return { kind: 'open', grant: grantOf(report) };
+  }
+
+  /** Nothing is served later under a grant whose beginning is not on record. It stays to be reviewed. */
+  function takeBack(report: GrantReport): void {
+    open.remove(report);
+    ours.delete(report.id);
+    list.apply({ op: 'close', id: report.id, at: new Date(now()).toISOString(), who: 'wardgate', note: 'its beginning could not be put on record' });
   }
 
   async function end(report: GrantReport, why: { readonly who?: string; readonly note?: string }): Promise<void> {
@@ -185,8 +197,8 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   };
 }
 
-function grantOf({ id, reason, text, patient, until }: GrantReport): OpenGrant {
-  return { id, reason, text, ...(patient === undefined ? {} : { patient }), until: Date.parse(until) };
+function grantOf({ id, route, breaks, reason, text, patient, until }: GrantReport): OpenGrant {
+  return { id, route, breaks, reason, text, ...(patient === undefined ? {} : { patient }), until: Date.parse(until) };
 }
 
 function describe({ id, reason, text, patient }: GrantReport): NonNullable<AuditRecord['break_glass']> {

@@ -257,7 +257,7 @@ describe('an emergency', () => {
       fields: Object.entries(plea()).flat(),
     };
     expect(authorize(policy, facts, 0)).toMatchObject({ kind: 'query', session: true, grant: { plea: { reason: 'emergency' } } });
-    const grant = { kind: 'open', grant: { id: 'g', reason: 'emergency', text: 'x', until: 1 } } as const;
+    const grant = { kind: 'open', grant: { id: 'g', route: 'r', breaks: ['role'], reason: 'emergency', text: 'x', until: 1 } } as const;
     expect(authorize(policy, { ...facts, findings: { ...COUNTED, grant } }, 0)).toMatchObject({ kind: 'denial', code: 'step_up_required' });
   });
 

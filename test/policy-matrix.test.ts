@@ -217,7 +217,7 @@ function findings({ exceeded, rate, session }: Cell): Findings {
 
 /** What the grants that there are come to for a question, found as the gateway finds them. */
 function grantFor({ grant, patient }: Cell, question: GrantQuestion): GrantFinding {
-  const open = (of: string | undefined, until = NOW + 1): GrantFinding => ({ kind: 'open', grant: { id: grant, reason: 'emergency', text: 'x', until, ...(of === undefined ? {} : { patient: of }) } });
+  const open = (of: string | undefined, until = NOW + 1): GrantFinding => ({ kind: 'open', grant: { id: grant, route: question.route, breaks: question.breaks, reason: 'emergency', text: 'x', until, ...(of === undefined ? {} : { patient: of }) } });
   if (question.plea !== undefined) return open(question.patient);
   if (grant === 'absent' || grant === 'plea' || grant === 'plea for another') return { kind: 'none' };
   const of = grant === 'other patient' || grant === 'declared' ? '9999' : patient ? '1001' : undefined;

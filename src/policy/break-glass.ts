@@ -46,6 +46,9 @@ export interface GrantQuestion {
 /** A grant that is open. */
 export interface OpenGrant extends Plea {
   readonly id: string;
+  readonly route: string;
+  /** All that may be broken under it. */
+  readonly breaks: readonly Breakable[];
   /** Milliseconds since the epoch. */
   readonly until: number;
 }
@@ -101,12 +104,15 @@ function valuesOf(fields: readonly string[], wanted: string): readonly string[] 
 // eslint-disable-next-line no-control-regex
 const DISGUISES = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 
+/** What is not seen at all: in a patient's name it makes one look like another. In sentences of some languages it has its place. */
+const UNSEEN = /\p{Default_Ignorable_Code_Point}/u;
+
 /** What somebody says of an emergency, as it is kept; undefined where it is not to be read: empty, too long, or disguised. */
 export function readSaid(name: keyof Plea, said: string | undefined): string | undefined {
   // Before it is made one form: that may make it many times as long.
   if (said === undefined || said.length > 2 * LONGEST[name]) return undefined;
   const text = said.normalize('NFC').trim();
-  return text === '' || text.length > LONGEST[name] || DISGUISES.test(text) ? undefined : text;
+  return text === '' || text.length > LONGEST[name] || DISGUISES.test(text) || (name === 'patient' && UNSEEN.test(text)) ? undefined : text;
 }
 
 function decoded(value: string): string | undefined {

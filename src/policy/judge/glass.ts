@@ -58,9 +58,11 @@ export function judgeGrant(glass: Glass | undefined, facts: RequestFacts, now: n
     trace?.({ rule: 'break glass', outcome: 'skip', detail: `may be broken for ${[...reasons].join(', ')}` });
     return refuseGrant(glass.broken, found?.kind === 'refused' ? found.detail : undefined);
   }
-  const { id, until } = found.grant;
+  const { id, until, route, breaks } = found.grant;
   if (now >= until) return { ...glass.broken, breakable: true, reason: 'break_glass_ended', detail: `the grant ${id} has ended` };
   if (facts.withdrawn?.has(id) === true) return { ...glass.broken, breakable: true, reason: 'break_glass_ended', detail: `the grant ${id} was withdrawn` };
+  // A stream is judged again: its client may have lost a role since, or its route become another, of which nobody has said why.
+  if (route !== glass.broken.route?.name || !glass.breaks.every((one) => breaks.includes(one))) return refuseGrant(glass.broken, `the grant ${id} breaks ${breaks.join(' and ')} of ${route}`);
   trace?.({ rule: 'break glass', outcome: 'pass', detail: id });
   return undefined;
 }
