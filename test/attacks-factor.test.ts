@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { withoutSession } from '../src/forward/session-token.ts';
+import { nameKey } from '../src/policy/webauthn.ts';
 import { createAuthenticator, type Options } from './support/authenticator.ts';
 import { codeAt, enrol, PATIENT, testFactor, type FactorParts, type TestFactor } from './support/factor.ts';
 
@@ -59,6 +60,13 @@ describe('sessions longer than a day', () => {
     test.now += 2 * 86_400_000;
     expect(await test.factor.factors.reset(PATIENT.subject, 'reception')).toMatchObject({ sessions: 1 });
     expect(await test.factor.find(visitor.cookie, PATIENT)).toMatchObject({ kind: 'refused' });
+  });
+});
+
+describe('the name of a security key', () => {
+  it('is not like another\'s, nor like nothing at all', () => {
+    expect(nameKey('blue\u3164\u034f', ['blue'])).toBe('blue 2');
+    expect(nameKey('\u3164', [])).toBe('Security key');
   });
 });
 

@@ -135,7 +135,7 @@ const LONGEST_NAME = 64;
 
 /** The name of a new key: as it was given, without what cannot be seen, and unlike the others'. */
 export function nameKey(given: string, taken: readonly string[]): string {
-  const shown = [...given.normalize('NFC').replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '').replace(/\s+/gu, ' ').trim()].slice(0, LONGEST_NAME).join('').trim();
+  const shown = [...given.normalize('NFC').replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu, '').replace(/\s+/gu, ' ').trim()].slice(0, LONGEST_NAME).join('').trim();
   const base = shown === '' ? 'Security key' : shown;
   for (let number = 1; ; number++) {
     const name = number === 1 ? base : `${base} ${number}`;
