@@ -87,4 +87,16 @@ describe('a grant for an emergency', () => {
     expect(desk.counts()).toEqual({ open: 0, unreviewed: 1 });
     await rm(state, { recursive: true, force: true });
   });
+
+  it('says for good what was said when it was opened, and once ended stays so, whatever the shared store holds', async () => {
+    const state = await mkdtemp(join(tmpdir(), 'wardgate-grants-'));
+    const list = openGrants(state);
+    const client = { certificate: 'aa', serial: '1', issuer: 'CN=x', role: 'nurse', who: 'Nurse Li', address: '10.0.0.1', listener: 'clinical', request_id: '1' };
+    const said = { op: 'open', id: 'g', at: '2026-11-22T09:00:00.000Z', until: '2026-11-22T09:30:00.000Z', route: 'notes', breaks: ['role'], ...client, reason: 'emergency', text: 'x', patient: '1001' } as const;
+    for (const change of [said, { op: 'close', id: 'g', at: '2026-11-22T09:10:00.000Z' } as const]) list.apply(change);
+    expect(list.isNews({ ...said, at: '2026-11-22T09:20:00.000Z', patient: '1002' })).toBe(false);
+    expect(list.isNews({ op: 'review', id: 'g', at: '2026-11-22T09:20:00.000Z', who: 'x', note: 'y' })).toBe(true);
+    list.close();
+    await rm(state, { recursive: true, force: true });
+  });
 });

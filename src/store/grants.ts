@@ -91,7 +91,8 @@ export function openGrants(state: string): GrantList {
     unclosed: () => reportsOf(unclosed),
     unreviewed: () => reportsOf(unreviewed),
     changes: journal.latest,
-    isNews: journal.isNews,
+    // What was said when it was opened stays: a shared store must not have another patient reviewed in its place, nor open what has ended.
+    isNews: (change) => !(change.op === 'open' && reports.has(change.id)) && journal.isNews(change),
     apply(change) {
       journal.append(change);
       take(change);
