@@ -58,7 +58,7 @@ export interface PruneReport {
 export class ArchiveError extends Error {}
 
 export interface ArchiveOptions {
-  readonly register: Pick<Register, 'segments' | 'grown' | 'prune' | 'holds' | 'hold'>;
+  readonly register: Pick<Register, 'whole' | 'segments' | 'grown' | 'prune' | 'holds' | 'hold'>;
   readonly directory: string;
   /** Milliseconds that every record is kept. */
   readonly retention: number;
@@ -144,6 +144,8 @@ export function openArchive({ register, directory, retention, compress, passed, 
   }
 
   async function prune(order: PruneOrder): Promise<PruneReport> {
+    // A time moved back or a hold taken out would be signed with what is removed for it, and could be put back afterwards.
+    if (!register.whole) throw new ArchiveError('the register of checkpoints was changed by somebody: nothing is removed as long as wardgate audit verify finds it so');
     const limit = limitOf(order);
     const holds = [...register.holds().keys()].join();
     const until = performance.now() + PRUNE_MS;

@@ -18,13 +18,15 @@ export interface BadRecord {
   readonly detail: string;
 }
 
-/** Claims of a segment that are kept: enough to say between which two something happened. */
+/** Claims of a segment that are kept beside the last and the longest: enough to say between which two something happened. */
 const MOST_CLAIMS = 2_048;
 
 export interface Claimed {
   /** In order; the last one is always kept. */
   claims: Link[];
   last: SegmentClaim;
+  /** That which has seen most: what is shorter was cut off. */
+  most: Link;
   /** The number of the last record that an anchored checkpoint has seen; without an anchor, any checkpoint. */
   covered: number;
   /** The root of the tree over all its lines. */
@@ -54,6 +56,7 @@ export class Found extends Error {
 export function readBook(evidence: Evidence, key: KeyObject, anchor: readonly string[] | undefined): Book {
   const segments = new Map<string, Claimed>();
   const outside = new Map((anchor ?? []).map((line) => [checkpointHash(line), line]));
+  const numbered = evidence.partial ? signedByNumber(outside, key) : new Map<number, ReadonlySet<string>>();
   const inside = new Set<string>();
   let number = 0;
   /** Of some checkpoints: the number after the last one, and how many were left out before it. */
@@ -83,6 +86,7 @@ export function readBook(evidence: Evidence, key: KeyObject, anchor: readonly st
       return void (bad = { ...at, kind, detail: `checkpoint ${checkpoint.checkpoint} does not follow from the one before it` });
     }
     previous = checkpointHash(line);
+    if (numbered.get(checkpoint.checkpoint)?.has(previous) === false) return void (bad = { ...at, kind: 'rewritten', detail: `checkpoint ${checkpoint.checkpoint} is another one than was anchored` });
     if (outside.size > 0) {
       inside.add(previous);
     }
@@ -108,6 +112,16 @@ export function readBook(evidence: Evidence, key: KeyObject, anchor: readonly st
   return { segments, checkpoints: number - skipped, anchored, start, prunings };
 }
 
+/** The hashes of those that are anchored, by their numbers: of some checkpoints only these show that they are others. */
+function signedByNumber(outside: ReadonlyMap<string, string>, key: KeyObject): ReadonlyMap<number, ReadonlySet<string>> {
+  const numbered = new Map<number, Set<string>>();
+  for (const [hash, line] of outside) {
+    const number = isSignedLine(line, key) ? parseCheckpoint(line)?.checkpoint : undefined;
+    if (number !== undefined) numbered.set(number, (numbered.get(number) ?? new Set()).add(hash));
+  }
+  return numbered;
+}
+
 function firstUnsigned(evidence: Evidence, key: KeyObject): BadRecord {
   let at = 0;
   let bad: number | undefined;
@@ -130,11 +144,12 @@ function lostCheckpoint(line: string, number: number, key: KeyObject): BadRecord
 
 function claimed(segments: Map<string, Claimed>, claim: SegmentClaim): void {
   const known = segments.get(claim.segment);
-  if (known === undefined) return void segments.set(claim.segment, { claims: [claim], last: claim, covered: 0, tree: treeOf(claim) });
+  if (known === undefined) return void segments.set(claim.segment, { claims: [claim], last: claim, most: claim, covered: 0, tree: treeOf(claim) });
   known.claims.push(claim);
   known.last = claim;
+  if (claim.seq > known.most.seq) known.most = claim;
   known.tree = treeOf(claim);
-  if (known.claims.length > MOST_CLAIMS) known.claims = known.claims.filter((_, index) => index % 2 === 0 || index === known.claims.length - 1);
+  if (known.claims.length > MOST_CLAIMS) known.claims = known.claims.filter((one, index) => index % 2 === 0 || index === known.claims.length - 1 || one === known.most);
 }
 
 function treeOf({ tree, seq }: SegmentClaim): Claimed['tree'] {

@@ -65,13 +65,22 @@ export function openCompressed(file: number): CompressedFile {
   };
 }
 
+/** What `info: true` makes of it: `bytesWritten` are the octets that were read. */
+interface Inflated {
+  readonly buffer: Buffer;
+  readonly engine: { readonly bytesWritten: number };
+}
+
 function inflate(octets: Buffer, { plain: expected, at }: Frame): Buffer {
   let plain: Buffer;
+  let read: number;
   try {
-    plain = zstdDecompressSync(octets, { maxOutputLength: expected });
+    ({ buffer: plain, engine: { bytesWritten: read } } = zstdDecompressSync(octets, { maxOutputLength: expected, info: true }) as unknown as Inflated);
   } catch (error) {
     throw new CompressedError(`the octets from ${at} on cannot be decompressed: ${(error as Error).message}`, { cause: error });
   }
+  // What follows is skipped here, and may be another program's format that zstdcat reads on with.
+  if (read !== octets.length) throw new CompressedError(`the octets from ${at} on go on behind what is compressed in them`);
   if (plain.length !== expected) throw new CompressedError(`the octets from ${at} on hold ${plain.length} octets and not ${expected}`);
   return plain;
 }

@@ -1,9 +1,10 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PUBLIC_KEY_FILE, REGISTER_FILE } from './checkpoint.ts';
+import type { BadRecord } from './book.ts';
 import { readLines, type Stretch } from './lines.ts';
 import { linePieces } from './pieces.ts';
-import { readSegment, segmentNames } from './segment-file.ts';
+import { differsCompressed, readSegment, segmentNames } from './segment-file.ts';
 
 /** What there is to verify: an audit directory, or an export that was made of one. */
 export interface Evidence {
@@ -21,6 +22,10 @@ export interface Evidence {
   readonly key: string | undefined;
   /** Single records of an export that was filtered. */
   picked(each: (picked: Picked) => void): void;
+  /** Whether a segment is there twice, compressed and plain, and not the same. */
+  differs(segment: string): boolean;
+  /** Of an export: the first line that is no part of it, which nothing else would look at. */
+  readonly stray?: BadRecord;
   /** A filtered export shows single records and no whole segment. */
   readonly filtered: boolean;
   /** Of an export that was sealed: what it says of itself. */
@@ -64,6 +69,7 @@ export const SEGMENT_LINE = '{"segment":';
 export const MANIFEST_LINE = '{"manifest":';
 const PREVIOUS_FIELD = ',"previous":"';
 const PROOF_FIELD = '","proof":"';
+const CLOSING_BRACE = 0x7d;
 const RECORD_FIELD = '","record":';
 
 /** A line of a filtered export; `record` as it stands in its segment. */
@@ -81,6 +87,7 @@ function openDirectory(directory: string): Evidence {
     segments: segmentNames(directory),
     filtered: false,
     read: (segment, use) => readSegment(directory, segment, use),
+    differs: (segment) => differsCompressed(directory, segment),
     register: (each) => withFile(join(directory, REGISTER_FILE), (file) => {
       const { rest } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (octets, start, end) => {
         each(octets.toString('utf8', start, end));
@@ -136,20 +143,26 @@ function openExport(path: string): Evidence {
     if (open !== undefined) stretches.set(open, { file, from, to: at });
     open = undefined;
   };
-  if (head.filter === undefined) {
-    const { rest } = readLines({ file, from: 0, to: size }, Buffer.alloc(0), (octets, start, end) => {
-      const next = at + end + 1 - start;
-      if (octets.toString('latin1', start, start + MANIFEST_LINE.length) === MANIFEST_LINE) finish();
-      if (octets.toString('latin1', start, start + SEGMENT_LINE.length) === SEGMENT_LINE) {
-        finish();
-        open = (JSON.parse(octets.toString('utf8', start, end)) as { segment: string }).segment;
-        from = next;
-      }
-      at = next;
-      return true;
-    });
-    at += rest.length;
-  }
+  let line = 0;
+  let stray: BadRecord | undefined;
+  const refuse = (kind: 'added' | 'repeated', segment: string, detail: string): void => void (stray ??= { file: segment, line, kind, detail });
+  const { rest } = readLines({ file, from: 0, to: size }, Buffer.alloc(0), (octets, start, end) => {
+    const begins = (beginning: string): boolean => octets.toString('latin1', start, start + beginning.length) === beginning;
+    const next = at + end + 1 - start;
+    const last = next === size;
+    line += 1;
+    if (begins(MANIFEST_LINE) && last && head.seal !== undefined) finish();
+    else if (head.filter === undefined && begins(SEGMENT_LINE)) {
+      finish();
+      open = segmentOf(octets.toString('utf8', start, end)) ?? '';
+      if (open === '' || stretches.has(open)) refuse('repeated', open === '' ? EXPORT : open, 'a segment stands there twice, or without its name');
+      from = next;
+    } else if (open === undefined && line > 1 && !begins(CHECKPOINT_LINE) && !(head.filter !== undefined && begins(SEGMENT_LINE))) refuse('added', EXPORT, 'a line that belongs to no segment');
+    at = next;
+    return true;
+  });
+  if (rest.length > 0 && open === undefined) refuse('added', EXPORT, 'octets behind the last line');
+  at += rest.length;
   finish();
 
   function each(beginning: string, use: (line: Buffer) => void): { readonly torn: number } {
@@ -162,6 +175,8 @@ function openExport(path: string): Evidence {
 
   return {
     segments: [...stretches.keys()],
+    differs: () => false,
+    ...(stray === undefined ? {} : { stray }),
     filtered: head.filter !== undefined,
     read: (segment, use) => {
       const stretch = stretches.get(segment);
@@ -179,6 +194,18 @@ function openExport(path: string): Evidence {
     ...(head.seal === undefined ? {} : { seal: sealOf(file, size) }),
     close: () => closeSync(file),
   };
+}
+
+/** The name of an export where what is wrong is in none of its segments. */
+const EXPORT = 'export';
+
+function segmentOf(line: string): string | undefined {
+  try {
+    const { segment } = JSON.parse(line) as { readonly segment?: unknown };
+    return typeof segment === 'string' ? segment : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function exportHead(file: number, path: string): ExportHead {
@@ -200,7 +227,7 @@ function parsePicked(line: Buffer): Picked | undefined {
   if (at === -1) return undefined;
   const proven = line.toString('latin1', behind, behind + PROOF_FIELD.length) === PROOF_FIELD;
   const record = proven ? line.indexOf('"', behind + PROOF_FIELD.length) : behind;
-  if (record === -1 || line.toString('latin1', record, record + RECORD_FIELD.length) !== RECORD_FIELD) return undefined;
+  if (record === -1 || line.at(-1) !== CLOSING_BRACE || line.toString('latin1', record, record + RECORD_FIELD.length) !== RECORD_FIELD) return undefined;
   try {
     const segment = JSON.parse(line.toString('utf8', SEGMENT_LINE.length, at)) as unknown;
     return typeof segment !== 'string' ? undefined : {

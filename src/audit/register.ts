@@ -6,7 +6,7 @@ import { START, digest, type Position } from './chain.ts';
 import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedLine, parseCheckpoint, signLine, type Checkpoint, type Cut, type Hold, type HoldChange, type Pruning, type SegmentClaim } from './checkpoint.ts';
 import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
 import { readLines } from './lines.ts';
-import { scanSegment } from './segment.ts';
+import { isHeaderOnly, scanSegment } from './segment.ts';
 import type { ReceiverSetup } from './sinks/setup.ts';
 import type { SegmentGround, SegmentPosition } from './writer.ts';
 
@@ -18,6 +18,8 @@ export interface Register {
   checkpoint(open: readonly SegmentPosition[]): void;
   /** The writer of this one is gone: it ends where it ends. */
   ended(segment: string): void;
+  /** Whether each of its lines followed from the one before when it was opened: what the last one signs stands for all. */
+  readonly whole: boolean;
   /** Every segment there has been. */
   segments(): Iterable<KnownSegment>;
   /** The root of the tree over a segment that has ended; signed with the next checkpoint. */
@@ -60,6 +62,7 @@ interface Known extends Ledger {
   readonly lastLine: string | undefined;
   readonly octets: number;
   readonly rest: Buffer;
+  readonly whole: boolean;
 }
 
 /** What the checkpoints up to now say together. */
@@ -114,6 +117,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
   /** Ends that no checkpoint has said yet. */
   let ends: SegmentClaim[] = [];
 
+  if (!known.whole) warn(`${path} is not what was written: wardgate audit verify says where, and nothing is pruned`);
   const cut = cutOf(known.rest);
   if (cut !== undefined) ftruncateSync(file, octets);
   write('start', [...[...claims.values()].filter(isOpen).map(settle), ...strangers()], cut === undefined ? {} : { cut });
@@ -177,10 +181,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
   }
 
   function isEmpty(segment: string): boolean {
-    return reading(segment, (handle, size) => {
-      const { at, broken } = scanSegment({ file: handle, from: 0, to: size });
-      return broken === undefined && at.seq <= 0;
-    });
+    return reading(segment, (handle, size) => isHeaderOnly({ file: handle, from: 0, to: size }, segment));
   }
 
   function whole(segment: string): { readonly octets: number; readonly sha256: string } {
@@ -212,6 +213,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
       write('checkpoint', [...ends, ...moved.map((position) => ({ ...position, state: 'open' as const }))]);
       ends = [];
     },
+    whole: known.whole,
     segments: () => Array.from(claims.values(), (claim) => {
       const endedAt = known.ends.get(claim.segment);
       return { claim, ...(endedAt === undefined ? {} : { endedAt }) };
@@ -276,16 +278,20 @@ function readRegister(file: number): Known {
   let last: Checkpoint | undefined;
   let lastLine: string | undefined;
   let octets = 0;
+  let previous = NO_CHECKPOINT;
+  let whole = true;
   const { rest } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (text, from, to) => {
     octets += to + 1 - from;
     lastLine = text.toString('utf8', from, to);
     const checkpoint = parseCheckpoint(lastLine);
+    whole &&= checkpoint?.previous === previous;
+    previous = digest(text.subarray(from, to));
     if (checkpoint === undefined) return true;
     last = checkpoint;
     enter(ledger, checkpoint);
     return true;
   });
-  return { ...ledger, last, lastLine, octets, rest };
+  return { ...ledger, last, lastLine, octets, rest, whole };
 }
 
 /** The key that the register was signed with; a new one where there is no register. */

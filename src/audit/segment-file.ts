@@ -1,6 +1,6 @@
-import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { COMPRESSED, openCompressed } from './compressed.ts';
+import { COMPRESSED, openCompressed, type CompressedFile } from './compressed.ts';
 import type { Stretch } from './lines.ts';
 
 /** The names of the segments in a directory, in order; one is named alike whether it is compressed or not. */
@@ -29,6 +29,30 @@ export function readSegment<Result>(directory: string, segment: string, use: (st
   } finally {
     closeSync(file);
   }
+}
+
+/** Whether a segment is there compressed and plain, as a kill while it is compressed leaves it, and the two are not the same. Throws a CompressedError. */
+export function differsCompressed(directory: string, segment: string): boolean {
+  const path = join(directory, segment);
+  const [plain, compressed] = [openIfThere(path), openIfThere(`${path}${COMPRESSED}`, true)];
+  try {
+    return plain !== undefined && compressed !== undefined && differ(plain.file, openCompressed(compressed.file));
+  } finally {
+    for (const found of [plain, compressed]) if (found !== undefined) closeSync(found.file);
+  }
+}
+
+const COMPARED_OCTETS = 1 << 20;
+
+function differ(plain: number, { size, read }: CompressedFile): boolean {
+  if (fstatSync(plain).size !== size) return true;
+  const [one, other] = [Buffer.allocUnsafe(COMPARED_OCTETS), Buffer.allocUnsafe(COMPARED_OCTETS)];
+  for (let at = 0; at < size;) {
+    const length = read(one, 0, COMPARED_OCTETS, at);
+    if (length === 0 || readSync(plain, other, 0, length, at) !== length || one.compare(other, 0, length, 0, length) !== 0) return true;
+    at += length;
+  }
+  return false;
 }
 
 function openIfThere(path: string, compressed = false): { readonly file: number; readonly compressed: boolean } | undefined {

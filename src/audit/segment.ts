@@ -75,3 +75,13 @@ export function parseHeader(line: string): SegmentName | undefined {
   }
 }
 
+/** Whether a segment has come no further than its header, which is all that stands in it before the register knows it; half a line of that, too. */
+export function isHeaderOnly(stretch: Stretch, file: string): boolean {
+  let good = true;
+  const { at, broken } = scanSegment(stretch, START, (_, octets, start, end) => {
+    // One line that holds by itself may say anything.
+    good &&= parseHeader(octets.toString('utf8', start, end))?.file === file;
+    return good;
+  });
+  return good && broken === undefined && at.seq <= 0;
+}

@@ -7,6 +7,7 @@ import { isInTree } from './tree.ts';
 export interface PickedCounts {
   records: number;
   segments: number;
+  unanchored: number;
   proven?: number;
 }
 
@@ -26,6 +27,7 @@ export function verifyPicked(evidence: Evidence, book: Book, counts: PickedCount
     }
     const known = book.segments.get(segment);
     if (known === undefined) throw new Found({ ...place, kind: 'added', detail: 'no checkpoint knows its segment' });
+    if (known.last.state !== 'open' && stated.seq > known.last.seq) throw new Found({ ...place, kind: 'added', detail: `its segment was closed with record ${known.last.seq}` });
     const before = last.get(segment);
     if (before !== undefined && stated.seq <= before.seq) throw new Found({ ...place, kind: stated.seq === before.seq ? 'repeated' : 'reordered', detail: `record ${before.seq} stands before it` });
     if (before !== undefined && stated.seq === before.seq + 1 && previous !== before.hash) throw new Found({ ...place, kind: 'edited', detail: 'it does not follow from the record before it' });
@@ -35,6 +37,9 @@ export function verifyPicked(evidence: Evidence, book: Book, counts: PickedCount
     if (proof !== undefined && !inTree) throw new Found({ ...place, kind: 'rewritten', detail: 'it does not stand in the tree that was signed for its segment' });
     if (inTree) proven += 1;
     else if (claim !== undefined) sealed += 1;
+    // Only of what is still open nothing better can be shown: left out, the proof would let anything pass.
+    else if (known.tree !== undefined) throw new Found({ ...place, kind: 'added', detail: 'its segment is closed, and it comes without the proof that it stands there' });
+    if (stated.seq > known.covered) counts.unanchored += 1;
     last.set(segment, stated);
     counts.records += 1;
   });

@@ -8,7 +8,7 @@ import type { Evidence } from './evidence.ts';
 import { keyName, readPublicKey } from './key.ts';
 import { readLines, type Stretch } from './lines.ts';
 import { verifyManifest } from './seal.ts';
-import { parseHeader, scanSegment, type Break } from './segment.ts';
+import { isHeaderOnly, parseHeader, scanSegment, type Break } from './segment.ts';
 import { verifyPicked, type PickedCounts } from './verify-picked.ts';
 
 export type { BadRecord, Tampering } from './book.ts';
@@ -42,7 +42,7 @@ export interface VerifyOptions {
 export function verifyAudit(options: VerifyOptions): Verdict {
   const { evidence, anchor } = options;
   const notes: string[] = [];
-  const counts = { records: 0, segments: 0, checkpoints: 0, unanchored: 0 } as Counts & { checkpoints: number };
+  const counts = { records: 0, segments: 0, checkpoints: 0, unanchored: 0 } as PickedCounts & { checkpoints: number };
   let anchored: Checkpoint | undefined;
   const verdict = (bad?: BadRecord): Verdict => ({
     whole: bad === undefined, ...(bad === undefined ? {} : { bad }), ...counts,
@@ -52,6 +52,7 @@ export function verifyAudit(options: VerifyOptions): Verdict {
     if (evidence.key === undefined && options.key === undefined) throw new Found({ file: REGISTER_FILE, kind: 'removed', detail: 'there is no public key; give it with --key' });
     if (options.key === undefined) notes.push('the checkpoints were held against the public key that lies beside them: give --key what the gateway printed (wardgate audit key)');
     const key = readPublicKey(options.key ?? evidence.key ?? '');
+    if (evidence.stray !== undefined) throw new Found(evidence.stray);
     const book = readBook(evidence, key, ownLines(anchor, key, notes));
     counts.checkpoints = book.checkpoints;
     anchored = book.anchored;
@@ -87,14 +88,13 @@ function ownLines(anchor: readonly string[] | undefined, key: KeyObject, notes: 
   const others = parsed?.filter(({ checkpoint }) => checkpoint !== undefined && checkpoint.gateway !== gateway).length ?? 0;
   if (halves > 0) notes.push(`the anchor has ${halves} half lines, as a killed process leaves them`);
   if (others > 0) notes.push(`the anchor has ${others} checkpoints of other gateways`);
-  return parsed?.filter(({ checkpoint }) => checkpoint?.gateway === gateway).map(({ line }) => line);
+  const own = parsed?.filter(({ checkpoint }) => checkpoint?.gateway === gateway).map(({ line }) => line);
+  // Who wrote all of it anew with a key of his own would otherwise be anchored by nothing, and pass.
+  if (own?.length === 0) throw new Found({ file: 'anchor', kind: 'removed', detail: `the anchor has no checkpoint that is of the key ${gateway}: it proves nothing of this audit` });
+  return own;
 }
 
-interface Counts extends PickedCounts {
-  unanchored: number;
-}
-
-function verifySegments(evidence: Evidence, book: Book, key: KeyObject, counts: Counts, notes: string[]): void {
+function verifySegments(evidence: Evidence, book: Book, key: KeyObject, counts: PickedCounts, notes: string[]): void {
   const unknown: string[] = [];
   for (const name of [...new Set([...evidence.segments, ...book.segments.keys()])].sort()) {
     const known = book.segments.get(name);
@@ -102,6 +102,7 @@ function verifySegments(evidence: Evidence, book: Book, key: KeyObject, counts: 
       unknown.push(name);
       continue;
     }
+    if (readable(name, () => evidence.differs(name))) throw new Found({ file: name, kind: 'added', detail: 'it is there twice, compressed and plain, and they are not the same' });
     const found = readable(name, () => evidence.read(name, (stretch) => verifySegment(name, stretch, known, evidence, counts, notes)));
     if (found === undefined && known.last.state !== 'foreign' && known.last.state !== 'pruned') throw new Found({ file: name, seq: 0, kind: 'removed', detail: 'the whole segment is gone' });
   }
@@ -119,18 +120,18 @@ function readable<Result>(name: string, read: () => Result): Result {
 }
 
 /** Files that the register did not know when it was read: one that was opened since, if anything. */
-function verifyUnknown(names: readonly string[], evidence: Evidence, key: KeyObject, counts: Counts, notes: string[]): void {
-  const scans = names.map((name) => ({ name, scan: readable(name, () => evidence.read(name, (stretch) => scanSegment(stretch))) }));
-  const now = scans.some(({ scan }) => (scan?.at.seq ?? 0) > 0 || scan?.broken !== undefined) ? readBook(evidence, key, undefined) : undefined;
-  for (const { name, scan } of scans) {
+function verifyUnknown(names: readonly string[], evidence: Evidence, key: KeyObject, counts: PickedCounts, notes: string[]): void {
+  const scans = names.map((name) => ({ name, isOpened: readable(name, () => evidence.read(name, (stretch) => isHeaderOnly(stretch, name))) }));
+  const now = scans.some(({ isOpened }) => isOpened === false) ? readBook(evidence, key, undefined) : undefined;
+  for (const { name, isOpened } of scans) {
     const known = now?.segments.get(name);
     if (known !== undefined) evidence.read(name, (stretch) => verifySegment(name, stretch, known, evidence, counts, notes));
-    else if (scan !== undefined && (scan.at.seq > 0 || scan.broken !== undefined)) throw new Found({ file: name, line: 1, seq: 0, kind: 'added', detail: 'no checkpoint knows this file' });
+    else if (isOpened === false) throw new Found({ file: name, line: 1, seq: 0, kind: 'added', detail: 'no checkpoint knows this file' });
     else counts.segments += 1;
   }
 }
 
-function verifySegment(name: string, stretch: Stretch, { claims, last, covered }: Claimed, evidence: Evidence, counts: Counts, notes: string[]): true {
+function verifySegment(name: string, stretch: Stretch, { claims, last, most, covered }: Claimed, evidence: Evidence, counts: PickedCounts, notes: string[]): true {
   if (last.state === 'foreign') throw new Found({ file: name, line: 1, seq: 0, kind: 'added', detail: 'the gateway found this file at a start and had not written it; move it away' });
   if (last.state === 'before') {
     notes.push(`${name} is from before the checkpoints: nothing is proven of it`);
@@ -168,8 +169,6 @@ function verifySegment(name: string, stretch: Stretch, { claims, last, covered }
   counts.segments += 1;
   if (mismatch !== undefined) throw new Found(mismatch);
   if (scan.broken !== undefined) throw new Found(classify(name, stretch, scan.broken, evidence));
-  const end = claims.at(-1) as Link;
-  const most = claims.reduce((longest, claim) => (claim.seq > longest.seq ? claim : longest), end);
   if (scan.at.seq < most.seq) throw new Found({ file: name, line: scan.at.seq + 2, seq: scan.at.seq + 1, kind: 'truncated', detail: `it ends with record ${scan.at.seq}; a checkpoint has seen record ${most.seq}` });
   counts.unanchored += Math.max(0, scan.at.seq - covered);
   if (last.state === 'open') return true;
