@@ -43,8 +43,8 @@ const REFERENCE = /\b([A-Z][A-Za-z]{2,40})\/([A-Za-z0-9.$_-]{1,64})/g;
 /** Where a detail names a client by its id, of which the record need not know: it was refused before. */
 const IDS = /(\bthe id )(.{1,512}?)( is on the deny list)/g;
 const MAIL = /[^\s@"'<>()[\],;:]{1,64}@[^\s@"'<>()[\],;:]{1,255}/g;
-/** A name of a certificate in a text: from an attribute that begins one up to where no name goes on. */
-const NAME = /\b(?:CN|SN|GN|UID|serialNumber|emailAddress|title|name|initials|pseudonym|generationQualifier|dnQualifier|postalCode|street|OU|O|L|ST|C|DC|[0-2](?:\.\d+){2,20})=.*?(?= expired at | is valid from | against the key of |: |$)/g;
+/** A name of a certificate in a text: from an attribute that begins one up to where no name goes on, line feeds in it included: whoever writes one must not be left as he is, nor cost the square of his length. */
+const NAME = /\b(?:CN|SN|GN|UID|serialNumber|emailAddress|title|name|initials|pseudonym|generationQualifier|dnQualifier|postalCode|street|OU|O|L|ST|C|DC|[0-2](?:\.\d+){2,20})=.*?(?= expired at | is valid from | against the key of |: |$)/gs;
 
 /** Names of certificates, those of the record first: nobody can tell where a name ends in a text. */
 function named(pieces: readonly Piece[], masking: Masking): readonly Piece[] {
