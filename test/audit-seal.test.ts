@@ -64,8 +64,8 @@ describe('wardgate seal', () => {
     expect(verdict.notes.join('\n')).toContain('by Dr Chen for case "police 2026/881"');
     const { sha256 } = JSON.parse(stdout) as { readonly sha256: string };
     expect(await evident()).toEqual(expect.arrayContaining([
-      expect.objectContaining({ who: 'Dr Chen', patient: 'P1', detail: expect.stringContaining('seals 2020-01-01T00:00:00.000Z to now') }),
-      expect.objectContaining({ who: 'Dr Chen', patient: 'P1', detail: expect.stringContaining(sha256) }),
+      expect.objectContaining({ who: 'Dr Chen', patient: 'P1', detail: 'seals 2020-01-01T00:00:00.000Z to now for case "police 2026/881"' }),
+      expect.objectContaining({ who: 'Dr Chen', patient: 'P1', detail: `sealed 3 records for case "police 2026/881", SHA-256 ${sha256}` }),
     ]));
     expect(verify(gateway.path('state/audit')).bad).toBeUndefined();
     await expect(seal({ config, case: 'x', who: 'x', out }, () => undefined)).rejects.toThrow('is there already');

@@ -84,6 +84,15 @@ describe('patients', () => {
     expect(masked({ path: '/tenant-7/fhir/Patient', fhir_base: '/tenant-7/fhir' }).path).toBe('/tenant-7/fhir/Patient');
   });
 
+  test('what a case is called is what somebody wrote', () => {
+    expect(masked({ event: 'evidence', result: 'done', detail: 'sealed 3 records for case "complaint of Zhang San", SHA-256 ab' }).detail).toBe(`sealed 3 records for case "${pseudonym('complaint of Zhang San')}", SHA-256 ab`);
+  });
+
+  test('an id in the place of a parameter is masked in the base of a FHIR interface, too', () => {
+    const base = `/patients/${pseudonym('zhang')}/readings`;
+    expect(masked({ route: 'records', path: '/patients/zhang/readings/Observation', fhir_base: '/patients/zhang/readings' })).toMatchObject({ path: `${base}/Observation`, fhir_base: base });
+  });
+
   test('the last six characters are shown when asked, and of short ids nothing', () => {
     expect(masked({ patient: 'PATIENT-123456' }, { patients: 'last6' }).patient).toBe('********123456');
     expect(masked({ patient: 'P-1' }, { patients: 'last6' }).patient).toBe(pseudonym('P-1'));

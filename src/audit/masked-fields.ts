@@ -50,7 +50,7 @@ export const FIELD_CLASSES: Readonly<Record<keyof AuditRecord, FieldClass>> = {
   host: 'text',
   path: 'path',
   query: 'query',
-  fhir_base: 'plain',
+  fhir_base: 'path',
   phi: 'plain',
   status: 'plain',
   bytes_out: 'plain',

@@ -27,8 +27,9 @@ export function maskPath(path: string, masking: Masking): string {
   const shape = route === undefined ? undefined : shapes.get(route);
   const depth = fhir_base !== undefined && path.startsWith(fhir_base) ? fhir_base.split('/').length - 1 : 0;
   const stays = (segment: string, index: number): boolean => {
+    if (shape?.[index - 1]?.startsWith(':') === true) return false;
     if (index <= depth) return true;
-    if (shape?.[index - 1]?.startsWith(':') === true || isBelowType(segments, index)) return false;
+    if (isBelowType(segments, index)) return false;
     if (segments[index - 1] === '_history' && REVISION.test(segment)) return true;
     return plain.has(segment) || RESOURCE_TYPES.has(segment) || OWN_WORD.test(segment) || (segments[1] === OWN_PAGES && (segment === OWN_PAGES || PAGE.test(segment)));
   };

@@ -25,14 +25,14 @@ export async function seal(options: SealOptions, print: Print): Promise<number> 
   const filter = recordFilter(options);
   const order = { who: options.who, case: options.case };
   if (existsSync(options.out)) throw new Error(`${options.out}: is there already; a bundle is never written over another one`);
-  await noteUse(places, { who: order.who, ...subjectOf(filter), detail: `seals ${rangeText(filter)} for case ${order.case}` }, { settle: true });
+  await noteUse(places, { who: order.who, ...subjectOf(filter), detail: `seals ${rangeText(filter)} for case ${JSON.stringify(order.case)}` }, { settle: true });
   const unfinished = `${options.out}.unfinished`;
   try {
     const { manifest, sha256 } = writeBundle(places, filter, order, unfinished);
     const fault = faultOf(unfinished);
     if (fault !== undefined) throw new Error(`nothing was sealed: ${fault}`);
     giveName(unfinished, options.out);
-    await noteUse(places, { who: order.who, ...subjectOf(filter), detail: `sealed ${manifest.records} records for case ${order.case}: SHA-256 ${sha256}` });
+    await noteUse(places, { who: order.who, ...subjectOf(filter), detail: `sealed ${manifest.records} records for case ${JSON.stringify(order.case)}, SHA-256 ${sha256}` });
     print(options.json === true
       ? JSON.stringify({ file: options.out, sha256, records: manifest.records, case: manifest.case, filter: manifest.filter })
       : `${options.out}: ${manifest.records} records, sealed and verified\nSHA-256 ${sha256}\nto verify it: wardgate audit verify ${options.out} --key KEY   (KEY: what wardgate audit key printed)`);

@@ -1,5 +1,6 @@
 import type { Channel, Told } from './channels/channel.ts';
-import type { Desk, Notice } from './desk.ts';
+import type { AlarmReport, Desk, Notice } from './desk.ts';
+import type { Trigger } from './rule.ts';
 
 /** Tells channels what is due, each at its own pace; what one of them does not take waits and is tried again, for ever. */
 export interface Deliveries {
@@ -32,6 +33,12 @@ interface Way {
   tried: { readonly id: string; readonly notices: readonly Notice[] } | undefined;
 }
 
+/** What of an alarm leaves: its records are found by segment and number. */
+function outward(alarm: AlarmReport): AlarmReport {
+  const without = ({ time, segment, seq, summary }: Trigger): Trigger => ({ time, segment, seq, summary });
+  return { ...alarm, records: alarm.records.map(without), recent: alarm.recent.map(without) };
+}
+
 export function createDeliveries({ desk, channels, commit, now, count, warn }: DeliveriesOptions): Deliveries {
   const ways = channels.map((channel): Way => ({ channel, busy: undefined, next: 0, pause: 0, tried: undefined }));
   let closed = false;
@@ -59,7 +66,7 @@ export function createDeliveries({ desk, channels, commit, now, count, warn }: D
     const { channel } = way;
     const told = batch.notices.flatMap(({ alarm, kind }): Told[] => {
       const report = desk.report(alarm);
-      return report === undefined ? [] : [{ kind, alarm: report }];
+      return report === undefined ? [] : [{ kind, alarm: outward(report) }];
     });
     try {
       if (told.length > 0) await channel.send(told, batch.id);

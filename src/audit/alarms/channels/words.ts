@@ -33,7 +33,7 @@ function oneAlarm({ kind, alarm }: Told): string {
 
 /** A record of an alarm, for people. */
 export function triggerLine({ time, segment, seq, hash, summary }: Trigger): string {
-  return `  record      ${time} ${summary}\n              ${segment} number ${seq} hash ${hash}`;
+  return `  record      ${time} ${summary}\n              ${segment} number ${seq}${hash === undefined ? '' : ` hash ${hash}`}`;
 }
 
 /** One alarm in one line, for syslog. */
