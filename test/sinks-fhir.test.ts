@@ -31,6 +31,8 @@ let calls: Call[] = [];
 /** Ids of the AuditEvents it has. */
 let held: Set<string>;
 let ruling: Ruling = 201;
+/** What is answered with 200, whatever was sent. */
+let said: string | undefined;
 
 beforeAll(async () => {
   pki = await testPki();
@@ -41,6 +43,7 @@ beforeEach(async () => {
   calls = [];
   held = new Set();
   ruling = 201;
+  said = undefined;
 });
 
 afterEach(async () => {
@@ -65,6 +68,7 @@ function answer(request: IncomingMessage, response: ServerResponse, body: Event 
   const client = (request.socket as unknown as { getPeerCertificate(): { subject: { CN: string } } }).getPeerCertificate().subject.CN;
   calls.push({ method: request.method ?? '', url: request.url ?? '', headers: request.headers, events, client });
   if (ruling === 'silence') return;
+  if (said !== undefined) return void response.writeHead(200).end(said);
   const of = (event: Event): number => {
     const status = typeof ruling === 'function' ? ruling(event) : ruling === 'silence' ? 500 : ruling;
     if (status === 201) held.add(event.id);
@@ -131,6 +135,18 @@ describe('a FHIR sink', () => {
     expect(held.size).toBe(3);
     expect(calls.flatMap(({ events }) => events).filter(({ id }) => id === first).length).toBe(3);
     expect(feeding.warnings).toEqual([expect.stringContaining('refused 1 AuditEvents for good')]);
+  });
+
+  test('takes neither a page that somebody in between answers with 200 for a yes, nor errors in such an answer', async () => {
+    const port = await startRepository();
+    said = '<html>We are back soon</html>';
+    feeding.add(fhir(port, { tries: 1 }));
+    await feeding.record(1);
+    await expect.poll(() => feeding.report()?.failing).toContain('no FHIR');
+    expect(feeding.report()).toMatchObject({ delivered: 0, dead_letters: 0 });
+    said = JSON.stringify({ resourceType: 'OperationOutcome', issue: [{ severity: 'error', code: 'exception' }] });
+    await expect.poll(() => feeding.report()).toMatchObject({ dead_letters: 1, lag: { records: 0 } });
+    expect(dead()).toMatchObject([{ seq: 1, reason: expect.stringContaining('exception') as string }]);
   });
 
   test('finds which event it is for which a whole Bundle is refused', async () => {

@@ -101,8 +101,26 @@ function condition({ id }: AuditEvent): string {
 }
 
 function outcomeOf(status: number, body: string): Outcome {
-  if (status >= 200 && status <= 299) return ACCEPTED;
+  if (status >= 200 && status <= 299) return accepted(status, body);
   return { kind: ABOUT_IT.has(status) ? 'refused' : 'later', reason: `${status} ${body.replace(/\s+/g, ' ').slice(0, 300)}`.trim() };
+}
+
+/** A yes is nothing at all, or a resource. A page of somebody's in between is none, and one with errors in it is a no. */
+function accepted(status: number, body: string): Outcome {
+  if (body.trim() === '') return ACCEPTED;
+  const reason = `${status} ${body.replace(/\s+/g, ' ').slice(0, 300)}`;
+  const { resourceType, issue } = resourceOf(body) ?? {};
+  if (typeof resourceType !== 'string') return { kind: 'later', reason: `an answer that is no FHIR: ${reason}` };
+  const failed = resourceType === 'OperationOutcome' && Array.isArray(issue) && issue.some((one: { readonly severity?: unknown } | null) => one?.severity === 'error' || one?.severity === 'fatal');
+  return failed ? { kind: 'refused', reason } : ACCEPTED;
+}
+
+function resourceOf(body: string): { readonly resourceType?: unknown; readonly issue?: unknown } | undefined {
+  try {
+    return JSON.parse(body) as { readonly resourceType?: unknown; readonly issue?: unknown } | null ?? undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function entriesOf(body: string): readonly { readonly status: string; readonly outcome: string }[] {
