@@ -121,12 +121,13 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   }
 
   /** The grant that serves a request. One that names nobody is for the patient whom its client has named on the page, if that is one and no more. */
-  function usable({ client: { certificate }, route, patient, unnamed }: GrantAsk): GrantReport | 'several' | undefined {
-    const found = open.get({ certificate, route, patient });
-    if (found !== undefined && isOpen(found)) return found;
-    if (unnamed !== true) return undefined;
+  function usable({ client: { certificate }, route, patient, unnamed, breaks, page }: GrantAsk): GrantReport | 'several' | undefined {
+    // Whoever said why they use a route of others has not said why they do so from elsewhere.
+    const serves = (report: GrantReport): boolean => isOpen(report) && breaks.every((one) => report.breaks.includes(one)) && (page === undefined || report.page === true);
+    const found = open.named({ certificate, route, patient }).findLast(serves);
+    if (found !== undefined || unnamed !== true) return found;
     const declared = open.declared({ certificate, route }).filter(isOpen);
-    return new Set(declared.map((one) => one.patient)).size > 1 ? 'several' : declared.at(-1);
+    return new Set(declared.map((one) => one.patient)).size > 1 ? 'several' : declared.findLast(serves);
   }
 
   function withdrawn(): readonly string[] {
@@ -145,11 +146,10 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
 
   return {
     async find(ask) {
-      const { plea, route, breaks, page } = ask;
+      const { plea, route } = ask;
       const found = usable(ask);
       if (found === 'several') return { kind: 'refused', detail: 'it names nobody, and several patients were named on the page' };
-      // Whoever said why they use a route of others has not said why they do so from elsewhere.
-      if (found !== undefined && breaks.every((one) => found.breaks.includes(one)) && (page === undefined || found.page === true)) return { kind: 'open', grant: grantOf(found) };
+      if (found !== undefined) return { kind: 'open', grant: grantOf(found) };
       if (plea === undefined) return { kind: 'none' };
       try {
         return await begin({ ...ask, plea });

@@ -99,4 +99,21 @@ describe('a grant for an emergency', () => {
     list.close();
     await rm(state, { recursive: true, force: true });
   });
+
+  it('stays good where its client opens one that breaks less, with the other and after it', async () => {
+    const state = await mkdtemp(join(tmpdir(), 'wardgate-grants-'));
+    const desk = createBreakGlass({
+      list: openGrants(state), audit: { append: () => Promise.resolve() } as unknown as AuditWriter, publish: () => Promise.resolve(), alarm: () => undefined, now: Date.now, log: SILENT, announce: () => Promise.resolve(),
+    });
+    const client = { certificate: 'aa', serial: '1', issuer: 'CN=x', role: 'nurse', who: 'Nurse Li', address: '10.0.0.1', listener: 'clinical', request_id: '1' };
+    const question = { route: 'notes', lasts: 60_000, factors: undefined, client, patient: '1001' } as const;
+    const plea = { reason: 'emergency', text: 'x', patient: '1001' };
+    const more = await desk.find({ ...question, breaks: ['role', 'networks'], plea });
+    await desk.find({ ...question, breaks: ['role'], plea, page: true });
+    expect(await desk.find({ ...question, breaks: ['role', 'networks'] })).toEqual(more);
+    const [, less] = desk.reports();
+    await desk.withdraw(less?.id ?? '', 'x', 'y');
+    expect(await desk.find({ ...question, breaks: ['role'] })).toEqual(more);
+    await rm(state, { recursive: true, force: true });
+  });
 });
