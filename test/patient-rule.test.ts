@@ -38,6 +38,25 @@ describe('a patient named by the query', () => {
   });
 });
 
+describe('a form beside the query', () => {
+  const forms = ['application/x-www-form-urlencoded', ' Application/X-WWW-Form-Urlencoded;charset=utf-8', 'multipart/form-data; boundary=x', 'text/plain, application/x-www-form-urlencoded'];
+
+  test.each(forms)('%s is refused: PHP and Rails let its fields overrule the query', (type) => {
+    for (const method of ['POST', 'GET']) expect(judge({ query: 'patient' }, { method, query: 'patient=A', fields: ['Accept', '*/*', 'CONTENT-TYPE', type] })).toBe('patient_unknown_shape');
+    expect(judge({ query: 'patient' }, { method: 'POST', query: 'patient=B', fields: ['content-type', type] })).toBe('patient_mismatch');
+    expect(judge({ path: 'id' }, { method: 'POST', parameters: { id: 'A' }, fields: ['content-type', type] })).toBe('within');
+  });
+
+  test.each(forms)('%s leaves unclear whom an emergency is for, and goes on record for who is free', (type) => {
+    const doctor = { role: 'doctor', id: 'x', roles: new Set(['doctor']) } as never;
+    expect(judgePatient(rule({ query: 'patient' }), question({ method: 'POST', query: 'patient=A', fields: ['content-type', type] }), doctor, ['doctor'])).toMatchObject({ kind: 'concerns', named: 'A', unclear: expect.any(String) as string });
+  });
+
+  test('in JSON is none', () => {
+    expect(judge({ query: 'patient' }, { method: 'POST', query: 'patient=A', fields: ['content-type', 'application/json'] })).toBe('within');
+  });
+});
+
 describe('a patient named by a header', () => {
   test.each([
     [['X-Patient', 'A'], 'within'], [['x-patient', ' A '], 'within'],

@@ -77,7 +77,8 @@ export function judgePatient(
   const { where, bound } = rule;
   const free = isFree(bound, identity, admitted);
   const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
-  if (free && fhir === undefined) return concernOf(namedIn(where as Simple, question));
+  const unclear = where.kind === 'query' && bringsForm(question.fields) ? 'a form, whose fields some servers take for parameters of the query' : undefined;
+  if (free && fhir === undefined) return { ...concernOf(namedIn(where as Simple, question)), ...(unclear === undefined ? {} : { unclear }) };
   if (free && where.kind === 'fhir' && fhir !== undefined) {
     const named = patientAsked(fhir);
     // A grant for one patient serves nothing of another: what it may be asked and answered is what that patient may.
@@ -89,9 +90,8 @@ export function judgePatient(
   if (where.kind === 'fhir') return judgeFhir(where, question, patient);
   const found = namedIn(where, question);
   if (found.kind === 'objection') return { ...found, named: undefined };
-  return found.patient === patient
-    ? { kind: 'concerns', named: patient, bond: undefined }
-    : { ...mismatch(`the ${where.kind} names ${quoted(found.patient)}`), named: found.patient };
+  if (found.patient !== patient) return { ...mismatch(`the ${where.kind} names ${quoted(found.patient)}`), named: found.patient };
+  return unclear === undefined ? { kind: 'concerns', named: patient, bond: undefined } : { ...unknownShape(unclear), named: patient };
 }
 
 /** Whether somebody may name a patient beforehand, for requests to come: as with each of those, a bound client names the patient it is. */
@@ -130,7 +130,7 @@ interface Simple {
 
 type Named = { readonly kind: 'named'; readonly patient: string } | Objection;
 
-function concernOf(named: Named): PatientFinding {
+function concernOf(named: Named): Extract<PatientFinding, { kind: 'concerns' }> {
   if (named.kind === 'named') return { kind: 'concerns', named: named.patient, bond: undefined };
   return { kind: 'concerns', named: undefined, bond: undefined, ...(named.reason === 'patient_unknown_shape' ? { unclear: named.detail } : {}) };
 }
@@ -141,6 +141,11 @@ function namedIn(where: Simple, question: PatientQuestion): Named {
     case 'query': return namedInQuery(where.name, question.query);
     case 'header': return namedInHeader(where.name, question.fields);
   }
+}
+
+/** Whether a body comes whose fields PHP, Rails and servlets put beside the parameters of the query, or in their place. */
+function bringsForm(fields: readonly string[]): boolean {
+  return fields.some((name, index) => index % 2 === 0 && name.toLowerCase() === 'content-type' && /x-www-form-urlencoded|multipart\/form-data/i.test(fields[index + 1] as string));
 }
 
 /** The parameter must be there once. What some server would read as the same one (`id[]`, `ID`, `i%64`, behind a `;`) counts, too. */
