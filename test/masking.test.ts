@@ -84,6 +84,14 @@ describe('patients', () => {
     expect(masked({ path: '/tenant-7/fhir/Patient', fhir_base: '/tenant-7/fhir' }).path).toBe('/tenant-7/fhir/Patient');
   });
 
+  test('names of two characters, and escapes in small letters, are masked where a detail repeats the path', () => {
+    for (const path of ['/none/%E5%BC%A0%E4%BC%9F', '/none/%e5%bc%a0%e4%bc%9f', '/none/张伟', '/none/zw']) {
+      const masks = `/${pseudonym('none')}/${pseudonym(path.endsWith('zw') ? 'zw' : '张伟')}`;
+      expect(masked({ path, detail: `no route for GET a.test${path}` })).toMatchObject({ path: masks, detail: `no route for GET a.test${masks}` });
+    }
+    expect(masked({ path: '/none/张伟', sending_application: '张伟明' }).sending_application).toBe(`${pseudonym('张伟')}明`);
+  });
+
   test('what a case is called is what somebody wrote', () => {
     expect(masked({ event: 'evidence', result: 'done', detail: 'sealed 3 records for case "complaint of Zhang San", SHA-256 ab' }).detail).toBe(`sealed 3 records for case "${pseudonym('complaint of Zhang San')}", SHA-256 ab`);
   });

@@ -1,5 +1,5 @@
 import { RESOURCE_TYPES } from '../policy/fhir/r4.ts';
-import { maskText } from './masked-text.ts';
+import { BEYOND_ASCII, maskText } from './masked-text.ts';
 import type { Masking } from './masking.ts';
 
 /** Segments of a route's path; `*` at the end stands for any number, `:…` for one that is an id. */
@@ -59,7 +59,7 @@ const LEAST_KNOWN = 4;
 const MOST_KNOWN = 64;
 
 function remember(value: string, { known }: Masking): void {
-  if (value.length >= LEAST_KNOWN && known.size < MOST_KNOWN) known.add(value);
+  if ((value.length >= LEAST_KNOWN || value.length > 1 && BEYOND_ASCII.test(value)) && known.size < MOST_KNOWN) known.add(value);
 }
 
 function maskSegment(segment: string, masking: Masking): string {

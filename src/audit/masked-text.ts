@@ -48,8 +48,10 @@ const NAME = /\b(?:CN|SN|GN|UID|serialNumber|emailAddress|title|name|initials|ps
 
 /** Names of certificates, those of the record first: nobody can tell where a name ends in a text. */
 function named(pieces: readonly Piece[], masking: Masking): readonly Piece[] {
-  const { record: { subject, issuer } } = masking;
+  const { record: { subject, issuer }, written } = masking;
   let found = pieces;
+  // No name is too short to be known there, nor escaped in an unusual way.
+  for (const [text, masked] of written) found = replacedLiteral(found, text, () => masked);
   for (const name of [subject, issuer]) if (name !== undefined && name !== '') found = replacedLiteral(found, name, () => maskName(name, masking));
   return replaced(found, NAME, (name) => maskName(name, masking));
 }
@@ -115,7 +117,7 @@ function spellingsOf(masking: Masking): Masking['spelled']['spellings'] {
   const values = [...known].filter((value) => value !== '').sort((one, other) => other.length - one.length);
   const spellings = values.flatMap((value) => {
     const encoded = encodeURIComponent(value.toWellFormed());
-    return encoded === value ? [[value, value] as const] : [[value, value] as const, [encoded, value] as const];
+    return [...new Set([value, encoded, encoded.replace(/%../g, (octet) => octet.toLowerCase())])].map((spelling) => [spelling, value] as const);
   });
   masking.spelled = { of: known.size, spellings };
   return spellings;
@@ -146,9 +148,11 @@ function identifierPattern(pattern: string): RegExp {
 const ALPHANUMERIC = /[\p{L}\p{N}]/u;
 /** Values shorter than this are taken out where they stand by themselves only: "1" is in every other text. */
 const LEAST_WITHIN = 5;
+/** A name in two characters stands in no text by chance. */
+export const BEYOND_ASCII = /[^\0-\x7f]/;
 
 function replacedLiteral(pieces: readonly Piece[], value: string, mask: () => string): readonly Piece[] {
-  const alone = value.length < LEAST_WITHIN;
+  const alone = value.length < LEAST_WITHIN && !BEYOND_ASCII.test(value);
   return pieces.flatMap((piece) => {
     if (piece.masked) return [piece];
     const { text } = piece;

@@ -46,6 +46,8 @@ export interface Masking {
   readonly rules: MaskRules;
   readonly pseudonyms: Pseudonyms;
   readonly known: Set<string>;
+  /** What was masked as a whole, as it was written: details repeat it so. */
+  readonly written: Map<string, string>;
   /** The spellings of what was known when there were `of` of them, longest first. */
   spelled: { readonly of: number; readonly spellings: readonly (readonly [spelling: string, value: string])[] };
 }
@@ -57,7 +59,7 @@ const FIELDS = Object.keys(FIELD_CLASSES) as readonly (keyof AuditRecord)[];
 const FIELDS_IN_ORDER = IN_ORDER.flatMap((wanted) => FIELDS.filter((field) => FIELD_CLASSES[field] === wanted));
 
 function maskRecord(record: AuditRecord, rules: MaskRules, pseudonyms: Pseudonyms): AuditRecord {
-  const masking: Masking = { record, rules, pseudonyms, known: new Set(), spelled: { of: 0, spellings: [] } };
+  const masking: Masking = { record, rules, pseudonyms, known: new Set(), written: new Map(), spelled: { of: 0, spellings: [] } };
   const masked = new Map<string, unknown>();
   for (const field of FIELDS_IN_ORDER) {
     const value = record[field];
@@ -82,9 +84,14 @@ function maskString(kind: Exclude<FieldClass, 'emergency'>, value: string, maski
     case 'person': return maskPerson(value, masking);
     case 'subject': return maskSubject(value, masking);
     case 'issuer': return maskIssuer(value, masking);
-    case 'path': return maskPath(value, masking);
-    case 'query': return maskQuery(value, masking);
+    case 'path': return kept(value, maskPath(value, masking), masking);
+    case 'query': return kept(value, maskQuery(value, masking), masking);
   }
+}
+
+function kept(value: string, masked: string, { written }: Masking): string {
+  if (value.length > 1) written.set(value, masked);
+  return masked;
 }
 
 function maskPatient(value: string, { known, pseudonyms }: Masking): string {

@@ -86,6 +86,8 @@ export function activityOf(record: AuditRecord): Activity {
     case 'audit': return plain('110113', '110133');
     case 'start': return plain('110100', '110120');
     case 'stop': return plain('110100', '110121');
+    // Of a later version, which somebody has gone back from.
+    default: return plain('110100', undefined);
   }
 }
 

@@ -46,10 +46,21 @@ export interface Forms {
 
 export function createForms({ rules, key, reporter }: FormsOptions): Forms {
   const mask = createMask(rules, key);
-  const form = <Form>(make: (masked: MaskedRecord) => Form) => ({ record, segment, seq }: PlacedRecord): Form | undefined => (
-    isRecord(record) ? make({ record: mask(record), segment, seq, reporter }) : undefined
-  );
+  const form = <Form>(make: (masked: MaskedRecord) => Form) => ({ record, segment, seq }: PlacedRecord): Form | undefined => {
+    if (!isRecord(record)) return undefined;
+    try {
+      return make({ record: mask(record), segment, seq, reporter });
+    } catch {
+      // Nothing that a gateway writes; tried again for ever it would keep all that follows from everybody.
+      return make({ record: unfit(record), segment, seq, reporter });
+    }
+  };
   return { json: form(jsonForm), fhir: form(fhirForm), dicom: form(dicomForm), cef: form(cefForm) };
+}
+
+/** What stands in its place for a record that a form cannot hold. */
+function unfit({ time }: AuditRecord): AuditRecord {
+  return { time: Number.isNaN(Date.parse(time)) ? new Date(0).toISOString() : time, event: 'audit', result: 'failed', detail: 'the record cannot be put into this form: the audit itself holds what stands there' };
 }
 
 /** The first line of a segment is none. */
