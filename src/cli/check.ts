@@ -25,7 +25,7 @@ export interface Output {
  */
 export async function check(options: CheckOptions, out: Output): Promise<0 | 1> {
   const now = options.now ?? Date.now();
-  const result = await loadSnapshot(options.config, { now });
+  const result = await loadSnapshot(options.config, { now, lint: true });
   const good = result.kind === 'ok';
   const errors = good ? [] : result.issues;
   const warnings = good ? inOrder([...result.warnings, ...await crlWarnings(result.snapshot, now)]) : [];

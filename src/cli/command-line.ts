@@ -8,6 +8,7 @@ import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { addMaskingKeyCommands } from './masking-key.ts';
+import { lint, type LintOptions } from './lint.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
@@ -51,6 +52,14 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option(...configOption).option(...jsonOption)
     .addHelpText('after', '\nExample:\n  wardgate check -c wardgate.yaml')
     .action(settle((options: { config: string; json?: boolean }) => check(options, { write: print })));
+
+  program.command('lint').description('a closer look at certificates: keys, names, validity, usages, chains, and what they have in common')
+    .argument('<cert...>', 'files with certificates, PEM or DER, and with their private keys if you like')
+    .option('--use <use>', 'server, client, ca or upstream (default: what each seems to be for)')
+    .option('--validation <level>', 'the least that is expected of public server certificates: dv, ov or ev')
+    .option(...jsonOption)
+    .addHelpText('after', '\nExamples:\n  wardgate lint server.pem\n  wardgate lint --use client doctors/*.pem\n\nExit status 0: nothing but notes; 1: findings; 2: wrong usage, or a file that cannot be read.')
+    .action(settle((files: readonly string[], options: LintOptions) => lint(files, options, print)));
 
   program.command('explain').description('the whole decision about a certificate and a request, rule by rule')
     .option(...configOption).option(...jsonOption)

@@ -10,7 +10,7 @@ import {
 } from './material.ts';
 
 const MIB = 1024 ** 2;
-const LARGEST_FILE = 8 * MIB;
+export const LARGEST_FILE = 8 * MIB;
 export const LARGEST_CRL = 512 * MIB;
 const LARGEST: { readonly [Use in FileUse]?: number } = { 'crl': LARGEST_CRL, 'inventory': LARGEST_INVENTORY, 'key-set': LARGEST_KEY_SET };
 

@@ -15,6 +15,8 @@ export interface Findings<T> {
 /** A certificate and the intermediates behind it, ready to be presented. */
 export interface Chain {
   readonly leaf: Certificate;
+  /** The leaf, then what follows it in the file. */
+  readonly certificates: readonly Certificate[];
   /** PEM, leaf first. */
   readonly pem: string;
   readonly names: readonly string[];
@@ -38,7 +40,7 @@ export function readChain(bytes: Uint8Array, name: string, purpose: Purpose, now
   const warnings = validityWarnings(leaf, name, now);
   if (!mayBe(leaf, purpose)) warnings.push(`${show(name)} is not meant for a ${purpose}: its extended key usage says otherwise`);
   const pem = read.value.map((certificate) => encodePem(certificate.der)).join('');
-  return { value: { leaf, pem, names: namesOf(leaf), keyType }, faults: [], warnings };
+  return { value: { leaf, certificates: read.value, pem, names: namesOf(leaf), keyType }, faults: [], warnings };
 }
 
 /** Whether a file of certificates holds a private key too, so that it needs the same protection as one. */
@@ -178,7 +180,7 @@ function day(time: number): string {
 }
 
 /** The certificate as an operator would call it. */
-function describe(certificate: Certificate): string {
+export function describe(certificate: Certificate): string {
   const attributes = certificate.subject.rdns.flat();
   const common = attributes.find((attribute) => attribute.type === 'CN') ?? attributes.at(-1);
   return common === undefined ? `the certificate with serial ${certificate.serial}` : show(common.value);

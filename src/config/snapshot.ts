@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { authorityKey } from '../pki/certificate.ts';
 import type { TokenKey } from '../pki/jwks.ts';
 import { formatName } from '../pki/name.ts';
+import { certificateWarnings } from './certificate-lint.ts';
 import { checkFiles, readFiles, type CheckedFiles, type CheckOptions } from './checked-files.ts';
 import { coverageWarnings } from './coverage.ts';
 import { readRegularFile, type FileContent } from './files.ts';
@@ -136,7 +137,10 @@ export interface UpstreamMaterial {
   readonly key?: string;
 }
 
-export interface SnapshotOptions extends LoadOptions, CheckOptions {}
+export interface SnapshotOptions extends LoadOptions, CheckOptions {
+  /** Whether every certificate is looked at closely, for warnings: what an operator asks for, and a start does not wait for. */
+  readonly lint?: true;
+}
 
 export type SnapshotResult =
   | { readonly kind: 'ok'; readonly snapshot: Snapshot; readonly warnings: readonly Issue[] }
@@ -164,7 +168,8 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   if (read.config === undefined || issues.length > 0) return { kind: 'invalid', issues };
   const doubtful = [...trustDomainFaults(read.config, checked.files), ...sharedSecretFaults(read.config, checked.files)];
   if (doubtful.length > 0) return { kind: 'invalid', issues: inOrder(doubtful.map(read.place)) };
-  const warnings = [...checked.warnings, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names)];
+  const linted = options.lint === true ? certificateWarnings(read.config, references, checked.files, options.now) : [];
+  const warnings = [...checked.warnings, ...linted, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names)];
   return {
     kind: 'ok',
     snapshot: assemble(read.config, { file, directory, digest: digest(content.bytes, contents) }, checked.files, inventory?.kind === 'ok' ? inventory.devices : undefined),

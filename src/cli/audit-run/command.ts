@@ -46,7 +46,7 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
   const from = moment(options.from, (to ?? now) - PERIOD_MS);
   if (from === undefined || to === undefined) return usage(`--${from === undefined ? 'from' : 'to'}: expected a time such as 2026-11-22 or 2026-11-22T08:00:00Z, not ${JSON.stringify(from === undefined ? options.from : options.to)}`);
   if (from >= to) return usage('--from: must be before --to');
-  const loaded = await loadSnapshot(options.config, { now });
+  const loaded = await loadSnapshot(options.config, { now, lint: true });
   if (loaded.kind === 'invalid') throw new ConfigurationError(loaded.issues);
   const { snapshot, warnings } = loaded;
   const inDirectory = (path: string): string => resolve(snapshot.directory, path);

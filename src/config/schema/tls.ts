@@ -9,6 +9,7 @@ export const tls = mapping({
     mapping({
       certificate: filePath.describe('PEM file of the server certificate, then its intermediates.'),
       key: filePath.describe('PEM file of its private key; others must not be able to read it, nor the group to write it.'),
+      validation: oneOf(['dv', 'ov', 'ev']).describe('The least that its CA must have validated, by the policies of the CA/Browser Forum: the domain, the organisation, or extended. `wardgate check` warns of less; absent: of dv.').exactOptional(),
     }),
     'expected a list of at least one { certificate, key }',
   ).describe('Server certificates, chosen by the name the client asks for and by the key types it supports.'),
