@@ -62,7 +62,7 @@ export function timeFindings({ notBefore, notAfter }: Certificate, { now }: Lint
   // Section 4.1.2.5 of RFC 5280: the last second belongs to it.
   if (now >= notAfter + 1000) return [{ rule: 'expired', severity: 'error', detail: `expired on ${dayText(notAfter)}`, remedy: 'renew it now, or remove it' }];
   if (now < notBefore) return [{ rule: 'not-yet-valid', severity: 'error', detail: `not valid before ${new Date(notBefore).toISOString()}`, remedy: 'wait, or set the clock right' }];
-  const left = notAfter + 1000 - now;
+  const left = notAfter - now;
   const tier = TIERS.find(({ days, fraction }) => left <= Math.min(days * DAY, (notAfter - notBefore) / fraction));
   if (tier === undefined) return [];
   return [{ rule: 'expiring', severity: tier.severity, detail: `expires on ${dayText(notAfter)}, in ${spanText(left)}`, remedy: 'renew it' }];
