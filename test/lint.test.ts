@@ -62,6 +62,7 @@ const serverRows: readonly Row[] = [
   ['of two years', days(731), []],
   ['of three years', days(1096), ['warning validity']],
   ['of 5,000 days', days(5000), ['error validity']],
+  ['of 5,000 days that is a CA', { ca: true, ...days(5000) }, ['error validity', 'error basic-constraints']],
   ['that ends before it begins', { notBefore: BEGAN, notAfter: BEGAN - DAY }, ['error expired', 'error validity']],
   ['in public, of 200 days since March 2026', publicServer(200, Date.UTC(2026, 2, 15)), [], Date.UTC(2026, 3, 1)],
   ['in public, of 201 days since March 2026', publicServer(201, Date.UTC(2026, 2, 15)), ['error validity'], Date.UTC(2026, 3, 1)],
@@ -123,7 +124,7 @@ const serverRows: readonly Row[] = [
 ];
 
 describe('a server certificate', () => {
-  it.each(serverRows)('%s', async (_, options, expected, now, validation) => {
+  it.each(serverRows.map(([what, ...row]) => [what, row] as const))('%s', async (_, [options, expected, now, validation]) => {
     const given = typeof options === 'function' ? options() : options;
     const publicNames = given.policies !== undefined && !expected.some((one) => one.endsWith('internal-name')) ? { subject: [['CN', 'a.hospital.cn']], san: { dns: 'a.hospital.cn' } } as const : {};
     const issued = await issueCertificate(issuing, { ...SERVER, ...publicNames, ...given });
@@ -150,6 +151,7 @@ describe('a CA', () => {
     ['that is a root has nothing', {}, []],
     ['of twenty years', days(7300), []],
     ['of thirty years', days(10_950), ['warning validity']],
+    ['of thirty years, from before that was limited, is noted', days(10_950, Date.UTC(2015, 0, 1)), ['note validity']],
     ['signed with SHA-1 by itself is noted', { signatureHash: 'sha1' }, ['note weak-signature']],
     ['without key usage', { omit: ['keyUsage'] }, ['warning key-usage']],
     ['that may not sign certificates', { keyUsage: ['cRLSign'] }, ['error key-usage']],

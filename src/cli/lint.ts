@@ -123,7 +123,9 @@ function unreadable(file: string, detail: string): Line {
 
 /** A file is a chain where one leaf stands in it; several are a collection, and CAs alone are a bundle. */
 function chainOf({ file, certificates }: ReadFile, authorities: readonly Certificate[]): readonly Line[] {
-  const leaves = certificates.filter(({ certificate }) => likelyUse(certificate) !== 'ca');
+  const presented = certificates.filter(({ use }) => use !== 'ca');
+  // A CA that stands first is taken for what was said, too; with a leaf behind it that is a mistake of order.
+  const leaves = presented.length > 1 ? presented.filter(({ certificate }) => likelyUse(certificate) !== 'ca') : presented;
   const [leaf] = leaves;
   if (leaf === undefined || leaves.length > 1) return [];
   const order: readonly Line[] = certificates[0] === leaf ? [] : [{

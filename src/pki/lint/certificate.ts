@@ -14,7 +14,7 @@ export function lintCertificate(certificate: Certificate, use: CertificateUse, c
   return [
     ...formFindings(certificate),
     ...keyFindings(certificate),
-    ...signatureFindings(certificate),
+    ...signatureFindings(certificate, use),
     ...timeFindings(certificate, context),
     ...periodFindings(certificate, use),
     ...nameFindings(certificate, use),

@@ -3,7 +3,7 @@ import type { PublicKeyKind, SignatureScheme } from '../algorithms.ts';
 import type { Certificate } from '../certificate.ts';
 import { DerCursor, PkiError, readSingle, TAG, toHex } from '../der.ts';
 import { rsaWeakness } from './rsa-weakness.ts';
-import type { Finding } from './rules.ts';
+import type { CertificateUse, Finding } from './rules.ts';
 
 const NEW_KEY = 'issue it anew with a new key: P-256, or RSA of 3072 bits';
 
@@ -48,14 +48,14 @@ function modulusOf(bits: Uint8Array): bigint | undefined {
   return read(() => BigInt(`0x${toHex(new DerCursor(readSingle(bits, TAG.sequence, 'RSA key').content, 'RSA key').expect(TAG.integer).content)}`));
 }
 
-/** The hash of the issuer's signature. That of a self-signed certificate protects nothing: it is trusted as it stands. */
-export function signatureFindings(certificate: Certificate): readonly Finding[] {
+/** The hash of the issuer's signature. That of a root protects nothing: it is trusted as it stands. */
+export function signatureFindings(certificate: Certificate, use: CertificateUse): readonly Finding[] {
   const scheme = read(() => signatureScheme(certificate.signatureAlgorithm));
   const remedy = 'have it issued anew with SHA-256';
   if (scheme === undefined) return [{ rule: 'weak-signature', severity: 'warning', detail: `signed with ${certificate.signatureAlgorithm.oid}, which this version does not know`, remedy }];
   if (!('hash' in scheme) || scheme.family !== 'dsa' && DEFAULT_ALGORITHMS.hashes.has(scheme.hash)) return [];
   const detail = `signed with ${nameOf(scheme)}; expected SHA-256 or better (RFC 9155, Baseline Requirements section 7.1.3.2)`;
-  return [{ rule: 'weak-signature', severity: certificate.selfIssued ? 'note' : 'error', detail, remedy }];
+  return [{ rule: 'weak-signature', severity: use === 'ca' && certificate.selfIssued ? 'note' : 'error', detail, remedy }];
 }
 
 function nameOf(scheme: Extract<SignatureScheme, { readonly hash: string }>): string {

@@ -24,7 +24,7 @@ export function periodFindings(certificate: Certificate, use: CertificateUse): r
   const { notBefore, notAfter } = certificate;
   if (notAfter < notBefore) return [{ rule: 'validity', severity: 'error', detail: `ends on ${dayText(notAfter)}, before it begins on ${dayText(notBefore)}`, remedy: 'have it issued anew' }];
   const days = (notAfter - notBefore) / DAY;
-  if (use === 'ca' || certificate.basicConstraints?.ca === true) return authorityPeriod(certificate, days);
+  if (use === 'ca') return authorityPeriod(certificate, days);
   const allowed = use === 'server' && isPublic(certificate) ? PUBLIC_SERVER_DAYS.find(([from]) => notBefore >= from) : undefined;
   // Section 6.3.2 counts both ends, and every second begun after a day as a day more.
   if (allowed !== undefined && notAfter + 1000 - notBefore > allowed[1] * DAY) {
@@ -34,8 +34,11 @@ export function periodFindings(certificate: Certificate, use: CertificateUse): r
   return [tooLong(days > FAR_TOO_LONG_DAYS ? 'error' : 'warning', `valid for ${dayCount(days)}; expected at most ${LONGEST_DAYS.leaf}, two years (NIST SP 800-57 part 1, table 1)`)];
 }
 
-function authorityPeriod({ selfIssued }: Certificate, days: number): readonly Finding[] {
-  if (days > LONGEST_DAYS.root) return [tooLong('warning', `a CA valid for ${dayCount(days)}; expected at most ${LONGEST_DAYS.root}, 25 years (Baseline Requirements section 7.1.2.1.1)`)];
+// Since then roots are held to 25 years (ballot SC-062); those of before stand in every trust store, and nobody can help it.
+const ROOTS_LIMITED = Date.UTC(2023, 8, 15);
+
+function authorityPeriod({ selfIssued, notBefore }: Certificate, days: number): readonly Finding[] {
+  if (days > LONGEST_DAYS.root) return [tooLong(notBefore < ROOTS_LIMITED ? 'note' : 'warning', `a CA valid for ${dayCount(days)}; expected at most ${LONGEST_DAYS.root}, 25 years (Baseline Requirements section 7.1.2.1.1)`)];
   if (selfIssued || days <= LONGEST_DAYS.intermediate) return [];
   return [tooLong('note', `an intermediate CA valid for ${dayCount(days)}; ten years (${LONGEST_DAYS.intermediate} days) are usual at most`)];
 }
