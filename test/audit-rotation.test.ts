@@ -161,6 +161,25 @@ describe('rotation of the audit', () => {
     expect(verify()).toMatchObject({ whole: true, unanchored: 0 });
   });
 
+  it('says how far a segment has come that is being closed at that moment', async () => {
+    const register = open();
+    const writer = writerOn(register);
+    for (let turn = 0; turn < 100; turn++) {
+      clock += 1_000;
+      register.checkpoint((await writer.positions()).segments);
+      await writer.append(record(turn));
+      writer.prepare(register.ground().after, clock);
+      const { segments: opened, next } = await writer.positions();
+      register.checkpoint(opened);
+      writer.switchTo(next ?? '');
+      // Its last flush is under way.
+      await Promise.all([writer.positions(), writer.positions(), writer.positions()]);
+    }
+    writer.close();
+    register.close();
+    expect((await ids()).length).toBe(100);
+  });
+
   it('goes on in the old segment while the next one cannot be opened, or no checkpoint can name it', async () => {
     const register = open();
     const writer = writerOn(register);

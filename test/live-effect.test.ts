@@ -97,7 +97,7 @@ describe('live effect', () => {
     const started = Date.now();
     await closed;
     expect(Date.now() - started).toBeLessThan(15_000);
-    expect((await gateway.records()).filter((record) => record['event'] === 'connection')).toMatchObject([{ reason: 'expired' }]);
+    await expect.poll(async () => (await gateway.records()).filter((record) => record['event'] === 'connection')).toMatchObject([{ reason: 'expired' }]);
     await gateway.stop();
   });
 

@@ -92,6 +92,8 @@ export function openSegment(ground: SegmentGround, { writer, number, openedAt }:
   let ended: ((lost: number) => void) | undefined;
   /** Its last flush is under way. */
   let ending = false;
+  /** All of it is on the disk, and the file is closed. */
+  let complete = false;
 
   function flush(): void {
     const batch = waiting;
@@ -122,6 +124,7 @@ export function openSegment(ground: SegmentGround, { writer, number, openedAt }:
       if (closed) return closeSync(file);
       if (error !== null) return;
       closed = true;
+      complete = true;
       closeSync(file);
       onBoard.ended();
       ended?.(lost);
@@ -227,7 +230,8 @@ export function openSegment(ground: SegmentGround, { writer, number, openedAt }:
     settled: () => new Promise((resolve, reject) => {
       const position = { segment: name, ...safe };
       if (closed) return resolve(position);
-      fdatasync(file, (error) => (error === null ? resolve(position) : reject(error)));
+      // Another flush may have ended and closed it meanwhile.
+      fdatasync(file, (error) => (error === null || complete ? resolve(position) : reject(error)));
     }),
     end(told) {
       ended = told;
