@@ -234,6 +234,19 @@ describe('what was made up is found', () => {
 });
 
 describe('pruning', () => {
+  it('takes nothing for old that was written while the clock stood in 1970', async () => {
+    const year = clock;
+    await (await start()).stop();
+    clock = 1_000_000;
+    const found = await start();
+    const segment = await found.segment(3);
+    clock = year + 60_000;
+    expect(await found.archive.prune({ who: 'cron', reason: 'routine', confirm: false })).toMatchObject({ due: [], held: [] });
+    clock += 8 * YEAR;
+    expect((await found.archive.prune({ who: 'cron', reason: 'routine', confirm: false })).due).toContainEqual(expect.objectContaining({ segment }));
+    await found.stop();
+  });
+
   it('goes by no register that somebody has edited: neither by a time moved back nor without a hold taken out', async () => {
     const first = await start();
     const segment = await first.segment(3);

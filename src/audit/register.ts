@@ -68,18 +68,29 @@ interface Known extends Ledger {
 /** What the checkpoints up to now say together. */
 interface Ledger {
   readonly claims: Map<string, SegmentClaim>;
-  readonly ends: Map<string, number>;
+  /** When each segment had ended, and the latest time that had been read off the clock until then. */
+  readonly ends: Map<string, { readonly at: number; readonly latest: number }>;
   readonly held: Map<string, Hold & { readonly since: string }>;
+  /** The latest time of any checkpoint; ms since the epoch. */
+  latest: number;
+}
+
+/** A clock that was back in 1970 for a while must not make records old enough to be removed; one that was in the future says nothing. */
+function endedAt({ at, latest }: { readonly at: number; readonly latest: number }, now: number): number {
+  return latest <= now ? latest : at;
 }
 
 /** Takes what a checkpoint says into the ledger. */
-function enter({ claims, ends, held }: Ledger, { segments, time, hold }: Pick<Checkpoint, 'segments' | 'time' | 'hold'>): void {
+function enter(ledger: Ledger, { segments, time, hold }: Pick<Checkpoint, 'segments' | 'time' | 'hold'>): void {
+  const { claims, ends, held } = ledger;
+  const at = Date.parse(time);
+  if (at > ledger.latest) ledger.latest = at;
   for (const claim of segments) {
     // Files are opened by these names.
     if (basename(claim.segment) !== claim.segment) continue;
     claims.set(claim.segment, claim);
     if (claim.state === 'open') ends.delete(claim.segment);
-    else if (!ends.has(claim.segment)) ends.set(claim.segment, Date.parse(time));
+    else if (!ends.has(claim.segment)) ends.set(claim.segment, { at, latest: ledger.latest });
   }
   if (hold?.op === 'release') held.delete(hold.id);
   if (hold?.op !== 'add') return;
@@ -215,8 +226,8 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
     },
     whole: known.whole,
     segments: () => Array.from(claims.values(), (claim) => {
-      const endedAt = known.ends.get(claim.segment);
-      return { claim, ...(endedAt === undefined ? {} : { endedAt }) };
+      const end = known.ends.get(claim.segment);
+      return { claim, ...(end === undefined ? {} : { endedAt: endedAt(end, now()) }) };
     }),
     grown(segment, tree) {
       const claim = claims.get(segment);
@@ -274,7 +285,7 @@ function appendLine(file: number, line: string, octets: number): void {
 }
 
 function readRegister(file: number): Known {
-  const ledger: Ledger = { claims: new Map(), ends: new Map(), held: new Map() };
+  const ledger: Ledger = { claims: new Map(), ends: new Map(), held: new Map(), latest: -Infinity };
   let last: Checkpoint | undefined;
   let lastLine: string | undefined;
   let octets = 0;
@@ -291,7 +302,7 @@ function readRegister(file: number): Known {
     enter(ledger, checkpoint);
     return true;
   });
-  return { ...ledger, last, lastLine, octets, rest, whole };
+  return Object.assign(ledger, { last, lastLine, octets, rest, whole });
 }
 
 /** The key that the register was signed with; a new one where there is no register. */
