@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,7 +49,7 @@ describe('wardgate lint', () => {
     expect(code).toBe(1);
     expect(lines).toEqual([
       'long.pem: certificate 1, "Kiosk\\u{202e}9", server: error: validity: valid for 5001 days; expected at most 731, two years (NIST SP 800-57 part 1, table 1); have it issued anew for a shorter time, and renew it without people',
-      'long.pem: certificate 1, "Kiosk\\u{202e}9", server: error: cn-only: named "Kiosk\\u{202e}9" by its common name alone; expected DNS alternative names, the only ones that clients compare (RFC 9525 section 6.3); have it issued anew with every name in the subject alternative names',
+      'long.pem: certificate 1, "Kiosk\\u{202e}9", server: error: cn-only: named "Kiosk\\u{202e}9" by its common name alone; expected DNS alternative names, the only ones that clients compare (RFC 9525); have it issued anew with every name in the subject alternative names',
       '1 certificate: 2 errors, 0 warnings, 0 notes',
     ]);
   });
@@ -75,7 +76,7 @@ describe('wardgate lint', () => {
     const { code, lines } = await linted([await put('wang.pem', pki.doctor.certificate), await put('zhao.pem', again.certificate), await put('patient.pem', pki.patient.certificate)]);
     expect(code).toBe(1);
     expect(lines.filter((line) => line.includes('key-reused'))).toEqual([
-      expect.stringMatching(/^wang\.pem: certificate 1, "Dr Wang", client: warning: key-reused: the same public key as certificate 1 of ".*zhao\.pem"/), expect.stringMatching(/^zhao\.pem: /),
+      expect.stringMatching(/^wang\.pem: certificate 1, "Dr Wang", client: warning: key-reused: the same public key as certificate 1 of zhao\.pem:/), expect.stringMatching(/^zhao\.pem: /),
     ]);
   });
 
@@ -159,6 +160,15 @@ describe('wardgate check', () => {
   it('warns of a certificate whose CA did not validate what is demanded', async () => {
     const lines = await checked((text) => text.replace(/(certificate: \S*server-ec\.pem, key: [^ }]+)/, '$1, validation: ov'));
     expect(lines.filter((line) => line.includes('validation:'))).toEqual([expect.stringContaining('OV (the organisation) is demanded')]);
+  });
+
+  it('says all of a rule that it says of one certificate', async () => {
+    const three = generateKeyPairSync('rsa', { modulusLength: 2060, publicExponent: 3 }).privateKey;
+    const odd = await issueCertificate(pki.issuing, { subject: [['CN', 'localhost']], san: { dns: 'localhost' }, eku: ['serverAuth'], key: three });
+    await writeFile(join(gateway, 'server-ec.pem'), odd.chain);
+    await writeFile(join(gateway, 'server-ec.key'), odd.key, { mode: 0o600 });
+    const lines = (await checked()).filter((line) => line.includes(' holds '));
+    expect(lines).toEqual([expect.stringContaining('key-size: RSA with the public exponent 3;'), expect.stringContaining('key-size: RSA of 2060 bits')]);
   });
 
   it('says a rule once for a whole file of CAs', async () => {

@@ -103,7 +103,7 @@ async function read(name: string, use: CertificateUse | undefined): Promise<Read
 
 function dersOf(text: string): { readonly ders: readonly Uint8Array[]; readonly fault?: string } {
   try {
-    return { ders: pemBlocks(text).flatMap(({ label, der }) => (['CERTIFICATE', 'X509 CERTIFICATE', 'TRUSTED CERTIFICATE'].includes(label) ? [der] : [])) };
+    return { ders: pemBlocks(text).flatMap(({ label, der }) => (['CERTIFICATE', 'X509 CERTIFICATE'].includes(label) ? [der] : [])) };
   } catch (error) {
     if (!(error instanceof PkiError)) throw error;
     return { ders: [], fault: error.message };
@@ -114,7 +114,7 @@ function dersOf(text: string): { readonly ders: readonly Uint8Array[]; readonly 
 function placed(file: string, number: number, certificate: Certificate, first: CertificateUse | undefined, said: CertificateUse | undefined): Found {
   const likely = likelyUse(certificate);
   const use = first ?? (likely === 'ca' ? 'ca' : said ?? likely);
-  return { file, number, certificate, use, place: `certificate ${number} of ${show(file)}` };
+  return { file, number, certificate, use, place: `certificate ${number} of ${file}` };
 }
 
 function unreadable(file: string, detail: string): Line {

@@ -67,10 +67,11 @@ function isNews({ at, finding }: PlacedFinding<Named>): boolean {
 /** A bundle of a hundred old roots gets one line a rule. */
 function onceAFile(found: readonly PlacedFinding<Named>[]): readonly Fault[] {
   const groups = Map.groupBy(found, ({ at, finding }) => `${pathKey(at.reference.path)} ${finding.rule}`);
-  return [...groups.values()].flatMap(([first, ...rest]) => {
-    if (first === undefined) return [];
-    const others = new Set(rest.map(({ at }) => at.certificate.sha256)).size;
-    return [{ path: first.at.reference.path, message: `${messageOf(first.at, first.finding)}${others === 0 ? '' : `; the same of ${others} more in this file`}` }];
+  return [...groups.values()].flatMap((group) => {
+    const first = group[0]?.at;
+    const others = new Set(group.map(({ at }) => at.certificate.sha256)).size - 1;
+    const rest = others === 0 ? '' : `; the same of ${others} more in this file`;
+    return group.filter(({ at }) => at === first).map(({ at, finding }) => ({ path: at.reference.path, message: `${messageOf(at, finding)}${rest}` }));
   });
 }
 

@@ -14,7 +14,7 @@ export function keyFindings(certificate: Certificate): readonly Finding[] {
   switch (kind.family) {
     case 'rsa':
     case 'rsa-pss': return rsaFindings(certificate, kind);
-    case 'ec': return kind.curve === 'SM2' || DEFAULT_ALGORITHMS.curves.has(kind.curve) ? [] : [weak(`EC on ${kind.curve}; expected P-256, P-384 or P-521 (NIST SP 800-186)`)];
+    case 'ec': return kind.curve === 'SM2' || DEFAULT_ALGORITHMS.curves.has(kind.curve) ? [] : [weak(`EC on ${kind.curve}; expected P-256, P-384 or P-521 (Baseline Requirements section 6.1.5)`)];
     case 'dsa': return [weak('DSA; expected RSA, P-256, P-384, P-521 or Ed25519 (FIPS 186-5 has no DSA any more)')];
     case 'other': return [{ rule: 'key-size', severity: 'warning', detail: `a key of algorithm ${kind.oid}, which this version cannot judge`, remedy: 'expect the gateway to refuse it, and see for yourself what it is' }];
     case 'ed25519':
@@ -25,12 +25,14 @@ export function keyFindings(certificate: Certificate): readonly Finding[] {
 function rsaFindings({ publicKeyBits }: Certificate, { bits, exponent }: Extract<PublicKeyKind, { readonly bits: number }>): readonly Finding[] {
   if (bits < DEFAULT_ALGORITHMS.minRsaBits) return [weak(`RSA of ${bits} bits; expected 2048 or more (RFC 9325 section 4.5, NIST SP 800-57 part 1)`)];
   if (exponent < 3 || exponent % 2 === 0) return [weak(`RSA with the public exponent ${exponent}, which protects nothing; expected 65537`)];
-  const modulus = modulusOf(publicKeyBits);
+  const tooLarge = bits > DEFAULT_ALGORITHMS.maxRsaBits;
+  // What is too large is refused anyway, and would take long to look at.
+  const modulus = tooLarge ? undefined : modulusOf(publicKeyBits);
   const weakness = modulus === undefined ? undefined : rsaWeakness(modulus);
   return [
     ...(weakness === undefined ? [] : [weak(`RSA whose private key can be computed: ${weakness}`)]),
-    ...(exponent >= 65_537 ? [] : [finding('warning', `RSA with the public exponent ${exponent}; expected 65537 or more (FIPS 186-5 section 5.1)`, NEW_KEY)]),
-    ...(bits <= DEFAULT_ALGORITHMS.maxRsaBits ? [] : [finding('warning', `RSA of ${bits} bits; expected at most ${DEFAULT_ALGORITHMS.maxRsaBits}, beyond which the gateway refuses keys: verifying costs too much`, NEW_KEY)]),
+    ...(exponent >= 65_537 ? [] : [finding('warning', `RSA with the public exponent ${exponent}; expected 65537 or more (FIPS 186-5 section A.1.1)`, NEW_KEY)]),
+    ...(!tooLarge ? [] : [finding('warning', `RSA of ${bits} bits; expected at most ${DEFAULT_ALGORITHMS.maxRsaBits}, beyond which the gateway refuses keys: verifying costs too much`, NEW_KEY)]),
     ...(bits % 8 === 0 ? [] : [finding('warning', `RSA of ${bits} bits, which is no whole number of octets (Baseline Requirements section 6.1.5); some software refuses it`, NEW_KEY)]),
     ...(bits >= 3072 ? [] : [finding('note', `RSA of ${bits} bits, a strength of 112 bits; 3072 are asked for what has to last beyond 2030 (NIST SP 800-57 part 1, table 4)`, 'take P-256 or RSA of 3072 bits with the next certificate')]),
   ];
@@ -54,7 +56,7 @@ export function signatureFindings(certificate: Certificate, use: CertificateUse)
   const remedy = 'have it issued anew with SHA-256';
   if (scheme === undefined) return [{ rule: 'weak-signature', severity: 'warning', detail: `signed with ${certificate.signatureAlgorithm.oid}, which this version does not know`, remedy }];
   if (!('hash' in scheme) || scheme.family !== 'dsa' && DEFAULT_ALGORITHMS.hashes.has(scheme.hash)) return [];
-  const detail = `signed with ${nameOf(scheme)}; expected SHA-256 or better (RFC 9155, Baseline Requirements section 7.1.3.2)`;
+  const detail = `signed with ${nameOf(scheme)}; expected SHA-256 or better (RFC 9325 section 4.5, Baseline Requirements section 7.1.3.2)`;
   return [{ rule: 'weak-signature', severity: use === 'ca' && certificate.selfIssued ? 'note' : 'error', detail, remedy }];
 }
 

@@ -20,10 +20,10 @@ function serverNames(certificate: Certificate): readonly Finding[] {
   const dns = subjectAltNames.flatMap((name) => (name.kind === 'dns' ? [name.value] : []));
   const addresses = subjectAltNames.flatMap((name) => (name.kind === 'ip' ? [name.value] : []));
   if (subjectAltNames.length === 0 && common.length > 0) {
-    return [{ rule: 'cn-only', severity: 'error', detail: `named ${quoted(common)} by its common name alone; expected DNS alternative names, the only ones that clients compare (RFC 9525 section 6.3)`, remedy: ADD_NAMES }];
+    return [{ rule: 'cn-only', severity: 'error', detail: `named ${quoted(common)} by its common name alone; expected DNS alternative names, the only ones that clients compare (RFC 9525)`, remedy: ADD_NAMES }];
   }
   if (dns.length + addresses.length === 0) {
-    return [{ rule: 'san-missing', severity: 'error', detail: `no DNS name and no address among the alternative names; expected those of the server (RFC 9525 section 6.3)`, remedy: ADD_NAMES }];
+    return [{ rule: 'san-missing', severity: 'error', detail: `no DNS name and no address among the alternative names; expected those of the server (RFC 9525)`, remedy: ADD_NAMES }];
   }
   return [...commonNameFindings(certificate, common, [...dns, ...addresses]), ...dns.flatMap(dnsFindings), ...(isPublic(certificate) ? internalNames(dns, addresses) : [])];
 }
