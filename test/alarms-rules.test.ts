@@ -185,3 +185,12 @@ describe('order and bounds', () => {
     expect(JSON.stringify(raised)).not.toMatch(/Chen|P123/i);
   });
 });
+
+describe('a clock that was in the future for a moment', () => {
+  test('blinds no rule to what comes afterwards, whether it counts or goes on', () => {
+    const future = NOON + 20 * 365 * DAY;
+    const before = [...times(3, (index) => denied(future + index, { alarm: 'foreign_token' })), revoked(future, 99)];
+    const after = [...times(25, (index) => denied(NOON + index * 1_000, { alarm: 'foreign_token' })), ...times(22, (index) => revoked(NOON + index * MINUTE, index))];
+    expect(alarmsOf(raisedBy([...before, ...after]))).toEqual({ foreign_token: 2, many_denials: 1, many_revocations: 1 });
+  });
+});

@@ -7,6 +7,7 @@ import type { AuditRecord } from '../record.ts';
 import type { Places } from './places.ts';
 import { triggerOf, type Finding, type Rule, type RuleName, type RulesConfig, type SettingsOf, type Standing, type Trigger, type View } from './rule.ts';
 import { breakGlass, offHours, revocationWithoutReason, said, sensitiveNames } from './single-rules.ts';
+import { NEVER_LATE_MS } from './window.ts';
 
 /** A rule has found something at a record. */
 export interface Raised {
@@ -43,7 +44,7 @@ export function createEngine({ rules, timezone }: Pick<AlarmsConfig, 'rules' | '
     const memory = state.memory(EPISODES);
     const key = `${rule} ${subject}`;
     const open = memory.get(key) as Episode | undefined;
-    const goesOn = open !== undefined && time - open.last < quiet;
+    const goesOn = open !== undefined && time - open.last < quiet && open.last - time <= NEVER_LATE_MS;
     const id = goesOn ? open.id : hash('sha256', `${rule}\n${subject}\n${segment}\n${seq}`, 'hex').slice(0, 16);
     memory.set(key, { id, last: goesOn ? Math.max(time, open.last) : time } satisfies Episode);
     return { id, begins: !goesOn };

@@ -3,6 +3,9 @@ import type { Trigger } from './rule.ts';
 /** Parts of a window: how coarse it slides. */
 const PARTS = 8;
 
+/** Records come late by hours after an outage, and never by so many ms: what is so far behind was not late, the clock had been in the future. */
+export const NEVER_LATE_MS = 3 * 86_400_000;
+
 /** A sliding count of a window of `width` ms: `newest` is the number of the newest part since the epoch, `counts` that part and those before it, newest first. */
 export interface Counted {
   readonly width: number;
@@ -19,7 +22,7 @@ export interface Counted {
 export function countIn(known: Counted | undefined, time: number, width: number): Counted {
   const before = known?.width === width ? known : undefined;
   const part = Math.floor(time / (width / PARTS));
-  if (before === undefined || part - before.newest >= PARTS) return { width, newest: part, counts: [1] };
+  if (before === undefined || part - before.newest >= PARTS || (before.newest - part) * (width / PARTS) > NEVER_LATE_MS) return { width, newest: part, counts: [1] };
   const ahead = part - before.newest;
   if (ahead <= -PARTS) return before;
   const counts = ahead > 0 ? [...Array.from({ length: ahead }, () => 0), ...before.counts].slice(0, PARTS) : [...before.counts];
