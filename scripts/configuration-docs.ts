@@ -83,7 +83,7 @@ function section(title: string, rows: readonly Row[]): string {
 }
 
 function notAvailable(): string {
-  const lines = NOT_YET.map(({ path, values }) => `- \`${path}\`${values === undefined ? '' : `: ${values.map((value) => `\`${String(value)}\``).join(', ')}`}`);
+  const lines = NOT_YET.map(({ path }) => `- \`${path}\``);
   return `\n## Known, and not available in this version\n\nThe schema has them so that their names are settled; using one is an error.\n\n${lines.join('\n')}\n`;
 }
 
@@ -92,7 +92,7 @@ function members(path: string, schema: Schema | undefined): Row[] {
 }
 
 function rowsOf(path: string, schema: Schema, required: boolean): Row[] {
-  if (NOT_YET.some((setting) => setting.path === path && setting.values === undefined)) return [];
+  if (NOT_YET.some((setting) => setting.path === path)) return [];
   const shortened = path.replace(/^(listeners\[\]|routes\[\]|roles\[\]|upstreams\.\*|revocation)\./, '');
   const row = {
     key: required ? `**\`${shortened}\`**` : `\`${shortened}\``,
@@ -113,9 +113,8 @@ function below(path: string, schema: Schema): Row[] {
 }
 
 function valueOf(path: string, schema: Schema): string {
-  const missing = NOT_YET.find((setting) => setting.path === path)?.values ?? [];
   if (schema.const !== undefined) return `\`${schema.const}\``;
-  if (schema.enum !== undefined) return schema.enum.filter((value) => !missing.includes(value)).map((value) => `\`${value}\``).join(' ');
+  if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(' ');
   if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map((form) => valueOf(path, form)))].join(', or ');
   switch (schema.type) {
     case 'array': return schema.items?.properties === undefined ? `list of: ${valueOf(path, schema.items ?? {})}` : 'list';

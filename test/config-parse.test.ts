@@ -187,7 +187,7 @@ describe('an issue', () => {
 
 describe('a setting that is not enforced yet', () => {
   it('is refused in every form it can be written in', () => {
-    expect(messages(minimal.replace('tls: {', 'tls: { profile: dicom,'))).toEqual(['f:5:21: listeners[0].tls.profile: "dicom" is not available in this version']);
+    expect(messages(minimal.replace('tls: {', 'tls: { session_tickets: { rotate: 12h },'))).toEqual(['f:5:39: listeners[0].tls.session_tickets.rotate: not available in this version']);
   });
 
   it('is not refused when it is only there as its default', () => {

@@ -10,6 +10,7 @@ import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { addMaskingKeyCommands } from './masking-key.ts';
 import { lint, type LintOptions } from './lint.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
+import { addProfileCommand } from './profile.ts';
 import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
 import { resume, suspend } from './suspend.ts';
@@ -207,6 +208,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', '\nExample:\n  wardgate audit run --from 2026-01-01 --to 2026-07-01 --page audit-2026-1.html\n\nExit status 0: no findings; 1: findings.')
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
+  addProfileCommand(program, { configOption, jsonOption, user, print, settle });
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });
   addMaskingKeyCommands(audit, { configOption, jsonOption, user, print, settle });

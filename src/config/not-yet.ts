@@ -1,16 +1,12 @@
 import type { Fault, Path } from './issue.ts';
-import { show } from './issue.ts';
 
 export interface Setting {
   /** Keys from the top; `[]` stands for each item of a list. */
   readonly path: string;
-  /** Only these values; absent: any value but an empty list and false. */
-  readonly values?: readonly unknown[];
 }
 
-/** What the schema knows and this version does not enforce. A setting leaves this list with the change that enforces it. */
+/** What the schema knows and this version does not enforce: any value but an empty list and false. A setting leaves this list with the change that enforces it. */
 export const NOT_YET: readonly Setting[] = [
-  { path: 'listeners[].tls.profile', values: ['ihe-atna', 'dicom', 'device'] },
   { path: 'listeners[].tls.session_tickets.rotate' },
   { path: 'listeners[].client_auth.forwarded' },
 ];
@@ -22,11 +18,8 @@ export const NOT_YET: readonly Setting[] = [
 export function unimplemented(config: unknown): readonly Fault[] {
   return NOT_YET.flatMap((setting) =>
     matches(config, setting.path.replaceAll('[]', '.[]').split('.'))
-      .filter(({ value }) => (setting.values === undefined ? isSet(value) : setting.values.includes(value)))
-      .map(({ path, value }) => ({
-        path,
-        message: setting.values === undefined ? 'not available in this version' : `${show(value)} is not available in this version`,
-      })),
+      .filter(({ value }) => isSet(value))
+      .map(({ path }) => ({ path, message: 'not available in this version' })),
   );
 }
 

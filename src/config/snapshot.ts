@@ -7,6 +7,7 @@ import { formatName } from '../pki/name.ts';
 import { certificateWarnings } from './certificate-lint.ts';
 import { checkFiles, readFiles, type CheckedFiles, type CheckOptions } from './checked-files.ts';
 import { coverageWarnings } from './coverage.ts';
+import { profileWarnings } from './profile-warnings.ts';
 import { readRegularFile, type FileContent } from './files.ts';
 import { fileReferences, type FileUse } from './file-references.ts';
 import type { Device } from './inventory.ts';
@@ -169,7 +170,7 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const doubtful = [...trustDomainFaults(read.config, checked.files), ...sharedSecretFaults(read.config, checked.files)];
   if (doubtful.length > 0) return { kind: 'invalid', issues: inOrder(doubtful.map(read.place)) };
   const linted = options.lint === true ? certificateWarnings(read.config, references, checked.files, options.now) : [];
-  const warnings = [...checked.warnings, ...linted, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names)];
+  const warnings = [...checked.warnings, ...linted, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names), ...profileWarnings(read.config, (name) => checked.files.chain(name).keyType)];
   return {
     kind: 'ok',
     snapshot: assemble(read.config, { file, directory, digest: digest(content.bytes, contents) }, checked.files, inventory?.kind === 'ok' ? inventory.devices : undefined),

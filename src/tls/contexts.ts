@@ -1,9 +1,9 @@
 import { constants, createHash } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { serverOptions } from '../config/profile-options.ts';
 import type { TlsListenerConfig } from '../config/schema.ts';
 import type { ListenerMaterial, Realm, ServerCertificate } from '../config/snapshot.ts';
 import { coversHost, wildcardFor } from '../policy/host.ts';
-import { profileOptions } from './profiles.ts';
 import { deriveTicketKey } from './tickets.ts';
 
 /**
@@ -61,10 +61,10 @@ export function createContexts(config: TlsListenerConfig, material: ListenerMate
 }
 
 function contextOptions(config: TlsListenerConfig, certificates: readonly ServerCertificate[], realm: Realm): SecureContextOptions {
-  const profile = profileOptions(config.tls.profile);
+  const profile = serverOptions(config.tls.profile);
   return {
     ...profile,
-    secureOptions: (profile.secureOptions ?? 0) | (config.tls.session_resumption ? 0 : constants.SSL_OP_NO_TICKET),
+    secureOptions: profile.secureOptions | (config.tls.session_resumption ? 0 : constants.SSL_OP_NO_TICKET),
     cert: certificates.map((certificate) => certificate.certificate),
     key: certificates.map((certificate) => certificate.key),
     // For the CertificateRequest's list of names, and for the witness; the verdict is ours.

@@ -2,9 +2,12 @@ import { z } from 'zod';
 import { filePath, timeout } from '../values.ts';
 import { mapping, oneOf, some } from './shapes.ts';
 
+/** The profiles of src/config/profiles.ts. */
+export const profile = oneOf(['bcp195', 'modern', 'ihe-atna', 'dicom', 'device']);
+
 export const tls = mapping({
-  profile: oneOf(['bcp195', 'modern', 'ihe-atna', 'dicom', 'device'])
-    .describe('Versions, cipher suites and groups: bcp195 is TLS 1.2 and 1.3 with four strong suites, modern is TLS 1.3 only.').default('bcp195'),
+  profile: profile
+    .describe('Versions, cipher suites, groups and signatures: bcp195 is TLS 1.2 and 1.3 with four strong suites, modern is TLS 1.3 only, ihe-atna and dicom are what these standards ask, device is for little power (docs/profiles.md, wardgate profile).').default('bcp195'),
   certificates: some(
     mapping({
       certificate: filePath.describe('PEM file of the server certificate, then its intermediates.'),

@@ -1,6 +1,7 @@
 import { constants } from 'node:crypto';
 import { connect as connectTcp, isIP } from 'node:net';
-import { checkServerIdentity as checkNames, connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type SecureContext, type TLSSocket } from 'node:tls';
+import { checkServerIdentity as checkNames, connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type SecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { clientOptions } from '../../config/profile-options.ts';
 import type { UpstreamConfig } from '../../config/schema.ts';
 import type { UpstreamMaterial } from '../../config/snapshot.ts';
 
@@ -13,13 +14,18 @@ export interface Dialling {
   options(host: string, port: number, address: string): ConnectionOptions;
 }
 
+/** What upstreams of any age that is still safe have in common. */
+const WITHOUT_PROFILE: SecureContextOptions = {
+  minVersion: 'TLSv1.2',
+  ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL',
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+};
+
 export function createDialling(config: UpstreamConfig, material: UpstreamMaterial): Dialling {
   const secureContext: SecureContext = createSecureContext({
     ca: material.trust,
     ...(material.certificate === undefined || material.key === undefined ? {} : { cert: material.certificate, key: material.key }),
-    minVersion: 'TLSv1.2',
-    ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL',
-    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+    ...(config.tls.profile === undefined ? WITHOUT_PROFILE : clientOptions(config.tls.profile)),
   });
   return {
     options(host, port, address) {
