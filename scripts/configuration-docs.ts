@@ -96,7 +96,7 @@ function rowsOf(path: string, schema: Schema, required: boolean): Row[] {
   const shortened = path.replace(/^(listeners\[\]|routes\[\]|roles\[\]|upstreams\.\*|revocation)\./, '');
   const row = {
     key: required ? `**\`${shortened}\`**` : `\`${shortened}\``,
-    value: valueOf(path, schema),
+    value: valueOf(schema),
     standard: standardOf(path, schema),
     meaning: schema.description ?? '',
   };
@@ -112,12 +112,12 @@ function below(path: string, schema: Schema): Row[] {
   return members(path, schema);
 }
 
-function valueOf(path: string, schema: Schema): string {
+function valueOf(schema: Schema): string {
   if (schema.const !== undefined) return `\`${schema.const}\``;
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(' ');
-  if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map((form) => valueOf(path, form)))].join(', or ');
+  if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map((form) => valueOf(form)))].join(', or ');
   switch (schema.type) {
-    case 'array': return schema.items?.properties === undefined ? `list of: ${valueOf(path, schema.items ?? {})}` : 'list';
+    case 'array': return schema.items?.properties === undefined ? `list of: ${valueOf(schema.items ?? {})}` : 'list';
     case 'object': return 'mapping';
     case 'string': return schema.pattern === undefined ? 'text' : WORDS.find(([start]) => schema.pattern?.startsWith(start))?.[1] ?? 'text';
     case 'integer':

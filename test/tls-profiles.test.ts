@@ -9,9 +9,9 @@ import type { TlsProfile } from '../src/config/schema.ts';
 import { createDialling, dial } from '../src/forward/upstream/dial.ts';
 import { profileDocs, scansIn } from '../scripts/profile-docs.ts';
 import { wardgate } from './support/command.ts';
-import { configuration, startGateway, type TestGateway } from './support/gateway.ts';
+import { ask as request, configuration, startGateway, type TestGateway } from './support/gateway.ts';
 import { ALERT, ALL_GROUPS, offer, readOffer, VERSION, type Offer } from './support/hello.ts';
-import { testPki, type TestPki } from './support/pki.ts';
+import { testPki, type Issued, type TestPki } from './support/pki.ts';
 import { hasProgram, negotiate, output, profileListeners, PROFILE_NAMES, sslscan, suitesOf } from './support/scans.ts';
 
 const NAME = 'localhost';
@@ -126,6 +126,13 @@ describe('what sets the profiles apart', () => {
     const { code, stdout } = await wardgate(['check', '-c', running.path('weak.yaml')]);
     expect(code).toBe(1);
     expect(stdout).toContain('listeners[3].tls.certificates[1].key: OpenSSL takes neither "weak.pem" nor its key: ee key too small');
+  });
+
+  it.each([['an RSA key of 1024 bits', { keyType: 'rsa1024' }], ['a signature over SHA-1', { signatureHash: 'sha1' }]] as const)('dicom, for all its security level, admits no client with %s', async (_what, weakness) => {
+    const weak = await pki.issueClient({ subject: [['CN', 'Dr Weak'], ['OU', 'Doctors']], limits: 'off', ...weakness });
+    const asked = (client: Issued) => request(pki, portOf('dicom'), '/records', { client, method: 'POST', ciphers: 'DEFAULT:@SECLEVEL=0' });
+    expect([(await asked(weak)).status, (await asked(pki.doctor)).status]).toEqual([403, 404]);
+    expect((await running.records()).filter(({ subject }) => String(subject).includes('Dr Weak'))).toContainEqual(expect.objectContaining({ reason: 'constraint_violated' }));
   });
 
   it('a check warns where no certificate fits the suites of a profile', async () => {
