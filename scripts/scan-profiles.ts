@@ -65,7 +65,7 @@ ${faults.length === 0 ? '| | | | nothing |' : faults.join('\n')}
 process.exit();
 
 async function testssl(profile: TlsProfile, port: number): Promise<readonly Finding[]> {
-  const file = join(process.env['SCAN_DIRECTORY'] ?? directory, `${profile}.json`);
+  const file = join(directory, `${profile}.json`);
   // By name: the gateway closes on names that it does not have.
   await output('testssl', ['--quiet', '--color', '0', '--warnings', 'batch', '--ip', '127.0.0.1', '--jsonfile', file, '-p', '-E', '-U', `${NAME}:${port}`], 280_000);
   return JSON.parse(readFileSync(file, 'utf8')) as Finding[];
