@@ -32,8 +32,8 @@ No profile has compression, renegotiation, early data, static RSA, anonymous or 
 Under \`ihe-atna\`, ITI-19 asks more than suites: certificates are validated by their CA or pinned (\`client_auth.trust\` takes both), and an unknown
 attribute in one must not break the handshake (a client without a role is answered 403, by HTTP). The port of DICOM over TLS is 2762.
 
-Facts about the texts were taken from RFC 9325, 8446, 8996, 9155 and 7925, ITI TF-2 3.19 and PS3.15 Annex B. The lists of B.13 and of ITI-19's option were compared
-with what DCMTK and others implement as these, not with the tables of the printed standards. No conformance is certified by anybody.
+The suites of B.13 and of ITI-19's option are those that DCMTK and other implementations have for them; the tables of the two standards themselves were not at hand
+to compare with, so check them before you state conformance. No conformance is certified by anybody.
 ${Object.entries(PROFILES).map(([name, profile]) => section(name, profile)).join('')}
 ## Scans
 
