@@ -140,6 +140,19 @@ describe('what was made up is found', () => {
     expect(verify(path)).toMatchObject({ whole: false });
   });
 
+  it('records behind a line that is too long to be read, in an export and in the register', async () => {
+    const started = await start();
+    await started.segment(3);
+    await started.stop();
+    const path = await exported();
+    const long = `${'x'.repeat(40 << 20)}\n`;
+    await appendFile(path, `${long}${forged(7)}`);
+    expect(verify(path)).toMatchObject({ whole: false, bad: { file: 'export', kind: 'added' } });
+    await appendFile(join(audit, 'checkpoints.ndjson'), long);
+    expect(verify()).toMatchObject({ whole: false, bad: { file: 'checkpoints.ndjson', kind: 'edited' } });
+    await expect(start()).rejects.toThrow('longer than any checkpoint');
+  });
+
   it('a file of one record, where a segment that was just opened would have its header', async () => {
     const first = await start();
     await first.stop();

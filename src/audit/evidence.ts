@@ -89,10 +89,12 @@ function openDirectory(directory: string): Evidence {
     read: (segment, use) => readSegment(directory, segment, use),
     differs: (segment) => differsCompressed(directory, segment),
     register: (each) => withFile(join(directory, REGISTER_FILE), (file) => {
-      const { rest } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (octets, start, end) => {
+      const { rest, tooLong } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (octets, start, end) => {
         each(octets.toString('utf8', start, end));
         return true;
       });
+      // No checkpoint: what lies behind it would otherwise be passed over in silence.
+      if (tooLong) each('');
       return { torn: rest.length };
     }) ?? { torn: 0 },
     registerPieces: (isWanted) => piecesOf((use) => withFile(join(directory, REGISTER_FILE), (file) => use({ file, from: 0, to: fstatSync(file).size })), '', isWanted),
@@ -146,7 +148,7 @@ function openExport(path: string): Evidence {
   let line = 0;
   let stray: BadRecord | undefined;
   const refuse = (kind: 'added' | 'repeated', segment: string, detail: string): void => void (stray ??= { file: segment, line, kind, detail });
-  const { rest } = readLines({ file, from: 0, to: size }, Buffer.alloc(0), (octets, start, end) => {
+  const { rest, tooLong } = readLines({ file, from: 0, to: size }, Buffer.alloc(0), (octets, start, end) => {
     const begins = (beginning: string): boolean => octets.toString('latin1', start, start + beginning.length) === beginning;
     const next = at + end + 1 - start;
     const last = next === size;
@@ -161,6 +163,8 @@ function openExport(path: string): Evidence {
     at = next;
     return true;
   });
+  line += 1;
+  if (tooLong) refuse('added', EXPORT, 'a line that is longer than any record');
   if (rest.length > 0 && open === undefined) refuse('added', EXPORT, 'octets behind the last line');
   at += rest.length;
   finish();

@@ -291,7 +291,7 @@ function readRegister(file: number): Known {
   let octets = 0;
   let previous = NO_CHECKPOINT;
   let whole = true;
-  const { rest } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (text, from, to) => {
+  const { rest, tooLong } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (text, from, to) => {
     octets += to + 1 - from;
     lastLine = text.toString('utf8', from, to);
     const checkpoint = parseCheckpoint(lastLine);
@@ -302,6 +302,8 @@ function readRegister(file: number): Known {
     enter(ledger, checkpoint);
     return true;
   });
+  // Whatever was appended behind it would be read by nobody.
+  if (tooLong) throw new Error(`${REGISTER_FILE} has a line that is longer than any checkpoint; move the audit directory away and keep it`);
   return Object.assign(ledger, { last, lastLine, octets, rest, whole });
 }
 
