@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { appendFile, copyFile, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -244,6 +245,13 @@ describe('what was made up is found', () => {
     await writeFile(anchor, real);
     expect(verify(await exported({ patient: 'P1' }), { anchored: true })).toMatchObject({ whole: false, bad: { kind: 'rewritten' } });
   });
+});
+
+it('a pipe among the segments holds up neither verifying nor a start', { timeout: 10_000 }, async () => {
+  await (await start()).stop();
+  execFileSync('mkfifo', [join(audit, '20261122T090000.000Z-t9.jsonl')]);
+  expect(verify().records).toBe(0);
+  await expect((await start()).stop()).resolves.toBeUndefined();
 });
 
 describe('pruning', () => {

@@ -6,6 +6,7 @@ import { START, digest, type Position } from './chain.ts';
 import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedLine, parseCheckpoint, signLine, type Checkpoint, type Cut, type Hold, type HoldChange, type Pruning, type SegmentClaim } from './checkpoint.ts';
 import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
 import { readLines } from './lines.ts';
+import { WITHOUT_WAITING } from './segment-file.ts';
 import { isHeaderOnly, scanSegment } from './segment.ts';
 import type { ReceiverSetup } from './sinks/setup.ts';
 import type { SegmentGround, SegmentPosition } from './writer.ts';
@@ -208,7 +209,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
   }
 
   function reading<Result>(segment: string, read: (handle: number, size: number) => Result): Result {
-    const handle = openSync(join(directory, segment), 'r');
+    const handle = openSync(join(directory, segment), WITHOUT_WAITING);
     try {
       return read(handle, fstatSync(handle).size);
     } finally {

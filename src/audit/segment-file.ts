@@ -1,7 +1,10 @@
-import { closeSync, fstatSync, openSync, readSync, readdirSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { COMPRESSED, openCompressed, type CompressedFile } from './compressed.ts';
 import type { Stretch } from './lines.ts';
+
+/** To open a pipe that somebody has put there waits for whoever writes to it, for ever. */
+export const WITHOUT_WAITING = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /** The names of the segments in a directory, in order; one is named alike whether it is compressed or not. */
 export function segmentNames(directory: string): readonly string[] {
@@ -57,7 +60,7 @@ function differ(plain: number, { size, read }: CompressedFile): boolean {
 
 function openIfThere(path: string, compressed = false): { readonly file: number; readonly compressed: boolean } | undefined {
   try {
-    return { file: openSync(path, 'r'), compressed };
+    return { file: openSync(path, WITHOUT_WAITING), compressed };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
