@@ -162,6 +162,15 @@ describe('what is kept', () => {
     return start(name, channels);
   }
 
+  test('a record that somebody has put into the directory, and that none of ours could be, blinds nobody to those behind it', async () => {
+    const alarms = start('planted');
+    const planted = standing({ ...request(NOON), address: 5 } as never, 'planted.jsonl');
+    await alarms.take([planted, ...DENIALS]);
+    expect(alarms.reports()).toMatchObject([{ rule: 'many_denials' }]);
+    expect(warnings).toContainEqual(expect.stringMatching(/cannot look at record \d+ of planted\.jsonl/));
+    warnings.length = 0;
+  });
+
   test('a restart between loses no alarm and doubles none, wherever it comes', async () => {
     for (const cut of [5, 19, 20, 22]) {
       const name = `cut${cut}`;

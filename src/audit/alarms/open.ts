@@ -111,6 +111,16 @@ export function openAlarms({ state: directory, config, networks, channels }: Ala
     deliveries.look();
   }
 
+  /** What is none of a gateway's records must not keep all that follow from being looked at. */
+  function lookedAt(standing: Standing): readonly Raised[] {
+    try {
+      return engine.observe(state, standing);
+    } catch (error) {
+      warn(`alarms cannot look at record ${standing.seq} of ${standing.segment}: ${(error as Error).message}`);
+      return [];
+    }
+  }
+
   function countUnfamiliar({ route = 'none', role = 'none' }: AuditRecord): void {
     unfamiliar.set(`${route} ${role}`, (unfamiliar.get(`${route} ${role}`) ?? 0) + 1);
   }
@@ -122,7 +132,7 @@ export function openAlarms({ state: directory, config, networks, channels }: Ala
   return {
     async take(batch) {
       const found = batch.flatMap((standing) => {
-        const own = engine.observe(state, standing).filter(isNews);
+        const own = lookedAt(standing).filter(isNews);
         if (own.some(({ rule }) => rule === 'unfamiliar_address')) countUnfamiliar(standing.record);
         return own;
       });
