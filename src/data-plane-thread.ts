@@ -9,6 +9,7 @@ import type { ListenerConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
 import { createGeneralForwarder } from './forward/general.ts';
+import { createOpenSessions } from './forward/open-sessions.ts';
 import { createKeyRegister, type KeySet } from './forward/token-keys.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
@@ -28,7 +29,7 @@ import { openLine, type Line } from './store/call.ts';
 import { openConnectionCounts } from './store/connection-counts.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import { createSweep } from './sweep.ts';
-import type { AuditAnswer, FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
+import type { AuditAnswer, FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, SessionsAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
 import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
@@ -85,6 +86,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     page: (request) => line.call<PageAnswer>({ kind: 'page', request }, PAGE_MS),
     tell: (told) => line.call<ToldAnswer>({ kind: 'told', told }, TOLD_MS),
   };
+  const sessions = createOpenSessions({ ask: (questions) => line.call<SessionsAnswer>({ kind: 'sessions', sessions: questions }, FINDINGS_MS), over: () => sweepConnections() });
   const devices = createToldRegister();
   let suspensions: readonly Suspension[] = [];
   let withdrawn: ReadonlySet<string> = new Set();
@@ -192,7 +194,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       metrics.connectionsTerminated.inc({ reason });
       void recordConnection(connection, heldAdmission(connection), reason, detail);
     };
-    const shared = { connections, forwarder, audit, metrics, desk, now, draining: () => draining || bound.get(name) !== open, terminated };
+    const shared = { connections, forwarder, audit, metrics, desk, sessions, now, draining: () => draining || bound.get(name) !== open, terminated };
     const protocol = config.protocol === 'https'
       ? httpProtocol(config, { ...shared, runtime: () => open.runtime as HttpsRuntime })
       : tcpProtocol({ ...shared, runtime: () => open.runtime as TcpRuntime });

@@ -47,6 +47,7 @@ export function createDesk({ refresher, issuerKeys, rates, secondFactor, breakGl
   return (ask) => {
     switch (ask.kind) {
       case 'find': return find(ask);
+      case 'sessions': return secondFactor()?.again(ask.sessions) ?? [];
       case 'count': return rates.add(ask.counters);
       case 'ocsp': return refresher.askOcsp(parseCertificate(ask.certificate), parseCertificate(ask.issuer));
       case 'crl': return refresher.fetchCrl(parseCertificate(ask.certificate), parseCertificate(ask.issuer));

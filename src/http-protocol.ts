@@ -16,7 +16,7 @@ import { currentAdmission, type Connection } from './tls/connection.ts';
 
 /** HTTP over TLS: every request is decided. */
 export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptions<HttpsRuntime>): Protocol {
-  const { connections, metrics, now, audit, draining } = options;
+  const { connections, metrics, now, audit, draining, sessions } = options;
   const clients = new WeakMap<Socket, Client>();
   const observe = (outcome: Outcome): void => metrics.requests.count(outcome);
   const service = (): Service => options.runtime().service;
@@ -42,9 +42,8 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     const { config: listener } = options.runtime();
     const { suspensions, withdrawn, tokens } = service();
     const token = facts.token === undefined ? {} : { token: tokens.again(facts.token) };
-    const decision = authorize(
-      policy, { ...facts, suspensions: suspensions(), withdrawn: withdrawn(), clientAuth: listener.client_auth.mode, admission, findings: facts.findings ?? COUNTED, ...token }, now(),
-    );
+    const findings = facts.findings === undefined ? COUNTED : { ...facts.findings, session: sessions.again(facts, admission) };
+    const decision = authorize(policy, { ...facts, suspensions: suspensions(), withdrawn: withdrawn(), clientAuth: listener.client_auth.mode, admission, findings, ...token }, now());
     return decision.kind === 'denial' ? decision : undefined;
   }
 
@@ -115,6 +114,7 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
     reset: () => connection.reset(),
     begins(facts) {
       connection.underWay.add(facts);
+      if (facts.findings?.session.kind === 'valid') connection.onSession = true;
     },
     ends(facts) {
       connection.underWay.delete(facts);

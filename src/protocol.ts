@@ -7,6 +7,7 @@ import type { Desk, Service } from './forward/client.ts';
 import type { GeneralForwarder } from './forward/general.ts';
 import type { EndCause } from './forward/judgement.ts';
 import type { Upstream } from './forward/upstream/pool.ts';
+import type { OpenSessions } from './forward/open-sessions.ts';
 import type { StreamPolicy } from './policy/authorize-stream.ts';
 import type { Denial } from './policy/decision.ts';
 import type { Admission, Reason } from './policy/facts.ts';
@@ -62,6 +63,7 @@ export interface ProtocolOptions<Runtime extends ListenerRuntime> {
   readonly audit: AuditWriter;
   readonly metrics: ThreadMetrics;
   readonly desk: Desk;
+  readonly sessions: OpenSessions;
   readonly now: () => number;
   readonly draining: () => boolean;
   /** Tells of a connection that a protocol had to end for what it did. */

@@ -59,13 +59,13 @@ export function createSweep({ serving, metrics, desk, now, record }: SweepOption
     }
   }
 
-  /** What was let in on a session or token whose time is up, or on a device: nobody tells when its hours end. */
+  /** What was let in on a session, on a token whose time is up, or on a device: nobody tells when one is ended, or when its hours end. */
   function* bound(): Generator<readonly [OpenListener, Connection, Admission, string]> {
     for (const listener of serving()) {
       const { office, config } = listener.runtime;
       const devices = devicesOf(listener.runtime);
       for (const connection of listener.connections.values()) {
-        const over = connection.rightsUntil !== undefined && now() >= connection.rightsUntil;
+        const over = connection.onSession === true || (connection.rightsUntil !== undefined && now() >= connection.rightsUntil);
         if (devices === undefined && !over) continue;
         if (config.protocol === 'https' && connection.stream === undefined && connection.underWay.size === 0) continue;
         for (const [realm, held] of connection.admissions) {

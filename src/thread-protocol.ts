@@ -8,7 +8,7 @@ import type { GrantAsk, PageAnswer as OwnPage, PageRequest, RaisedAlarm, Session
 import type { KeySet } from './forward/token-keys.ts';
 import type { ToldEvent, WebhookOutcome } from './forward/webhooks/event.ts';
 import type { Transfer } from './identity/people.ts';
-import type { Findings } from './policy/facts.ts';
+import type { Findings, SessionFinding } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
 import type { SuspensionOrder, SuspensionScope } from './policy/suspensions.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -70,7 +70,7 @@ export type ToThread =
   | { readonly kind: 'drain'; readonly grace: number };
 
 /** What a data-plane thread tells and asks of the main thread. */
-export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | Happened | AlarmCall | PageQuestion | Told | KeysQuestion;
+export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | SessionsQuestion | Happened | AlarmCall | PageQuestion | Told | KeysQuestion;
 
 /** A token names a key that its issuer has not been known to have. Answered with when that makes sense again, in ms since the epoch. */
 export interface KeysQuestion {
@@ -96,6 +96,12 @@ export interface FindingsQuestion {
   readonly counters: readonly Counter[];
   readonly session?: SessionQuestion;
   readonly grant?: GrantAsk;
+}
+
+/** What the sessions are worth by now that something is under way on. */
+export interface SessionsQuestion {
+  readonly kind: 'sessions';
+  readonly sessions: readonly SessionQuestion[];
 }
 
 /** One of the gateway's own pages is asked for. */
@@ -139,6 +145,8 @@ export type PrepareAnswer = Readonly<Record<string, number>>;
 export type OcspAnswer = Statement;
 export type IssuersAnswer = FetchedIssuers;
 export type FindingsAnswer = Findings;
+/** In the order of the question; undefined where it cannot be found out. */
+export type SessionsAnswer = readonly (SessionFinding | undefined)[];
 export type PageAnswer = OwnPage;
 export type ToldAnswer = WebhookOutcome;
 export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>[];

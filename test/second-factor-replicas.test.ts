@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { WebSocket, type ClientOptions } from 'ws';
 import { invite } from '../src/cli/factor.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { createAuthenticator, type Options } from './support/authenticator.ts';
@@ -9,6 +11,7 @@ import { browserOver, codeAt, type Browser } from './support/factor.ts';
 import { ask, configuration, gatewayDirectory, readRecords, type Reply } from './support/gateway.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 import { redisInstalled, startRedis, type RedisServer } from './support/redis.ts';
+import { startSocketBackend, type SocketBackend } from './support/socket-backend.ts';
 
 if (!redisInstalled) console.log('skipped: second-factor-replicas.test.ts needs redis-server');
 
@@ -16,18 +19,22 @@ describe.skipIf(!redisInstalled)('replicas with second factors', () => {
   const key = randomBytes(32);
   let pki: TestPki;
   let backend: Backend;
+  let sockets: SocketBackend;
   let redis: RedisServer;
   let replicas: readonly { readonly gateway: Gateway; readonly directory: string; readonly port: number }[];
 
   beforeAll(async () => {
     pki = await testPki();
     backend = await startBackend(pki);
+    sockets = await startSocketBackend(pki, (_request, response) => void response.end());
+    const upstream = (port: number): string => `{ endpoints: ["https://127.0.0.1:${port}"], tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal } }`;
     redis = await startRedis();
     replicas = await Promise.all([0, 1].map(async () => {
       const directory = await gatewayDirectory(pki);
       await writeFile(`${directory}/factors.key`, key, { mode: 0o600 });
       await writeFile(`${directory}/wardgate.yaml`, configuration(backend.port, {
-        routes: '[{ name: mine, match: { path: "/mine/*" }, allow: [patient], upstream: records, require: { second_factor: [totp, webauthn] } }, { name: any, match: { path: "/any/*" }, allow: [patient], upstream: records }]',
+        routes: '[{ name: mine, match: { path: "/mine/*" }, allow: [patient], upstream: records, require: { second_factor: [totp, webauthn] } }, { name: any, match: { path: "/any/*" }, allow: [patient], upstream: records }, { name: socket, match: { path: "/socket/*" }, allow: [patient], upstream: sockets, require: { second_factor: totp } }]',
+        upstreams: `{ records: ${upstream(backend.port)}, sockets: ${upstream(sockets.port)} }`,
         top: `second_factor: { key_file: factors.key }\nstore: { redis: "redis://127.0.0.1:${redis.port}" }`,
       }));
       const gateway = await createGateway({ config: `${directory}/wardgate.yaml` });
@@ -43,6 +50,7 @@ describe.skipIf(!redisInstalled)('replicas with second factors', () => {
     }
     await redis.kill();
     await backend.close();
+    sockets.close();
   });
 
   const at = (index: number): typeof replicas[number] => replicas[index] as typeof replicas[number];
@@ -97,6 +105,23 @@ describe.skipIf(!redisInstalled)('replicas with second factors', () => {
     expect([oversize.status, oversize.json()['code']]).toEqual([413, 'body_too_large']);
     const reasons = (await Promise.all(replicas.map(({ directory }) => readRecords(`${directory}/state/audit`)))).flat().flatMap(({ event, factor, reason }) => (event === 'second_factor' && factor === 'webauthn' ? reason ?? [] : []));
     expect(reasons.sort()).toEqual(['webauthn_counter', 'webauthn_replayed', 'webauthn_replayed', 'webauthn_replayed']);
+  });
+
+  it('end at one what was let in on a session that is ended at the other', async () => {
+    const printed: string[] = [];
+    await invite({ config: `${at(1).directory}/wardgate.yaml`, json: true, role: 'patient', id: 'urn:patient:1001', who: 'test', expires: '1d' }, (text) => printed.push(text));
+    const visitor = browserAt(1);
+    await visitor.submit('enrol', { invitation: (JSON.parse(printed.join('')) as { code: string }).code });
+    const secret = /<code>([A-Z2-7 ]+)<\/code>/.exec((await visitor.get('enrol/confirm')).body)?.[1]?.replaceAll(' ', '') as string;
+    await visitor.submit('enrol/confirm', { code: codeAt(secret, Date.now()) });
+    const socket = new WebSocket(`wss://127.0.0.1:${at(0).port}/socket/x`, [], {
+      servername: 'localhost', headers: { host: 'localhost', cookie: `__Host-wardgate-session=${visitor.cookie}` }, ca: pki.root.certificate, cert: pki.patient.chain, key: pki.patient.key,
+    } as ClientOptions);
+    const closed = once(socket, 'close');
+    await once(socket, 'open');
+    await visitor.submit('session', {}, 'logout');
+    await closed;
+    await expect.poll(async () => (await readRecords(`${at(0).directory}/state/audit`)).filter(({ event, result }) => event === 'connection' && result === 'denied').map(({ reason, detail }) => [reason, detail])).toEqual([['session_ended', 'signed out']]);
   });
 
   it('let nobody in who needs a factor while what they share is away, everybody else as ever, and remember who is enrolled when it comes back empty', async () => {

@@ -14,7 +14,7 @@ import { ownKey } from '../store/own-key.ts';
 import { createKeyring } from '../store/sealing.ts';
 import { openSessions } from '../store/sessions.ts';
 import { createSharedCells } from '../store/shared-cells.ts';
-import type { PageAnswer, PageRequest } from '../forward/client.ts';
+import type { PageAnswer, PageRequest, SessionQuestion } from '../forward/client.ts';
 import { createPages } from './answer-page.ts';
 import { createFactors, type Factors } from './factors.ts';
 import { createSalting, type ScryptCost } from './salted.ts';
@@ -26,6 +26,8 @@ import { createTrial } from './trial.ts';
 export interface SecondFactor {
   /** What a request's session is worth. Never rejects: what cannot be found out is refused. */
   find(token: string | undefined, bearer: Bearer): Promise<SessionFinding>;
+  /** What the sessions are worth by now that something was let in on; undefined where it cannot be found out. */
+  again(questions: readonly SessionQuestion[]): Promise<readonly (SessionFinding | undefined)[]>;
   answerPage(request: PageRequest): Promise<PageAnswer>;
   /** For staff. */
   readonly factors: Pick<Factors, 'invite' | 'registerPhone' | 'reset' | 'removeKey' | 'unlock' | 'status' | 'list'>;
@@ -97,6 +99,11 @@ export function openSecondFactor({ snapshot: first, state, shared, record, count
         return { kind: 'refused', reason: 'factors_unavailable', detail: error.message };
       }
     },
+    // Whoever is in already stays while the store is away: nothing can be ended in it, either.
+    again: (questions) => Promise.all(questions.map(({ token, ...bearer }) => sessions.again(token, bearer).catch((error: unknown) => {
+      if (!(error instanceof CellsError)) throw error;
+      return undefined;
+    }))),
     answerPage,
     factors,
     adopt(snapshot) {

@@ -134,7 +134,7 @@ async function settleRest(exchange: Exchange, { route, counters, session, grant 
 const STEP_UP = ['www-authenticate', 'Bearer error="insufficient_user_authentication"'] as const;
 
 /** The session that a request names. */
-export function sessionQuestion({ fields }: Asked, admission: Admission): SessionQuestion | undefined {
+export function sessionQuestion({ fields }: Pick<Asked, 'fields'>, admission: Admission): SessionQuestion | undefined {
   const token = sessionToken(fields);
   if (token === undefined || admission.kind !== 'known' || admission.identity === undefined) return undefined;
   const { role, id } = admission.identity;

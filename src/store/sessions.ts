@@ -22,6 +22,8 @@ export interface Sessions {
   find(token: string | undefined, bearer: Bearer): Promise<SessionFinding>;
   /** The same for the forms: with the session itself, one on its way to a factor included. */
   look(token: string | undefined, bearer: Bearer): Promise<Look>;
+  /** What one is worth that something long is under way on, which keeps nobody from being idle; nothing is noted. */
+  again(token: string, bearer: Bearer): Promise<SessionFinding>;
   /** Opens a session under a new id, in place of the one before it. */
   open(bearer: Bearer, content: Pick<Session, 'factors' | 'basis' | 'enrolling'>, before: string | undefined): Promise<FoundSession>;
   end(token: string, why: NonNullable<Session['ended']>): Promise<void>;
@@ -90,6 +92,9 @@ export function openSessions({ cells, limits, now }: SessionsOptions): Sessions 
   return {
     find: async (token, bearer) => (await look(token, bearer)).finding,
     look,
+    again: (token, bearer) => cells.update(nameOf(token), (held) => ({
+      result: judgeSession(held === undefined ? undefined : JSON.parse(held) as Session, bearer, { ...limits(), idle: Infinity }, now()),
+    })),
     async open(bearer, content, before) {
       const token = `wgs_${randomBytes(32).toString('base64url')}`;
       const name = nameOf(token);
