@@ -223,7 +223,7 @@ describe('CEF', () => {
       const json = JSON.parse(forms.json(placed(record)) ?? '') as AuditRecord;
       const { header, extension } = parse(line);
       expect([/[\n\r]/.test(line), header.length]).toEqual([false, 7]);
-      const said = { msg: json.detail, cs2: json.patient, suser: json.id ?? json.who, requestMethod: json.method, deviceExternalId: json.device };
+      const said = { msg: json.detail, cs2: json.patient, suser: json.who ?? json.id, duser: json.who === undefined || ['request', 'connection'].includes(json.event) ? undefined : json.id, requestMethod: json.method, deviceExternalId: json.device };
       for (const [key, value] of Object.entries(said)) expect([key, extension[key]]).toEqual([key, value === undefined ? undefined : fittingText(value)]);
     }), { numRuns: RUNS });
   });
@@ -236,6 +236,31 @@ describe('CEF', () => {
   test('an address of IPv6 has its own key', () => {
     const { extension } = parse(forms.cef(placed(SORTS['read by IPv6']?.record as AuditRecord)) ?? '');
     expect([extension['src'], extension['c6a2']]).toEqual([undefined, '2001:db8::7']);
+  });
+});
+
+describe('what staff does about somebody', () => {
+  const record: AuditRecord = { ...SORTS['emergency withdrawn']?.record as AuditRecord, role: 'doctor', id: 'Dr Wang', address: '192.0.2.7' };
+  const { id: other = '' } = JSON.parse(forms.json(placed(record)) ?? '') as AuditRecord;
+
+  test('CEF: is theirs, and whom it is about is its destination', () => {
+    const cef = forms.cef(placed(record)) ?? '';
+    expect(cef).toContain(` dst=192.0.2.7 suser=security duser=${other} dpriv=doctor `);
+    expect(cef).not.toMatch(/ (?:src|spriv)=/);
+    expect(forms.cef(placed({ ...record, address: '2001:db8::7' }))).toContain(' c6a3=2001:db8::7 c6a3Label=Destination IPv6 Address ');
+  });
+
+  test('FHIR: is theirs as the agents say, and whom it is about is an entity', () => {
+    const { agent, entity } = forms.fhir(placed(record)) as AuditEvent;
+    expect(agent.map(({ who, requestor }) => [who?.identifier?.value ?? who?.display, requestor])).toEqual([['security', true], ['gateway-1', false]]);
+    expect(entity).toContainEqual(expect.objectContaining({ what: { type: 'Person', identifier: { value: other }, display: other }, role: expect.objectContaining({ code: '11' }), detail: expect.arrayContaining([{ type: 'role', valueString: 'doctor' }, { type: 'address', valueString: '192.0.2.7' }]) }));
+    expect(entity).toContainEqual(expect.objectContaining({ what: expect.objectContaining({ identifier: { value: record.fingerprint } }), role: expect.objectContaining({ code: '13' }) }));
+  });
+
+  test('DICOM: is theirs as the participants say, and whom it is about is an object', () => {
+    const message = forms.dicom(placed(record)) ?? '';
+    expect([...message.matchAll(/<ActiveParticipant UserID="([^"]*)"/g)].map(([, user]) => user)).toEqual(['security', 'gateway-1']);
+    expect(message).toContain(`<ParticipantObjectIdentification ParticipantObjectID="${other}" ParticipantObjectTypeCode="1" ParticipantObjectTypeCodeRole="11">`);
   });
 });
 

@@ -91,6 +91,11 @@ export function activityOf(record: AuditRecord): Activity {
   }
 }
 
+/** Whether staff did something about somebody, whom `id` and what stands beside it are of: `who` did it. */
+export function isAboutAnother({ event, who, id }: AuditRecord): boolean {
+  return who !== undefined && id !== undefined && event !== 'request' && event !== 'connection';
+}
+
 /** Reasons that are about the certificate, or about whose it is. */
 const OF_THE_NODE: ReadonlySet<AuditRecord['reason']> = new Set([
   'no_certificate', 'untrusted_issuer', 'expired', 'not_yet_valid', 'signature_invalid', 'constraint_violated', 'eku_invalid', 'policy_missing', 'revoked_denylist', 'revoked_crl', 'revoked_ocsp',

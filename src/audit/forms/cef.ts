@@ -1,5 +1,5 @@
 import type { AuditRecord } from '../record.ts';
-import { activityOf } from './activity.ts';
+import { activityOf, isAboutAnother } from './activity.ts';
 import type { MaskedRecord } from './forms.ts';
 import { fittingText, hostOf, requestText } from './words.ts';
 
@@ -37,6 +37,8 @@ function severityOf({ event, result, alarm }: AuditRecord): number {
 function extensionOf({ record, segment, seq, reporter }: MaskedRecord): Extension {
   const { address, break_glass: grant } = record;
   const six = address?.includes(':') === true;
+  const another = isAboutAnother(record);
+  const roles = record.roles?.join(',') ?? record.role;
   const custom = (place: number, label: string, value: string | undefined): Extension => (value === undefined ? [] : [[`cs${place}`, value], [`cs${place}Label`, label]]);
   return [
     ['rt', Date.parse(record.time) || undefined],
@@ -47,9 +49,10 @@ function extensionOf({ record, segment, seq, reporter }: MaskedRecord): Extensio
     ['reason', record.reason],
     ['msg', record.detail],
     ['externalId', record.request_id],
-    ...(six ? [['c6a2', address], ['c6a2Label', 'Source IPv6 Address']] as const : [['src', address] as const]),
-    ['suser', record.id ?? record.who],
-    ['spriv', record.roles?.join(',') ?? record.role],
+    // Of whom staff did something about, these are no source of it.
+    ...(another ? placeOf(six, address, ['c6a3', 'Destination IPv6 Address'], 'dst') : placeOf(six, address, ['c6a2', 'Source IPv6 Address'], 'src')),
+    ['suser', record.who ?? record.id],
+    ...(another ? [['duser', record.id], ['dpriv', roles]] as const : [['spriv', roles]] as const),
     ['dhost', hostOf(record)],
     ['requestMethod', record.method],
     ['request', record.path === undefined ? undefined : requestText(record)],
@@ -68,6 +71,10 @@ function extensionOf({ record, segment, seq, reporter }: MaskedRecord): Extensio
     ['destinationServiceName', record.upstream],
     ['fileId', `${segment}:${seq}`],
   ];
+}
+
+function placeOf(six: boolean, address: string | undefined, [key, label]: readonly [key: string, label: string], four: string): Extension {
+  return six ? [[key, address], [`${key}Label`, label]] : [[four, address]];
 }
 
 /** In the header a pipe ends a field, and a backslash escapes it; there are no lines. */

@@ -1,5 +1,5 @@
 import type { AuditRecord } from '../record.ts';
-import { DICOM_CODES, activityOf, type Activity, type DicomCode, type RestActivity } from './activity.ts';
+import { DICOM_CODES, activityOf, isAboutAnother, type Activity, type DicomCode, type RestActivity } from './activity.ts';
 import type { MaskedRecord } from './forms.ts';
 import { describe, fittingText, hostOf, requestText } from './words.ts';
 
@@ -73,8 +73,10 @@ function participants(activity: Activity, { record, reporter }: MaskedRecord): r
     at: address === undefined ? undefined : { id: address, type: '2' }, role: rest ? dcm(reads ? '110152' : '110153') : undefined,
   };
   const staff: readonly Participant[] = who === undefined ? [] : [{ user: who, requestor: true }];
-  const user: readonly Participant[] = id === undefined ? [] : [{ user: id, requestor: who === undefined, role: role === undefined ? undefined : { code: role, system: 'Wardgate', meaning: role } }];
-  const others = [...staff, ...user, ...(address === undefined && !rest ? [] : [client])];
+  // Whom staff does something about has no part in it: an object.
+  const another = isAboutAnother(record);
+  const user: readonly Participant[] = id === undefined || another ? [] : [{ user: id, requestor: true, role: role === undefined ? undefined : { code: role, system: 'Wardgate', meaning: role } }];
+  const others = [...staff, ...user, ...((address === undefined && !rest) || another ? [] : [client])];
   const host = hostOf(record);
   const gateway: Participant = {
     user: rest ? host ?? reporter.name : reporter.name, alternative: rest ? record.upstream : undefined, requestor: others.length === 0,
@@ -93,15 +95,22 @@ function objects(activity: Activity, masked: MaskedRecord): readonly string[] {
   const { record } = masked;
   const details = detailsOf(masked);
   const patient = record.patient === undefined ? [] : [object({ id: record.patient, type: '1', role: '1', idType: rfc3881('2', 'Patient Number'), name: record.patient })];
+  const person = isAboutAnother(record) ? [aboutAnother(record)] : [];
   if (activity.kind === 'rest') {
     const text = requestText(record);
     const query = isSearch(activity);
-    return [...patient, object({ id: text, type: '2', role: query ? '24' : '3', idType: rfc3881('12', 'URI'), sensitivity: record.phi === true ? 'PHI' : undefined, details, ...(query ? { query: text } : { name: text }) })];
+    return [...patient, ...person, object({ id: text, type: '2', role: query ? '24' : '3', idType: rfc3881('12', 'URI'), sensitivity: record.phi === true ? 'PHI' : undefined, details, ...(query ? { query: text } : { name: text }) })];
   }
   // What an alert is about: the node, or what was asked of it.
   const about = record.path === undefined ? record.fingerprint ?? record.key ?? record.serial ?? record.listener ?? masked.reporter.name : requestText(record);
   const alert = activity.type === '110113' ? [...details, ['Alert Description', describe(record)] as const] : details;
-  return [...patient, object({ id: about, type: '2', role: '13', idType: record.path === undefined ? dcm('110182') : rfc3881('12', 'URI'), name: about, details: alert })];
+  return [...patient, ...person, object({ id: about, type: '2', role: '13', idType: record.path === undefined ? dcm('110182') : rfc3881('12', 'URI'), name: about, details: alert })];
+}
+
+/** Whom staff did something about. */
+function aboutAnother({ id = '', role, roles, address }: AuditRecord): string {
+  const details = [['role', roles?.join(', ') ?? role], ['address', address]].flatMap(([type = '', value]) => (value === undefined ? [] : [[type, value] as const]));
+  return object({ id, type: '1', role: '11', idType: rfc3881('11', 'User Identifier'), name: id, details });
 }
 
 interface ParticipantObject {

@@ -1,5 +1,5 @@
 import type { AuditRecord } from '../record.ts';
-import { DICOM_CODES, activityOf, type Activity, type DicomCode, type Interaction, type RestActivity } from './activity.ts';
+import { DICOM_CODES, activityOf, isAboutAnother, type Activity, type DicomCode, type Interaction, type RestActivity } from './activity.ts';
 import type { MaskedRecord } from './forms.ts';
 import { describe, fittingText, hostOf, requestText } from './words.ts';
 
@@ -129,9 +129,10 @@ function agentsOf(activity: Activity, masked: MaskedRecord): readonly Agent[] {
   if (activity.kind === 'rest') return restAgents(activity, masked);
   const { record } = masked;
   const staff: readonly Agent[] = record.who === undefined ? [] : [{ ...whoOf(record.who), requestor: true }];
-  const client: readonly Agent[] = record.address === undefined ? [] : [clientAgent(record, undefined, staff.length === 0 && record.id === undefined)];
-  // What is done about somebody names them: who did it asked for it.
-  const user: readonly Agent[] = record.id === undefined ? [] : [userAgent(record, undefined, staff.length === 0)];
+  // What is done about somebody names them, who had no part in it: an entity.
+  const another = isAboutAnother(record);
+  const client: readonly Agent[] = record.address === undefined || another ? [] : [clientAgent(record, undefined, staff.length === 0 && record.id === undefined)];
+  const user: readonly Agent[] = record.id === undefined || another ? [] : [userAgent(record, undefined, true)];
   const agents = [...staff, ...user, ...client];
   return [...agents, gatewayAgent(masked, agents.length === 0)];
 }
@@ -193,10 +194,11 @@ function entitiesOf(activity: Activity, record: AuditRecord): readonly Entity[] 
     ...(id === undefined ? [] : [{ type: REQUEST_ID, what: { identifier: { value: id } } }]),
     ...(patient === undefined ? [] : [{ type: PERSON, role: { system: OBJECT_ROLE, code: '1', display: 'Patient' }, what: { type: 'Patient', identifier: { value: fittingText(patient) ?? 'unknown' } } }]),
     ...object,
+    ...aboutAnother(record),
     ...aboutCertificate(record),
   ] satisfies readonly Entity[];
   // What no element is for stands at the first, which is not the query: that has no details.
-  return first === undefined ? [] : [detail.length === 0 || 'query' in first ? first : { ...first, detail }, ...others];
+  return first === undefined ? [] : [detail.length === 0 || 'query' in first ? first : { ...first, detail: [...detail, ...first.detail ?? []] }, ...others];
 }
 
 function isSearch({ interaction }: RestActivity): boolean {
@@ -216,10 +218,20 @@ function dataEntity(activity: Activity, record: AuditRecord, label: Pick<Entity,
   };
 }
 
-/** What is revoked or reinstated where no client is. */
-function aboutCertificate({ event, fingerprint, serial, issuer, key }: AuditRecord): readonly Entity[] {
+/** Whom staff did something about. */
+function aboutAnother(record: AuditRecord): readonly Entity[] {
+  if (!isAboutAnother(record)) return [];
+  const { who: what, name } = whoOf(record.id ?? '');
+  const roles = fittingText((record.roles ?? [record.role ?? '']).join(', '));
+  const detail = [['role', roles], ['address', record.address]].flatMap(([type = '', value]) => (value === undefined ? [] : [{ type, valueString: value }]));
+  return [{ what: { type: 'Person', ...what, ...(name === undefined ? {} : { display: name }) }, type: PERSON, role: { system: OBJECT_ROLE, code: '11', display: 'Security User Entity' }, ...(detail.length === 0 ? {} : { detail }) }];
+}
+
+/** What is revoked or reinstated where no client is, what the audit was asked about, or what they used whom staff did something about. */
+function aboutCertificate(record: AuditRecord): readonly Entity[] {
+  const { event, fingerprint, serial, issuer, key } = record;
   const value = fingerprint ?? key ?? serial ?? issuer;
-  if (event !== 'revocation' || value === undefined) return [];
+  if (value === undefined || (event !== 'revocation' && event !== 'evidence' && !isAboutAnother(record))) return [];
   const display = fittingText(issuer ?? '');
   return [{ what: { identifier: { value }, ...(display === undefined ? {} : { display }) }, type: SYSTEM_OBJECT, role: { system: OBJECT_ROLE, code: '13', display: 'Security Resource' } }];
 }
