@@ -104,6 +104,15 @@ describe('deliveries', () => {
     };
   }
 
+  test('what staff noted stays in the house, although the alarm waits until then', async () => {
+    const made = desk();
+    const { channel, sent } = fake(() => false);
+    const [one] = made.take([found('one')], NOON);
+    made.acknowledge(one?.id ?? '', 'Chen', 'call Zhang San', NOON);
+    createDeliveries({ desk: made, channels: [channel], commit: () => undefined, now: () => NOON, count: () => undefined, warn: () => undefined }).look();
+    await expect.poll(() => sent.map(({ told }) => told.map(({ alarm }) => alarm.acknowledged))).toEqual([[{ at: new Date(NOON).toISOString(), who: 'Chen', note: '***' }]]);
+  });
+
   test('a channel that was away gets what waited in few deliveries, and the same attempt under the same id', async () => {
     let at = NOON;
     let away = true;

@@ -92,8 +92,11 @@ describe('patients', () => {
     expect(masked({ path: '/none/张伟', sending_application: '张伟明' }).sending_application).toBe(`${pseudonym('张伟')}明`);
   });
 
-  test('what a case is called is what somebody wrote', () => {
-    expect(masked({ event: 'evidence', result: 'done', detail: 'sealed 3 records for case "complaint of Zhang San", SHA-256 ab' }).detail).toBe(`sealed 3 records for case "${pseudonym('complaint of Zhang San')}", SHA-256 ab`);
+  test.each(['"complaint of Zhang San"', '"Zhang: San"', 'Zhang San ./. Hospital', 'San for case Li', '"Zhang", SHA-256 of San"'])('what a case is called is what somebody wrote: %s', (name) => {
+    const detail = (text: string): string | undefined => masked({ event: 'evidence', result: 'done', detail: text }).detail;
+    expect(detail(`seals the beginning to now for case ${name}`)).toBe('seals the beginning to now for case ***');
+    expect(detail(`sealed 3 records for case ${name}, SHA-256 0a1b`)).toBe('sealed 3 records for case ***, SHA-256 0a1b');
+    expect(detail(`sealed 3 records for case ${name}: SHA-256 0a1b`)).toBe('sealed 3 records for case ***: SHA-256 0a1b');
   });
 
   test('an id in the place of a parameter is masked in the base of a FHIR interface, too', () => {
@@ -104,6 +107,26 @@ describe('patients', () => {
   test('the last six characters are shown when asked, and of short ids nothing', () => {
     expect(masked({ patient: 'PATIENT-123456' }, { patients: 'last6' }).patient).toBe('********123456');
     expect(masked({ patient: 'P-1' }, { patients: 'last6' }).patient).toBe(pseudonym('P-1'));
+  });
+
+  test('the last six characters are shown of the patient of the record wherever they stand, and of nothing that nobody knows', () => {
+    const last6 = { patients: 'last6', identifiers: ['@@##########'] };
+    const name = pseudonym('Maria Hoffmann');
+    expect(masked({
+      route: 'records', patient: 'PATIENT-123456', path: '/patients/PATIENT%2D123456/readings', query: 'subject=Patient/PATIENT-123456&name=Maria%20Hoffmann&Maria+Hoffmann&Maria%20Hoffmann=1&by=Practitioner/Maria-Hoffmann-1970',
+      detail: 'the path names "PATIENT-123456" and Patient/PATIENT-123456, not "Maria Hoffmann" or Patient/Maria-Hoffmann-1970',
+    }, last6)).toMatchObject({
+      patient: '********123456', path: '/patients/********123456/readings',
+      query: `subject=Patient/********123456&name=${name}&${name}&${name}=${pseudonym('1')}&by=Practitioner/${pseudonym('Maria-Hoffmann-1970')}`,
+      detail: `the path names "********123456" and Patient/********123456, not "${name}" or Patient/${pseudonym('Maria-Hoffmann-1970')}`,
+    });
+    expect(masked({ path: '/public/Maria-Hoffmann-1970', fhir_base: '/public', device: 'pad of Maria-Hoffmann-1970' }, last6)).toMatchObject({ path: `/public/${pseudonym('Maria-Hoffmann-1970')}`, device: `pad of ${pseudonym('Maria-Hoffmann-1970')}` });
+    expect(masked({ path: '/public/MR1234567890' }, last6).path).toBe('/public/******567890');
+  });
+
+  test('names are not shown by their last six, nor at all where they are hidden, in what else says them', () => {
+    expect(masked({ id: 'Maria Hoffmann', device: 'pad of Maria Hoffmann' }, { patients: 'last6' }).device).toBe(`pad of ${pseudonym('Maria Hoffmann')}`);
+    expect(masked({ id: 'Maria Hoffmann', device: 'pad of Maria Hoffmann' }, { names: 'hide' }).device).toBe('pad of ***');
   });
 });
 
@@ -140,6 +163,7 @@ describe('identity numbers', () => {
 
   test('further numbers are found by declared patterns', () => {
     expect(masked({ detail: 'for MR123456 and MR1234567' }, { identifiers: ['@@######'] }).detail).toBe(`for ${pseudonym('MR123456')} and MR1234567`);
+    expect(masked({ detail: 'for mr123456' }, { identifiers: ['MR######'] }).detail).toBe(`for ${pseudonym('mr123456')}`);
   });
 });
 
@@ -147,6 +171,12 @@ describe('texts', () => {
   test('what people wrote is hidden', () => {
     expect(masked({ event: 'revocation', detail: 'denied: Dr Zhang lost it', who: 'root' }).detail).toBe('denied: ***');
     expect(masked({ event: 'webhook', detail: 'leave e-1 done: Zhang San: retired' }).detail).toBe('leave e-1 done: ***');
+    expect(masked({ event: 'webhook', detail: 'transfer Zhang: San, as another gateway was told: retired' }).detail).toBe(`transfer ${pseudonym('Zhang: San')}, as another gateway was told: ***`);
+    expect(masked({ event: 'alarm', detail: 'acknowledged many_denials 5f0c: "call Hoffmann"' }, { patients: 'last6' }).detail).toBe('acknowledged many_denials 5f0c: ***');
+    for (const did of ['held now to then as 5f0c', 'released the hold 5f0c', 'prunes 2 segments that ended before then']) expect(masked({ event: 'evidence', detail: `${did}: for "Zhang": San` }).detail).toBe(`${did}: ***`);
+    for (const did of ['withdrawn', 'reviewed']) expect(masked({ event: 'break_glass', detail: `${did}: opened: Zhang` }).detail).toBe(`${did}: ***`);
+    expect(masked({ event: 'break_glass', detail: 'opened on the page: role' }).detail).toBe('opened on the page: role');
+    expect(masked({ event: 'suspension', detail: 'maintenance over: Zhang' }).detail).toBe('maintenance over: ***');
     expect(masked({ reason: 'suspended', detail: 'suspended: Zhang attacks' }).detail).toBe('suspended: ***');
     expect(masked({ break_glass: { id: 'g', reason: 'unconscious', text: 'Zhang' } }).break_glass?.text).toBe('***');
   });

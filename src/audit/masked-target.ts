@@ -1,5 +1,5 @@
 import { RESOURCE_TYPES } from '../policy/fhir/r4.ts';
-import { BEYOND_ASCII, maskText } from './masked-text.ts';
+import { BEYOND_ASCII, know, maskText, showValue } from './masked-text.ts';
 import type { Masking } from './masking.ts';
 
 /** Segments of a route's path; `*` at the end stands for any number, `:…` for one that is an id. */
@@ -58,14 +58,13 @@ function isBelowType(segments: readonly string[], index: number): boolean {
 const LEAST_KNOWN = 4;
 const MOST_KNOWN = 64;
 
-function remember(value: string, { known }: Masking): void {
-  if ((value.length >= LEAST_KNOWN || value.length > 1 && BEYOND_ASCII.test(value)) && known.size < MOST_KNOWN) known.add(value);
+function remember(value: string, masking: Masking): void {
+  if ((value.length >= LEAST_KNOWN || value.length > 1 && BEYOND_ASCII.test(value)) && masking.known.size < MOST_KNOWN) know(value, showValue(value, masking), masking);
 }
 
 function maskSegment(segment: string, masking: Masking): string {
-  const { pseudonyms } = masking;
   remember(segment, masking);
-  return pseudonyms.patient(segment);
+  return showValue(segment, masking);
 }
 
 /** Names of parameters, modifiers and chains of FHIR's included; anything else may be a value without a name. */
@@ -81,8 +80,8 @@ function maskParameter(part: string, masking: Masking): string {
   const name = formDecoded(equals === -1 ? part : part.slice(0, equals));
   const plain = masking.rules.plain_parameters.has(name);
   // Without a value it may be one.
-  if (equals === -1) return plain ? name : masking.pseudonyms.patient(name);
-  const shown = PARAMETER.test(name) ? maskText(name, masking) : masking.pseudonyms.patient(name);
+  if (equals === -1) return plain ? name : showValue(name, masking);
+  const shown = PARAMETER.test(name) ? maskText(name, masking) : showValue(name, masking);
   const value = formDecoded(part.slice(equals + 1));
   if (value === '') return `${shown}=`;
   return `${shown}=${plain ? encodeURI(maskText(value, masking).toWellFormed()).replace(/[&;#+]/g, encodeURIComponent) : maskParameterValue(value, masking)}`;
@@ -90,12 +89,11 @@ function maskParameter(part: string, masking: Masking): string {
 
 /** `Patient/ID`, alone or at the end of a URL: the type stays, and the id has the pseudonym that it has elsewhere. */
 function maskParameterValue(value: string, masking: Masking): string {
-  const { pseudonyms } = masking;
   const [, type = '', id = ''] = /(?:^|\/)([A-Z][A-Za-z]{2,40})\/([^/|]+)$/.exec(value) ?? [];
   remember(value, masking);
-  if (!RESOURCE_TYPES.has(type)) return pseudonyms.patient(value);
+  if (!RESOURCE_TYPES.has(type)) return showValue(value, masking);
   remember(id, masking);
-  return `${type}/${pseudonyms.patient(id)}`;
+  return `${type}/${showValue(id, masking)}`;
 }
 
 function formDecoded(text: string): string {

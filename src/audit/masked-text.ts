@@ -14,28 +14,64 @@ interface Piece {
   readonly masked: boolean;
 }
 
+/** Remembers that a value is somebody's, and what is shown for it, which it returns; what was known before stays. */
+export function know(value: string, shown: string, { known }: Masking): string {
+  if (!known.has(value)) known.set(value, shown);
+  return shown;
+}
+
+/** What stands for a value that may be anything: nothing of it is shown that is not known to be the patient's id, or a declared identifier. */
+export function showValue(value: string, { patients, rules, pseudonyms }: Masking): string {
+  const isId = patients.has(value) || rules.identifiers.some((pattern) => value.length === pattern.length && value.search(identifierPattern(pattern)) === 0);
+  return isId ? pseudonyms.patient(value) : pseudonyms.unknown(value);
+}
+
 /** A text of anybody's: what is known to be somebody's, and what looks like an identity number or an address of mail, is taken out. */
 export function maskText(text: string, masking: Masking): string {
   return joined(searched([{ text, masked: false }], masking));
 }
 
 /** Events whose details end in what a person wrote, or name persons, behind the first colon. */
-const WRITTEN_BY_PEOPLE: ReadonlySet<AuditRecord['event']> = new Set(['webhook', 'revocation', 'suspension', 'break_glass', 'evidence']);
+const WRITTEN_BY_PEOPLE: ReadonlySet<AuditRecord['event']> = new Set(['webhook', 'revocation', 'suspension', 'break_glass', 'evidence', 'alarm']);
 /** Reasons of denials that repeat such a text. */
 const REPEATED: ReadonlySet<AuditRecord['reason']> = new Set(['suspended', 'revoked_denylist']);
 /** A grant opened for, which the gateway says by itself. */
-const OPENED = 'opened: ';
+const OPENED = /^opened(?: on the page)?: /;
+/** Of what another gateway was told, which names a person or a device, whose id may hold anything. */
+const TOLD = /^([a-z]{1,32} )(.{1,512}?)(, as another gateway was told)(?=: )/g;
+/** What a case is called, in quotes or, of before, without: up to the end, or to the digest of what was sealed. */
+const CASE = /^(seals .*? for case |sealed \d+ records for case )(.*?)((?:[:,] SHA-256 [0-9a-f]+)?)$/s;
+
+/** A detail's own words, and what follows them that somebody wrote. */
+interface Written {
+  readonly own: string;
+  readonly written: string;
+  /** The gateway's own again. */
+  readonly behind: string;
+}
+
+function writtenIn(text: string, { event, reason }: AuditRecord): Written | undefined {
+  if (event === 'evidence') {
+    const [, own, written, behind] = CASE.exec(text) ?? [];
+    if (own !== undefined && written !== undefined && behind !== undefined) return { own, written, behind };
+  }
+  if (!WRITTEN_BY_PEOPLE.has(event) && !REPEATED.has(reason)) return undefined;
+  if (event === 'break_glass' && OPENED.test(text)) return undefined;
+  const told = event === 'webhook' ? text.match(TOLD)?.[0] : undefined;
+  const colon = told?.length ?? text.indexOf(': ');
+  return colon === -1 ? undefined : { own: text.slice(0, colon + 2), written: text.slice(colon + 2), behind: '' };
+}
 
 /** A detail: what it quotes came from others and is masked but for names of the record's own fields; so are names of certificates, and references of FHIR. */
 export function maskDetail(text: string, masking: Masking): string {
-  const { record: { event, reason }, rules } = masking;
-  const colon = text.indexOf(': ');
-  const written = colon !== -1 && rules.text === 'hide' && (WRITTEN_BY_PEOPLE.has(event) || REPEATED.has(reason)) && !text.startsWith(OPENED);
-  const own = written ? text.slice(0, colon + 2) : text;
-  const pieces = replaced(replaced(named([{ text: own, masked: false }], masking), QUOTED, (found) => maskQuoted(found, masking)), REFERENCE, (_, type, id) => (
-    RESOURCE_TYPES.has(type) && !id.startsWith('$') && !id.startsWith('_') ? `${type}/${masking.pseudonyms.patient(id)}` : undefined
+  const { record, pseudonyms, rules } = masking;
+  const found = rules.text === 'hide' ? writtenIn(text, record) : undefined;
+  const told = replaced([{ text: found?.own ?? text, masked: false }], TOLD, (_, did, id, how) => (record.event === 'webhook' ? `${did}${pseudonyms.name(id)}${how}` : undefined));
+  const pieces = replaced(replaced(named(told, masking), QUOTED, (found) => maskQuoted(found, masking)), REFERENCE, (_, type, id) => (
+    RESOURCE_TYPES.has(type) && !id.startsWith('$') && !id.startsWith('_') ? `${type}/${showValue(id, masking)}` : undefined
   ));
-  return joined(searched(replaced(pieces, IDS, (_, before, id, behind) => `${before}${masking.pseudonyms.name(id)}${behind}`), masking)) + (written ? HIDDEN : '');
+  const own = joined(searched(replaced(pieces, IDS, (_, before, id, behind) => `${before}${pseudonyms.name(id)}${behind}`), masking));
+  return found === undefined ? own : `${own}${HIDDEN}${found.behind}`;
 }
 
 const QUOTED = /"((?:[^"\\]|\\.)*)"?/g;
@@ -62,25 +98,23 @@ export function maskName(text: string, masking: Masking): string {
     const { rdns } = parseNameText(text);
     return formatName({ rdns: rdns.map((rdn) => rdn.map((attribute) => maskAttribute(attribute, masking))) });
   } catch {
-    masking.known.add(text);
-    return masking.pseudonyms.name(text);
+    return know(text, masking.pseudonyms.name(text), masking);
   }
 }
 
 function maskAttribute(attribute: NameAttribute, masking: Masking): NameAttribute {
   const { type, oid, value, opaque } = attribute;
   if (masking.rules.plain_attributes.has(type) || masking.rules.plain_attributes.has(oid)) return { ...attribute, value: maskText(value, masking) };
-  masking.known.add(value);
   // What is no text is no less somebody's.
   const { opaque: _, ...rest } = attribute;
-  return { ...(opaque === true ? rest : attribute), value: masking.pseudonyms.name(value) };
+  return { ...(opaque === true ? rest : attribute), value: know(value, masking.pseudonyms.name(value), masking) };
 }
 
-function maskQuoted(found: string, { record, pseudonyms }: Masking): string {
+function maskQuoted(found: string, masking: Masking): string {
   const text = unquoted(found);
-  if (text === '' || isOwn(record, text)) return found;
+  if (text === '' || isOwn(masking.record, text)) return found;
   const [, type = '', id = ''] = /^([A-Z][A-Za-z]{2,40})\/([^/]+)$/.exec(text) ?? [];
-  return RESOURCE_TYPES.has(type) ? `"${type}/${pseudonyms.patient(id)}"` : `"${RESOURCE_TYPES.has(text) ? text : pseudonyms.patient(text)}"`;
+  return RESOURCE_TYPES.has(type) ? `"${type}/${showValue(id, masking)}"` : `"${RESOURCE_TYPES.has(text) ? text : showValue(text, masking)}"`;
 }
 
 function unquoted(found: string): string {
@@ -101,8 +135,8 @@ function isOwn(record: AuditRecord, text: string): boolean {
 function searched(pieces: readonly Piece[], masking: Masking): readonly Piece[] {
   const { rules, pseudonyms } = masking;
   let found = pieces;
-  for (const [spelling, value] of spellingsOf(masking)) {
-    if (found.some(({ text, masked }) => !masked && text.includes(spelling))) found = replacedLiteral(found, spelling, () => pseudonyms.patient(value));
+  for (const [spelling, shown] of spellingsOf(masking)) {
+    if (found.some(({ text, masked }) => !masked && text.includes(spelling))) found = replacedLiteral(found, spelling, () => shown);
   }
   if (found.some(({ text }) => text.includes('@'))) found = replaced(found, MAIL, (mail) => pseudonyms.name(mail));
   found = found.flatMap((piece) => (piece.masked ? [piece] : withoutNumbers(piece.text, rules.countries, pseudonyms.identityNumber)));
@@ -114,10 +148,10 @@ function searched(pieces: readonly Piece[], masking: Masking): readonly Piece[] 
 function spellingsOf(masking: Masking): Masking['spelled']['spellings'] {
   const { known, spelled } = masking;
   if (spelled.of === known.size) return spelled.spellings;
-  const values = [...known].filter((value) => value !== '').sort((one, other) => other.length - one.length);
-  const spellings = values.flatMap((value) => {
+  const values = [...known].filter(([value]) => value !== '').sort(([one], [other]) => other.length - one.length);
+  const spellings = values.flatMap(([value, shown]) => {
     const encoded = encodeURIComponent(value.toWellFormed());
-    return [...new Set([value, encoded, encoded.replace(/%../g, (octet) => octet.toLowerCase())])].map((spelling) => [spelling, value] as const);
+    return [...new Set([value, encoded, encoded.replace(/%../g, (octet) => octet.toLowerCase())])].map((spelling) => [spelling, shown] as const);
   });
   masking.spelled = { of: known.size, spellings };
   return spellings;
@@ -140,7 +174,7 @@ function identifierPattern(pattern: string): RegExp {
   let found = compiled.get(pattern);
   if (found === undefined) {
     const places = [...pattern].map((place) => (place === '#' ? '\\d' : place === '@' ? '[A-Za-z]' : place.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&'))).join('');
-    compiled.set(pattern, found = new RegExp(`(?<![0-9A-Za-z])${places}(?![0-9A-Za-z])`, 'g'));
+    compiled.set(pattern, found = new RegExp(`(?<![0-9A-Za-z])${places}(?![0-9A-Za-z])`, 'gi'));
   }
   return found;
 }

@@ -1,7 +1,7 @@
 import type { Config, MaskingConfig } from '../config/schema.ts';
 import { FIELD_CLASSES, type FieldClass } from './masked-fields.ts';
 import { maskPath, maskQuery, pathShape, type PathShape } from './masked-target.ts';
-import { HIDDEN, maskDetail, maskName, maskText } from './masked-text.ts';
+import { HIDDEN, know, maskDetail, maskName, maskText } from './masked-text.ts';
 import { createPseudonyms, type MaskKey, type Pseudonyms } from './pseudonyms.ts';
 import type { AuditRecord } from './record.ts';
 
@@ -40,16 +40,18 @@ export function createMask(rules: MaskRules, key: () => MaskKey): Mask {
   return (record) => maskRecord(record, rules, pseudonyms);
 }
 
-/** What one record is masked with. `known` collects what was found to be somebody's: it is taken out of its texts, too. */
+/** What one record is masked with. `known` collects what was found to be somebody's, with what is shown for it: it is taken out of its texts, too. */
 export interface Masking {
   readonly record: AuditRecord;
   readonly rules: MaskRules;
   readonly pseudonyms: Pseudonyms;
-  readonly known: Set<string>;
+  /** Ids of patients: only what is known to be one is shown as they are. */
+  readonly patients: ReadonlySet<string>;
+  readonly known: Map<string, string>;
   /** What was masked as a whole, as it was written: details repeat it so. */
   readonly written: Map<string, string>;
   /** The spellings of what was known when there were `of` of them, longest first. */
-  spelled: { readonly of: number; readonly spellings: readonly (readonly [spelling: string, value: string])[] };
+  spelled: { readonly of: number; readonly spellings: readonly (readonly [spelling: string, shown: string])[] };
 }
 
 /** What names somebody first, then the texts in which it may stand. */
@@ -59,7 +61,7 @@ const FIELDS = Object.keys(FIELD_CLASSES) as readonly (keyof AuditRecord)[];
 const FIELDS_IN_ORDER = IN_ORDER.flatMap((wanted) => FIELDS.filter((field) => FIELD_CLASSES[field] === wanted));
 
 function maskRecord(record: AuditRecord, rules: MaskRules, pseudonyms: Pseudonyms): AuditRecord {
-  const masking: Masking = { record, rules, pseudonyms, known: new Set(), written: new Map(), spelled: { of: 0, spellings: [] } };
+  const masking: Masking = { record, rules, pseudonyms, patients: patientsOf(record), known: new Map(), written: new Map(), spelled: { of: 0, spellings: [] } };
   const masked = new Map<string, unknown>();
   for (const field of FIELDS_IN_ORDER) {
     const value = record[field];
@@ -67,6 +69,10 @@ function maskRecord(record: AuditRecord, rules: MaskRules, pseudonyms: Pseudonym
   }
   // In the order of the record; what is no field of one does not leave.
   return Object.fromEntries(Object.keys(record).flatMap((field) => (masked.has(field) ? [[field, masked.get(field)]] : []))) as unknown as AuditRecord;
+}
+
+function patientsOf({ patient, break_glass: grant }: AuditRecord): ReadonlySet<string> {
+  return new Set([patient, grant?.patient].filter((id) => id !== undefined));
 }
 
 function maskValue(kind: FieldClass, value: unknown, masking: Masking): unknown {
@@ -94,9 +100,8 @@ function kept(value: string, masked: string, { written }: Masking): string {
   return masked;
 }
 
-function maskPatient(value: string, { known, pseudonyms }: Masking): string {
-  known.add(value);
-  return pseudonyms.patient(value);
+function maskPatient(value: string, masking: Masking): string {
+  return know(value, masking.pseudonyms.patient(value), masking);
 }
 
 function isPlainRole({ record: { role }, rules }: Masking): boolean {
@@ -105,8 +110,7 @@ function isPlainRole({ record: { role }, rules }: Masking): boolean {
 
 function maskPerson(value: string, masking: Masking): string {
   if (isPlainRole(masking)) return value;
-  masking.known.add(value);
-  return masking.pseudonyms.name(value);
+  return know(value, masking.pseudonyms.name(value), masking);
 }
 
 function maskSubject(value: string, masking: Masking): string {

@@ -12,7 +12,10 @@ export interface MaskKey {
 export interface Pseudonyms {
   /** For any value: `~`, the key's id, a dot and 24 hexadecimal digits. */
   of(value: string): string;
+  /** For what is known to be the id of a patient. */
   patient(value: string): string;
+  /** For what may be anything: no part of it is shown, unless it is an identity number as a whole. */
+  unknown(value: string): string;
   identityNumber(number: string): string;
   name(value: string): string;
 }
@@ -46,9 +49,11 @@ export function createPseudonyms(key: () => MaskKey, { patients, identity_number
   }
 
   const shown = (value: string, how: 'hash' | 'last6'): string => (how === 'last6' && value.length >= LEAST_FOR_LAST6 ? '*'.repeat(value.length - 6) + value.slice(-6) : of(value));
+  const isNumber = (value: string): boolean => wholeNumber(value, countries) !== undefined;
   return {
     of,
-    patient: (value) => shown(value, wholeNumber(value, countries) === undefined ? patients : identity_numbers),
+    patient: (value) => shown(value, isNumber(value) ? identity_numbers : patients),
+    unknown: (value) => shown(value, isNumber(value) ? identity_numbers : 'hash'),
     identityNumber: (number) => shown(number, identity_numbers),
     name: (value) => (names === 'hide' ? '***' : of(value)),
   };

@@ -1,3 +1,4 @@
+import { HIDDEN } from '../masked-text.ts';
 import type { Channel, Told } from './channels/channel.ts';
 import type { AlarmReport, Desk, Notice } from './desk.ts';
 import type { Trigger } from './rule.ts';
@@ -33,10 +34,11 @@ interface Way {
   tried: { readonly id: string; readonly notices: readonly Notice[] } | undefined;
 }
 
-/** What of an alarm leaves: its records are found by segment and number. */
+/** What of an alarm leaves: its records are found by segment and number; what staff noted stays. */
 function outward(alarm: AlarmReport): AlarmReport {
   const without = ({ time, segment, seq, summary }: Trigger): Trigger => ({ time, segment, seq, summary });
-  return { ...alarm, records: alarm.records.map(without), recent: alarm.recent.map(without) };
+  const { acknowledged } = alarm;
+  return { ...alarm, records: alarm.records.map(without), recent: alarm.recent.map(without), ...(acknowledged === undefined ? {} : { acknowledged: { ...acknowledged, note: HIDDEN } }) };
 }
 
 export function createDeliveries({ desk, channels, commit, now, count, warn }: DeliveriesOptions): Deliveries {
