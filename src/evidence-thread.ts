@@ -5,6 +5,7 @@ import { createFeed, type Beginning, type Consumer } from './audit/feed.ts';
 import { createForms } from './audit/forms/forms.ts';
 import { createMask, maskRules } from './audit/masking.ts';
 import { openMaskingKeys, type MaskingKeys } from './audit/masking-key.ts';
+import { registeredSegments } from './audit/registered.ts';
 import { createSink } from './audit/sinks/sink.ts';
 import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
 import { openLine, type Line } from './store/call.ts';
@@ -23,7 +24,7 @@ export function startEvidence({ directory, positions, began, board, state }: Evi
   const now = (): number => Date.now();
   const line: Line<FromEvidence> = openLine<FromEvidence, ToEvidence>(port, answer);
   const warn = (detail: string): void => void line.call({ kind: 'warn', detail }).catch(() => undefined);
-  const feed = createFeed({ directory, positions, board: openSafeBoard(board), now, warn });
+  const feed = createFeed({ directory, positions, board: openSafeBoard(board), registered: registeredSegments(directory), now, warn });
   /** Made when somebody needs them; then followed. */
   let keys: MaskingKeys | undefined;
   let current: ReadonlyMap<string, string> = new Map();

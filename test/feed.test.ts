@@ -6,6 +6,8 @@ import { createSafeBoard } from '../src/audit/board.ts';
 import { compressSegment } from '../src/audit/compressed.ts';
 import { createFeed, type Beginning, type Consumer, type Feed, type FedRecord } from '../src/audit/feed.ts';
 import { forgetPosition, hasPassed, readPositions } from '../src/audit/positions.ts';
+import { openRegister } from '../src/audit/register.ts';
+import { registeredSegments } from '../src/audit/registered.ts';
 import { openAuditWriter, type AuditWriter } from '../src/audit/writer.ts';
 
 let directory: string;
@@ -40,8 +42,8 @@ function add(writer: AuditWriter, detail: string): Promise<void> {
   return writer.append({ time: new Date().toISOString(), event: 'request', result: 'permitted', detail });
 }
 
-function start(): Feed {
-  const feed = createFeed({ directory: audit, positions, board, now: () => Date.now(), warn: (detail) => warnings.push(detail) });
+function start(registered?: (segment: string) => boolean): Feed {
+  const feed = createFeed({ directory: audit, positions, board, ...(registered === undefined ? {} : { registered }), now: () => Date.now(), warn: (detail) => warnings.push(detail) });
   feeds.push(feed);
   return feed;
 }
@@ -66,6 +68,26 @@ function begin(consumer: Consumer, beginning: Beginning = 'start'): Feed {
 }
 
 describe('the feed', () => {
+  test('hands out nothing of a file that somebody has put beside the segments: neither the board nor the register knows it', async () => {
+    const register = openRegister({ directory: audit, state: directory, anchor: undefined, now: () => Date.now(), warn: () => undefined });
+    const before = open('main', 0);
+    register.checkpoint((await before.positions()).segments);
+    await add(before, 'of a run before');
+    before.close();
+    register.ended(before.current());
+    register.checkpoint([]);
+    const consumer = keeper('one');
+    writeFileSync(join(audit, '20261122T110000.000Z-t9.jsonl'), readFileSync(join(audit, before.current()), 'utf8').replace('of a run before', 'made up'));
+    const now = open('t0', 1, Date.parse('2026-11-22T12:00:00Z'));
+    await add(now, 'of this run');
+    start(registeredSegments(audit)).add(consumer, 'everything');
+    await expect.poll(consumer.details).toEqual(['of a run before', 'of this run']);
+    await add(now, 'more');
+    await expect.poll(consumer.details).toEqual(['of a run before', 'of this run', 'more']);
+    expect(warnings).toEqual(['20261122T110000.000Z-t9.jsonl is no segment of this gateway: nobody gets what is in it']);
+    register.close();
+  });
+
   test('hands out the records of all writers as they come, each with its place, those of a segment in their order', async () => {
     const [main, thread] = [open('main', 0), open('t0', 1)];
     const consumer = keeper('one');

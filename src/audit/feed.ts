@@ -59,6 +59,8 @@ export interface FeedOptions {
   /** Where positions lie. */
   readonly positions: string;
   readonly board: SafeBoard;
+  /** Whether a segment that nobody writes is the gateway's own; absent: all are. */
+  readonly registered?: (segment: string) => boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly warn: (detail: string) => void;
@@ -71,8 +73,8 @@ const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 
 /** Hands records to consumers, each at its own pace: what one of them has not taken yet is read again for it from the disk. */
-export function createFeed({ directory, positions, board, now, warn }: FeedOptions): Feed {
-  const files = followSegments({ directory, board, clock: () => performance.now(), warn });
+export function createFeed({ directory, positions, board, registered, now, warn }: FeedOptions): Feed {
+  const files = followSegments({ directory, board, clock: () => performance.now(), ...(registered === undefined ? {} : { registered }), warn });
   const runners = new Map<string, Runner>();
 
   function beginning(begin: Beginning): Omit<FeedPosition, 'name'> {

@@ -57,13 +57,17 @@ export interface FollowOptions {
   readonly board: SafeBoard;
   /** Milliseconds, monotonic. */
   readonly clock: () => number;
-  /** Told of lines that are no records. */
+  /** Whether a segment that nobody writes is the gateway's own; absent: all are. */
+  readonly registered?: (segment: string) => boolean;
+  /** Told of lines that are no records, and of files that are nobody's. */
   readonly warn: (detail: string) => void;
 }
 
 /** Follows the segments of a directory: only whole lines, and only what their writers have said is safe. */
-export function followSegments({ directory, board, clock, warn }: FollowOptions): Follower {
+export function followSegments({ directory, board, clock, registered = () => true, warn }: FollowOptions): Follower {
   const chunks = new LRUCache<string, Chunk>({ max: CHUNKS });
+  const ours = new Set<string>();
+  const strange = new Set<string>();
   let names: readonly string[] = [];
   let listedAt = -Infinity;
   let generation = -1;
@@ -71,11 +75,22 @@ export function followSegments({ directory, board, clock, warn }: FollowOptions)
   function list(): readonly string[] {
     const current = board.generation();
     if (current === generation && clock() - listedAt < LIST_EVERY_MS) return names;
-    const found = segmentNames(directory);
+    const found = segmentNames(directory).filter(isOurs);
     if (found.length !== names.length || found.some((name, index) => name !== names[index])) names = found;
     generation = current;
     listedAt = clock();
     return names;
+  }
+
+  /** What somebody else has put there is no record, and must not go out as one. */
+  function isOurs(segment: string): boolean {
+    if (ours.has(segment) || board.safeOctets(segment) !== undefined || registered(segment)) {
+      ours.add(segment);
+      return true;
+    }
+    if (!strange.has(segment)) warn(`${segment} is no segment of this gateway: nobody gets what is in it`);
+    strange.add(segment);
+    return false;
   }
 
   /** Which octets there are: first whether it is open, then its size, so that what is not open has its last size. */
