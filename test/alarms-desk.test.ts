@@ -8,6 +8,7 @@ import { openChannel } from '../src/audit/alarms/channels/open.ts';
 import { createDeliveries } from '../src/audit/alarms/deliveries.ts';
 import { AlarmError, createDesk, type AlarmReport } from '../src/audit/alarms/desk.ts';
 import type { Raised } from '../src/audit/alarms/engine.ts';
+import type { Standing } from '../src/audit/alarms/rule.ts';
 import { openAlarms, type Alarms } from '../src/audit/alarms/open.ts';
 import { startHook, startMailServer } from './support/alarm-receivers.ts';
 import { alarmsConfig, NETWORKS, request, standing } from './support/alarms.ts';
@@ -158,17 +159,17 @@ describe('what is kept', () => {
     opened.length = 0;
   });
 
-  function start(name: string, channels: readonly ChannelSetup[] = [], now = (): number => NOON - HOUR): Alarms {
+  function start(name: string, channels: readonly ChannelSetup[] = [], now = (): number => NOON - HOUR, began = now()): Alarms {
     const { channels: _, ...config } = alarmsConfig();
-    const made = openAlarms({ state: join(directory, name), config, networks: NETWORKS, channels }, { mask: (record) => record, host: 'gate', began: now(), now, warn: (detail) => warnings.push(detail), raised: (alarm) => opened.push(alarm) });
+    const made = openAlarms({ state: join(directory, name), config, networks: NETWORKS, channels }, { mask: (record) => record, host: 'gate', began, now, warn: (detail) => warnings.push(detail), raised: (alarm) => opened.push(alarm) });
     running.add(made);
     return made;
   }
 
-  async function restart(name: string, before: Alarms, channels: readonly ChannelSetup[] = []): Promise<Alarms> {
+  async function restart(name: string, before: Alarms, channels: readonly ChannelSetup[] = [], now?: () => number): Promise<Alarms> {
     running.delete(before);
     await before.close(0);
-    return start(name, channels);
+    return start(name, channels, now);
   }
 
   test('a record that somebody has put into the directory, and that none of ours could be, blinds nobody to those behind it', async () => {
@@ -192,6 +193,39 @@ describe('what is kept', () => {
     }
     expect(opened.length).toBe(4);
     expect(new Set(opened.map(({ id }) => id)).size).toBe(1);
+  });
+
+  const denials = (count: number, from: number): readonly Standing[] => Array.from({ length: count }, (_, index) => standing(request(from + index * 1_000, { result: 'denied', reason: 'role_denied' }), 'later.jsonl'));
+
+  test('a fresh burst after an acknowledgement is a new alarm with a notice, once the rule is met by what came after it, also over a restart', async () => {
+    let at = NOON + MINUTE;
+    let alarms = start('acknowledged', [], () => at, NOON - HOUR);
+    await alarms.take(denials(25, NOON));
+    const first = alarms.reports()[0]?.id ?? '';
+    alarms.acknowledge(first, 'Chen', 'a broken kiosk');
+    alarms = await restart('acknowledged', alarms, [], () => at);
+    // What was on its way when somebody acknowledged is of what he saw; a few more are not a burst, though the window still holds the first.
+    await alarms.take([...denials(1, at - 1_000), ...denials(19, at + 1_000)]);
+    expect(alarms.reports()).toMatchObject([{ id: first, count: 6 }]);
+    await alarms.take(denials(3, at + 20_000));
+    expect(alarms.reports()).toMatchObject([{ id: first, count: 6 }, { rule: 'many_denials', count: 3 }]);
+    expect(opened.length).toBe(2);
+    const second = alarms.reports()[1]?.id ?? '';
+    at += 5 * MINUTE;
+    alarms.acknowledge(second, 'Chen', 'again');
+    await alarms.take(denials(20, at + 4 * MINUTE));
+    expect(alarms.reports().map(({ acknowledged }) => acknowledged === undefined)).toEqual([false, false, true]);
+    expect(opened.length).toBe(3);
+  });
+
+  test('after an acknowledgement of many others, the next of them is news again', () => {
+    const made = desk();
+    made.take(Array.from({ length: 1_001 }, (_, index) => found(`id${index}`, { subject: `address ${index}` })), NOON);
+    const rest = made.reports().at(-1)?.id ?? '';
+    made.acknowledge(rest, 'Chen', 'a scan', NOON + 1_000);
+    const late = { subject: 'address 1000', at: new Date(NOON + 2_000).toISOString() };
+    expect(made.take([found('id1000', late)], NOON + 2_000)).toMatchObject([{ subject: 'many others' }]);
+    expect(made.reports().length).toBe(1_002);
   });
 
   test('while nothing can be written nothing is taken, and the same records come again', async () => {

@@ -81,6 +81,36 @@ describe.each(Object.entries(TRACES))('%s', (rule, { fires, clean, settings = {}
   });
 });
 
+describe('after an acknowledgement', () => {
+  /** Alarms of what came to light before it and after it. */
+  function split(rule: string, before: readonly AuditRecord[], after: readonly AuditRecord[], settings: object = {}): readonly [number, number] {
+    const config = alarmsConfig(settings);
+    const engine = createEngine(config, createPlaces({ networks: NETWORKS, apart: config.apart }));
+    const state = createState();
+    const first = before.flatMap((record) => engine.observe(state, standing(record))).filter((one) => one.rule === rule);
+    const acknowledged = Date.parse(before.at(-1)?.time ?? '') + 1_000;
+    const ids = new Set(first.map(({ id }) => id));
+    const later = after.flatMap((record) => engine.observe(state, standing(record), () => acknowledged)).filter((one) => one.rule === rule && !ids.has(one.id));
+    return [ids.size, new Set(later.map(({ id }) => id)).size];
+  }
+  const turns = (count: number, from: number): readonly AuditRecord[] => times(count, (index) => request(from + index * 20_000, { address: index % 2 === 0 ? '10.1.1.1' : '10.2.1.1' }));
+  const abroad = (at: number, address = '203.0.113.7'): AuditRecord => request(at, { address });
+
+  test.each([
+    ['many_denials', times(25, (index) => denied(NOON + index * 1_000)), times(20, (index) => denied(NOON + MINUTE + index * 1_000)), times(19, (index) => denied(NOON + MINUTE + index * 1_000))],
+    ['request_burst', [...learnt(), ...times(600, (index) => request(NOON + index))], times(600, (index) => request(NOON + 10_000 + index)), times(599, (index) => request(NOON + 10_000 + index))],
+    ['responder', times(3, (index) => failed(NOON + index * 1_000)), times(3, (index) => failed(NOON + MINUTE + index)), times(2, (index) => failed(NOON + MINUTE + index))],
+    ['two_places', turns(8, NOON), turns(8, NOON + 3 * MINUTE), turns(2, NOON + 3 * MINUTE)],
+    ['foreign_token', [said('foreign_token')], [denied(NOON + MINUTE, { alarm: 'foreign_token' })], []],
+    ['off_hours', [request(NOON + 10 * HOUR)], [request(NOON + 12 * HOUR)], [request(NOON + 10 * HOUR + 30 * MINUTE)]],
+    ['unfamiliar_address', [...learnt(), abroad(NOON)], [request(NOON + MINUTE, { address: '10.2.1.1' })], [abroad(NOON + 2 * HOUR)]],
+  ] as const)('%s: what comes after is a new alarm, and what it has answered is none', (rule, before, after, not) => {
+    const settings = rule === 'off_hours' ? HOURS : {};
+    expect(split(rule, before, after, settings)).toEqual([1, 1]);
+    expect(split(rule, before, not, settings)).toEqual([1, 0]);
+  });
+});
+
 test('each rule has its traces', () => {
   expect(Object.keys(TRACES).sort()).toEqual(Object.keys(alarmsConfig().rules).sort());
 });

@@ -23,11 +23,13 @@ interface CountRule {
 function countRule({ name, window, wanted, exempt, whose, text, quiet }: CountRule): Rule {
   return {
     name,
-    look({ record }, { time, trigger }, memory) {
+    look({ record }, { time, trigger, acknowledged }, memory) {
       const subject = whose(record);
       if (subject === undefined || exempt(record)) return undefined;
+      const since = acknowledged(subject);
+      if (time <= since) return undefined;
       const before = memory.get(subject) as Counted | undefined;
-      const counted = countWith(before, time, window, wanted, trigger);
+      const counted = countWith(before, time, window, wanted, trigger, since);
       memory.set(subject, counted);
       const count = total(counted);
       return count < wanted ? undefined : { subject, text: text(record, count), before: counted.last?.slice(0, -1) ?? [], quiet };
@@ -96,17 +98,20 @@ export function requestBurst({ learn, requests, window, times, exempt }: Setting
   const isExempt = exemptOf(exempt);
   return {
     name: 'request_burst',
-    look({ record }, { time, trigger }, memory) {
+    look({ record }, { time, trigger, acknowledged }, memory) {
       const { event, fingerprint } = record;
       if (event !== 'request' || fingerprint === undefined || isExempt(record)) return undefined;
+      const subject = `certificate ${fingerprint}`;
+      const since = acknowledged(subject);
+      if (time <= since) return undefined;
       const before = usualOn(Math.floor(time / DAY_MS), memory.get(fingerprint) as Usual | undefined, time);
       const wanted = Math.max(requests, times * before.most);
-      const now = countWith(before.now, time, window, wanted, trigger);
+      const now = countWith(before.now, time, window, wanted, trigger, since);
       const count = total(now);
       const burst = count >= wanted && time - before.since >= learn;
       memory.set(fingerprint, { since: before.since, now, day: before.day, today: burst ? before.today : Math.max(before.today, count), most: before.most } satisfies Usual);
       if (!burst) return undefined;
-      return { subject: `certificate ${fingerprint}`, text: `a certificate made ${count} requests in ${inMinutes(window)}`, before: now.last?.slice(0, -1) ?? [], quiet: HOUR_MS };
+      return { subject, text: `a certificate made ${count} requests in ${inMinutes(window)}`, before: now.last?.slice(0, -1) ?? [], quiet: HOUR_MS };
     },
   };
 }
@@ -129,10 +134,12 @@ export function responder({ failures, window, exempt }: SettingsOf<'responder'>)
   const isExempt = exemptOf(exempt);
   return {
     name: 'responder',
-    look({ record }, { time, trigger }, memory) {
+    look({ record }, { time, trigger, acknowledged }, memory) {
       if (record.event !== 'responder' || record.result !== 'failed' || isExempt(record)) return undefined;
       const subject = `responder ${record.endpoint ?? 'unnamed'}`;
-      const counted = countIn(memory.get(subject) as Counted | undefined, time, window);
+      const since = acknowledged(subject);
+      if (time <= since) return undefined;
+      const counted = countIn(memory.get(subject) as Counted | undefined, time, window, since);
       const kept = { ...counted, last: [...counted.last ?? [], trigger()].slice(-failures) };
       memory.set(subject, kept);
       const forged = FORGED.test(record.detail ?? '');

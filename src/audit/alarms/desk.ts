@@ -53,6 +53,8 @@ export interface Desk {
   take(raised: readonly Raised[], now: number): readonly AlarmReport[];
   /** Throws an AlarmError when there is none of that id, or it was acknowledged before. */
   acknowledge(id: string, who: string, note: string, now: number): AlarmReport;
+  /** When the alarm about a subject was last acknowledged, in ms since the epoch; 0: never, or so long ago that it is forgotten. */
+  acknowledged(rule: RuleName, subject: string): number;
   /** Has channels told again of what nobody acknowledges, and forgets what was acknowledged long ago. To be called now and then. */
   look(now: number): void;
   /** Oldest first. */
@@ -97,6 +99,7 @@ export function createDesk({ channels, remind, keep, alarms: before = [], notice
   const episodes = new Map<string, string>();
   const openBySubject = new Map<string, string>();
   const openByRule = new Map<string, number>();
+  const answered = new Map<string, number>();
   const notices = new Map<string, Notice>();
   const known = new Set(channels.map(({ name }) => name));
   let changed = new Set<string>();
@@ -108,6 +111,7 @@ export function createDesk({ channels, remind, keep, alarms: before = [], notice
     alarms.set(alarm.id, alarm);
     episodes.set(alarm.episode, alarm.id);
     const subject = subjectKey(alarm);
+    if (alarm.acknowledged !== undefined) answered.set(subject, Date.parse(alarm.acknowledged.at));
     const [wasOpen, isOpen] = [held !== undefined && held.acknowledged === undefined, alarm.acknowledged === undefined];
     if (isOpen) openBySubject.set(subject, alarm.id);
     else if (openBySubject.get(subject) === alarm.id) openBySubject.delete(subject);
@@ -135,9 +139,11 @@ export function createDesk({ channels, remind, keep, alarms: before = [], notice
   }
 
   /** The alarm that a finding belongs to. */
-  function belongsTo({ id, rule, subject }: Raised): Kept | undefined {
+  function belongsTo({ id, rule, subject, at }: Raised): Kept | undefined {
     const own = alarms.get(episodes.get(id) ?? '');
-    if (own !== undefined) return own;
+    // Of many others nobody has looked into each.
+    const isOver = own?.subject === REST && own.acknowledged !== undefined && at > own.acknowledged.at;
+    if (own !== undefined && !isOver) return own;
     const open = openBySubject.get(subjectKey({ rule, subject })) ?? ((openByRule.get(rule) ?? 0) >= MOST_OPEN ? openBySubject.get(subjectKey({ rule, subject: REST })) : undefined);
     return open === undefined ? undefined : alarms.get(open);
   }
@@ -146,7 +152,7 @@ export function createDesk({ channels, remind, keep, alarms: before = [], notice
     const { rule, at, records, text } = raised;
     const isRest = (openByRule.get(rule) ?? 0) >= MOST_OPEN;
     const alarm: Kept = {
-      id: isRest ? hash('sha256', `${raised.id} ${REST}`, 'hex').slice(0, 16) : raised.id, rule, subject: isRest ? REST : raised.subject, text, opened: at, last: at, count: 1,
+      id: isRest ? hash('sha256', `${raised.id} ${at} ${REST}`, 'hex').slice(0, 16) : raised.id, rule, subject: isRest ? REST : raised.subject, text, opened: at, last: at, count: 1,
       records: records.slice(-SHOWN), recent: [], episode: raised.id, told: now,
     };
     change(alarm);
@@ -156,13 +162,14 @@ export function createDesk({ channels, remind, keep, alarms: before = [], notice
 
   function again(alarm: Kept, { id, at, records }: Raised): void {
     const { episode } = alarm;
-    if (episode !== id) episodes.delete(episode);
+    if (episode !== id && episodes.get(episode) === alarm.id) episodes.delete(episode);
     change({ ...alarm, episode: id, last: at > alarm.last ? at : alarm.last, count: alarm.count + 1, recent: [...alarm.recent, ...records].slice(-SHOWN) });
   }
 
   function forget(alarm: Kept): void {
     alarms.delete(alarm.id);
-    episodes.delete(alarm.episode);
+    if (episodes.get(alarm.episode) === alarm.id) episodes.delete(alarm.episode);
+    if (alarm.acknowledged !== undefined && answered.get(subjectKey(alarm)) === Date.parse(alarm.acknowledged.at)) answered.delete(subjectKey(alarm));
     changed.add(`${ALARM_ROWS} ${alarm.id}`);
     for (const channel of known) {
       const notice = notices.get(noticeKey({ channel, alarm: alarm.id }));
@@ -198,6 +205,7 @@ export function createDesk({ channels, remind, keep, alarms: before = [], notice
         } else if (now - Date.parse(alarm.acknowledged.at) > keep || alarms.size > MOST_KEPT) forget(alarm);
       }
     },
+    acknowledged: (rule, subject) => answered.get(subjectKey({ rule, subject })) ?? 0,
     reports: () => [...alarms.values()].map(reportOf),
     report(id) {
       const alarm = alarms.get(id);

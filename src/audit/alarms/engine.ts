@@ -24,14 +24,15 @@ export interface Raised {
 
 /** Looks at records, one after the other. */
 export interface Engine {
-  /** What this record comes to. The same records in the same order give the same; a record that was looked at before gives nothing. */
-  observe(state: AlarmState, standing: Standing): readonly Raised[];
+  /** What this record comes to; `acknowledged` says when (ms) a rule's alarm about a subject was last acknowledged, 0: never. The same records in the same order give the same; a record that was looked at before gives nothing. */
+  observe(state: AlarmState, standing: Standing, acknowledged?: (rule: RuleName, subject: string) => number): readonly Raised[];
 }
 
-/** How long something has gone on: its id, and when (ms) it was last found. */
+/** How long something has gone on: its id, and when (ms) it was first and last found. */
 interface Episode {
   readonly id: string;
   readonly last: number;
+  readonly began?: number;
 }
 
 const EPISODES = 'episodes';
@@ -40,18 +41,20 @@ const EPISODES = 'episodes';
 export function createEngine({ rules, timezone }: Pick<AlarmsConfig, 'rules' | 'timezone'>, places: Places, mask: (record: AuditRecord) => AuditRecord = (record) => record): Engine {
   const on = rulesOf(rules, timezone);
 
-  function episode(state: AlarmState, rule: RuleName, { subject, quiet }: Finding, { segment, seq }: Standing, time: number): { readonly id: string; readonly begins: boolean } {
+  function episode(state: AlarmState, rule: RuleName, { subject, quiet, covers = 0 }: Finding, { segment, seq }: Standing, time: number, acknowledged: number): { readonly id: string; readonly begins: boolean } {
     const memory = state.memory(EPISODES);
     const key = `${rule} ${subject}`;
     const open = memory.get(key) as Episode | undefined;
-    const goesOn = open !== undefined && time - open.last < quiet && open.last - time <= NEVER_LATE_MS;
+    // What an acknowledgement has answered; what comes after it is news, unless it is the very same.
+    const answered = open !== undefined && (open.began ?? 0) <= acknowledged && time > acknowledged && time - open.last >= covers;
+    const goesOn = open !== undefined && !answered && time - open.last < quiet && open.last - time <= NEVER_LATE_MS;
     const id = goesOn ? open.id : hash('sha256', `${rule}\n${subject}\n${segment}\n${seq}`, 'hex').slice(0, 16);
-    memory.set(key, { id, last: goesOn ? Math.max(time, open.last) : time } satisfies Episode);
+    memory.set(key, { id, last: goesOn ? Math.max(time, open.last) : time, began: goesOn ? open.began ?? 0 : time } satisfies Episode);
     return { id, begins: !goesOn };
   }
 
   return {
-    observe(state, standing) {
+    observe(state, standing, acknowledged = () => 0) {
       const { record, segment, seq } = standing;
       // Fed again after a restart.
       if (seq <= state.seen(segment)) return [];
@@ -59,12 +62,17 @@ export function createEngine({ rules, timezone }: Pick<AlarmsConfig, 'rules' | '
       const time = Date.parse(record.time);
       if (Number.isNaN(time)) return [];
       let shown: Trigger | undefined;
-      const view: View = { time, places, trigger: () => shown ??= triggerOf(mask(record), standing) };
+      // One of a clock that was in the future must not blind a rule until then.
+      const since = (rule: RuleName, subject: string): number => {
+        const at = acknowledged(rule, subject);
+        return at - time > NEVER_LATE_MS ? 0 : at;
+      };
+      const view: Omit<View, 'acknowledged'> = { time, places, trigger: () => shown ??= triggerOf(mask(record), standing) };
       const raised: Raised[] = [];
       for (const rule of on) {
-        const finding = rule.look(standing, view, state.memory(rule.name));
+        const finding = rule.look(standing, { ...view, acknowledged: (subject) => since(rule.name, subject) }, state.memory(rule.name));
         if (finding === undefined) continue;
-        const { id, begins } = episode(state, rule.name, finding, standing, time);
+        const { id, begins } = episode(state, rule.name, finding, standing, time, since(rule.name, finding.subject));
         raised.push({ id, rule: rule.name, subject: finding.subject, text: finding.text, at: record.time, records: [...begins ? finding.before ?? [] : [], view.trigger()] });
       }
       return raised;

@@ -114,7 +114,7 @@ export function openAlarms({ state: directory, config, networks, channels }: Ala
   /** What is none of a gateway's records must not keep all that follow from being looked at. */
   function lookedAt(standing: Standing): readonly Raised[] {
     try {
-      return engine.observe(state, standing);
+      return engine.observe(state, standing, (rule, subject) => desk.acknowledged(rule, subject));
     } catch (error) {
       warn(`alarms cannot look at record ${standing.seq} of ${standing.segment}: ${(error as Error).message}`);
       return [];

@@ -37,7 +37,7 @@ export function unfamiliarAddress({ learn, least, roams, forget, exempt }: Setti
   const isExempt = exemptOf(exempt);
   return {
     name: 'unfamiliar_address',
-    look({ record }, { time, places }, memory) {
+    look({ record }, { time, places, acknowledged }, memory) {
       const use = useOf(record);
       if (use === undefined || isExempt(record)) return undefined;
       const permitted = record.result === 'permitted' || record.result === 'done';
@@ -52,7 +52,11 @@ export function unfamiliarAddress({ learn, least, roams, forget, exempt }: Setti
         // Written once an hour where nothing but the time is new.
         if (next.uses !== home.uses || known === undefined || time - known.last > HOUR_MS || (known.strange === undefined) === strange) memory.set(use.fingerprint, next);
       }
-      return strange ? { subject: `certificate ${use.fingerprint}`, text: `a certificate of role ${use.role} is used at ${place}, where it was never used before`, quiet: DAY_MS } : undefined;
+      if (!strange) return undefined;
+      const subject = `certificate ${use.fingerprint}`;
+      // Acknowledged are the places that were told of, and no other.
+      const covered = (known?.strange ?? time) <= acknowledged(subject);
+      return { subject, text: `a certificate of role ${use.role} is used at ${place}, where it was never used before`, quiet: DAY_MS, ...(covered ? { covers: DAY_MS } : {}) };
     },
   };
 }
@@ -71,6 +75,8 @@ interface Presence {
   /** Of the window that its parts are of, in ms. */
   readonly width: number;
   readonly place: string;
+  /** When the alarm about it was last acknowledged (ms): only what came after tells of turns. */
+  readonly since?: number;
   /** Number of the newest part since the epoch in which it was there; bit n stands for the part n before that. */
   readonly newest: number;
   readonly bits: number;
@@ -91,24 +97,27 @@ export function twoPlaces({ window, switches, exempt }: SettingsOf<'two_places'>
   const isExempt = exemptOf(exempt);
   return {
     name: 'two_places',
-    look({ record, segment, seq }, { time, places, trigger }, memory): Finding | undefined {
+    look({ record, segment, seq }, { time, places, trigger, acknowledged }, memory): Finding | undefined {
       const use = useOf(record);
       if (use === undefined || isExempt(record)) return undefined;
+      const subject = `certificate ${use.fingerprint}`;
+      const since = acknowledged(subject);
+      if (time <= since) return undefined;
       const place = places.of(use.address, use.role);
       const part = Math.floor(time / (window / PARTS));
       const kept = (memory.get(use.fingerprint) ?? []) as readonly Presence[];
       // A window of another width begins anew: its parts have other numbers.
-      const before = kept[0]?.width === window ? kept : [];
+      const before = kept[0]?.width === window && (kept[0].since ?? 0) >= since ? kept : [];
       const own = before.find((one) => one.place === place);
       const seen = own !== undefined && isIn(own, part);
       // The usual case, at no cost: it is where it was.
       if (seen && before.length === 1) return undefined;
-      const presences = seen ? before : withPresence(before, own, { place, width: window }, part, trigger);
+      const presences = seen ? before : withPresence(before, own, { place, width: window, ...(since === 0 ? {} : { since }) }, part, trigger);
       if (!seen) memory.set(use.fingerprint, presences);
       if (presences.length < 2 || turnsIn(presences, places) < switches) return undefined;
       const where = presences.map((one) => one.place).sort();
       const others = presences.map(({ last }) => last).filter((one) => one.segment !== segment || one.seq !== seq);
-      return { subject: `certificate ${use.fingerprint}`, text: `a certificate of role ${use.role} is used at ${where.join(' and ')} at the same time`, before: others, quiet: HOUR_MS };
+      return { subject, text: `a certificate of role ${use.role} is used at ${where.join(' and ')} at the same time`, before: others, quiet: HOUR_MS };
     },
   };
 }
@@ -119,7 +128,7 @@ function isIn({ newest, bits }: Presence, part: number): boolean {
 }
 
 /** Places that the window cannot reach any more are left out. */
-function withPresence(before: readonly Presence[], own: Presence | undefined, at: Pick<Presence, 'place' | 'width'>, part: number, trigger: () => Trigger): readonly Presence[] {
+function withPresence(before: readonly Presence[], own: Presence | undefined, at: Pick<Presence, 'place' | 'width' | 'since'>, part: number, trigger: () => Trigger): readonly Presence[] {
   const newest = before.reduce((latest, one) => Math.max(latest, one.newest), part);
   const others = before.filter((one) => one.place !== at.place && newest - one.newest < PARTS).slice(1 - MOST_PRESENCES);
   if (own === undefined || part - own.newest >= PARTS) return [...others, { ...at, newest: part, bits: 1, last: trigger() }];

@@ -38,6 +38,8 @@ export interface Finding {
   readonly before?: readonly Trigger[];
   /** How long, in ms, it must not have been found for the next time to be news. */
   readonly quiet: number;
+  /** An acknowledgement covers what is found again later within so many ms of the last time; absent: it covers nothing that comes after it. */
+  readonly covers?: number;
 }
 
 /** What rules look at beside the record itself. */
@@ -45,6 +47,8 @@ export interface View {
   /** ms since the epoch, as the record has it. */
   readonly time: number;
   readonly places: Places;
+  /** When this rule's alarm about a subject was last acknowledged, in ms since the epoch; 0: never. */
+  acknowledged(subject: string): number;
   /** What an alarm shows of this record. */
   trigger(): Trigger;
 }

@@ -19,8 +19,8 @@ export function offHours({ hours, grace, exempt }: SettingsOf<'off_hours'>, zone
       const own = byRole.get(role);
       const late = own !== undefined && (event === 'request' || event === 'connection') && !withinHours(own, time) && !withinHours(own, time - grace) && !withinHours(own, time + grace);
       if (!late && alarm !== 'off_hours') return undefined;
-      // From one evening to the next morning it is the same.
-      return { subject: `certificate ${fingerprint}`, text: late ? `a certificate of role ${role} is used outside its hours` : 'a device is used outside its hours', quiet: 6 * HOUR_MS };
+      // From one evening to the next morning it is the same; whoever was known to be at work and goes on is no news, who comes back later is.
+      return { subject: `certificate ${fingerprint}`, text: late ? `a certificate of role ${role} is used outside its hours` : 'a device is used outside its hours', quiet: 6 * HOUR_MS, covers: HOUR_MS };
     },
   };
 }
