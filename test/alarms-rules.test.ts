@@ -81,6 +81,18 @@ describe.each(Object.entries(TRACES))('%s', (rule, { fires, clean, settings = {}
   });
 });
 
+test.each([0, 1])('a refused code is one denial, though its attempt and its request are both on record, whichever comes first (%i)', (first) => {
+  const pairs = (count: number): readonly AuditRecord[] => times(count, (index) => {
+    const about = { request_id: `request ${index}`, reason: 'code_wrong' } as const;
+    const pair = [denied(NOON + index * 1_000, { ...about, event: 'second_factor' }), denied(NOON + index * 1_000, { ...about, route: 'wardgate' })];
+    return first === 0 ? pair : pair.reverse();
+  }).flat();
+  expect(alarmsOf(raisedBy(pairs(19)))).toEqual({});
+  expect(alarmsOf(raisedBy(pairs(20)))).toEqual({ many_denials: 1 });
+  // What is hung up on is refused all the same.
+  expect(alarmsOf(raisedBy(pairs(20).filter(({ event }) => event === 'second_factor')))).toEqual({ many_denials: 1 });
+});
+
 describe('after an acknowledgement', () => {
   /** Alarms of what came to light before it and after it. */
   function split(rule: string, before: readonly AuditRecord[], after: readonly AuditRecord[], settings: object = {}): readonly [number, number] {

@@ -1,9 +1,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Evidence } from '../src/audit/evidence.ts';
+import type { Stretch } from '../src/audit/lines.ts';
 import { auditRun } from '../src/cli/audit-run/command.ts';
 import { findingsOf } from '../src/cli/audit-run/findings.ts';
-import type { Gathered, SeenCertificate } from '../src/cli/audit-run/gather.ts';
+import { gather, type Gathered, type SeenCertificate } from '../src/cli/audit-run/gather.ts';
 import type { AuditReport } from '../src/cli/audit-run/report.ts';
 import type { Standing } from '../src/cli/audit-run/standing.ts';
 import { createGateway } from '../src/gateway.ts';
@@ -38,6 +40,26 @@ async function run(gateway: TestGateway, more: { readonly page?: string; readonl
   const code = await auditRun({ config: gateway.path('wardgate.yaml'), json: true, ...more }, (line) => void (text += line), () => undefined);
   return { code, report: JSON.parse(text) as AuditReport };
 }
+
+/** Evidence of one segment. */
+function evidenceOf(records: readonly object[]): Evidence {
+  const octets = Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+  return { segments: ['s.jsonl'], read: (_: string, take: (stretch: Stretch) => unknown) => void take({ file: (into, offset, length, position) => octets.copy(into, offset, position, position + length), from: 0, to: octets.length }) } as unknown as Evidence;
+}
+
+it('counts a refused code once among the reasons, though its attempt and its request are both on record', () => {
+  const about = { time: '2026-11-22T12:00:00.000Z', result: 'denied', reason: 'code_wrong' };
+  const records = ['a', 'b', 'c'].flatMap((id) => [{ ...about, event: 'second_factor', request_id: id }, { ...about, event: 'request', route: 'wardgate', request_id: id }]);
+  const alone = { ...about, event: 'second_factor', request_id: 'd' };
+  const { events, reasons } = gather(evidenceOf([...records, alone]), { from: 0, to: Date.now() * 2 });
+  expect(Object.fromEntries(reasons)).toEqual({ code_wrong: 4 });
+  expect(Object.fromEntries(events)).toEqual({ second_factor: 4, request: 3 });
+});
+
+it('counts what was revoked by a command among events, and not as refused', () => {
+  const { reasons } = gather(evidenceOf([{ time: '2026-11-22T12:00:00.000Z', event: 'revocation', result: 'done', reason: 'revoked_denylist' }, { time: '2026-11-22T12:00:00.000Z', event: 'request', result: 'failed', reason: 'upstream_down' }]), { from: 0, to: Date.now() * 2 });
+  expect(Object.fromEntries(reasons)).toEqual({ upstream_down: 1 });
+});
 
 const rules = ({ findings }: AuditReport): readonly string[] => findings.map(({ rule }) => rule);
 

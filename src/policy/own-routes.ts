@@ -14,6 +14,9 @@ const LARGEST_FORM = 16 * 1024;
 const NAME = 'wardgate';
 const EMERGENCY_NAME = 'wardgate-emergency';
 
+/** What routes of the gateway's own pages are called. */
+export const OWN_NAMES: ReadonlySet<string> = new Set([NAME, EMERGENCY_NAME]);
+
 /** The pages are made in the main thread, which all requests that must ask share: one client must not have it for itself. */
 const RATES: readonly RateConfig[] = [{ per: 'certificate', rate: [{ text: '300/minute', requests: 300, window: 60_000 }], count: 'requests' }];
 

@@ -1,3 +1,4 @@
+import { attemptOf } from '../attempts.ts';
 import type { AuditRecord } from '../record.ts';
 import { exemptOf } from './exempt.ts';
 import { whoOf, type Rule, type RuleName, type SettingsOf } from './rule.ts';
@@ -6,6 +7,9 @@ import { countIn, countWith, total, type Counted } from './window.ts';
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
+
+/** Attempts whose other record may still come. */
+const ATTEMPTS = 8;
 
 interface CountRule {
   readonly name: RuleName;
@@ -29,7 +33,10 @@ function countRule({ name, window, wanted, exempt, whose, text, quiet }: CountRu
       const since = acknowledged(subject);
       if (time <= since) return undefined;
       const before = memory.get(subject) as Counted | undefined;
-      const counted = countWith(before, time, window, wanted, trigger, since);
+      const attempt = attemptOf(record);
+      if (attempt !== undefined && before?.attempts?.some((one) => one.startsWith(`${attempt.id} `) && one !== `${attempt.id} ${attempt.event}`)) return undefined;
+      const next = countWith(before, time, window, wanted, trigger, since);
+      const counted = attempt === undefined ? next : { ...next, attempts: [...next.attempts ?? [], `${attempt.id} ${attempt.event}`].slice(-ATTEMPTS) };
       memory.set(subject, counted);
       const count = total(counted);
       return count < wanted ? undefined : { subject, text: text(record, count), before: counted.last?.slice(0, -1) ?? [], quiet };

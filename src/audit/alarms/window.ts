@@ -13,6 +13,8 @@ export interface Counted {
   readonly counts: readonly number[];
   /** The last records, once the count comes near to what is wanted: oldest first. */
   readonly last?: readonly Trigger[];
+  /** The last attempts with a second factor, and requests, as `ID EVENT`: the two of one attempt count once. */
+  readonly attempts?: readonly string[];
   /** When the alarm about it was last acknowledged (ms): what is counted came after. */
   readonly since?: number;
 }
@@ -34,7 +36,7 @@ export function countIn(known: Counted | undefined, time: number, width: number,
   const at = Math.max(0, -ahead);
   while (counts.length <= at) counts.push(0);
   counts[at] = (counts[at] as number) + 1;
-  return { width, newest: Math.max(part, before.newest), counts, ...kept, ...(before.last === undefined ? {} : { last: before.last }) };
+  return { width, newest: Math.max(part, before.newest), counts, ...kept, ...(before.attempts === undefined ? {} : { attempts: before.attempts }), ...(before.last === undefined ? {} : { last: before.last }) };
 }
 
 /** How many there are in the window. */

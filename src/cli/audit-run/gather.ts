@@ -1,6 +1,8 @@
 import type { Evidence } from '../../audit/evidence.ts';
 import { readLines } from '../../audit/lines.ts';
+import { createAttempts } from '../../audit/attempts.ts';
 import type { AuditRecord } from '../../audit/record.ts';
+import { OWN_NAMES } from '../../policy/own-routes.ts';
 
 /** What the records of a period say, added up. Times in ms since the epoch. */
 export interface Gathered {
@@ -74,6 +76,7 @@ export function gather(evidence: Evidence, { from, to }: { readonly from: number
   const routes = new Map<string, Mutable<SeenRoute>>();
   const lost: { readonly time: number; readonly detail: string }[] = [];
   const runs: Run[] = [];
+  const wasTold = createAttempts(OWN_NAMES);
   let records = 0;
   let degraded = 0;
   let overflown = false;
@@ -92,7 +95,7 @@ export function gather(evidence: Evidence, { from, to }: { readonly from: number
     first = Math.min(first ?? time, time);
     last = Math.max(last ?? time, time);
     add(events, record.event ?? 'unknown');
-    if (record.reason !== undefined) add(reasons, record.reason);
+    if (record.reason !== undefined && isRefusal(record) && !wasTold(record)) add(reasons, record.reason);
     if (record.tls !== undefined) add(negotiated, record.cipher === undefined ? record.tls : `${record.tls} ${record.cipher}`);
     if (record.degraded !== undefined) degraded += 1;
     if (record.event === 'audit' && record.result === 'failed') lost.push({ time, detail: record.detail ?? '' });
@@ -122,6 +125,11 @@ function parse(text: string): Partial<AuditRecord> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** What a command has done is none, whatever its reason. */
+function isRefusal({ event, result }: Partial<AuditRecord>): boolean {
+  return result !== 'done' || event === 'request' || event === 'connection';
 }
 
 function add(counts: Map<string, number>, key: string): void {
