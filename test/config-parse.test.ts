@@ -164,6 +164,21 @@ describe('an issue', () => {
     expect(line?.length).toBeLessThan(200);
   });
 
+  it.each([
+    ['{ sources: [crl] }', 'revocation: no CRL file, no URL, no distribution point and no responder is configured: the status of every certificate is unknown, and every client with one is refused (unavailable: deny)'],
+    ['{ sources: [ocsp], crl: { files: [a.crl] } }', 'only the responders that certificates name'],
+    ['{}', 'revocation: only the responders that certificates name are asked: a certificate that names none is refused (unavailable: deny)'],
+    ['{ crl: { files: [a.crl] } }', undefined],
+    ['{ crl: { from_certificate: true } }', undefined],
+    ['{ ocsp: { responder: "http://ocsp.test" } }', undefined],
+    ['{ unavailable: allow }', undefined],
+  ])('says of revocation: %s whether clients can get in at all', (revocation, expected) => {
+    const result = parseConfig(`${minimal}\nrevocation: ${revocation}\nroles: [{ role: doctor, match: { subject: { OU: D } } }]\nroutes: [{ name: r, match: { path: /r }, allow: [doctor], upstream: u }]\nupstreams: { u: { endpoints: ["https://127.0.0.1:1"], tls: { trust: ca.pem } } }`, 'f');
+    const found = (result.kind === 'ok' ? result.warnings : result.issues).map(({ path, message }) => `${path}: ${message}`).filter((text) => text.startsWith('revocation'));
+    if (expected === undefined) expect(found).toEqual([]);
+    else expect(found).toEqual([expect.stringContaining(expected) as string]);
+  });
+
   it('never leaves a place out of the file, whatever the file holds', () => {
     const lines = example.split('\n');
     const mutation = fc.record({

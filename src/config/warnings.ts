@@ -8,11 +8,23 @@ export function configWarnings(config: Config): readonly Fault[] {
 }
 
 function statusWarnings(config: Config): Fault[] {
-  const { check, sources, crl } = config.revocation;
+  const { check, sources, crl, ocsp } = config.revocation;
   if (check === 'off') return [{ path: ['revocation', 'check'], message: 'certificates revoked by their CA stay good; only the deny list is asked' }];
-  const noList = crl.files.length === 0 && crl.urls.length === 0 && !crl.from_certificate;
-  if (sources.length > 1 || sources[0] !== 'crl' || !noList) return [];
-  return [{ path: ['revocation', 'sources'], message: 'no CRL is configured: the status of every certificate will be unknown' }];
+  const hasList = sources.includes('crl') && (crl.files.length > 0 || crl.urls.length > 0 || crl.from_certificate);
+  const hasResponder = sources.includes('ocsp') && ocsp.responder !== undefined;
+  if (hasList || hasResponder) return [];
+  const named = sources.includes('ocsp') && ocsp.from_certificate;
+  const refuses = refusesUnknown(config);
+  if (named && !refuses) return [];
+  const message = named
+    ? 'only the responders that certificates name are asked: a certificate that names none is refused (unavailable: deny)'
+    : `no CRL file, no URL, no distribution point and no responder is configured: the status of every certificate is unknown${refuses ? ', and every client with one is refused (unavailable: deny)' : ''}`;
+  return [{ path: ['revocation'], at: 'key', message }];
+}
+
+/** Whether somewhere a client whose status is unknown is refused. */
+function refusesUnknown({ revocation, routes, listeners }: Config): boolean {
+  return routes.some(({ allow, unavailable }) => allow.some((role) => role !== 'public') && (unavailable ?? revocation.unavailable) === 'deny') || (revocation.unavailable === 'deny' && listeners.some(({ protocol }) => protocol === 'tcp'));
 }
 
 /** A key beside what it seals is copied along with it. */
