@@ -33,7 +33,7 @@ Made from the parser's own schema by \`node scripts/write-docs.ts\`; a test hold
 YAML, one document. An unknown key is an error, and so is a setting that this version knows but does not enforce. \`wardgate check\` reads
 the file and every file it names and prints each issue with line and column. Paths are relative to the file. Durations are written
 \`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`, rates \`10/second 100/minute 50/hour 200/day\`. **Bold** keys must be given where their section is; \`[]\` stands for each
-item of a list, \`*\` for a name of your choice.
+item of a list, \`[kind: syslog]\` for each that is of this kind, \`*\` for a name of your choice.
 
 \`state\`, \`threads\`, \`limits.connections\`, \`audit\`, \`admin\`, \`metrics\` and \`store\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
 A file that cannot be taken leaves the old configuration serving.
@@ -106,10 +106,18 @@ function rowsOf(path: string, schema: Schema, required: boolean): Row[] {
 /** The rows of what a value holds: of a mapping, of each item of a list, of the form that is a mapping. */
 function below(path: string, schema: Schema): Row[] {
   if (schema.anyOf !== undefined) return schema.anyOf.flatMap((form) => (form.properties === undefined ? [] : members(path, form)));
+  const { oneOf: kinds } = schema.items ?? {};
+  if (kinds !== undefined) return kinds.flatMap((kind) => members(`${path}[${kindOf(kind)}]`, kind));
   if (schema.items?.anyOf !== undefined) return below(`${path}[]`, schema.items);
   if (schema.items?.properties !== undefined) return members(`${path}[]`, schema.items);
   if (schema.additionalProperties) return members(`${path}.*`, schema.additionalProperties);
   return members(path, schema);
+}
+
+/** What tells a kind from the others of its list: the key with a value of its own. */
+function kindOf({ properties = {} }: Schema): string {
+  const [[key, { const: value = '' }] = ['', {}]] = Object.entries(properties).filter(([, member]) => member.const !== undefined);
+  return `${key}: ${value}`;
 }
 
 function valueOf(schema: Schema): string {
@@ -117,7 +125,7 @@ function valueOf(schema: Schema): string {
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(' ');
   if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map((form) => valueOf(form)))].join(', or ');
   switch (schema.type) {
-    case 'array': return schema.items?.properties === undefined ? `list of: ${valueOf(schema.items ?? {})}` : 'list';
+    case 'array': return schema.items?.properties === undefined && schema.items?.oneOf === undefined ? `list of: ${valueOf(schema.items ?? {})}` : 'list';
     case 'object': return 'mapping';
     case 'string': return schema.pattern === undefined ? 'text' : WORDS.find(([start]) => schema.pattern?.startsWith(start))?.[1] ?? 'text';
     case 'integer':

@@ -16,6 +16,19 @@ test('docs/configuration.md has every section of the schema', () => {
   expect(Object.keys(properties).filter((name) => !new RegExp(`\`${name}(?:\\[\\]|\\.\\*)?\``).test(text))).toEqual([]);
 });
 
+test('docs/configuration.md has the keys of every kind of what comes in kinds, and no value without a type', () => {
+  const rows = [...read('docs/configuration.md').matchAll(/^\| (\S[^|]*?) \| ([^|]*?) \| ([^|]*?) \| (.*) \|$/gm)].map(([, key = '', value, standard, meaning]) => ({ key, value, standard, meaning }));
+  const row = (key: string): unknown => rows.find((one) => one.key === key);
+  expect(row('`audit.sinks`')).toMatchObject({ value: 'list' });
+  expect(row('**`audit.sinks[kind: syslog].receiver`**')).toMatchObject({ meaning: expect.stringContaining('RFC 5425') });
+  expect(row('**`audit.sinks[kind: fhir].tls.trust`**')).toMatchObject({ value: 'path, or list of: path' });
+  expect(row('`audit.sinks[kind: file].form`')).toMatchObject({ value: '`json` `cef` `dicom`', standard: '`json`' });
+  expect(row('**`alarms.channels[kind: mail].kind`**')).toMatchObject({ value: '`mail`', standard: '' });
+  expect(row('**`alarms.channels[kind: webhook].secret_file`**')).toMatchObject({ value: 'path' });
+  expect(row('`alarms.channels[kind: syslog].timeout`')).toMatchObject({ value: 'duration', standard: '`15s`' });
+  expect(rows.filter(({ value }) => value === '' || value?.endsWith(': ') || value === 'list of:')).toEqual([]);
+});
+
 test('docs/dependencies.md names every dependency, and no other', () => {
   const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read('package.json')) as Record<string, Record<string, string>>;
   const rows = [...read('docs/dependencies.md').matchAll(/^\| ((?:`[^`]+`(?:, )?)+) \|/gm)].flatMap(([, names = '']) => [...names.matchAll(/`([^`]+)`/g)].map(([, name]) => name));
