@@ -260,7 +260,7 @@ describe('what is kept', () => {
     await expect.poll(() => alarms.standing().channels[0]?.pending).toBe(0);
     alarms = await restart('unsent', alarms, [setup]);
     await alarms.take(DENIALS);
-    expect(back.posts).toMatchObject([{ signed: 'good', client: 'wardgate', body: { alarms: [{ kind: 'raised', rule: 'many_denials', records: [{ segment: 'kept.jsonl' }, {}, {}, {}, {}] }] } }]);
+    expect(back.posts).toMatchObject([{ signed: 'good', client: 'wardgate', body: { gateway: 'gate', alarms: [{ kind: 'raised', rule: 'many_denials', records: [{ segment: 'kept.jsonl' }, {}, {}, {}, {}] }] } }]);
     await back.close();
   });
 });
@@ -279,7 +279,7 @@ describe('channels', () => {
     await server.close();
     expect(server.mails).toMatchObject([{ from: 'wardgate@hospital.test', to: ['it@hospital.test', 'duty@hospital.test'], secure: true }, {}]);
     expect(server.mails[0]?.messageId).toBe(server.mails[1]?.messageId);
-    expect(server.mails[0]?.text).toMatch(/Subject: Wardgate alarm, many_denials[\s\S]*t0\.jsonl number 7 hash h/);
+    expect(server.mails[0]?.text).toMatch(/Subject: Wardgate alarm, many_denials[\s\S]*gateway +gate[\s\S]*t0\.jsonl number 7 hash h/);
   });
 
   test('nothing is said to a mail server without TLS, of another CA or of another name', async () => {

@@ -1,4 +1,5 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Evidence } from '../src/audit/evidence.ts';
@@ -6,7 +7,9 @@ import type { Stretch } from '../src/audit/lines.ts';
 import { auditRun } from '../src/cli/audit-run/command.ts';
 import { findingsOf } from '../src/cli/audit-run/findings.ts';
 import { gather, type Gathered, type SeenCertificate } from '../src/cli/audit-run/gather.ts';
-import type { AuditReport } from '../src/cli/audit-run/report.ts';
+import { pageOf } from '../src/cli/audit-run/page.ts';
+import { reportOf, type AuditReport } from '../src/cli/audit-run/report.ts';
+import { textOf } from '../src/cli/audit-run/text.ts';
 import type { Standing } from '../src/cli/audit-run/standing.ts';
 import { createGateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
@@ -71,6 +74,8 @@ describe('wardgate audit run', () => {
     expect(report.findings).toEqual([]);
     expect(code).toBe(0);
     expect(report.chain.whole).toBe(true);
+    expect(report.gateway).toEqual({ name: hostname(), configuration: expect.stringMatching(/^[0-9a-f]{64}$/) as string, key: expect.stringMatching(/^[\w-]{43}$/) as string });
+    for (const shown of [textOf(report), pageOf(report)]) expect(shown).toContain(report.gateway.key);
     expect(report.negotiated).toEqual([{ name: 'TLSv1.3 TLS_AES_256_GCM_SHA384', count: 4 }]);
     expect(report.certificates.states).toEqual([{ name: 'good', count: 3 }]);
     expect(report.routes).toEqual([
@@ -153,10 +158,16 @@ describe('findings', () => {
     overflown: false,
   };
   const standing: Standing = {
-    now: NOW, verdict: { whole: true, records: 0, segments: 0, checkpoints: 0, unanchored: 0, notes: [] } as unknown as Standing['verdict'], anchored: true, issues: [], routes: [], roles: [], material: [], isDenied: () => false, grants: [],
+    now: NOW, gateway: { name: 'gate', configuration: '0a' }, verdict: { whole: true, records: 0, segments: 0, checkpoints: 0, unanchored: 0, notes: [] } as unknown as Standing['verdict'], anchored: true, issues: [], routes: [], roles: [], material: [], isDenied: () => false, grants: [],
     alarms: [], retention: undefined,
   };
   const found = (more: Partial<Gathered>, other: Partial<Standing> = {}): readonly string[] => findingsOf({ ...gathered, ...more }, { ...standing, ...other }).map(({ rule }) => rule);
+
+  it('counts one of a kind as one', () => {
+    const one = reportOf({ ...gathered, records: 1 }, { ...standing, verdict: { ...standing.verdict, checkpoints: 1 }, grants: [{ id: 'g', at: new Date(NOW).toISOString(), until: new Date(NOW + DAY).toISOString() }] as unknown as Standing['grants'] }, { from: NOW - DAY, to: NOW + DAY });
+    expect(one.notes).toContain('1 emergency waits for review');
+    for (const text of [textOf(one), pageOf(one)]) expect(text).toMatch(/1 checkpoint\W[\s\S]*1 grant in/);
+  });
 
   it('none where nothing is wrong', () => expect(found({ certificates: new Map([seen('a')]) })).toEqual([]));
 

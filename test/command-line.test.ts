@@ -196,6 +196,8 @@ describe('wardgate explain', () => {
     ['unmapped', 'GET https://localhost/public/x', 'no_role'],
     ['doctor', 'GET https://localhost/nowhere', 'not_found'],
     ['doctor', 'GET https://localhost/any/../records', 'bad_request'],
+    ['doctor', 'HOFFMANN https://localhost/records', 'bad_request'],
+    ['doctor', 'CONNECT https://localhost/records', 'bad_request'],
     ['backend', 'GET https://localhost/records', 'untrusted_issuer'],
   ])('denies %s on %s with exit 3 and %s', async (who, request, reason) => {
     const run = await wardgate(['explain', '-c', config, '--json', '--cert', file(`${who}.pem`), '--request', request]);

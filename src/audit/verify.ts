@@ -169,7 +169,7 @@ function verifySegment(name: string, stretch: Stretch, { claims, last, most, cov
   counts.segments += 1;
   if (mismatch !== undefined) throw new Found(mismatch);
   if (scan.broken !== undefined) throw new Found(classify(name, stretch, scan.broken, evidence));
-  if (scan.at.seq < most.seq) throw new Found({ file: name, line: scan.at.seq + 2, seq: scan.at.seq + 1, kind: 'truncated', detail: `it ends with record ${scan.at.seq}; a checkpoint has seen record ${most.seq}` });
+  if (scan.at.seq < most.seq) throw new Found({ file: name, line: scan.at.seq + 2, seq: scan.at.seq + 1, kind: 'truncated', detail: `${scan.at.seq < 0 ? 'it holds no whole record' : `it ends with record ${scan.at.seq}`}; a checkpoint has seen record ${most.seq}` });
   counts.unanchored += Math.max(0, scan.at.seq - covered);
   if (last.state === 'open') return true;
   if (last.state === 'missing') throw new Found({ file: name, seq: 0, kind: 'removed', detail: 'the gateway missed this segment at a start' });

@@ -6,6 +6,7 @@ import { exportAudit } from '../audit/export.ts';
 import { filterText } from '../audit/filter.ts';
 import { readAuditKey } from '../audit/key.ts';
 import { readAnchor, verifyAudit, type Verdict } from '../audit/verify.ts';
+import { counted } from './counted.ts';
 import { auditPlaces, noteUse } from './archive.ts';
 import { recordFilter, type FilterOptions } from './record-options.ts';
 import { seal } from './seal.ts';
@@ -34,14 +35,14 @@ export async function verifyCommand(path: string | undefined, options: VerifyCom
 }
 
 function describe({ whole, bad, records, segments, checkpoints, anchored, unanchored, notes }: Verdict): string {
-  const counts = `${records} records in ${segments} segments, ${checkpoints} checkpoints`;
+  const counts = `${counted(records, 'record')} in ${counted(segments, 'segment')}, ${counted(checkpoints, 'checkpoint')}`;
   const first = bad === undefined
     ? `whole: ${counts}`
     : `NOT WHOLE: ${bad.file}${bad.line === undefined ? '' : `:${bad.line}`}${bad.seq === undefined ? '' : ` record ${bad.seq}`}: ${bad.kind}: ${bad.detail} (${counts} up to there)`;
   return [
     first,
     ...(whole && anchored !== undefined ? [`anchored up to checkpoint ${anchored.checkpoint} of ${anchored.time}`] : []),
-    ...(whole && unanchored > 0 ? [`${unanchored} records are newer than the last ${anchored === undefined ? '' : 'anchored '}checkpoint: that none was cut off behind them is not proven`] : []),
+    ...(whole && unanchored > 0 ? [`${counted(unanchored, 'record is', 'records are')} newer than the last ${anchored === undefined ? '' : 'anchored '}checkpoint: that none was cut off behind them is not proven`] : []),
     ...notes.map((note) => `note: ${note}`),
   ].join('\n');
 }

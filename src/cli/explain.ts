@@ -5,6 +5,7 @@ import { ConfigurationError } from '../gateway.ts';
 import type { TcpListenerConfig, TlsListenerConfig } from '../config/schema.ts';
 import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
+import { isKnownMethod } from '../forward/methods.ts';
 import { recipientOf } from '../forward/seal/recipient.ts';
 import { openKeyRegistry } from '../forward/seal/registry.ts';
 import { SILENT } from '../log.ts';
@@ -129,7 +130,7 @@ async function decide(
   const rates = compileRates('gateway', config.limits.rates);
   const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities, config), unavailable, rates, aliases, inside, ...devicesOf(snapshot) };
   const facts: RequestFacts = {
-    method: request.method, target: parseTarget(request.path), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
+    method: request.method, target: targetOf(request), host, directed: knows || (host.kind === 'host' && isIP(host.name) !== 0),
     clientAuth: listener.client_auth.mode, admission, address, preflight: undefined, listener: listener.name, suspensions,
   };
   const asked = authorize(policy, facts, now);
@@ -197,6 +198,12 @@ function chooseListener(snapshot: Snapshot, name: string | undefined): TlsListen
   const found = name === undefined ? served[0] : served.find((listener) => listener.name === name);
   if (found === undefined) throw new WrongUsage(`--listener: no TLS listener named ${JSON.stringify(name ?? '')}; known: ${served.map((listener) => listener.name).join(', ')}`);
   return found;
+}
+
+/** What is answered 400 whatever the policy says (RFC 9110 section 9.1). */
+function targetOf({ method, path }: Request): ReturnType<typeof parseTarget> {
+  if (method === 'CONNECT') return { kind: 'malformed', detail: 'CONNECT is not served' };
+  return isKnownMethod(method) ? parseTarget(path) : { kind: 'malformed', detail: `an unknown method: ${method}` };
 }
 
 function parseRequest(text: string): Request {

@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { openEvidence } from '../../audit/evidence.ts';
 import { readAnchor, verifyAudit } from '../../audit/verify.ts';
 import { readSegment } from '../../audit/segment-file.ts';
-import { readAuditKey } from '../../audit/key.ts';
+import { keyName, readAuditKey, readPublicKey } from '../../audit/key.ts';
 import { inOrder } from '../../config/load.ts';
 import { loadSnapshot } from '../../config/snapshot.ts';
 import { ConfigurationError } from '../../gateway.ts';
@@ -61,7 +62,7 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
     const verdict = verifyAudit({ evidence, ...(anchor === undefined || !existsSync(anchor) ? {} : { anchor: readAnchor(anchor) }), ...(key === undefined ? {} : { key }) });
     const gathered = gather(evidence, { from, to }, meter(octetsIn(directory, evidence.segments), progress));
     const standing: Standing = {
-      now, verdict, anchored: anchor !== undefined || config.audit.anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
+      now, gateway: { name: hostname(), configuration: snapshot.digest, ...(key === undefined ? {} : { key: keyName(readPublicKey(key)) }) }, verdict, anchored: anchor !== undefined || config.audit.anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
       roles: [...new Set(config.roles.map(({ role }) => role))], material: heldCertificates(snapshot), isDenied: denialsIn(state), grants: readGrants(state), alarms: openAlarmsIn(state), retention: config.audit.retention,
     };
     const report = reportOf(gathered, standing, { from, to });

@@ -1,5 +1,7 @@
 import { html, type Html } from '../../factor/html.ts';
+import { counted } from '../counted.ts';
 import type { AuditReport, Count } from './report.ts';
+import { gatewayText } from './text.ts';
 
 const STYLE = `
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -17,19 +19,19 @@ tr { break-inside: avoid; }
 
 /** The report as one page: no scripts, nothing loaded, and good to print. */
 export function pageOf(report: AuditReport): string {
-  const { from, to, made, findings, notes, chain, records, negotiated, certificates, routes, roles, outages, emergencies, alarms_open: open, retention_days: retention } = report;
+  const { gateway, from, to, made, findings, notes, chain, records, negotiated, certificates, routes, roles, outages, emergencies, alarms_open: open, retention_days: retention } = report;
   const title = `Audit of ${from.slice(0, 10)} to ${to.slice(0, 10)}`;
   return `<!doctype html>\n${html`<html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'"><title>${title}</title><style>${{ html: STYLE }}</style></head>
 <body>
 <main>
 <h1>${title}</h1>
-<p>Made ${made}.</p>
+<p>Made ${made}. ${gatewayText(gateway)}.</p>
 <h2>Findings</h2>
 ${findings.length === 0 ? html`<p class="good">None.</p>` : html`<div class="bad">${table(['Rule', 'What', 'What to do'], findings.map(({ rule, detail, remedy }) => [rule, detail, remedy]))}</div>`}
 <h2>Chain of records</h2>
-<p class="${chain.whole ? 'good' : 'bad'}">${chain.whole ? 'Whole' : 'Not whole'}: ${chain.records} records in ${chain.segments} segments, ${chain.checkpoints} checkpoints${chain.anchored_to === undefined ? '' : `, anchored up to ${chain.anchored_to}`}. ${chain.unanchored} records are newer than the last of these.</p>
-<p>${records.in_period} records in the period${records.oldest === undefined ? '' : `; the oldest of all is of ${records.oldest}`}${retention === undefined ? '' : `; kept ${retention} days`}.</p>
+<p class="${chain.whole ? 'good' : 'bad'}">${chain.whole ? 'Whole' : 'Not whole'}: ${counted(chain.records, 'record')} in ${counted(chain.segments, 'segment')}, ${counted(chain.checkpoints, 'checkpoint')}${chain.anchored_to === undefined ? '' : `, anchored up to ${chain.anchored_to}`}. ${counted(chain.unanchored, 'record is', 'records are')} newer than the last of these.</p>
+<p>${counted(records.in_period, 'record')} in the period${records.oldest === undefined ? '' : `; the oldest of all is of ${records.oldest}`}${retention === undefined ? '' : `; kept ${retention} days`}.</p>
 ${bars('Records by event', records.events)}
 ${bars('Refused and failed, by reason', records.reasons)}
 <h2>Protocols and ciphers</h2>
@@ -43,7 +45,7 @@ ${bars('Let in, by role', roles)}
 <h2>Runs of the gateway</h2>
 ${outages.length === 0 ? html`<p>One, without a break.</p>` : table(['Ended', 'Started again', 'Stopped by somebody'], outages.map(({ from: ended, to: began, clean }) => [ended, began, clean ? 'yes' : 'no']))}
 <h2>Emergencies and alarms</h2>
-<p>${emergencies.opened} grants in the period, ${emergencies.unreviewed} not reviewed; ${open} alarms open.</p>
+<p>${counted(emergencies.opened, 'grant')} in the period, ${emergencies.unreviewed} not reviewed; ${counted(open, 'alarm')} open.</p>
 ${notes.length === 0 ? undefined : html`<h2>Notes</h2><ul>${notes.map((note) => html`<li>${note}</li>`)}</ul>`}
 </main>
 </body>

@@ -1,10 +1,12 @@
+import { counted } from '../counted.ts';
 import { expiredUnrevoked, findingsOf, type Finding } from './findings.ts';
 import type { Gathered, SeenCertificate } from './gather.ts';
-import type { Standing } from './standing.ts';
+import type { GatewayName, Standing } from './standing.ts';
 
 /** What an audit of a period comes to. Times are ISO 8601. */
 export interface AuditReport {
   readonly made: string;
+  readonly gateway: GatewayName;
   readonly from: string;
   readonly to: string;
   readonly good: boolean;
@@ -44,11 +46,11 @@ const ENDING = 30 * DAY;
 
 /** Puts together what records and standing say about a period; `from` and `to` in ms since the epoch. */
 export function reportOf(gathered: Gathered, standing: Standing, { from, to }: { readonly from: number; readonly to: number }): AuditReport {
-  const { verdict, routes, roles, material, grants, alarms, retention, now } = standing;
+  const { gateway, verdict, routes, roles, material, grants, alarms, retention, now } = standing;
   const findings = findingsOf(gathered, standing);
   const anchored = verdict.anchored?.time;
   return {
-    made: iso(now), from: iso(from), to: iso(to), good: findings.length === 0, findings, notes: notesOf(gathered, standing),
+    made: iso(now), gateway, from: iso(from), to: iso(to), good: findings.length === 0, findings, notes: notesOf(gathered, standing),
     chain: {
       whole: verdict.whole, records: verdict.records, segments: verdict.segments, checkpoints: verdict.checkpoints, unanchored: verdict.unanchored, ...(anchored === undefined ? {} : { anchored_to: anchored }),
     },
@@ -97,9 +99,9 @@ function notesOf({ degraded, outages, overflown, oldest, certificates }: Gathere
   const waiting = grants.filter(({ review }) => review === undefined).length;
   return [
     ...(anchored ? [] : ['no anchor is configured: who can write to the audit directory could cut its end off unseen (audit.anchor)']),
-    ...(degraded === 0 ? [] : [`${degraded} records of clients that were let in although the status of their certificate was unknown, as unavailable says`]),
-    ...(unclean === 0 ? [] : [`the gateway ended ${unclean} times without saying so (killed, or a loss of power)`]),
-    ...(waiting === 0 ? [] : [`${waiting} emergencies wait for review`]),
+    ...(degraded === 0 ? [] : [`${counted(degraded, 'record')} of clients that were let in although the status of their certificate was unknown, as unavailable says`]),
+    ...(unclean === 0 ? [] : [`the gateway ended ${counted(unclean, 'time')} without saying so (killed, or a loss of power)`]),
+    ...(waiting === 0 ? [] : [`${counted(waiting, 'emergency waits', 'emergencies wait')} for review`]),
     ...(oldest !== undefined && retention !== undefined && now - oldest < retention ? [`records go back to ${iso(oldest).slice(0, 10)}; the gateway keeps them ${Math.round(retention / DAY)} days`] : []),
     ...(overflown ? [`more than ${certificates.size} certificates: those beyond are counted in no list`] : []),
     ...verdict.notes,

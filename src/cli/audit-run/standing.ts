@@ -7,6 +7,7 @@ import type { SeenCertificate } from './gather.ts';
 /** How the gateway stands beside what its records say. Times in ms since the epoch. */
 export interface Standing {
   readonly now: number;
+  readonly gateway: GatewayName;
   readonly verdict: Verdict;
   /** A reason why the records can be cut off unseen: no anchor is configured. */
   readonly anchored: boolean;
@@ -21,6 +22,13 @@ export interface Standing {
   readonly alarms: readonly OpenAlarm[];
   /** Milliseconds that records are kept. */
   readonly retention: number | undefined;
+}
+
+/** Which gateway was audited: what it calls itself, the SHA-256 of its configuration, and what stands for its key in the records; without one it has never run. */
+export interface GatewayName {
+  readonly name: string;
+  readonly configuration: string;
+  readonly key?: string;
 }
 
 /** A certificate of the gateway's own, or one that it trusts. */

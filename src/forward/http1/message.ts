@@ -1,10 +1,11 @@
-import { METHODS, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Reason } from '../../policy/facts.ts';
 import { parseHost, type Host } from '../../policy/host.ts';
 import { parseTarget } from '../../policy/target.ts';
 import type { Asked } from '../exchange.ts';
 import { checkFields } from '../headers.ts';
 import type { UpstreamAnswer } from '../message.ts';
+import { isKnownMethod } from '../methods.ts';
 import type { ProblemCode } from '../problem.ts';
 import { isWhole } from '../relay.ts';
 
@@ -40,12 +41,10 @@ export function messageFault(request: IncomingMessage): string | undefined {
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return `HTTP version ${request.httpVersion} on this connection`;
   if (request.httpVersion === '1.0' && request.headers['transfer-encoding'] !== undefined) return 'Transfer-Encoding in HTTP/1.0';
   // Node's parser reads RTSP, too.
-  if (!KNOWN_METHODS.has(request.method as string)) return 'a method of another protocol';
+  if (!isKnownMethod(request.method as string)) return 'a method of another protocol';
   const fields = checkFields(request.rawHeaders);
   return fields.kind === 'malformed' ? fields.detail : undefined;
 }
-
-const KNOWN_METHODS = new Set(METHODS);
 
 /** Whether Node's parser takes what follows for another protocol: it drops the octets behind an upgrade that is not taken. */
 export function offersUpgrade({ headers }: IncomingMessage): boolean {

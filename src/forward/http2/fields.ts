@@ -1,4 +1,4 @@
-import { METHODS } from 'node:http';
+import { isKnownMethod } from '../methods.ts';
 import { parseHost } from '../../policy/host.ts';
 import { parseTarget } from '../../policy/target.ts';
 import type { Asked } from '../exchange.ts';
@@ -27,7 +27,6 @@ const FIELD_OVERHEAD = 32;
 /** RFC 9113 section 8.2.1. */
 const BLANK_ENDS = /^[ \t]|[ \t]$/;
 
-const METHODS_KNOWN = new Set(METHODS);
 
 /** Reads a header list as it was received; nghttp2 has refused connection-specific fields, capitals and misplaced pseudo-header fields before. */
 export function readRequestHead(raw: readonly string[]): RequestHead {
@@ -100,7 +99,7 @@ function faultOf(method: string, scheme: string, protocol: string | undefined, a
     if (protocol === undefined) return 'CONNECT is not served';
     if (protocol !== 'websocket') return `the protocol ${protocol} is not served`;
     if (framed) return 'a WebSocket with a content-length';
-  } else if (!METHODS_KNOWN.has(method)) return 'an unknown method';
+  } else if (!isKnownMethod(method)) return 'an unknown method';
   // The connection is TLS: a request for another scheme would reach the upstream as something that it was not.
   if (scheme !== 'https') return `the scheme ${scheme}`;
   // RFC 9113 section 8.3.1: the two must not differ; whoever reads one and forwards the other is two servers.

@@ -11,7 +11,7 @@ const MOST = 100;
  * Mail by way of one server, whose certificate must be verified by the configured CAs and carry its name; nothing is said to one that
  * offers no TLS. What is tried again has the same Message-ID, by which readers know it.
  */
-export function openMail({ name, host, port, implicit, from, to, login, timeout, tls }: MailSetup): Channel {
+export function openMail({ name, host, port, implicit, from, to, login, timeout, tls }: MailSetup, gateway: string): Channel {
   let transport: Promise<Transporter> | undefined;
 
   /** The package is loaded where mail is sent, and nowhere else. */
@@ -25,7 +25,7 @@ export function openMail({ name, host, port, implicit, from, to, login, timeout,
     name, pace: PACE_MS, most: MOST,
     async send(told, id) {
       const { rejected = [] } = await within(2 * timeout, (await (transport ??= open())).sendMail({
-        from, to: [...to], subject: subjectLine(told), text: plainText(told), messageId: `<${hash('sha256', id, 'hex').slice(0, 32)}@${from.split('@').at(-1)}>`,
+        from, to: [...to], subject: subjectLine(told), text: plainText(told, gateway), messageId: `<${hash('sha256', id, 'hex').slice(0, 32)}@${from.split('@').at(-1)}>`,
         headers: { 'Auto-Submitted': 'auto-generated' },
       }), 'the mail server');
       // Whoever is left may be the only one who reads it.

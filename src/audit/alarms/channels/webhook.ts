@@ -7,11 +7,11 @@ const MOST = 50;
 const MOST_ANSWER = 64 * 1024;
 
 /**
- * POST of `{ id, alarms: [{ kind, … }] }` as JSON over verified TLS, signed as incoming webhooks are: `wardgate-timestamp`, and
+ * POST of `{ id, gateway, alarms: [{ kind, … }] }` as JSON over verified TLS, signed as incoming webhooks are: `wardgate-timestamp`, and
  * `wardgate-signature` with HMAC-SHA-256 over the timestamp, a dot and the body. Any 2xx is a yes; no redirect is followed. The same id
  * means the same alarms, told again because no answer came.
  */
-export function openWebhook({ name, url, secret, timeout, tls: { trust, certificate, key, serverName } }: WebhookSetup, now: () => number): Channel {
+export function openWebhook({ name, url, secret, timeout, tls: { trust, certificate, key, serverName } }: WebhookSetup, gateway: string, now: () => number): Channel {
   const agent = new Agent({
     connections: 1, pipelining: 1, headersTimeout: timeout, bodyTimeout: timeout, maxResponseSize: MOST_ANSWER,
     connect: { timeout, ca: trust, servername: serverName, minVersion: 'TLSv1.2', ...(certificate === undefined || key === undefined ? {} : { cert: certificate, key }) },
@@ -19,7 +19,7 @@ export function openWebhook({ name, url, secret, timeout, tls: { trust, certific
   return {
     name, pace: PACE_MS, most: MOST,
     async send(told, id) {
-      const body = JSON.stringify({ id: hash('sha256', id, 'hex').slice(0, 32), alarms: told.map(({ kind, alarm }) => ({ kind, ...alarm })) });
+      const body = JSON.stringify({ id: hash('sha256', id, 'hex').slice(0, 32), gateway, alarms: told.map(({ kind, alarm }) => ({ kind, ...alarm })) });
       const timestamp = String(Math.floor(now() / 1_000));
       const signature = createHmac('sha256', secret).update(`${timestamp}.`).update(body).digest('hex');
       const answer = await request(url, {

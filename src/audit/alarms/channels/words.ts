@@ -12,18 +12,19 @@ export function subjectLine(told: readonly Told[]): string {
   return told.length === 1 ? `Wardgate alarm, ${still}${first.alarm.rule}` : `Wardgate: ${told.length} alarms, first ${still}${first.alarm.rule}`;
 }
 
-/** The text of a mail about alarms. */
-export function plainText(told: readonly Told[]): string {
-  const whole = told.slice(0, WHOLE).map(oneAlarm);
+/** The text of a mail about alarms of a gateway. */
+export function plainText(told: readonly Told[], gateway: string): string {
+  const whole = told.slice(0, WHOLE).map((one) => oneAlarm(one, gateway));
   const rest = told.slice(WHOLE).map(({ alarm }) => `${alarm.id}  ${alarm.rule}: ${alarm.text}`);
   return [...whole, ...(rest.length === 0 ? [] : [`And ${rest.length} more:\n${rest.join('\n')}`]), 'wardgate alarm show ID shows all of one; wardgate alarm acknowledge ID --who NAME --note TEXT ends it.'].join('\n\n');
 }
 
-function oneAlarm({ kind, alarm }: Told): string {
+function oneAlarm({ kind, alarm }: Told, gateway: string): string {
   const { id, rule, subject, text, opened, last, count, records, recent, acknowledged } = alarm;
   return [
     `${kind === 'reminder' ? 'STILL OPEN' : 'ALARM'} ${id}  ${rule}`,
     `  ${text}`,
+    `  gateway     ${gateway}`,
     `  about       ${subject}`,
     `  found       ${count === 1 ? opened : `${count} times, ${opened} to ${last}`}`,
     ...(acknowledged === undefined ? [] : [`  acknowledged ${acknowledged.at} by ${JSON.stringify(acknowledged.who)}`]),
