@@ -11,6 +11,9 @@ import { pageOf } from '../src/cli/audit-run/page.ts';
 import { reportOf, type AuditReport } from '../src/cli/audit-run/report.ts';
 import { textOf } from '../src/cli/audit-run/text.ts';
 import type { Standing } from '../src/cli/audit-run/standing.ts';
+import { Gauge } from 'prom-client';
+import { measureCertificates } from '../src/admin/scrape.ts';
+import { loadSnapshot } from '../src/config/snapshot.ts';
 import { createGateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
@@ -62,6 +65,22 @@ it('counts a refused code once among the reasons, though its attempt and its req
 it('counts what was revoked by a command among events, and not as refused', () => {
   const { reasons } = gather(evidenceOf([{ time: '2026-11-22T12:00:00.000Z', event: 'revocation', result: 'done', reason: 'revoked_denylist' }, { time: '2026-11-22T12:00:00.000Z', event: 'request', result: 'failed', reason: 'upstream_down' }]), { from: 0, to: Date.now() * 2 });
   expect(Object.fromEntries(reasons)).toEqual({ upstream_down: 1 });
+});
+
+it('shows in the metrics when each certificate ends that the gateway has or trusts', async () => {
+  const fixture = await startGateway(pki, backend.port);
+  const loaded = await loadSnapshot(fixture.path('wardgate.yaml'), { now: Date.now() });
+  await fixture.stop();
+  if (loaded.kind === 'invalid') throw new Error('the fixture is good');
+  const { snapshot } = loaded;
+  const material = snapshot.upstreams['records'];
+  if (material === undefined) throw new Error('the fixture has an upstream');
+  const gauge = new Gauge({ name: 'ends', help: 'ends', labelNames: ['use', 'name'], registers: [] });
+  measureCertificates({ certificateNotAfter: gauge }, { ...snapshot, sinks: { siem: material } });
+  const shown = (await gauge.get()).values.map(({ labels, value }) => [`${labels['use']} ${labels['name']}`, value] as const);
+  expect(shown.map(([name]) => name)).toEqual(expect.arrayContaining(['server', 'client', 'ca'].flatMap((use) => (use === 'server' ? [expect.stringMatching(/^server clinical:/)] : ['upstream records', 'sink siem'].map((owner) => expect.stringContaining(`${use} ${owner}:`)))) as string[]));
+  expect(shown.map(([name]) => name).some((name) => name.startsWith('ca listener clinical:'))).toBe(true);
+  for (const [, value] of shown) expect(value * 1000).toBeGreaterThan(Date.now());
 });
 
 const rules = ({ findings }: AuditReport): readonly string[] => findings.map(({ rule }) => rule);

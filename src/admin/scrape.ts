@@ -4,6 +4,7 @@ import type { ConsumerReport } from '../audit/feed.ts';
 import type { Snapshot } from '../config/snapshot.ts';
 import type { UpstreamReport } from '../forward/upstream/watch.ts';
 import type { RevocationReport } from '../revocation/refresher.ts';
+import { heldCertificates } from './held-certificates.ts';
 import type { ProcessMetrics } from './metrics.ts';
 
 /** What is measured only when somebody asks for it. */
@@ -93,12 +94,17 @@ function measureCrls(metrics: ProcessMetrics, { report }: RevocationReport): voi
   }
 }
 
-function measureCertificates(metrics: ProcessMetrics, snapshot: Snapshot): void {
+/** Of a listener's certificates each has its own name; of CAs and of what is shown to other servers, those of one subject have the end of the first. */
+export function measureCertificates(metrics: Pick<ProcessMetrics, 'certificateNotAfter'>, snapshot: Snapshot): void {
   metrics.certificateNotAfter.reset();
   for (const [name, material] of Object.entries(snapshot.listeners)) {
     for (const certificate of material.certificates) {
       metrics.certificateNotAfter.set({ use: 'server', name: `${name}:${certificate.names[0] ?? certificate.file}:${certificate.keyType}` }, certificate.notAfter / 1000);
     }
+  }
+  // The first to end is set last.
+  for (const { kind, owner, subject, notAfter } of heldCertificates(snapshot).toReversed()) {
+    if (kind !== 'server') metrics.certificateNotAfter.set({ use: kind, name: `${owner}: ${subject}` }, notAfter / 1000);
   }
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import { heldCertificates } from '../../admin/held-certificates.ts';
 import { openEvidence } from '../../audit/evidence.ts';
 import { readAnchor, verifyAudit } from '../../audit/verify.ts';
 import { readSegment } from '../../audit/segment-file.ts';
@@ -17,7 +18,6 @@ import { openAlarmsIn } from '../alarm.ts';
 import { crlWarnings } from '../check.ts';
 import { usage } from '../usage.ts';
 import { gather } from './gather.ts';
-import { heldCertificates } from './material.ts';
 import { pageOf } from './page.ts';
 import { reportOf } from './report.ts';
 import type { Standing } from './standing.ts';

@@ -1,3 +1,4 @@
+import type { HeldCertificate } from '../../admin/held-certificates.ts';
 import type { Verdict } from '../../audit/verify.ts';
 import type { Issue } from '../../config/issue.ts';
 import type { RouteConfig } from '../../config/schema.ts';
@@ -15,7 +16,7 @@ export interface Standing {
   readonly issues: readonly Issue[];
   readonly routes: readonly Pick<RouteConfig, 'name' | 'allow' | 'phi' | 'patient'>[];
   readonly roles: readonly string[];
-  readonly material: readonly HeldCertificate[];
+  readonly material: readonly Pick<HeldCertificate, 'use' | 'subject' | 'notAfter'>[];
   /** Whether the deny list holds a certificate. */
   readonly isDenied: (certificate: Pick<SeenCertificate, 'fingerprint' | 'serial' | 'issuer' | 'id'>) => boolean;
   readonly grants: readonly Pick<GrantReport, 'id' | 'at' | 'until' | 'closed' | 'review'>[];
@@ -29,13 +30,6 @@ export interface GatewayName {
   readonly name: string;
   readonly configuration: string;
   readonly key?: string;
-}
-
-/** A certificate of the gateway's own, or one that it trusts. */
-export interface HeldCertificate {
-  readonly use: string;
-  readonly subject: string;
-  readonly notAfter: number;
 }
 
 /** An alarm that nobody has acknowledged. */
