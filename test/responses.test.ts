@@ -3,8 +3,10 @@ import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { cookiesNamed } from '../src/forward/session-token.ts';
 import { startRawBackend, type RawBackend } from './support/backend.ts';
 import { exchange, openTls, startGateway, type TestGateway } from './support/gateway.ts';
+import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 
 const HOST = 'Host: localhost\r\n';
@@ -206,6 +208,39 @@ describe('fields that end at the gateway', () => {
     const { body } = await ask(get('/plain/x'), (text) => /\r\n0\r\n[^]*\r\n\r\n$/.test(text));
     expect(body).toMatch(/x-late: yes/i);
     expect(body).not.toMatch(/set-cookie|strict-transport|x-client-role/i);
+  });
+});
+
+describe('a cookie of the gateway\'s own', () => {
+  const cookie = (value: string): string => `Set-Cookie: ${value}\r\n`;
+  const theirs = ['__Host-wardgate-session=wgs_x; Path=/; Secure', '__host-Wardgate-Form = x', '=__Host-wardgate-session=x; Secure', '__Host-wardgate-session', 'a=1, __Host-wardgate-session=x'];
+  const forged = `sEt-CoOkIe:__Host-wardgate-session=x\r\n${theirs.map(cookie).join('')}`;
+  const kept = cookie('mine=1; Path=/') + cookie('__Host-other=2; Secure; Path=/');
+
+  it.each([
+    ['the short way', 'Content-Length: 5\r\n\r\nhello'], ['the general way', 'Transfer-Encoding: chunked\r\n\r\n5;a="b"\r\nhello\r\n0\r\n\r\n'],
+  ])('is set by no upstream, in no spelling, %s by HTTP/1.1', async (_name, rest) => {
+    answer = `HTTP/1.1 200 OK\r\n${forged}${kept}${rest}`;
+    expect((await ask(get('/plain/x'), (text) => /hello(?:\r\n0\r\n\r\n)?$/.test(text))).values('set-cookie')).toEqual(['mine=1; Path=/', '__Host-other=2; Secure; Path=/']);
+  });
+
+  it('is set by no upstream by HTTP/2', async () => {
+    answer = `HTTP/1.1 200 OK\r\n${forged}${kept}Content-Length: 5\r\n\r\nhello`;
+    const session = await openHttp2(pki, gateway.port, { client: pki.doctor });
+    expect((await askHttp2(session, '/plain/x')).headers['set-cookie']).toEqual(['mine=1; Path=/', '__Host-other=2; Secure; Path=/']);
+    session.destroy();
+  });
+
+  it('is set by no upstream with a WebSocket', async () => {
+    const proof = createHash('sha1').update('AAAAAAAAAAAAAAAAAAAAAA==258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64');
+    answer = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${proof}\r\n${forged}${kept}\r\n`;
+    const reply = await ask(get('/plain/x', 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'), (text) => text.includes('\r\n\r\n'));
+    expect(reply.head).toContain(' 101 ');
+    expect(reply.values('set-cookie')).toEqual(['mine=1; Path=/', '__Host-other=2; Secure; Path=/']);
+  });
+
+  it('is not taken for one where its name begins with what no browser takes away', () => {
+    expect(cookiesNamed('__Host-wardgate-form', 'a=1;\t__Host-wardgate-form=x ; \u00a0__Host-wardgate-form=y;\ufeff__Host-wardgate-form=z')).toEqual(['x']);
   });
 });
 

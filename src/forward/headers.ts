@@ -4,7 +4,7 @@ import type { Admission } from '../policy/facts.ts';
 import { formatName } from '../pki/name.ts';
 import type { Permit } from '../policy/decision.ts';
 import { newTraceparent } from './ids.ts';
-import { withoutSession } from './session-token.ts';
+import { setsOwnCookie, withoutSession } from './session-token.ts';
 
 /** Names compared the way the laxest upstream does: CGI, WSGI and PHP read "X_Client.Role" as "X-Client-Role". */
 function canonical(name: string): string {
@@ -272,6 +272,8 @@ export interface AnswerRules {
   readonly hsts: string | undefined;
   readonly phi: boolean;
   readonly upgradeInsecureRequests: boolean;
+  /** It is an answer of the gateway itself: nobody else sets the gateway's cookies. */
+  readonly own: boolean;
 }
 
 export interface ResponseRules extends AnswerRules {
@@ -279,12 +281,12 @@ export interface ResponseRules extends AnswerRules {
 }
 
 /** The rules for the answers of a route. */
-export function answerRules(hsts: string | undefined, { phi, encrypt, responses }: RouteConfig): AnswerRules {
-  return { hsts, phi: phi || encrypt !== undefined, upgradeInsecureRequests: responses.upgrade_insecure_requests };
+export function answerRules(hsts: string | undefined, { phi, encrypt, responses, upstream }: RouteConfig): AnswerRules {
+  return { hsts, phi: phi || encrypt !== undefined, upgradeInsecureRequests: responses.upgrade_insecure_requests, own: upstream === '' };
 }
 
 export function sameRules(one: AnswerRules, other: AnswerRules): boolean {
-  return one.hsts === other.hsts && one.phi === other.phi && one.upgradeInsecureRequests === other.upgradeInsecureRequests;
+  return one.hsts === other.hsts && one.phi === other.phi && one.upgradeInsecureRequests === other.upgradeInsecureRequests && one.own === other.own;
 }
 
 /** The header section of an answer with this status for the client as a flat list: the upstream's end-to-end fields, then ours. */
@@ -297,6 +299,7 @@ export function clientHeaders(status: number, raw: readonly string[], rules: Res
     // RFC 9110 section 8.6: a client that believed it would take the next answer for the body.
     if (name === 'content-length' && (status === 204 || status === 205 || status < 200)) continue;
     if (rules.phi && isAboutStorage(name)) continue;
+    if (name === 'set-cookie' && !rules.own && setsOwnCookie(raw[index + 1] as string)) continue;
     out.push(raw[index] as string, raw[index + 1] as string);
   }
   // RFC 9110 section 15.3.6: no content, and unlike 204 one that HTTP/1.1 must be told so.

@@ -101,7 +101,7 @@ function isNavigation({ method, fields }: Asked): boolean {
 /** The header section of such a page as a flat list, and its octets. */
 export function pageMessage(page: PageAnswer, status: number, { id, service, answerFields }: Exchange): { readonly head: string[]; readonly body: Buffer } {
   const body = Buffer.from(page.body.buffer, page.body.byteOffset, page.body.byteLength);
-  const head = clientHeaders(status, page.fields, { requestId: id, hsts: service.hsts, phi: true, upgradeInsecureRequests: false });
+  const head = clientHeaders(status, page.fields, { requestId: id, hsts: service.hsts, phi: true, upgradeInsecureRequests: false, own: true });
   return { head: [...head, ...answerFields, 'content-length', String(body.length)], body };
 }
 

@@ -35,6 +35,14 @@ function withoutCookies(value: string): string | undefined {
   return rest.every((pair) => pair.trim() === '') ? undefined : rest.join(';').trim();
 }
 
+/**
+ * Whether a Set-Cookie field of somebody else may set a cookie of ours: wherever its name stands, since a cookie without a name is sent as its
+ * value is (`=__Host-…`), and since some clients divide at commas.
+ */
+export function setsOwnCookie(value: string): boolean {
+  return value.toLowerCase().includes(OWN_COOKIES.toLowerCase());
+}
+
 /** Whether a text holds a whole token of ours, as no other: one that is part of a longer word is somebody else's. What is escaped before it ends a word, too. */
 function holdsToken(text: string): boolean {
   return MARK.test(text) && TOKEN.test(text);
@@ -47,7 +55,10 @@ const BEARER = /^bearer +(?=wgs_)/i;
 const SCHEMED = /^[^\s,]+[\s,]+"?wgs_/i;
 const BASIC = /^basic\s+/i;
 
-/** The values of a cookie in a Cookie field. */
+/**
+ * The values of a cookie in a Cookie field. Of blanks only those that browsers take away: a name that begins with another, such as U+00A0, is
+ * not ours, and neither `__Host-` nor anything else would keep a neighbouring host from setting it.
+ */
 export function cookiesNamed(wanted: string, value: string): string[] {
-  return value.split(';').map((pair) => pair.trim()).filter((pair) => pair.startsWith(`${wanted}=`)).map((pair) => pair.slice(wanted.length + 1));
+  return value.split(';').map((pair) => pair.replace(/^[ \t]+/, '')).filter((pair) => pair.startsWith(`${wanted}=`)).map((pair) => pair.slice(wanted.length + 1).trimEnd());
 }
