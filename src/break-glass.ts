@@ -11,9 +11,12 @@ import type { GrantChange, GrantList, GrantReport } from './store/grants.ts';
 export interface BreakGlass {
   /** The grant that a request may use; opened where it says why, and none is open. Never rejects. */
   find(ask: GrantAsk): Promise<GrantFinding>;
-  /** Ends a grant before its time. Rejects when there is none of that id that is open. */
+  /**
+   * Ends a grant before its time. Rejects when there is none of that id that is open; and when that cannot be put on record, which is made up
+   * for later: the grant is ended all the same.
+   */
   withdraw(id: string, who: string, note: string): Promise<void>;
-  /** Rejects when there is none of that id, when it is still open, or when it has been reviewed. */
+  /** Rejects when there is none of that id, when it is still open, when it has been reviewed, or when that cannot be put on record. */
   review(id: string, who: string, note: string): Promise<void>;
   reports(): readonly GrantReport[];
   /** Those that a certificate (SHA-256, hex) may use, oldest first. */
@@ -23,7 +26,7 @@ export interface BreakGlass {
   withdrawn(): readonly string[];
   /** Takes a change that another gateway made. */
   receive(change: GrantChange): void;
-  /** Ends what has expired. To be called about once a second. */
+  /** Ends what has expired, and puts on record what could not be before. To be called about once a second. */
   look(): void;
 }
 
@@ -62,6 +65,11 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   /** Grants that this gateway has opened since its start. */
   const ours = new Set<string>();
   const open = createOpenGrants();
+  /** Those that have expired and are not closed yet, by id. */
+  const expiring = new Map<string, 'recording' | 'owed' | 'recorded'>();
+  /** Records of withdrawals that could not be written. */
+  const owed: (() => Promise<void>)[] = [];
+  const reviewing = new Set<string>();
   for (const report of list.unclosed()) if (isOpen(report)) open.add(report);
 
   function isOpen({ closed, until }: GrantReport): boolean {
@@ -109,15 +117,49 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     list.apply({ op: 'close', id: report.id, at: new Date(now()).toISOString(), who: 'wardgate', note: 'its beginning could not be put on record' });
   }
 
-  async function end(report: GrantReport, why: { readonly who?: string; readonly note?: string }): Promise<void> {
-    const change: GrantChange = { op: 'close', id: report.id, at: new Date(now()).toISOString(), ...why };
+  async function close(report: GrantReport, at: string, why: { readonly who?: string; readonly note?: string } = {}): Promise<void> {
+    const change: GrantChange = { op: 'close', id: report.id, at, ...why };
     list.apply(change);
     ours.delete(report.id);
     open.remove(report);
-    await Promise.all([
-      record(report, { ...(why.who === undefined ? {} : { who: why.who }), detail: why.who === undefined ? 'expired' : `withdrawn: ${why.note ?? ''}` }),
-      publish(withdrawn()), announce(change),
-    ]);
+    await Promise.all([publish(withdrawn()), announce(change)]);
+  }
+
+  /** On record before it is closed: one whose end could not be recorded is found again, also after a restart. It serves nothing meanwhile. */
+  async function expire(report: GrantReport): Promise<void> {
+    const { id } = report;
+    const state = expiring.get(id);
+    if (state === 'recording') return;
+    expiring.set(id, 'recording');
+    try {
+      if (state !== 'recorded') await record(report, { detail: 'expired' });
+    } catch (error) {
+      expiring.set(id, 'owed');
+      // Once: it is tried every second.
+      if (state === undefined) log.error({ error: (error as Error).message, id }, 'the end of a grant could not be put on record, and will be');
+      return;
+    }
+    expiring.set(id, 'recorded');
+    // Another gateway may have closed it meanwhile.
+    if (list.report(id)?.closed === undefined) await close(report, new Date(now()).toISOString());
+    expiring.delete(id);
+  }
+
+  /** Whoever ends a grant must not have to wait for a disk: what cannot be put on record now is owed. */
+  async function end(report: GrantReport, who: string, note: string): Promise<void> {
+    const at = new Date(now()).toISOString();
+    const write = (): Promise<void> => record(report, { time: at, who, detail: `withdrawn: ${note}` });
+    const written = write().then(() => undefined, (error: Error) => {
+      owed.push(write);
+      return new Error(`the grant ${report.id} is withdrawn, which goes on record as soon as it can: ${error.message}`, { cause: error });
+    });
+    await close(report, at, { who, note });
+    const failure = await written;
+    if (failure !== undefined) throw failure;
+  }
+
+  function payOwed(): void {
+    for (const write of owed.splice(0)) write().catch(() => owed.push(write));
   }
 
   /** The grant that serves a request. One that names nobody is for the patient whom its client has named on the page, if that is one and no more. */
@@ -161,15 +203,23 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     async withdraw(id, who, note) {
       const report = known(id);
       if (!isOpen(report)) throw new GrantError(`the grant ${id} is not open any more`);
-      await end(report, { who, note });
+      await end(report, who, note);
     },
     async review(id, who, note) {
       const report = known(id);
       if (report.review !== undefined) throw new GrantError(`the grant ${id} was reviewed by ${report.review.who} at ${report.review.at}`);
       if (isOpen(report)) throw new GrantError(`the grant ${id} is open until ${report.until}: withdraw it first, or wait`);
-      const change: GrantChange = { op: 'review', id, at: new Date(now()).toISOString(), who, note };
-      list.apply(change);
-      await Promise.all([record(report, { who, detail: `reviewed: ${note}` }), announce(change)]);
+      if (reviewing.has(id)) throw new GrantError(`the grant ${id} is being reviewed`);
+      reviewing.add(id);
+      try {
+        // In this order: one whose review is not on record waits for it.
+        await record(report, { who, detail: `reviewed: ${note}` });
+        const change: GrantChange = { op: 'review', id, at: new Date(now()).toISOString(), who, note };
+        list.apply(change);
+        await announce(change);
+      } finally {
+        reviewing.delete(id);
+      }
     },
     reports: list.reports,
     openFor: (certificate) => list.unclosed().filter((report) => report.certificate === certificate && isOpen(report)),
@@ -185,13 +235,16 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
       if (report === undefined) return;
       if (isOpen(report)) open.add(report);
       else open.remove(report);
-      if (change.op === 'close') void publish(withdrawn());
+      if (change.op !== 'close') return;
+      expiring.delete(change.id);
+      void publish(withdrawn());
     },
     look() {
       const at = now();
+      payOwed();
       for (const report of list.unclosed()) {
         if (Date.parse(report.until) + (ours.has(report.id) ? 0 : GRACE_MS) > at) continue;
-        end(report, {}).catch((error: Error) => log.error({ error: error.message, id: report.id }, 'the end of a grant could not be put on record'));
+        expire(report).catch((error: Error) => log.error({ error: error.message, id: report.id }, 'the end of a grant could not be kept'));
       }
     },
   };

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, type ClientOptions } from 'ws';
+import type { AuditRecord } from '../src/audit/record.ts';
 import type { AuditWriter } from '../src/audit/writer.ts';
 import { createBreakGlass } from '../src/break-glass.ts';
 import { SILENT } from '../src/log.ts';
@@ -85,6 +86,60 @@ describe('a grant for an emergency', () => {
     expect(await desk.find(question)).toEqual({ kind: 'none' });
     expect(desk.reports()).toMatchObject([{ closed: { note: 'its beginning could not be put on record' } }]);
     expect(desk.counts()).toEqual({ open: 0, unreviewed: 1 });
+    await rm(state, { recursive: true, force: true });
+  });
+
+  it('whose end or review comes in a second in which the audit is full has it on record all the same, also after a restart', async () => {
+    const state = await mkdtemp(join(tmpdir(), 'wardgate-grants-'));
+    const details: unknown[] = [];
+    let full = false;
+    let at = Date.now();
+    const start = () => {
+      const list = openGrants(state);
+      const append = (record: AuditRecord): Promise<void> => (full ? Promise.reject(new Error('ENOSPC')) : Promise.resolve(void details.push(`${record.break_glass?.patient} ${record.detail}`)));
+      const desk = createBreakGlass({ list, audit: { append } as unknown as AuditWriter, publish: () => Promise.resolve(), alarm: () => undefined, now: () => at, log: SILENT, announce: () => Promise.resolve() });
+      return { list, desk };
+    };
+    const one = start();
+    const client = { certificate: 'aa', serial: '1', issuer: 'CN=x', role: 'nurse', who: 'Nurse Li', address: '10.0.0.1', listener: 'clinical', request_id: '1' };
+    for (const patient of ['1', '2', '3']) {
+      await one.desk.find({ route: 'notes', lasts: 60_000, breaks: ['role'], factors: undefined, client, patient, plea: { reason: 'emergency', text: 'x', patient } });
+    }
+    const [first, second] = one.desk.reports().map(({ id }) => id) as [string, string];
+    details.length = 0;
+    full = true;
+    // Ended at once, for that must not wait for a disk.
+    await expect(one.desk.withdraw(first, 'Dr Chen', 'y')).rejects.toThrow('is withdrawn, which goes on record as soon as it can: ENOSPC');
+    expect(one.desk.withdrawn()).toEqual([first]);
+    at += 61_000;
+    one.desk.look();
+    await expect(one.desk.review(first, 'Dr Chen', 'z')).rejects.toThrow('ENOSPC');
+    expect(one.desk.reports().map(({ closed, review }) => [closed === undefined, review])).toEqual([[false, undefined], [true, undefined], [true, undefined]]);
+    expect(details).toEqual([]);
+    full = false;
+    one.desk.look();
+    one.desk.look();
+    await expect.poll(() => details.toSorted()).toEqual(['1 withdrawn: y', '2 expired', '3 expired']);
+    await one.desk.review(first, 'Dr Chen', 'z');
+    expect(details.at(-1)).toBe('1 reviewed: z');
+    details.length = 0;
+    one.desk.look();
+    await expect(Promise.all([one.desk.review(second, 'Dr Chen', 'z'), one.desk.review(second, 'Dr Wu', 'z')])).rejects.toThrow('is being reviewed');
+    expect(details).toEqual(['2 reviewed: z']);
+    // Killed before it could be: who starts next finds it.
+    await one.desk.find({ route: 'notes', lasts: 60_000, breaks: ['role'], factors: undefined, client, patient: '4', plea: { reason: 'emergency', text: 'x', patient: '4' } });
+    full = true;
+    at += 61_000;
+    one.desk.look();
+    await new Promise((resolve) => setImmediate(resolve));
+    one.list.close();
+    full = false;
+    details.length = 0;
+    const next = start();
+    at += 10_000;
+    next.desk.look();
+    await expect.poll(() => details).toEqual(['4 expired']);
+    next.list.close();
     await rm(state, { recursive: true, force: true });
   });
 
