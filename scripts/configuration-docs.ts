@@ -1,3 +1,4 @@
+import { UNCHANGEABLE } from '../src/config/unchangeable.ts';
 import { configJsonSchema } from '../src/config/json-schema.ts';
 import { parseConfig } from '../src/config/load.ts';
 import { NOT_YET } from '../src/config/not-yet.ts';
@@ -35,7 +36,7 @@ the file and every file it names and prints each issue with line and column. Pat
 \`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`, rates \`10/second 100/minute 50/hour 200/day\`. **Bold** keys must be given where their section is; \`[]\` stands for each
 item of a list, \`[kind: syslog]\` for each that is of this kind, \`*\` for a name of your choice.
 
-\`state\`, \`threads\`, \`limits.connections\`, \`audit\`, \`admin\`, \`metrics\` and \`store\` cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
+${UNCHANGEABLE.map((key) => `\`${key}\`${key === 'audit' ? ' (but for its sinks)' : ''}`).join(', ')} cannot change without a restart; everything else can, by \`SIGHUP\` or \`wardgate reload\`.
 A file that cannot be taken leaves the old configuration serving.
 `;
 

@@ -1,8 +1,10 @@
+import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { UNCHANGEABLE, unchangeable } from '../src/config/unchangeable.ts';
 import { configJsonSchemaText } from '../src/config/json-schema.ts';
 import { formatIssue, parseConfig } from '../src/config/load.ts';
 import { unimplemented } from '../src/config/not-yet.ts';
@@ -197,6 +199,32 @@ describe('an issue', () => {
         expect(issue.message).not.toMatch(/expected something else|undefined|\[object/);
       }
     }), { numRuns: 500 });
+  });
+});
+
+describe('what only a restart can change', () => {
+  const before = parsed(minimal);
+
+  it.each<[string, Config]>([
+    ['audit.rotate.size', { ...before, audit: { ...before.audit, rotate: { ...before.audit.rotate, size: 1 } } }],
+    ['audit.retention', { ...before, audit: { ...before.audit, retention: 1 } }],
+    ['second_factor.previous_key_files', { ...before, second_factor: { ...before.second_factor, previous_key_files: ['old.key'] } }],
+    ['admin.socket', { ...before, admin: { socket: 'a.sock' } }],
+    ['state', { ...before, state: 'elsewhere' }],
+  ])('is named by its key: %s, and is in the list of the documentation', (key, after) => {
+    expect(unchangeable(before, after)).toBe(key);
+    expect(UNCHANGEABLE.some((listed) => key === listed || key.startsWith(`${listed}.`))).toBe(true);
+  });
+
+  it('is none of the sinks, nor what is the same', () => {
+    expect(unchangeable(before, parsed(minimal))).toBeUndefined();
+    expect(unchangeable(before, { ...before, audit: { ...before.audit, sinks: [{}] as unknown as Config['audit']['sinks'] } })).toBeUndefined();
+  });
+
+  it('is listed in docs/configuration.md, every key', () => {
+    const text = readFileSync(join(import.meta.dirname, '../docs/configuration.md'), 'utf8');
+    const [sentence = ''] = /^.*cannot change without a restart.*$/m.exec(text) ?? [];
+    for (const key of UNCHANGEABLE) expect(sentence).toContain(`\`${key}\``);
   });
 });
 

@@ -1,25 +1,38 @@
 import type { Config } from './schema.ts';
 
-const FIXED = { store: 'store', state: 'state', admin: 'admin.socket', threads: 'threads', metrics: 'metrics.address' } as const;
+/** The keys that only a restart can change, with all below them; `audit` but for its sinks. */
+export const UNCHANGEABLE = ['state', 'threads', 'limits.connections', 'audit', 'admin', 'metrics', 'store', 'second_factor.key_file', 'second_factor.previous_key_files'] as const;
 
 /** What differs and only a restart can change, by the name of its key. */
 export function unchangeable(before: Config, after: Config): string | undefined {
-  if (before.limits.connections !== after.limits.connections) return 'limits.connections';
-  if (sealing(before) !== sealing(after)) return 'second_factor.key_file';
-  if (evidence(before) !== evidence(after)) return 'audit';
-  for (const [key, name] of Object.entries(FIXED)) {
-    const same = JSON.stringify(before[key as keyof typeof FIXED]) === JSON.stringify(after[key as keyof typeof FIXED]);
-    if (!same) return name;
+  const [left, right] = [before, after].map(withoutSinks);
+  for (const key of UNCHANGEABLE) {
+    const found = differing(valueOf(left, key), valueOf(right, key), key);
+    if (found !== undefined) return found;
   }
   return undefined;
 }
 
-/** The keys of second factors are those of the start. */
-function sealing({ second_factor: { key_file, previous_key_files } }: Config): string {
-  return JSON.stringify([key_file, previous_key_files]);
+/** Those who get records may come and go. */
+function withoutSinks(config: Config): Config {
+  return { ...config, audit: { ...config.audit, sinks: [] } };
 }
 
-/** Those who get records may come and go. */
-function evidence({ audit }: Config): string {
-  return JSON.stringify({ ...audit, sinks: [] });
+function valueOf(config: unknown, key: string): unknown {
+  return key.split('.').reduce((value, part) => (isMapping(value) ? value[part] : undefined), config);
+}
+
+/** The first key at or below `key` whose values differ. */
+function differing(left: unknown, right: unknown, key: string): string | undefined {
+  if (JSON.stringify(left) === JSON.stringify(right)) return undefined;
+  if (!isMapping(left) || !isMapping(right)) return key;
+  for (const part of new Set([...Object.keys(left), ...Object.keys(right)])) {
+    const found = differing(left[part], right[part], `${key}.${part}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
