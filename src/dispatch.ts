@@ -1,12 +1,13 @@
 import { hostname } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { resolve } from 'node:path';
-import { alarmsSetup } from './audit/alarms/configured.ts';
+import { ALARMS_CONSUMER, alarmsSetup } from './audit/alarms/configured.ts';
 import type { AlarmsAsk } from './audit/alarms/consumer.ts';
 import type { AlarmReport } from './audit/alarms/desk.ts';
 import type { SafeBoard } from './audit/board.ts';
-import type { Beginning } from './audit/feed.ts';
-import { feedDirectory } from './audit/positions.ts';
+import { beginningOf, type Beginning } from './audit/feed.ts';
+import { beginPosition, feedDirectory } from './audit/positions.ts';
+import { segmentNames } from './audit/segment-file.ts';
 import { sinkSetup } from './audit/sinks/configured.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { EvidenceBirth, EvidenceReport, EvidenceSetup, FromEvidence, ToEvidence } from './evidence-protocol.ts';
@@ -120,9 +121,25 @@ export function createDispatch({ directory, state, board, log, raised }: Dispatc
     // Who is there from the start gets all that is recorded from the start.
     begin = setup === undefined ? 'start' : 'now';
     setup = setupOf(snapshotNow, positions, state);
+    notePositions(setup);
     if (running !== undefined && !isWanted(setup)) return end(running);
     if (running !== undefined) return configure(running, setup);
     if (timer === undefined && isWanted(setup)) start(setup);
+  }
+
+  /**
+   * Where everybody begins is on the disk before anything more is served: a process that is killed before its consumers have begun
+   * would have them begin with the next start, and nobody would get what it had recorded.
+   */
+  function notePositions({ sinks, alarms }: EvidenceSetup): void {
+    const consumers = [...(alarms === undefined ? [] : [{ name: ALARMS_CONSUMER, history: false }]), ...sinks];
+    for (const { name, history } of consumers) {
+      try {
+        beginPosition(positions, name, () => beginningOf(segmentNames(directory), board, history ? 'everything' : begin));
+      } catch (error) {
+        log.error({ sink: name, error: (error as Error).message }, 'where a sink begins could not be written');
+      }
+    }
   }
 
   async function end(own: Running): Promise<void> {

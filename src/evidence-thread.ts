@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
-import { ALARMS_CONSUMER, createAlarmsConsumer, type AlarmsConsumer } from './audit/alarms/consumer.ts';
+import { ALARMS_CONSUMER } from './audit/alarms/configured.ts';
+import { createAlarmsConsumer, type AlarmsConsumer } from './audit/alarms/consumer.ts';
 import { openSafeBoard } from './audit/board.ts';
 import { createFeed, type Beginning, type Consumer } from './audit/feed.ts';
 import { createForms } from './audit/forms/forms.ts';

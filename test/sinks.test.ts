@@ -1,7 +1,16 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseConfig } from '../src/config/load.ts';
+import { createSafeBoard } from '../src/audit/board.ts';
+import { readPositions } from '../src/audit/positions.ts';
+import { openAuditWriter } from '../src/audit/writer.ts';
+import { loadSnapshot } from '../src/config/snapshot.ts';
+import { createDispatch } from '../src/dispatch.ts';
+import { SILENT } from '../src/log.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, configuration, startGateway, type TestGateway } from './support/gateway.ts';
@@ -114,4 +123,21 @@ describe('a configuration with sinks', () => {
   ])('%s is refused', (audit, fault) => {
     expect(faults(audit)).toEqual([fault]);
   });
+});
+
+test('where a sink begins is on the disk before the gateway serves: a kill at once takes nothing from it', async () => {
+  const loaded = await loadSnapshot(gateway.path('wardgate.yaml'), { now: Date.now() });
+  if (loaded.kind === 'invalid') throw new Error('the configuration is good');
+  const state = await mkdtemp(join(tmpdir(), 'wardgate-sinks-'));
+  const audit = join(state, 'audit');
+  const board = createSafeBoard(2);
+  const writer = openAuditWriter({ directory: audit, gateway: 'g', start: 1, after: 'a', durability: 'write', board: board.buffer, place: 0 }, 'main', Date.parse('2026-11-22T10:00:00Z'));
+  const dispatch = createDispatch({ directory: audit, state, board, log: SILENT, raised: () => undefined });
+  await dispatch.adopt(loaded.snapshot);
+  // Its thread cannot have begun yet.
+  const [position] = readPositions(join(state, 'feed'));
+  expect(position).toMatchObject({ name: 'one', segments: new Map(), done: new Set() });
+  await dispatch.close();
+  writer.close();
+  await rm(state, { recursive: true });
 });

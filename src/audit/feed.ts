@@ -72,24 +72,24 @@ const BATCH_RECORDS = 500;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 
+/** Where a consumer begins that has no position, among the segments that are there. */
+export function beginningOf(there: readonly string[], board: SafeBoard, begin: Beginning): Omit<FeedPosition, 'name'> {
+  if (begin === 'everything') return { segments: new Map(), done: new Set() };
+  const open = there.filter((segment) => board.safeOctets(segment) !== undefined);
+  return {
+    segments: new Map(begin === 'start' ? [] : open.map((segment) => [segment, board.safeOctets(segment) ?? 0])),
+    done: new Set(there.filter((segment) => !open.includes(segment))),
+  };
+}
+
 /** Hands records to consumers, each at its own pace: what one of them has not taken yet is read again for it from the disk. */
 export function createFeed({ directory, positions, board, registered, now, warn }: FeedOptions): Feed {
   const files = followSegments({ directory, board, clock: () => performance.now(), ...(registered === undefined ? {} : { registered }), warn });
   const runners = new Map<string, Runner>();
 
-  function beginning(begin: Beginning): Omit<FeedPosition, 'name'> {
-    const there = files.segments();
-    const open = there.filter((segment) => board.safeOctets(segment) !== undefined);
-    if (begin === 'everything') return { segments: new Map(), done: new Set() };
-    return {
-      segments: new Map(begin === 'start' ? [] : open.map((segment) => [segment, board.safeOctets(segment) ?? 0])),
-      done: new Set(there.filter((segment) => !open.includes(segment))),
-    };
-  }
-
   return {
     add(consumer, begin) {
-      const position = openPosition(positions, consumer.name, () => beginning(begin), warn);
+      const position = openPosition(positions, consumer.name, () => beginningOf(files.segments(), board, begin), warn);
       runners.set(consumer.name, run({ consumer, position, files, now, warn }));
     },
     async remove(name) {

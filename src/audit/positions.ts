@@ -68,6 +68,30 @@ export function forgetPosition(directory: string, name: string): boolean {
   return known;
 }
 
+/** Sees to it that a consumer has a position, on the disk when this returns; one that is new begins as `fresh` says. */
+export function beginPosition(directory: string, name: string, fresh: () => Omit<FeedPosition, 'name'>): void {
+  if (readPosition(directory, name) !== undefined) return;
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  writeAtOnce(join(directory, `${name}${SUFFIX}`), textOf(name, fresh()));
+}
+
+function textOf(name: string, { segments, done }: Omit<FeedPosition, 'name'>): string {
+  return `${JSON.stringify({ format: 1, name, segments: Object.fromEntries(segments), done: [...done] } satisfies Written)}\n`;
+}
+
+function writeAtOnce(path: string, text: string): void {
+  // Not the file that a write under way has open.
+  const next = `${path}.whole`;
+  const handle = openSync(next, 'w', 0o600);
+  try {
+    writeSync(handle, text);
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+  renameSync(next, path);
+}
+
 /** Opens a position; one that is new begins as `fresh` says. `warn` is told of what cannot be written: it is tried again. */
 export function openPosition(directory: string, name: string, fresh: () => Omit<FeedPosition, 'name'>, warn: (detail: string) => void): DurablePosition {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -87,7 +111,7 @@ export function openPosition(directory: string, name: string, fresh: () => Omit<
   writeWhole();
 
   function text(): string {
-    return `${JSON.stringify({ format: 1, name, segments: Object.fromEntries(segments), done: [...done] } satisfies Written)}\n`;
+    return textOf(name, { segments, done });
   }
 
   function writeRecent(): void {
@@ -100,16 +124,7 @@ export function openPosition(directory: string, name: string, fresh: () => Omit<
 
   /** Once, before anybody waits for anything: what a fresh consumer begins with must not be taken for another beginning later. */
   function writeWhole(): void {
-    // Not the file that a write under way has open.
-    const next = `${path}.whole`;
-    const handle = openSync(next, 'w', 0o600);
-    try {
-      writeSync(handle, text());
-      fsyncSync(handle);
-    } finally {
-      closeSync(handle);
-    }
-    renameSync(next, path);
+    writeAtOnce(path, text());
   }
 
   async function writeDurably(): Promise<void> {

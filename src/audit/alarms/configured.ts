@@ -3,6 +3,9 @@ import type { AlarmChannelMaterial } from '../../config/snapshot.ts';
 import { channelSetup } from './channels/configured.ts';
 import type { AlarmsSetup } from './open.ts';
 
+/** The name of their position. */
+export const ALARMS_CONSUMER = 'alarms';
+
 /** What alarms of a configuration are made of; undefined where there are none. */
 export function alarmsSetup({ alarms, networks }: Config, materials: Readonly<Record<string, AlarmChannelMaterial>>, state: string): AlarmsSetup | undefined {
   if (alarms === undefined) return undefined;

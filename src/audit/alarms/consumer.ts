@@ -1,4 +1,5 @@
 import type { Consumer } from '../feed.ts';
+import { ALARMS_CONSUMER } from './configured.ts';
 import { openAlarms, type Alarms, type AlarmsGround, type AlarmsSetup, type AlarmsStanding } from './open.ts';
 import type { AlarmReport } from './desk.ts';
 
@@ -8,8 +9,6 @@ export type AlarmsAsk =
   | { readonly kind: 'standing' }
   | { readonly kind: 'acknowledge'; readonly id: string; readonly who: string; readonly note: string };
 
-/** The name of their position. */
-export const ALARMS_CONSUMER = 'alarms';
 const CLOSE_MS = 500;
 
 /** Alarms as somebody who is handed every record. */
