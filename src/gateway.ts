@@ -195,7 +195,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const issuerKeys = openIssuerKeys({ readAt: startedAt, now, log, serially, publish: () => publisher.tell({ kind: 'keys', sets: issuerKeys.sets() }) });
   const reloadCrls = createCrlReload({ snapshot: () => current.snapshot, refresher, publish: publishCrls, serially, stopped: () => stopped !== undefined, log });
-  const replicas = shared === undefined ? undefined : openReplicas({ ...shared, now, epochMoved: reloadCrls, warn: (message) => log.warn({}, message) });
+  const replicas = shared === undefined ? undefined : openReplicas({ ...shared, now, warn: (message) => log.warn({}, message) });
   const events = openToldEvents(state, now(), shared);
   const lists = createLists({
     journals, events, replicas, publisher, inventory, audit, config: () => current.snapshot.config, now, log,

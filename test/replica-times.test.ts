@@ -88,7 +88,7 @@ describe.skipIf(!redisInstalled)('a change from the shared store', () => {
     const client = new Redis(redis.port, '127.0.0.1');
     const said: string[] = [];
     let offset = ahead;
-    const replicas = openReplicas({ redis: client, prefix, epochMoved: () => undefined, now: () => Date.now() + offset, warn: (message) => void said.push(message) });
+    const replicas = openReplicas({ redis: client, prefix, now: () => Date.now() + offset, warn: (message) => void said.push(message) });
     closers.push(() => journal.close(), () => client.disconnect(), () => replicas.close());
     const announce = replicas.share({ ...TRANSFERS, name: 'transfers', receive: journal.append, isNews: journal.isNews, changes: journal.latest });
     return {
@@ -127,7 +127,7 @@ describe.skipIf(!redisInstalled)('a change from the shared store', () => {
     const prefix = `times-${lists++}`;
     const list = openDenyList(await stateDirectory(), createDenyTable());
     const client = new Redis(redis.port, '127.0.0.1');
-    const replicas = openReplicas({ redis: client, prefix, epochMoved: () => undefined, now: () => Date.now(), warn: () => undefined });
+    const replicas = openReplicas({ redis: client, prefix, now: () => Date.now(), warn: () => undefined });
     closers.push(() => list.close(), () => client.disconnect(), () => replicas.close());
     replicas.share({ ...DENIALS, name: 'deny', receive: list.apply, isNews: list.isNews, changes: list.changes });
     const denial = (fingerprint: string, minutes: number): DenyChange => ({ op: 'deny', kind: 'fingerprint', fingerprint: fingerprint.repeat(32), reason: 'stolen', who: 'test', at: inMinutes(minutes) });

@@ -75,10 +75,8 @@ export type RedirectListenerConfig = Extract<ListenerConfig, { protocol: 'redire
 export type SendersConfig = NonNullable<TcpListenerConfig['senders']>;
 export type TlsConfig = HttpsListenerConfig['tls'];
 export type TlsProfile = TlsConfig['profile'];
-export type ClientAuthConfig = HttpsListenerConfig['client_auth'];
 export type HstsConfig = HttpsListenerConfig['hsts'];
 export type ListenerLimits = HttpsListenerConfig['limits'];
-export type MinRate = Exclude<ListenerLimits['min_rate'], false>;
 export type RevocationConfig = Config['revocation'];
 export type UnavailableConfig = RevocationConfig['unavailable'];
 export type RoleConfig = Config['roles'][number];
@@ -91,7 +89,6 @@ export type RouteConfig = Config['routes'][number];
 export type PatientConfig = NonNullable<RouteConfig['patient']>;
 export type EncryptConfig = NonNullable<RouteConfig['encrypt']>;
 export type BreakGlassConfig = NonNullable<RouteConfig['break_glass']>;
-export type ForwardConfig = RouteConfig['forward'];
 export type MaskingConfig = Config['audit']['masking'];
 export type SinkConfig = Config['audit']['sinks'][number];
 export type SyslogAnchorConfig = NonNullable<NonNullable<Config['audit']['anchor']>['syslog']>;
@@ -103,7 +100,6 @@ export type TracingConfig = NonNullable<Config['tracing']>;
 export type UpstreamConfig = Config['upstreams'][string];
 export type EndpointConfig = UpstreamConfig['endpoints'][number];
 export type HealthConfig = NonNullable<UpstreamConfig['health']>;
-export type BalanceConfig = UpstreamConfig['balance'];
 
 /** Fills in the defaults that depend on other keys or on the machine; `cores` is the number of threads it can run. */
 export function completeConfig(parsed: ParsedConfig, cores: number): Config {

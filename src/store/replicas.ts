@@ -16,8 +16,6 @@ export interface SharedList<Change> extends ChangeKind<Change> {
 export interface Replicas {
   /** Shares a list from now on. The answer tells the others of a change that is in force here; when the store is away they hear of it on its return. */
   share<Change extends Dated>(list: SharedList<Change>): (change: Change) => Promise<void>;
-  /** Tells the others that revocation data changed, so that they look at their sources now. */
-  moveEpoch(): Promise<void>;
   state(): ReplicaState;
   close(): void;
 }
@@ -33,7 +31,6 @@ export interface ReplicasOptions {
   readonly redis: Redis;
   /** What its keys begin with. */
   readonly prefix: string;
-  readonly epochMoved: () => void;
   readonly now: () => number;
   readonly warn: (message: string) => void;
 }
@@ -74,9 +71,7 @@ interface Comparison {
  */
 export function openReplicas(options: ReplicasOptions): Replicas {
   const { redis, prefix } = options;
-  const epochKey = `${prefix}:epoch`;
   const lists: Comparison[] = [];
-  let epoch: string | null | undefined;
   let synchronizedAt: number | undefined;
   let lastError: string | undefined;
   let busy = false;
@@ -96,10 +91,8 @@ export function openReplicas(options: ReplicasOptions): Replicas {
     busy = true;
     try {
       const compared = [...lists];
-      const [sharedEpoch = null, ...versions] = await redis.mget(epochKey, ...compared.map(({ version }) => version));
+      const versions = compared.length === 0 ? [] : await redis.mget(compared.map(({ version }) => version));
       for (const [index, list] of compared.entries()) await list.compare(versions[index] ?? null);
-      if (epoch !== undefined && sharedEpoch !== epoch) options.epochMoved();
-      epoch = sharedEpoch;
       lastError = undefined;
     } catch (error) {
       lastError = (error as Error).message;
@@ -183,10 +176,6 @@ export function openReplicas(options: ReplicasOptions): Replicas {
 
   return {
     share,
-    async moveEpoch() {
-      const moved = await redis.incr(epochKey).catch(() => undefined);
-      if (moved !== undefined) epoch = String(moved);
-    },
     state: () => ({
       connected: redis.status === 'ready',
       ...(synchronizedAt === undefined ? {} : { synchronized_at: new Date(synchronizedAt).toISOString() }),

@@ -2,7 +2,7 @@ import { filePath, name, redisUrl } from '../values.ts';
 import { mapping, trustFiles } from './shapes.ts';
 
 export const store = mapping({
-  redis: redisUrl.describe('Redis or Valkey server through which replicas share the deny list and revocation epochs: rediss://HOST:PORT/DB, or redis:// on a trusted network.'),
+  redis: redisUrl.describe('Redis or Valkey server through which replicas share the deny list, suspensions, grants, what systems told, counts, second factors and sessions: rediss://HOST:PORT/DB, or redis:// on a trusted network.'),
   password_file: filePath.describe('File that holds its password; others must not be able to read it.').exactOptional(),
   trust: trustFiles.describe('PEM files of the CA certificates the server is verified by.').exactOptional(),
   prefix: name.describe('What the keys of this gateway begin with.').default('wardgate'),

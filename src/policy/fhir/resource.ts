@@ -26,11 +26,6 @@ const OF_THE_INTERFACE = new Set(['OperationOutcome', 'CapabilityStatement']);
  * Whether a resource is the patient's, or nobody's in particular: it is about the patient, or it is about nobody and names the
  * patient and no other where FHIR's definition of the compartment looks, or it is of a type that is shared and names nobody.
  */
-export function judgeResource({ value, colons }: JsonValue, rules: ResourceRules): Objection | undefined {
-  return judgeMembers(value, colons) ?? judgeRead(value, rules);
-}
-
-/** The same for a resource whose members have been counted. */
 export function judgeRead(value: unknown, rules: ResourceRules): Objection | undefined {
   if (!isObject(value)) return unknownShape('not a resource');
   const type = value['resourceType'];
