@@ -18,6 +18,11 @@ export class ConfigurationError extends Error {
 export async function loadConfiguration(file: string, log: Log): Promise<Snapshot> {
   const result = await loadSnapshot(file, { now: Date.now(), cores: availableParallelism() });
   if (result.kind === 'invalid') throw new ConfigurationError(result.issues);
-  for (const warning of result.warnings) log.warn({ place: `${warning.file}:${warning.line}` }, formatIssue(warning, 'warning'));
+  warnOf(result.warnings, log);
   return result.snapshot;
+}
+
+/** Says what is doubtful. */
+export function warnOf(warnings: readonly Issue[], log: Log): void {
+  for (const warning of warnings) log.warn({ place: `${warning.file}:${warning.line}` }, formatIssue(warning, 'warning'));
 }

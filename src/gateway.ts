@@ -12,6 +12,7 @@ import { anchorReceiver } from './audit/sinks/configured.ts';
 import { keepCheckpoints } from './checkpoints.ts';
 import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
+import type { CrlFiles } from './config/read-again.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
 import { createDispatch } from './dispatch.ts';
@@ -26,6 +27,7 @@ import { openIssuerKeys } from './issuer-keys.ts';
 import { createLists, openJournals } from './lists.ts';
 import { SILENT, type Log } from './log.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
+import { openMaterialReload } from './material-reload.ts';
 import { createPreparation } from './preparation.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
 import { createPublisher } from './publisher.ts';
@@ -64,6 +66,8 @@ export interface Gateway {
   readonly adminSocket: string;
   /** Loads the configuration again. Rejects with a ConfigurationError, the old one serving on, when it cannot be taken. */
   reload(): Promise<void>;
+  /** Reads certificates, keys and CAs again, and not the configuration. Resolves with the files that had changed; rejects as `reload`. */
+  reloadCertificates(): Promise<readonly string[]>;
   status(): Promise<GatewayStatus>;
   /** In force on every thread, durable, and its open connections ended, when it resolves. */
   deny(entry: NewDenial): Promise<void>;
@@ -195,6 +199,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const issuerKeys = openIssuerKeys({ readAt: startedAt, now, log, serially, publish: () => publisher.tell({ kind: 'keys', sets: issuerKeys.sets() }) });
   const reloadCrls = createCrlReload({ snapshot: () => current.snapshot, refresher, publish: publishCrls, serially, stopped: () => stopped !== undefined, log });
+  const material = openMaterialReload({
+    snapshot: () => current.snapshot, readAt: startedAt, serially, now, log,
+    take: (next, unread) => putInForce(next, async () => undefined, unread).catch(abandon), audit, counted: (result) => metrics.certificateReloads.inc({ result }),
+  });
   const replicas = shared === undefined ? undefined : openReplicas({ ...shared, now, warn: (message) => log.warn({}, message) });
   const events = openToldEvents(state, now(), shared);
   const lists = createLists({
@@ -206,9 +214,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
   const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => alarms.raise(rule, raised)), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
-  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close()];
+  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close(), () => material.close()];
   const operations = {
-    status, reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
+    status, reload, reloadCertificates: material.reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
     grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
   };
   let metricsAt: BoundListener | undefined;
@@ -295,7 +303,18 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const snapshot = await loadConfiguration(file, log);
     const fixed = unchangeable(current.snapshot.config, snapshot.config);
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
-    const revocation = await refresher.load(snapshot);
+    await putInForce(snapshot, async () => {
+      inventory.adopt(snapshot);
+      // One that is no longer configured is asked until the commit.
+      if (snapshot.devices !== undefined) await inventory.tell(publisher.tell);
+    });
+    metrics.reloadSuccess.set(now() / 1000);
+    await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });
+  }
+
+  /** `devices` tells of the inventory; `unread` are CRL files that could not be read. */
+  async function putInForce(snapshot: Snapshot, devices: () => Promise<void>, unread?: CrlFiles['faults']): Promise<void> {
+    const revocation = await refresher.load(snapshot, unread);
     secondFactor ??= openFactors(snapshot);
     await issuerKeys.load(snapshot);
     await preparation.prepare(snapshot);
@@ -305,17 +324,19 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     pressure.adopt(snapshot.config.limits);
     secondFactor?.adopt(snapshot);
     refresher.adopt(revocation);
-    inventory.adopt(snapshot);
     void dispatch.adopt(snapshot);
-    // One that is no longer configured is asked until the commit.
-    if (snapshot.devices !== undefined) await inventory.tell(publisher.tell);
+    await devices();
     // Those of before are still there: what is under way is judged by them until the commit.
     await publisher.tell({ kind: 'keys', sets: issuerKeys.sets() });
     upstreams.adopt();
     await publisher.publish({ kind: 'commit' });
     issuerKeys.adopt(snapshot);
-    metrics.reloadSuccess.set(now() / 1000);
-    await audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: 'done', detail: `configuration ${snapshot.digest}` });
+  }
+
+  /** What did not come in force leaves nothing behind. */
+  function abandon(error: Error): never {
+    issuerKeys.adopt(current.snapshot);
+    throw error;
   }
 
   function publishCrls(handles: readonly CrlHandle[]): Promise<void> {
@@ -327,7 +348,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return statusOf({
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
-      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(),
+      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), certificates: material.report(),
       auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing,
     });
   }

@@ -3,6 +3,7 @@ import type { DispatchReport } from './dispatch.ts';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
 import type { Transfer } from './identity/people.ts';
 import type { KeyReport } from './issuer-keys.ts';
+import type { MaterialReport } from './material-reload.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
 import type { DenyEntry } from './store/deny-list.ts';
 import type { AlarmsStanding } from './audit/alarms/open.ts';
@@ -22,6 +23,8 @@ export interface BoundListener {
 export interface GatewayStatus {
   readonly pid: number;
   readonly config: { readonly file: string; readonly digest: string; readonly loaded_at: string; readonly last_error?: string };
+  /** How certificates, keys and CAs stand to their files. */
+  readonly certificates: MaterialReport;
   readonly threads: number;
   readonly epoch: number;
   readonly connections: number;
@@ -49,7 +52,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams' | 'tokens'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams' | 'tokens' | 'certificates'> {
   readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
@@ -74,6 +77,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
   return {
     pid: process.pid,
     config: { file: resolve(file), digest, loaded_at: new Date(loadedAt).toISOString(), ...(lastError === undefined ? {} : { last_error: lastError }) },
+    certificates: same.certificates,
     threads: perThread.length,
     epoch: same.epoch,
     connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),

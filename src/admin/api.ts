@@ -14,6 +14,8 @@ import { input, InputError } from './input.ts';
 export interface AdminTarget {
   status(): Promise<unknown>;
   reload(): Promise<void>;
+  /** Resolves with the files that had changed. */
+  reloadCertificates(): Promise<readonly string[]>;
   deny(entry: DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
   readonly audit: AuditTarget;
@@ -123,6 +125,8 @@ async function serve(request: IncomingMessage, target: AdminTarget): Promise<unk
     case 'POST /v1/reload':
       await target.reload();
       return { reloaded: true };
+    case 'POST /v1/certificates/reload':
+      return { changed: await target.reloadCertificates() };
     case 'POST /v1/deny': {
       await target.deny(await input(request, denyRequest));
       return { denied: true };

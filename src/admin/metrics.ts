@@ -68,6 +68,7 @@ export interface ProcessMetrics {
   readonly ocspCacheEntries: Gauge;
   readonly certificateNotAfter: Gauge<'use' | 'name'>;
   readonly reloadSuccess: Gauge;
+  readonly certificateReloads: Counter<'result'>;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
   readonly alarms: Counter<'rule'>;
@@ -113,6 +114,7 @@ export function createProcessMetrics(): ProcessMetrics {
     ocspCacheEntries: new Gauge({ name: 'wardgate_ocsp_cache_entries', help: 'OCSP answers held', registers }),
     certificateNotAfter: new Gauge({ name: 'wardgate_certificate_not_after_timestamp_seconds', help: 'When a certificate the gateway uses ends', labelNames: ['use', 'name'], registers }),
     reloadSuccess: new Gauge({ name: 'wardgate_config_last_reload_success_timestamp_seconds', help: 'When a configuration was last loaded with success', registers }),
+    certificateReloads: new Counter({ name: 'wardgate_certificate_reloads_total', help: 'Times that changed certificates, keys and CAs were read again, by what became of it', labelNames: ['result'], registers }),
     threadsUp: new Gauge({ name: 'wardgate_threads_up', help: 'Data-plane threads that serve', registers }),
     connectionsCeiling: new Gauge({ name: 'wardgate_connections_ceiling', help: 'Client connections that the gateway may have at the moment', registers }),
     memoryResident: new Gauge({ name: 'wardgate_memory_resident_bytes', help: 'Resident memory of the process', registers }),

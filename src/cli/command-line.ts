@@ -215,7 +215,8 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
 
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)
-    .addHelpText('after', '\nExample:\n  wardgate reload -c /etc/wardgate/wardgate.yaml')
+    .option('--certificates', 'only the certificates, keys, CAs and secrets that the configuration in force names, and not its text')
+    .addHelpText('after', '\nExamples:\n  wardgate reload -c /etc/wardgate/wardgate.yaml\n  wardgate reload --certificates')
     .action(settle((options: never) => reload(options, print)));
   program.command('status').description('what the running gateway does')
     .option(...configOption).option(...jsonOption)

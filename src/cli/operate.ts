@@ -69,10 +69,11 @@ function liftFrom(list: DenyList, subject: DenySubject, who: string): boolean {
 }
 
 /** `wardgate reload`: exit 1, with the issues, when the running gateway did not take the configuration. */
-export async function reload(options: Common, print: Print): Promise<number> {
-  const answer = await callGateway(readPlaces(options.config).socket, 'POST', '/v1/reload');
+export async function reload(options: Common & { readonly certificates?: true }, print: Print): Promise<number> {
+  const answer = await callGateway(readPlaces(options.config).socket, 'POST', options.certificates === true ? '/v1/certificates/reload' : '/v1/reload');
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
-  print(options.json === true ? JSON.stringify(answer) : 'reloaded');
+  const { changed } = answer as { readonly changed?: readonly string[] };
+  print(options.json === true ? JSON.stringify(answer) : changed === undefined ? 'reloaded' : changed.length === 0 ? 'nothing has changed' : `read again: ${changed.join(', ')}`);
   return 0;
 }
 
@@ -99,6 +100,8 @@ function formatStatus(status: GatewayStatus): string {
     `pid           ${status.pid}`,
     `configuration ${config.file} (${config.digest.slice(0, 12)}), loaded ${config.loaded_at}`,
     ...(config.last_error === undefined ? [] : [`last reload   failed: ${config.last_error}`]),
+    `certificates  read ${status.certificates.read_at}`,
+    ...(status.certificates.failing === undefined ? [] : [`  NOT READ    since ${status.certificates.failing.since}: ${status.certificates.failing.detail}`]),
     `threads       ${status.threads}`,
     `connections   ${status.connections}`,
     ...status.listeners.map(({ name, host, port }) => `listener      ${name} ${host}:${port}`),

@@ -9,7 +9,7 @@ import { checkFiles, readFiles, type CheckedFiles, type CheckOptions } from './c
 import { coverageWarnings } from './coverage.ts';
 import { profileWarnings } from './profile-warnings.ts';
 import { readRegularFile, type FileContent } from './files.ts';
-import { fileReferences, type FileUse } from './file-references.ts';
+import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
 import type { Device } from './inventory.ts';
 import { formatPath, printable, show, type Fault, type Issue } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
@@ -26,6 +26,8 @@ export interface Snapshot {
   readonly directory: string;
   /** SHA-256 over the configuration and every file it names, lowercase hex. */
   readonly digest: string;
+  /** What the digest is made of: SHA-256, hex, of the configuration's text and of every file, by absolute path. */
+  readonly digests: { readonly text: string; readonly files: Readonly<Record<string, string>> };
   readonly config: Config;
   /** By listener name; listeners without TLS have no entry. */
   readonly listeners: Readonly<Record<string, ListenerMaterial>>;
@@ -173,9 +175,39 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const warnings = [...checked.warnings, ...linted, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names), ...profileWarnings(read.config, (name) => checked.files.chain(name).keyType)];
   return {
     kind: 'ok',
-    snapshot: assemble(read.config, { file, directory, digest: digest(content.bytes, contents) }, checked.files, inventory?.kind === 'ok' ? inventory.devices : undefined),
+    snapshot: assemble(read.config, { file, directory, ...digests(sha256(content.bytes).toString('hex'), contents), crls: crlsOf(read.config, checked.files) }, checked.files, inventory?.kind === 'ok' ? inventory.devices : undefined),
     warnings: inOrder([...read.warnings, ...warnings.map(read.place)]),
   };
+}
+
+/**
+ * Reads the certificates, keys, CAs and secrets of a snapshot again, by its configuration and not by the text of it, which may be
+ * half edited. CRLs and the inventory, which change by themselves, are not read: the inventory stays the snapshot's, and there are no CRLs.
+ */
+export async function readMaterialAgain({ file, directory, config, devices, digests: before }: Snapshot, options: SnapshotOptions): Promise<SnapshotResult> {
+  const references = materialReferences(config);
+  const contents = await readFiles(references, directory);
+  const { faults, warnings, files } = checkFiles(references, (name) => contents.get(resolve(directory, name)), options);
+  const place = ({ path, message }: Fault): Issue => ({ file, line: 1, column: 1, path: formatPath(path), message });
+  if (faults.length > 0) return { kind: 'invalid', issues: faults.map(place) };
+  const doubtful = [...trustDomainFaults(config, files), ...sharedSecretFaults(config, files)];
+  if (doubtful.length > 0) return { kind: 'invalid', issues: doubtful.map(place) };
+  const others = new Set(fileReferences(config).filter(({ use }) => !isMaterial(use)).map(({ name }) => resolve(directory, name)));
+  const kept = Object.fromEntries(Object.entries(before.files).filter(([path]) => others.has(path)));
+  return {
+    kind: 'ok',
+    snapshot: assemble(config, { file, directory, ...digests(before.text, contents, kept), crls: [] }, files, devices),
+    warnings: warnings.map(place),
+  };
+}
+
+/** The files of a configuration that `readMaterialAgain` reads. */
+export function materialReferences(config: Config): readonly FileReference[] {
+  return fileReferences(config).filter(({ use }) => isMaterial(use));
+}
+
+function isMaterial(use: FileUse): boolean {
+  return use !== 'crl' && use !== 'inventory';
 }
 
 function notRead(file: string, message: string, line = 1): SnapshotResult {
@@ -211,15 +243,14 @@ function trustDomainFaults({ trust_domains: domains }: Config, files: CheckedFil
   })));
 }
 
-function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' | 'digest'>, files: CheckedFiles, devices: readonly Device[] | undefined): Snapshot {
+function assemble(config: Config, read: Pick<Snapshot, 'file' | 'directory' | 'digest' | 'digests' | 'crls'>, files: CheckedFiles, devices: readonly Device[] | undefined): Snapshot {
   const listeners = config.listeners.flatMap((listener) => (listener.protocol === 'redirect' ? [] : [[listener.name, listenerMaterial(listener, files)] as const]));
   const upstreams = Object.entries(config.upstreams).map(([name, upstream]) => [name, upstreamMaterial(upstream, files)] as const);
   return {
-    ...identity,
+    ...read,
     config,
     listeners: Object.fromEntries(listeners),
     upstreams: Object.fromEntries(upstreams),
-    crls: config.revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) })),
     authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
     ...(devices === undefined ? {} : { devices }),
     webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => secretIn(files.bytes(file)))])),
@@ -231,6 +262,10 @@ function assemble(config: Config, identity: Pick<Snapshot, 'file' | 'directory' 
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
     ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
   };
+}
+
+function crlsOf({ revocation }: Config, files: CheckedFiles): Snapshot['crls'] {
+  return revocation.crl.files.map((file) => ({ file, bytes: files.bytes(file) }));
 }
 
 function channelMaterial(channel: AlarmChannelConfig, files: CheckedFiles): AlarmChannelMaterial {
@@ -308,13 +343,14 @@ function trustPem(trust: readonly string[], files: CheckedFiles): string {
   return trust.flatMap((file) => files.certificates('upstream-trust', file)).map((anchor) => encodePem(anchor.der)).join('');
 }
 
-function digest(config: Uint8Array, contents: ReadonlyMap<string, FileContent>): string {
-  const hash = createHash('sha256').update(sha256(config));
-  for (const [path, content] of [...contents].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    // Hashes have one length, so that no file's end can pass for another's beginning.
-    if (content.kind === 'ok') hash.update(sha256(Buffer.from(path))).update(sha256(content.bytes));
-  }
-  return hash.digest('hex');
+/** The digests of a configuration; `kept` are those of files that were not read this time. */
+function digests(text: string, contents: ReadonlyMap<string, FileContent>, kept: Readonly<Record<string, string>> = {}): Pick<Snapshot, 'digest' | 'digests'> {
+  const read = [...contents].flatMap(([path, content]) => (content.kind === 'ok' ? [[path, sha256(content.bytes).toString('hex')] as const] : []));
+  const files = Object.fromEntries(Object.entries({ ...kept, ...Object.fromEntries(read) }).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const hash = createHash('sha256').update(text, 'hex');
+  // Hashes have one length, so that no file's end can pass for another's beginning.
+  for (const [path, content] of Object.entries(files)) hash.update(sha256(Buffer.from(path))).update(content, 'hex');
+  return { digest: hash.digest('hex'), digests: { text, files } };
 }
 
 function sha256(bytes: Uint8Array): Buffer {

@@ -1,4 +1,6 @@
-import { stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 
 /** How often files are looked at. Polled, since a file on a network share or behind a swapped link sends no event. */
 const INTERVAL_MS = 250;
@@ -10,7 +12,7 @@ export interface WatchOptions {
   readonly changed: () => void;
 }
 
-/** Calls `changed` when one of the files has another size, time or identity than before. */
+/** Calls `changed` when one of the files has another size, time or identity than before; of a directory, when one of the files in it has. */
 export function watchFiles({ files, readAt, changed }: WatchOptions): { close(): void } {
   let before: ReadonlyMap<string, string> | undefined;
   let looking = false;
@@ -30,11 +32,22 @@ export function watchFiles({ files, readAt, changed }: WatchOptions): { close():
 
 const NEWER = 'newer';
 
+/** Of a directory no more files than these are looked at. */
+const MOST_FILES = 2_000;
+
 async function mark(file: string, readAt: number): Promise<string> {
   try {
-    const { ino, size, mtimeMs } = await stat(file);
-    return mtimeMs >= readAt ? NEWER : `${ino} ${size} ${mtimeMs}`;
+    const found = await stat(file);
+    if (!found.isDirectory()) return found.mtimeMs >= readAt ? NEWER : identity(found);
+    const names = (await readdir(file)).sort().slice(0, MOST_FILES);
+    const inside = await Promise.all(names.map(async (name) => `${name} ${await stat(join(file, name)).then(identity, () => 'absent')}`));
+    return found.mtimeMs >= readAt ? NEWER : [identity(found), ...inside].join('\n');
   } catch {
     return 'absent';
   }
+}
+
+/** Links are followed: where a volume is swapped by a link, another file is there. */
+function identity({ dev, ino, size, mtimeMs, ctimeMs }: Stats): string {
+  return `${dev} ${ino} ${size} ${mtimeMs} ${ctimeMs}`;
 }
