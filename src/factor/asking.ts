@@ -6,7 +6,8 @@ import type { Bearer } from '../policy/session.ts';
 import type { Site } from '../policy/webauthn.ts';
 import { PAGES, type PageContext } from './page.ts';
 import type { Person } from './trial.ts';
-import { chooseLanguage, WORDS, type Words } from './words.ts';
+import { chooseLanguage } from '../forward/language.ts';
+import { WORDS, type Words } from './words.ts';
 
 /** What a request carries, read once. */
 export interface Asking {

@@ -4,9 +4,9 @@ import { safeReturn } from '../policy/second-factor.ts';
 import type { GrantReport } from '../store/grants.ts';
 import { page, redirect } from './answers.ts';
 import { EMERGENCY_WORDS, type EmergencyWords } from './emergency-words.ts';
-import { html, type Html } from './html.ts';
+import { html, type Html } from '../forward/html.ts';
 import { form, pageLink, PAGES, renderPage, type PageContext, type Problem } from './page.ts';
-import { chooseLanguage } from './words.ts';
+import { chooseLanguage } from '../forward/language.ts';
 
 /** The grants that the page shows and ends. */
 export interface ShownGrants {

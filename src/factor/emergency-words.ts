@@ -1,4 +1,4 @@
-import type { Language } from './words.ts';
+import type { Language } from '../forward/language.ts';
 
 /** Every text of the page on which emergencies are declared. */
 export interface EmergencyWords {

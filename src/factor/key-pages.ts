@@ -1,5 +1,5 @@
 import { field, form, renderPage, type PageContext } from './page.ts';
-import { html, type Html } from './html.ts';
+import { html, type Html } from '../forward/html.ts';
 import { link, links, type Choices, type FormContext } from './pages.ts';
 import { WORDS, type Words } from './words.ts';
 

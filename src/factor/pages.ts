@@ -1,6 +1,6 @@
 import { encode } from 'uqr';
 import { field, form, pageLink, renderPage, type PageContext, type Problem } from './page.ts';
-import { html, type Html } from './html.ts';
+import { html, type Html } from '../forward/html.ts';
 import { WORDS, type Words } from './words.ts';
 
 /** What the pages need to know beside their context. */

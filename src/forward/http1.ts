@@ -142,7 +142,7 @@ export function createHttp1(options: Http1Options): Http1 {
     exchange.last ||= unread || code === 'certificate_rejected' || options.draining();
     if (unread) return linger(exchange, code);
     if (exchange.page !== undefined) return sendPage(exchange, exchange.page, status);
-    sendProblem(response, code, exchange.id, exchange.service.hsts, exchange.last, exchange.answerFields);
+    sendProblem(response, code, exchange, exchange.last);
   }
 
   function sendPage(exchange: Http1Exchange, page: PageAnswer, status: number): void {

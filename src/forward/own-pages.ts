@@ -4,9 +4,10 @@ import { countersOf } from '../policy/limits.ts';
 import { OWN_PATH, OWN_RATES } from '../policy/own-routes.ts';
 import type { PageAnswer, PageRequest } from './client.ts';
 import { answerEmergency, emergencyPage } from './emergency.ts';
-import { deniedLate, type Asked, type Exchange } from './exchange.ts';
+import { deniedLate, type Exchange } from './exchange.ts';
 import { clientHeaders } from './headers.ts';
 import type { Answered, Call, RequestBody } from './message.ts';
+import { isNavigation } from './navigation.ts';
 import { problemTitle, type ProblemCode } from './problem.ts';
 
 /** Asks for one of the gateway's own pages, with all of the request's body, as an upstream is asked for an answer. */
@@ -84,18 +85,6 @@ export async function pageInPlace(exchange: Exchange, { code, route, breakable }
   } catch {
     return undefined;
   }
-}
-
-/** Whether a browser asks in order to show the answer (Fetch Metadata where it sends that). */
-function isNavigation({ method, fields }: Asked): boolean {
-  let html = false;
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = (fields[index] as string).toLowerCase();
-    const value = fields[index + 1] as string;
-    if (name === 'accept') html ||= value.toLowerCase().includes('text/html');
-    if (name === 'sec-fetch-mode' && value !== 'navigate') return false;
-  }
-  return html && method === 'GET';
 }
 
 /** The header section of such a page as a flat list, and its octets. */

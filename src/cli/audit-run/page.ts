@@ -1,4 +1,4 @@
-import { html, type Html } from '../../factor/html.ts';
+import { html, type Html } from '../../forward/html.ts';
 import { counted } from '../counted.ts';
 import type { AuditReport, Count } from './report.ts';
 import { gatewayText } from './text.ts';

@@ -37,6 +37,8 @@ const httpsListener = mapping({
   client_auth: clientAuth.describe('What clients must show.'),
   reject: oneOf(['respond', 'close'])
     .describe('respond: finish TLS and answer a refused client with a coarse code. close: end its connection.').default('respond'),
+  help: z.string().min(1).max(500, { error: 'expected at most 500 characters' })
+    .describe('Whom people can ask, and how: shown to those whose browser is refused, beside what they can do themselves and the request\'s number.').exactOptional(),
   hsts: hsts.describe('The Strict-Transport-Security header of every response; true is one year, subdomains, preload.').prefault(true),
   proxy_protocol: proxyProtocol.describe('Balancers in front that tell the client\'s address.').exactOptional(),
   http1: mapping({

@@ -12,7 +12,7 @@ import { objectionTo, type EndCause, type Objection } from '../judgement.ts';
 import { isLastRequest } from '../limits.ts';
 import { mayGoUnrecorded, recordOf, upstreamFor } from '../obstacle.ts';
 import type { PaceSide } from '../pace.ts';
-import { problemStatus, rawProblem, type ProblemCode } from '../problem.ts';
+import { exchangeProblem, problemStatus, type ProblemCode } from '../problem.ts';
 import type { Failed } from '../upstream/pool.ts';
 import type { OutgoingMemory } from './memory.ts';
 import { relayThroughNode, replayAnswer, type NodeRelay } from './node-answer.ts';
@@ -351,7 +351,7 @@ export class FastConnection implements AnswerTaker {
       this.#options.observe(outcomeOf(exchange, status));
       if (this.#state !== 'recording') return this.#done();
       this.#close ||= close;
-      this.#socket.write(rawProblem(code, exchange.id, exchange.service.hsts, { close: this.closing(), body: exchange.asked.method !== 'HEAD', fields: exchange.answerFields }));
+      this.#socket.write(exchangeProblem(code, exchange, this.closing()));
       this.#finish();
     });
   }

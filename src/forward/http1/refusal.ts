@@ -17,14 +17,15 @@ const LINGER_BYTES = 1 << 20;
  * Answers a request whose body is still coming: the whole answer first, then reading on for a moment, then the end. Closing
  * at once would reset the connection under the answer.
  */
-export function linger({ request, response, id, service, whenSpoilt, answerFields }: Http1Exchange, code: ProblemCode): void {
+export function linger(exchange: Http1Exchange, code: ProblemCode): void {
+  const { request, response, whenSpoilt } = exchange;
   const end = response.end.bind(response);
   const timer = setTimeout(() => void end(), LINGER_MS);
   response.end = ((body?: string) => {
     if (body !== undefined) response.write(body);
     return response;
   }) as typeof response.end;
-  sendProblem(response, code, id, service.hsts, true, answerFields);
+  sendProblem(response, code, exchange, true);
   let left = LINGER_BYTES;
   request.on('data', (chunk: Buffer) => {
     left -= chunk.length;

@@ -2,7 +2,7 @@ import type { Exchange } from '../exchange.ts';
 import { clientHeaders, sameRules, trailerFields, type AnswerRules } from '../headers.ts';
 import type { UpstreamAnswer } from '../message.ts';
 import { pageMessage } from '../own-pages.ts';
-import { problemBody, problemStatus, type ProblemCode } from '../problem.ts';
+import { problemStatus, writeProblem, type ProblemCode } from '../problem.ts';
 import { grpcStatus } from './grpc.ts';
 import type { StreamExchange } from './peer.ts';
 import { markSensitive } from './sensitive.ts';
@@ -20,17 +20,16 @@ export function sendProblem(exchange: StreamExchange, code: ProblemCode): void {
     stream.respond([':status', String(status), ...fields]);
     return void stream.end(shown);
   }
+  const { fields: written, body } = writeProblem(code, exchange);
   const head: Record<string, string | number> = {
     ':status': problemStatus(code),
-    'content-type': 'application/problem+json',
     'cache-control': 'no-store',
     'x-request-id': id,
     ...(service.hsts === undefined ? {} : { 'strict-transport-security': service.hsts }),
   };
-  for (let index = 0; index < answerFields.length; index += 2) head[answerFields[index] as string] = answerFields[index + 1] as string;
+  for (const fields of [written, answerFields]) for (let index = 0; index < fields.length; index += 2) head[fields[index] as string] = fields[index + 1] as string;
   // A gRPC client would read a body as messages: it is told by the fields that it understands, in one piece (Trailers-Only).
   if (asksGrpc) return stream.respond({ ...head, ...grpcStatus(code) }, { endStream: true });
-  const body = problemBody(code, id);
   head['content-length'] = Buffer.byteLength(body);
   if (asked.method === 'HEAD') return stream.respond(head, { endStream: true });
   stream.respond(head);
