@@ -34,6 +34,7 @@ import type { Connection } from './tls/connection.ts';
 import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
 import { createTlsListener } from './tls/listener.ts';
+import type { TicketSecret } from './tls/tickets.ts';
 import { createRedirectListener } from './tls/redirect.ts';
 import { createTurnedAway } from './turned-away.ts';
 import { createWitness } from './witness.ts';
@@ -136,7 +137,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
   }
 
-  async function prepare(snapshot: Snapshot, ticketSecret: Uint8Array, ports: Readonly<Record<string, number>>, shares: UpstreamShares): Promise<PrepareAnswer> {
+  async function prepare(snapshot: Snapshot, ticketSecret: TicketSecret, ports: Readonly<Record<string, number>>, shares: UpstreamShares): Promise<PrepareAnswer> {
     await discard();
     const collector = await keepOrOpenCollector(snapshot, runtime, (result, spans) => metrics.spans.inc({ result }, spans));
     const all = new Map<string, Bound>();
@@ -207,6 +208,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       accept: (connection) => void accept(connection, open),
       failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
       durations: (seconds) => metrics.handshakeDuration.observe(seconds),
+      now,
     });
     const open: OpenListener = { name, address, port: 0, tls, protocol, connections, runtime: listenerRuntime };
     return Object.assign(open, { port: await tls.listen(config.address.host, wanted) });
@@ -268,6 +270,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   function sweep(): void {
     turnedAway.flush();
+    for (const listener of bound.values()) if ('tls' in listener) listener.tls.turn();
     sweepConnections();
   }
 

@@ -21,7 +21,7 @@ type Listeners = Snapshot['config']['listeners'];
 
 export function createPreparation(threads: Threads, upstreams: UpstreamWatch): Preparation {
   const locks = createPortLocks();
-  const ticketSecret = randomTicketSecret();
+  const ticketSecret = randomTicketSecret(Date.now());
   let ports: Readonly<Record<string, number>> = {};
   let ours: Listeners = [];
 

@@ -22,6 +22,8 @@ import type { RevocationDesk } from './revocation/view.ts';
 import type { DenyTable } from './store/deny-table.ts';
 import { createAdmissionOffice } from './tls/admission.ts';
 import { createContexts } from './tls/contexts.ts';
+import type { TicketSecret } from './tls/tickets.ts';
+import { trustDigest } from './tls/trust-digest.ts';
 import { openCollector, type Collector, type SpanResult } from './tracing/collector.ts';
 
 /** Everything a snapshot became on one thread. */
@@ -62,7 +64,7 @@ export interface ThreadGround {
 export interface RuntimeParts {
   readonly snapshot: Snapshot;
   /** For listeners without a secret of their own. */
-  readonly ticketSecret: Uint8Array;
+  readonly ticketSecret: TicketSecret;
   readonly shares: UpstreamShares;
   /** The runtime in force: what has not changed is taken over from it. */
   readonly before: Runtime | undefined;
@@ -95,7 +97,7 @@ export function buildRuntime(
     const material = snapshot.listeners[listener.name];
     if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
     const common = {
-      contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], material.ticketSecret ?? ticketSecret, aliases),
+      contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], { secret: material.ticketSecret === undefined ? ticketSecret : { octets: material.ticketSecret, since: 0 }, trust: (realm) => trustDigest(snapshot, listener, realm) }, aliases),
       office: createAdmissionOffice({
         config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation), transfers, now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
       }),

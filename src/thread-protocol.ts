@@ -15,6 +15,7 @@ import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
 import type { Statement } from './revocation/status.ts';
 import type { OcspKey } from './revocation/view.ts';
+import type { TicketSecret } from './tls/tickets.ts';
 
 /** What a data-plane thread is born with. */
 export interface ThreadBirth {
@@ -32,7 +33,7 @@ export interface ThreadBirth {
 /** What the main thread asks of a data-plane thread. */
 export type ToThread =
   /** Builds everything for a snapshot beside what serves; binds new listeners. Answers with the port of each. */
-  | { readonly kind: 'prepare'; readonly snapshot: Snapshot; readonly ticketSecret: Uint8Array; readonly ports: Readonly<Record<string, number>>; readonly upstreams: UpstreamShares }
+  | { readonly kind: 'prepare'; readonly snapshot: Snapshot; readonly ticketSecret: TicketSecret; readonly ports: Readonly<Record<string, number>>; readonly upstreams: UpstreamShares }
   /** Puts what was prepared in force. */
   | { readonly kind: 'commit' }
   /** Throws away what was prepared. */

@@ -88,7 +88,7 @@ describe('reading a ClientHello', () => {
 
   it.each(['node', 'openssl'] as const)('of %s finds the name in one record, in two to four, and in one that begins with an octet alone', async (client) => {
     const hello = await helloOf(CLIENTS[client]);
-    const named = { kind: 'hello', serverName: OTHER_NAME };
+    const named = { kind: 'hello', serverName: OTHER_NAME, tickets: [] };
     expect(readClientHello(hello)).toEqual(named);
     for (const parts of [inParts(hello, 2), inParts(hello, 3), inParts(hello, 4), cutRecord(hello, 1), cutRecord(hello, 1, 2, 3)]) {
       expect(readClientHello(Buffer.concat(parts))).toEqual(named);

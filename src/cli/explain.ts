@@ -126,7 +126,7 @@ async function decide(
   const aliases = new Map(Object.entries(config.aliases));
   const material = snapshot.listeners[listener.name];
   const knows = material !== undefined && host.kind === 'host'
-    && createContexts(listener, material, [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()], new Uint8Array(32), aliases).knows(host.name);
+    && createContexts(listener, material, [...config.routes.flatMap((route) => route.match.host ?? []), ...aliases.keys()], NO_TICKETS, aliases).knows(host.name);
   const rates = compileRates('gateway', config.limits.rates);
   const policy = { routes: compileRoutes(config.routes, rates, snapshot.authorities, config), unavailable, rates, aliases, inside, ...devicesOf(snapshot) };
   const facts: RequestFacts = {
@@ -184,6 +184,9 @@ function decideStream(
   if (decision.kind === 'permit' && sender !== undefined) steps.push({ rule: 'sender', outcome: 'pass', detail: `${sender} is one of them` });
   return decision;
 }
+
+/** Nobody resumes anything here. */
+const NO_TICKETS = { secret: { octets: new Uint8Array(32), since: 0 }, trust: () => '' };
 
 const STREAM_RULES: Readonly<Record<string, string>> = { sender_denied: 'sender', suspended: 'suspended' };
 

@@ -311,7 +311,7 @@ function smsTarget({ url, trust, certificate, key, secret_file, template, timeou
 
 function listenerMaterial(listener: Exclude<ListenerConfig, { protocol: 'redirect' }>, files: CheckedFiles): ListenerMaterial {
   const { trust, intermediates, names } = listener.client_auth;
-  const secret = listener.tls.session_tickets?.secret_file;
+  const secret = listener.tls.session_tickets.secret_file;
   const realms = Object.entries(names).map(([name, realm]) => makeRealm(name, realm.trust, [...intermediates, ...realm.intermediates], files));
   return {
     certificates: listener.tls.certificates.map(({ certificate, key }) => serverCertificate(certificate, files.chain(certificate), files.key(key))),

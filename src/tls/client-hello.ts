@@ -1,6 +1,13 @@
-/** What of a ClientHello decides which certificates serve it. */
+import { TICKET_NAME_LENGTH } from './tickets.ts';
+
+/** What of a ClientHello decides which certificates and which ticket key serve it. */
 export type ClientHello =
-  | { readonly kind: 'hello'; readonly serverName: string | undefined }
+  | {
+      readonly kind: 'hello';
+      readonly serverName: string | undefined;
+      /** The first octets of each ticket that it brings, in which Node and OpenSSL name its key, as latin1. */
+      readonly tickets: readonly string[];
+    }
   /** Not all of it is there yet. */
   | { readonly kind: 'incomplete' }
   /** Not TLS, or not well formed: the TLS library will say so to the client. */
@@ -9,16 +16,20 @@ export type ClientHello =
 const HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 const SERVER_NAME = 0;
+const SESSION_TICKET = 35;
+const PRE_SHARED_KEY = 41;
 const HOST_NAME = 0;
 /** More than any client sends, hybrid key shares included; a hello that never ends must not be collected. */
 const LARGEST = 16 * 1024;
+/** Clients bring one or two. */
+const MOST_TICKETS = 8;
 /** A hello fits one record; one cut into more than a few is made to cost us. */
 const MOST_RECORDS = 8;
 
 const INCOMPLETE: ClientHello = { kind: 'incomplete' };
 const OTHER: ClientHello = { kind: 'other' };
 
-/** Reads the server name (RFC 6066 section 3) from the first octets of a connection; `serverName` is lower case. */
+/** Reads the server name (RFC 6066 section 3) and what tickets are brought from the first octets of a connection; `serverName` is lower case. */
 export function readClientHello(octets: Buffer): ClientHello {
   const message = handshakeMessage(octets);
   if (!(message instanceof Uint8Array)) return message;
@@ -28,14 +39,19 @@ export function readClientHello(octets: Buffer): ClientHello {
     cursor.skip(cursor.uint8());
     cursor.skip(cursor.uint16());
     cursor.skip(cursor.uint8());
-    if (cursor.atEnd()) return { kind: 'hello', serverName: undefined };
+    if (cursor.atEnd()) return { kind: 'hello', serverName: undefined, tickets: [] };
     const extensions = new Cursor(cursor.take(cursor.uint16()));
+    let serverName: string | undefined;
+    const tickets: string[] = [];
     while (!extensions.atEnd()) {
       const type = extensions.uint16();
       const content = extensions.take(extensions.uint16());
-      if (type === SERVER_NAME) return { kind: 'hello', serverName: hostName(content) };
+      if (type === SERVER_NAME) serverName ??= hostName(content);
+      // An empty one says that the client would like a ticket (RFC 5077 section 3.2).
+      else if (type === SESSION_TICKET && content.length > 0) tickets.push(keyName(content));
+      else if (type === PRE_SHARED_KEY) tickets.push(...identities(content));
     }
-    return { kind: 'hello', serverName: undefined };
+    return { kind: 'hello', serverName, tickets };
   } catch {
     return OTHER;
   }
@@ -72,6 +88,22 @@ function hostName(content: Buffer): string | undefined {
     if (type === HOST_NAME) return name.toString('latin1').toLowerCase();
   }
   return undefined;
+}
+
+/** Of TLS 1.3 (RFC 8446 section 4.2.11): a list of tickets, each with its age. */
+function identities(content: Buffer): readonly string[] {
+  const outer = new Cursor(content);
+  const list = new Cursor(outer.take(outer.uint16()));
+  const names: string[] = [];
+  while (!list.atEnd() && names.length < MOST_TICKETS) {
+    names.push(keyName(list.take(list.uint16())));
+    list.skip(4);
+  }
+  return names;
+}
+
+function keyName(ticket: Buffer): string {
+  return ticket.toString('latin1', 0, TICKET_NAME_LENGTH);
 }
 
 /** Reads big-endian numbers and octets; throws RangeError past the end. */

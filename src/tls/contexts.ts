@@ -4,7 +4,7 @@ import { serverOptions } from '../config/profile-options.ts';
 import type { TlsListenerConfig } from '../config/schema.ts';
 import type { ListenerMaterial, Realm, ServerCertificate } from '../config/snapshot.ts';
 import { coversHost, wildcardFor } from '../policy/host.ts';
-import { deriveTicketKey } from './tickets.ts';
+import { sessionLifetime, type TicketKeys, type TicketSecret } from './tickets.ts';
 
 /**
  * One set of server certificates and client CAs. Node's SNICallback puts a single certificate of its context over the
@@ -13,7 +13,7 @@ import { deriveTicketKey } from './tickets.ts';
  */
 export interface ContextGroup {
   readonly options: SecureContextOptions;
-  readonly ticketKey: Buffer;
+  readonly tickets: TicketKeys;
 }
 
 /** The TLS side of one listener, complete: swapped as a whole at a reload. */
@@ -26,12 +26,19 @@ export interface ListenerContexts {
   knows(name: string): boolean;
 }
 
+/** What ticket keys are derived from. */
+export interface TicketGround {
+  readonly secret: TicketSecret;
+  /** All that is trusted in a realm, as text: sessions of before it changed are not resumed. */
+  readonly trust: (realm: Realm) => string;
+}
+
 /**
  * Builds the groups of a listener. Certificates of every key type go into each. `routeHosts` are names that routes serve;
  * `aliases` are names for which
- * another one's client CAs hold. `ticketSecret` is what ticket keys are derived from, each group its own: a session of one never resumes in another.
+ * another one's client CAs hold. Each group has ticket keys of its own: a session of one never resumes in another.
  */
-export function createContexts(config: TlsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[], ticketSecret: Uint8Array, aliases: ReadonlyMap<string, string> = new Map()): ListenerContexts {
+export function createContexts(config: TlsListenerConfig, material: ListenerMaterial, routeHosts: readonly string[], { secret, trust }: TicketGround, aliases: ReadonlyMap<string, string> = new Map()): ListenerContexts {
   const certificateNames = material.certificates.flatMap((certificate) => certificate.names);
   const realms = new Map(material.realms.map((realm) => [realm.name, realm]));
   const patterns = new Set([...certificateNames, ...routeHosts, ...realms.keys(), ...[...aliases].flatMap(([name, held]) => (realms.has(held) ? [name] : []))]);
@@ -47,7 +54,8 @@ export function createContexts(config: TlsListenerConfig, material: ListenerMate
     const options = contextOptions(config, chosen, realm);
     // Made once here: what OpenSSL does not take must fail the load, not the first client.
     createSecureContext(options);
-    indexes.set(key, groups.push({ options, ticketKey: deriveTicketKey(ticketSecret, `${config.name} ${key}`) }) - 1);
+    const tickets = { secret, rotate: config.tls.session_tickets.rotate, purpose: digest(JSON.stringify([config.name, key, trust(realm)])) };
+    indexes.set(key, groups.push({ options, tickets }) - 1);
     return groups.length - 1;
   }
 
@@ -70,6 +78,7 @@ function contextOptions(config: TlsListenerConfig, certificates: readonly Server
     // For the CertificateRequest's list of names, and for the witness; the verdict is ours.
     ca: realm.anchors.map((der) => pem(der)),
     sessionIdContext: sessionIdContext(config.name),
+    sessionTimeout: Math.floor(sessionLifetime(config.tls.session_tickets.rotate) / 1000),
   };
 }
 
@@ -84,7 +93,11 @@ function certificatesFor(all: readonly ServerCertificate[], name: string): reado
 
 /** Node's default hashes the command line: two processes of one gateway, or two threads, must agree on it. */
 function sessionIdContext(listener: string): string {
-  return createHash('sha256').update(`wardgate ${listener}`).digest('hex').slice(0, 32);
+  return digest(`wardgate ${listener}`).slice(0, 32);
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 function pem(der: Uint8Array): string {

@@ -7,6 +7,7 @@ import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type ClientAddress, type Connection } from './connection.ts';
 import { descriptorOf, type ConnectionLimit, type Door, type Places } from './door.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
+import { createTicketServers, type TicketServers } from './ticket-servers.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
 export type HandshakeFailure = 'protocol_version' | 'no_shared_cipher' | 'misdirected' | 'timeout' | 'reset' | 'alert' | 'proxy_header' | 'other';
@@ -23,6 +24,8 @@ export interface TlsListenerOptions {
   readonly accept: (connection: Connection) => void;
   readonly failed: (failure: HandshakeFailure, address: string) => void;
   readonly durations: (seconds: number) => void;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 }
 
 export interface TlsListener {
@@ -30,6 +33,8 @@ export interface TlsListener {
   listen(host: string, port: number): Promise<number>;
   /** Swaps certificates, client CAs, ticket keys and limits for handshakes from now on. */
   replace(contexts: ListenerContexts, config: TlsListenerConfig): void;
+  /** To be called every so often: ticket keys that are over leave memory. */
+  turn(): void;
   /** Stops accepting; open connections go on. */
   close(): void;
 }
@@ -43,17 +48,21 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
   /** Connections whose handshake is not over, by their addresses and port. */
   const arrivals = new Map<string, Arrival>();
   let { contexts } = options;
-  let servers = contexts.groups.map(createGroupServer);
+  let groups = contexts.groups.map(createGroup);
+
+  function createGroup(group: ContextGroup): TicketServers {
+    return createTicketServers(group.tickets, (ticketKey) => createGroupServer(group, ticketKey), options.now);
+  }
 
   /** Never listens: it is given its connections. */
-  function createGroupServer(group: ContextGroup): Server {
+  function createGroupServer(group: ContextGroup, ticketKeys: Buffer): Server {
     const alpn = options.alpn(config);
     const server = createServer({
       ...group.options,
       requestCert: true,
       // why: OpenSSL's verdict hides the cause from both sides and is skipped on resumption; admission decides on every connection.
       rejectUnauthorized: false,
-      ticketKeys: group.ticketKey,
+      ticketKeys,
       handshakeTimeout: config.limits.handshake_time,
       ...(alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
       allowHalfOpen: config.protocol === 'tcp',
@@ -111,17 +120,19 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
   }
 
   function route(socket: Socket): void {
-    if (servers.length === 1) servers[0]?.emit('connection', socket);
-    else routeByName(socket);
+    const [only] = groups;
+    if (groups.length === 1 && only?.alone() === true) only.serverFor([]).emit('connection', socket);
+    else routeByHello(socket);
   }
 
-  /** Reads on until the ClientHello names its server, then gives the connection, nothing consumed, to that name's server. */
-  function routeByName(socket: Socket): void {
+  /** Reads on until the ClientHello names its server and its tickets, then gives the connection, nothing consumed, to the server of that name that knows them. */
+  function routeByHello(socket: Socket): void {
     readFirst(socket, readClientHello, (hello, octets) => {
-      const group = hello.kind === 'hello' && hello.serverName !== undefined ? contexts.select(hello.serverName) : 0;
+      // With one group its server says what becomes of a name that is not ours.
+      const group = hello.kind === 'hello' && hello.serverName !== undefined && groups.length > 1 ? contexts.select(hello.serverName) : 0;
       if (group === undefined) return fail(socket, 'misdirected');
       socket.unshift(octets);
-      servers[group]?.emit('connection', socket);
+      groups[group]?.serverFor(hello.kind === 'hello' ? hello.tickets : []).emit('connection', socket);
     });
   }
 
@@ -177,10 +188,16 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       config = changed;
       contexts = next;
       balancers = balancersOf(config);
-      servers = next.groups.map(createGroupServer);
+      const before = groups;
+      groups = next.groups.map(createGroup);
+      for (const group of before) group.retire();
+    },
+    turn() {
+      for (const group of groups) group.turn();
     },
     close: () => {
       listener.close();
+      for (const group of groups) group.retire();
     },
   };
 }

@@ -2,6 +2,10 @@ import { z } from 'zod';
 import { filePath, timeout } from '../values.ts';
 import { mapping, oneOf, some } from './shapes.ts';
 
+const LEAST_ROTATE_MS = 60_000;
+/** RFC 9325 section 3.4: ticket keys are changed once a week at least. */
+const MOST_ROTATE_MS = 7 * 86_400_000;
+
 /** The profiles of src/config/profiles.ts. */
 export const profile = oneOf(['bcp195', 'modern', 'ihe-atna', 'dicom', 'device']);
 
@@ -19,6 +23,7 @@ export const tls = mapping({
   session_resumption: z.boolean().describe('Whether clients may resume TLS sessions; every resumption is admitted again.').default(true),
   session_tickets: mapping({
     secret_file: filePath.describe('File of at least 32 secret bytes from which ticket keys are made, the same on every replica.').exactOptional(),
-    rotate: timeout.describe('How often ticket keys change.').exactOptional(),
-  }).describe('Ticket keys; without this section the gateway makes its own at start.').exactOptional(),
+    rotate: timeout.refine((value) => value >= LEAST_ROTATE_MS && value <= MOST_ROTATE_MS, { error: 'expected a duration from 1m to 7d' })
+      .describe('How often ticket keys change, from 1m to 7d, counted from 1970: on all threads and replicas at once. Sessions live as long, and for two hours at most.').prefault('12h'),
+  }).describe('Ticket keys; without a secret the gateway makes its own at start.').prefault({}),
 });
