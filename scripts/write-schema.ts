@@ -1,7 +1,9 @@
 import { writeFileSync } from 'node:fs';
+import { openApiText } from '../src/admin/openapi.ts';
 import { recordJsonSchemaText } from '../src/audit/forms/json-schema.ts';
 import { configJsonSchemaText } from '../src/config/json-schema.ts';
 
-// Run after a change of src/config/schema.ts, of what it is made of, or of the fields of records: node scripts/write-schema.ts
+// Run after a change of src/config/schema.ts, of what it is made of, of the fields of records, or of the calls of the admin API: node scripts/write-schema.ts
 writeFileSync(new URL('../config/wardgate.schema.json', import.meta.url), configJsonSchemaText());
 writeFileSync(new URL('../config/audit-record.schema.json', import.meta.url), recordJsonSchemaText());
+writeFileSync(new URL('../config/admin-api.json', import.meta.url), openApiText());

@@ -1,8 +1,10 @@
 import { resolve } from 'node:path';
+import { answerCall, ON_THE_SOCKET } from './admin/answer-call.ts';
 import { openAdminSocket } from './admin/api.ts';
 import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
+import type { AdminTarget } from './admin/target.ts';
 import { createAlarmDesk } from './alarm-desk.ts';
 import { createAlarms } from './alarms.ts';
 import type { AlarmReport } from './audit/alarms/desk.ts';
@@ -219,6 +221,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     status, reload, reloadCertificates: material.reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
     grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
   };
+  const adminTarget: AdminTarget = { ...operations, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
   let metricsAt: BoundListener | undefined;
   try {
     // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
@@ -246,7 +249,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       replicas?.close();
       shared?.redis.disconnect();
     });
-    const admin = await openAdminSocket(adminSocket, { ...operations, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) });
+    const admin = await openAdminSocket(adminSocket, (called) => answerCall(called, ON_THE_SOCKET, adminTarget, audit.append, now));
     closers.push(() => admin.close());
     if (config.metrics !== undefined) {
       const server = await openMetricsServer(config.metrics.address, { scrape, ready });

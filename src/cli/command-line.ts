@@ -89,7 +89,8 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', "\nExamples:\n  wardgate revoke --cert doctor.pem --reason 'laptop stolen'\n  wardgate revoke --serial 0a1b --issuer 'CN=Hospital Issuing CA,O=Hospital' --reason 'left'\n  wardgate revoke --fingerprint 9f86d0…  --reason 'key found on a share'")
     .action(settle((options: never) => revoke(options, print)));
   subject(program.command('reinstate').description('take a certificate off the deny list'))
-    .addHelpText('after', '\nExample:\n  wardgate reinstate --cert doctor.pem')
+    .option('--reason <text>', 'why, for the record')
+    .addHelpText('after', "\nExample:\n  wardgate reinstate --cert doctor.pem --reason 'laptop found'")
     .action(settle((options: never) => reinstate(options, print)));
 
   const factor = program.command('factor').description('second factors of people and devices, on the running gateway')
@@ -98,6 +99,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option(...configOption).option(...jsonOption)
     .requiredOption('--role <role>', 'the role that the certificate maps to')
     .requiredOption('--id <id>', 'the id that it maps to')
+    .option('--reason <text>', 'why, for the record')
     .option('--who <name>', 'on whose behalf', user);
   person(factor.command('invite').description('print an invitation: the code with which somebody sets up an authenticator app or a security key'))
     .option('--expires <duration>', 'how long it is good', '7d')
@@ -137,6 +139,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', "\nExamples:\n  wardgate suspend --route prescriptions --reason 'wrong doses' --dry-run\n  wardgate suspend --route prescriptions --outside --reason 'attack from outside' --for 2h\n  wardgate suspend --role device --network 10.7.0.0/16 --reason 'kiosks on the third floor'")
     .action(settle((options: never) => suspend(options, print)));
   scope(program.command('resume').description('serve again what was suspended, named by the same options'))
+    .option('--reason <text>', 'why, for the record')
     .addHelpText('after', '\nExample:\n  wardgate resume --route prescriptions --outside')
     .action(settle((options: never) => resume(options, print)));
 
@@ -216,6 +219,8 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   program.command('reload').description('have the running gateway read its configuration again')
     .option(...configOption).option(...jsonOption)
     .option('--certificates', 'only the certificates, keys, CAs and secrets that the configuration in force names, and not its text')
+    .option('--reason <text>', 'why, for the record')
+    .option('--who <name>', 'on whose behalf', user)
     .addHelpText('after', '\nExamples:\n  wardgate reload -c /etc/wardgate/wardgate.yaml\n  wardgate reload --certificates')
     .action(settle((options: never) => reload(options, print)));
   program.command('status').description('what the running gateway does')

@@ -14,6 +14,7 @@ interface FactorOptions {
   readonly role: string;
   readonly id: string;
   readonly who: string;
+  readonly reason?: string;
 }
 
 /** `wardgate factor invite`: prints the code that somebody enrols an authenticator app or a security key with. */
@@ -54,7 +55,7 @@ export async function unlock(options: FactorOptions, print: Print): Promise<numb
 
 /** `wardgate factor status`: what one person is enrolled for, key by key; exit 1 when for nothing. */
 export async function status(options: FactorOptions, print: Print): Promise<number> {
-  const { enrolment } = await ask(options, 'status', { ...subjectOf(options), who: options.who }) as { enrolment: EnrolmentReport | null };
+  const { enrolment } = await ask({ config: options.config }, 'status', { ...subjectOf(options), who: options.who }) as { enrolment: EnrolmentReport | null };
   const text = enrolment === null ? `knew no enrolment of ${options.role} ${options.id}` : [describe(enrolment), ...enrolment.keys.map(describeKey)].join('\n');
   print(options.json === true ? JSON.stringify(enrolment) : text);
   return enrolment === null ? 1 : 0;
@@ -83,7 +84,8 @@ function subjectOf({ role, id }: FactorOptions): { role: string; id: string } {
   return { role, id };
 }
 
-async function ask({ config }: Pick<FactorOptions, 'config'>, what: string, body: object): Promise<unknown> {
+async function ask({ config, reason }: Pick<FactorOptions, 'config' | 'reason'>, what: string, given: object): Promise<unknown> {
+  const body = { ...given, ...(reason === undefined ? {} : { reason }) };
   const answer = await callGateway(readPlaces(config).socket, 'POST', `/v1/factor/${what}`, body);
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
   return answer;

@@ -48,13 +48,18 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
 }
 
 /** `wardgate reinstate`: exit 1 when it was not on the list. */
-export async function reinstate(options: SubjectOptions, print: Print): Promise<number> {
+export async function reinstate(options: SubjectOptions & { readonly reason?: string }, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
-  const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who }, openAlone, (list) => liftFrom(list, subject, options.who));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who, ...why(options) }, openAlone, (list) => liftFrom(list, subject, options.who));
   const reinstated = (answer as { reinstated: boolean } | undefined)?.reinstated ?? result === true;
   print(options.json === true ? JSON.stringify({ reinstated, subject }) : `${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`);
   return reinstated ? 0 : 1;
+}
+
+/** The reason that was given, as a call takes it. */
+export function why({ reason }: { readonly reason?: string }): { readonly reason?: string } {
+  return reason === undefined ? {} : { reason };
 }
 
 /** Nobody looks at its table. */
@@ -69,8 +74,8 @@ function liftFrom(list: DenyList, subject: DenySubject, who: string): boolean {
 }
 
 /** `wardgate reload`: exit 1, with the issues, when the running gateway did not take the configuration. */
-export async function reload(options: Common & { readonly certificates?: true }, print: Print): Promise<number> {
-  const answer = await callGateway(readPlaces(options.config).socket, 'POST', options.certificates === true ? '/v1/certificates/reload' : '/v1/reload');
+export async function reload(options: Common & { readonly certificates?: true; readonly who: string; readonly reason?: string }, print: Print): Promise<number> {
+  const answer = await callGateway(readPlaces(options.config).socket, 'POST', options.certificates === true ? '/v1/certificates/reload' : '/v1/reload', { who: options.who, ...why(options) });
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
   const { changed } = answer as { readonly changed?: readonly string[] };
   print(options.json === true ? JSON.stringify(answer) : changed === undefined ? 'reloaded' : changed.length === 0 ? 'nothing has changed' : `read again: ${changed.join(', ')}`);

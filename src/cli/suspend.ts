@@ -43,11 +43,11 @@ export async function suspend(options: ScopeOptions & { readonly reason: string;
 }
 
 /** `wardgate resume`: exit 1 when it was not suspended. */
-export async function resume(options: ScopeOptions, print: Print): Promise<number> {
+export async function resume(options: ScopeOptions & { readonly reason?: string }, print: Print): Promise<number> {
   const scope = scopeOf(options);
   if (typeof scope === 'string') return usage(scope);
   if (options.dryRun === true) return foresee(options, scope, print);
-  const { answer, result } = await runningOrAlone(options.config, '/v1/resume', { ...scope, who: options.who }, openSuspensions, (list) => lift(list, scope, options.who));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/resume', { ...scope, who: options.who, ...(options.reason === undefined ? {} : { reason: options.reason }) }, openSuspensions, (list) => lift(list, scope, options.who));
   const resumed = (answer as { resumed: boolean } | undefined)?.resumed ?? result === true;
   print(options.json === true ? JSON.stringify({ resumed, scope }) : `${resumed ? 'resumed' : 'was not suspended:'} ${describeScope(scope)}`);
   return resumed ? 0 : 1;

@@ -71,7 +71,7 @@ export function activityOf(record: AuditRecord): Activity {
       if (result === 'denied') return plain('110113', alertOf(record));
       return plain('110108', result === 'permitted' ? '110124' : '110125', result === 'failed' ? 4 : 0);
     case 'revocation': case 'webhook': return plain('110113', '110137');
-    case 'suspension': case 'configuration': return plain('110113', '110129');
+    case 'suspension': case 'configuration': case 'administration': return plain('110113', '110129');
     case 'break_glass':
       if (detail.startsWith('opened')) return plain('110113', '110127');
       return plain('110113', /^(?:expired|withdrawn)/.test(detail) ? '110138' : '110137');

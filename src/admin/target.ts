@@ -1,0 +1,27 @@
+import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
+import type { DenySubject } from '../store/deny-list.ts';
+import type { AuditTarget } from './calls/audit.ts';
+import type { FactorTarget } from './calls/factor.ts';
+
+/** What the admin interface can do to a gateway. */
+export interface AdminTarget {
+  status(): Promise<unknown>;
+  reload(): Promise<void>;
+  /** Resolves with the files that had changed. */
+  reloadCertificates(): Promise<readonly string[]>;
+  deny(entry: DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
+  reinstate(subject: DenySubject, who: string): Promise<boolean>;
+  readonly audit: AuditTarget;
+  /** Undefined where no route requires a second factor. */
+  factors(): FactorTarget | undefined;
+  /** What is wrong with a role that is not configured. */
+  unknownRole(role: string): string | undefined;
+  suspend(order: SuspensionOrder & { readonly who: string }): Promise<void>;
+  resume(scope: SuspensionScope, who: string): Promise<boolean>;
+  concerned(scope: SuspensionScope): Promise<unknown>;
+  grants(): readonly unknown[];
+  alarms(): Promise<readonly unknown[]>;
+  acknowledge(id: string, who: string, note: string): Promise<void>;
+  withdraw(id: string, who: string, note: string): Promise<void>;
+  review(id: string, who: string, note: string): Promise<void>;
+}
