@@ -16,7 +16,7 @@ export class ConfigurationError extends Error {
 
 /** Reads a configuration and every file it names. Warnings go to the log; rejects with a ConfigurationError. */
 export async function loadConfiguration(file: string, log: Log): Promise<Snapshot> {
-  const result = await loadSnapshot(file, { now: Date.now(), cores: availableParallelism() });
+  const result = await loadSnapshot(file, { now: Date.now(), cores: availableParallelism(), runCommands: true });
   if (result.kind === 'invalid') throw new ConfigurationError(result.issues);
   warnOf(result.warnings, log);
   return result.snapshot;

@@ -85,7 +85,7 @@ export function openMaterialReload({ snapshot, readAt, take, serially, audit, co
   async function readAgain(): Promise<readonly string[]> {
     if (closed) return [];
     const before = snapshot();
-    const result = await readMaterialAgain(before, { now: now() });
+    const result = await readMaterialAgain(before, { now: now(), runCommands: true });
     if (result.kind === 'invalid') throw new ConfigurationError(result.issues);
     const next = result.snapshot;
     const files = changedFiles(before, next);

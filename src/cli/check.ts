@@ -10,6 +10,8 @@ export interface CheckOptions {
   /** The configuration file. */
   readonly config: string;
   readonly json?: boolean;
+  /** Whether commands that tell passphrases are run. */
+  readonly runCommands?: boolean;
   /** Milliseconds since the epoch, for warnings about validity; default: the clock. */
   readonly now?: number;
 }
@@ -25,7 +27,7 @@ export interface Output {
  */
 export async function check(options: CheckOptions, out: Output): Promise<0 | 1> {
   const now = options.now ?? Date.now();
-  const result = await loadSnapshot(options.config, { now, lint: true });
+  const result = await loadSnapshot(options.config, { now, lint: true, runCommands: options.runCommands === true });
   const good = result.kind === 'ok';
   const errors = good ? [] : result.issues;
   const warnings = good ? inOrder([...result.warnings, ...await crlWarnings(result.snapshot, now)]) : [];

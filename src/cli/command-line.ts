@@ -50,9 +50,10 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .action(settle((options: { config: string; logLevel: string }) => run(options, print)));
 
   program.command('check').description('read the configuration and every file it names; bind nothing')
+    .option('--run-commands', 'also run every passphrase_command, as the gateway does, and look at the keys that they open')
     .option(...configOption).option(...jsonOption)
-    .addHelpText('after', '\nExample:\n  wardgate check -c wardgate.yaml')
-    .action(settle((options: { config: string; json?: boolean }) => check(options, { write: print })));
+    .addHelpText('after', '\nExamples:\n  wardgate check -c wardgate.yaml\n  wardgate check --run-commands -c wardgate.yaml')
+    .action(settle((options: { config: string; json?: boolean; runCommands?: boolean }) => check(options, { write: print })));
 
   program.command('lint').description('a closer look at certificates: keys, names, validity, usages, chains, and what they have in common')
     .argument('<cert...>', 'files with certificates, PEM or DER, and with their private keys if you like')

@@ -6,7 +6,7 @@ import type { CheckedFiles } from './checked-files.ts';
 import type { FileReference, FileUse } from './file-references.ts';
 import { pathKey, printable, show, type Fault } from './issue.ts';
 import { describe } from './material.ts';
-import type { Config } from './schema.ts';
+import { fileOf, type Config } from './schema.ts';
 
 /** One certificate of a file that the configuration names. */
 interface Named extends Placed {
@@ -15,7 +15,7 @@ interface Named extends Placed {
   readonly validation?: ValidationLevel;
 }
 
-const CHAINS: Partial<Record<FileUse, CertificateUse>> = { 'server-certificate': 'server', 'client-certificate': 'upstream' };
+const CHAINS: Partial<Record<FileUse, CertificateUse>> = { 'server-certificate': 'server', 'server-pkcs12': 'server', 'client-certificate': 'upstream', 'client-pkcs12': 'upstream' };
 const PINNED: Partial<Record<FileUse, CertificateUse>> = { 'client-trust': 'client', 'upstream-trust': 'server', 'intermediates': 'ca', 'authorities': 'ca' };
 
 /** Said by whoever reads the file, with or without a closer look. */
@@ -42,7 +42,7 @@ function certificatesOf(reference: FileReference, files: CheckedFiles, validatio
   const { use, name } = reference;
   const leaf = CHAINS[use];
   const pinned = PINNED[use];
-  const held: readonly Certificate[] = leaf !== undefined ? files.chain(name).certificates : pinned !== undefined ? files.certificates(use, name) : [];
+  const held: readonly Certificate[] = leaf !== undefined ? files.chain(name)?.certificates ?? [] : pinned !== undefined ? files.certificates(use, name) : [];
   return held.map((certificate, index) => ({
     reference, index, certificate,
     use: leaf !== undefined ? (index === 0 ? leaf : 'ca') : certificate.basicConstraints?.ca === true || pinned === undefined ? 'ca' : pinned,
@@ -53,9 +53,9 @@ function certificatesOf(reference: FileReference, files: CheckedFiles, validatio
 
 /** What is demanded of a listener's certificate, where the configuration says. A file that stands in several places has to meet the most. */
 function validationOf({ listeners }: Config, { use, name }: FileReference): ValidationLevel | undefined {
-  if (use !== 'server-certificate') return undefined;
+  if (CHAINS[use] !== 'server') return undefined;
   const demanded = new Set(listeners.flatMap((listener) => (listener.protocol === 'redirect' ? [] : listener.tls.certificates))
-    .flatMap(({ certificate, validation }) => (certificate === name && validation !== undefined ? [validation] : [])));
+    .flatMap(({ validation, ...own }) => (fileOf(own) === name && validation !== undefined ? [validation] : [])));
   return (['ev', 'ov', 'dv'] as const).find((level) => demanded.has(level));
 }
 

@@ -2,12 +2,15 @@ import { resolve } from 'node:path';
 import type { Certificate } from '../pki/certificate.ts';
 import { LARGEST_KEY_SET, type TokenKey } from '../pki/jwks.ts';
 import { privacyFault, readRegularFile, type FileContent } from './files.ts';
-import type { FileReference, FileUse } from './file-references.ts';
+import type { FileReference, FileUse, PassphraseSource } from './file-references.ts';
 import { LARGEST_INVENTORY } from './inventory.ts';
-import { pathKey, printable, type Fault, type Path } from './issue.ts';
+import { pathKey, printable, show, type Fault, type Path } from './issue.ts';
 import {
-  holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readKeys, readPassword, readPrivateKey, readSecret, readTrust, type Chain, type Findings,
+  holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readKeys, readPassword, readSecret, readTrust, type Chain, type Findings, type Purpose,
 } from './material.ts';
+import { openKey, openPkcs12, type OpenedKey } from './own-keys.ts';
+import { passphraseIn, readPassphrases, type Passphrase, type Passphrases } from './passphrases.ts';
+import type { OwnPairConfig } from './schema.ts';
 
 const MIB = 1024 ** 2;
 export const LARGEST_FILE = 8 * MIB;
@@ -15,7 +18,7 @@ export const LARGEST_CRL = 512 * MIB;
 const LARGEST: { readonly [Use in FileUse]?: number } = { 'crl': LARGEST_CRL, 'inventory': LARGEST_INVENTORY, 'key-set': LARGEST_KEY_SET };
 
 /** Every file once, by absolute path: a file that is named twice is the same in both places. */
-export async function readFiles(references: readonly FileReference[], directory: string): Promise<ReadonlyMap<string, FileContent>> {
+async function readFiles(references: readonly FileReference[], directory: string): Promise<ReadonlyMap<string, FileContent>> {
   const wanted = new Map<string, FileReference>();
   for (const reference of references) wanted.set(resolve(directory, reference.name), reference);
   const read = [...wanted].map(async ([path, { name, use }]) =>
@@ -25,8 +28,10 @@ export async function readFiles(references: readonly FileReference[], directory:
 
 /** What the files turned out to hold, by the name they have in the configuration. Only for names without a fault. */
 export interface CheckedFiles {
-  chain(name: string): Chain;
-  key(name: string): string;
+  /** `undefined` where a command that was not run opens it. */
+  chain(name: string): Chain | undefined;
+  /** A certificate of the gateway's own with its key; `undefined` where none is configured, or a command that was not run opens it. */
+  pair(own: OwnPairConfig): { readonly chain: Chain; readonly key: string } | undefined;
   certificates(use: FileUse, name: string): readonly Certificate[];
   bytes(name: string): Uint8Array;
   keys(name: string): readonly TokenKey[];
@@ -37,47 +42,99 @@ export interface CheckOptions {
   readonly now: number;
   /** The group whose members may read private keys; default: the process's own. */
   readonly group?: number;
+  /** Whether commands that tell passphrases are run; without them, what they would open is left out, with a warning. */
+  readonly runCommands?: boolean;
 }
 
 type Held = { readonly chain?: Chain; readonly key?: string; readonly certificates?: readonly Certificate[]; readonly bytes?: Uint8Array; readonly keys?: readonly TokenKey[] };
+
+/** What a file holds, and what is wrong with the passphrase that it is opened with. */
+interface Look extends Findings<Held> {
+  readonly passphraseFaults?: readonly string[];
+  readonly passphraseWarnings?: readonly string[];
+}
 
 /** What is wrong with the files, what is doubtful, and what they hold. */
 export interface Checked {
   readonly faults: readonly Fault[];
   readonly warnings: readonly Fault[];
   readonly files: CheckedFiles;
+  /** Whether certificates are missing since the commands that open them were not run. */
+  readonly incomplete: boolean;
+}
+
+/** Reads the files of a configuration, has its passphrases told, and checks what the files hold, and which belong together. */
+export async function readAndCheck(references: readonly FileReference[], directory: string, options: CheckOptions): Promise<Checked & { readonly contents: ReadonlyMap<string, FileContent> }> {
+  const contents = await readFiles(references, directory);
+  const contentOf = (name: string): FileContent | undefined => contents.get(resolve(directory, name));
+  const sources = references.flatMap(({ passphrase }) => (passphrase === undefined ? [] : [passphrase]));
+  const passphrases = await readPassphrases(sources, { contentOf, directory, run: options.runCommands === true });
+  return { ...checkFiles(references, contentOf, passphrases, options), contents };
 }
 
 /** Checks what the files of a configuration hold, and which of them belong together. */
-export function checkFiles(references: readonly FileReference[], contentOf: (name: string) => FileContent | undefined, options: CheckOptions): Checked {
+function checkFiles(references: readonly FileReference[], contentOf: (name: string) => FileContent | undefined, passphrases: Passphrases, options: CheckOptions): Checked {
   const faults: Fault[] = [];
   const warnings: Fault[] = [];
   const held = new Map<string, Held>();
-  for (const { path, use, name } of references) {
-    const findings = checkFile(use, name, contentOf(name), options);
-    faults.push(...findings.faults.map((message) => ({ path, message })));
-    warnings.push(...findings.warnings.map((message) => ({ path, message })));
-    if (findings.value !== undefined) held.set(heldKey(use, name), findings.value);
+  const closed = new Set<string>();
+  for (const { path, use, name, passphrase } of references) {
+    const opener = passphrase === undefined ? undefined : { source: passphrase, told: passphrases(passphrase) };
+    const look = checkFile(use, name, contentOf(name), opener, options);
+    faults.push(...placed(look.faults, path), ...placed(look.passphraseFaults, passphrase?.path ?? path));
+    warnings.push(...placed(look.warnings, path), ...placed(look.passphraseWarnings, passphrase?.path ?? path));
+    if (look.value !== undefined) held.set(heldKey(use, name), look.value);
+    else if (opener?.told.kind === 'not-run') closed.add(name);
   }
   faults.push(...pairFaults(references, held));
-  return { faults, warnings, files: checkedFiles(held) };
+  return { faults, warnings, files: checkedFiles(held, closed), incomplete: closed.size > 0 };
 }
 
-function checkFile(use: FileUse, name: string, content: FileContent | undefined, options: CheckOptions): Findings<Held> {
+function placed(messages: readonly string[] | undefined, path: Path): readonly Fault[] {
+  return messages?.map((message) => ({ path, message })) ?? [];
+}
+
+interface Opener {
+  readonly source: PassphraseSource;
+  readonly told: Passphrase;
+}
+
+function checkFile(use: FileUse, name: string, content: FileContent | undefined, opener: Opener | undefined, options: CheckOptions): Look {
   if (content === undefined) return { faults: [], warnings: [] };
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
   const { bytes, mode, group } = content;
-  const findings = readHeld(use, name, bytes, options.now);
-  const secret = use === 'ticket-secret' || use === 'secret' || use === 'password' || (use !== 'crl' && use !== 'inventory' && use !== 'key-set' && holdsPrivateKey(bytes));
-  const open = secret ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
+  const findings = readHeld(use, name, bytes, opener, options.now);
+  const open = isSecret(use, bytes) ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
   return open === undefined ? findings : { ...findings, faults: [open, ...findings.faults] };
 }
 
-function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): Findings<Held> {
+/** Whether only the owner may read a file. */
+function isSecret(use: FileUse, bytes: Uint8Array): boolean {
+  switch (use) {
+    case 'ticket-secret':
+    case 'secret':
+    case 'password':
+    case 'passphrase':
+    case 'server-pkcs12':
+    case 'client-pkcs12': return true;
+    case 'crl':
+    case 'inventory':
+    case 'key-set': return false;
+    default: return holdsPrivateKey(bytes);
+  }
+}
+
+function readHeld(use: FileUse, name: string, bytes: Uint8Array, opener: Opener | undefined, now: number): Look {
   switch (use) {
     case 'server-certificate': return wrap(readChain(bytes, name, 'server', now), (chain) => ({ chain }));
     case 'client-certificate': return wrap(readChain(bytes, name, 'client', now), (chain) => ({ chain }));
-    case 'key': return wrap(readPrivateKey(bytes, name), (key) => ({ key }));
+    case 'key': return openWith(opener, (passphrase) => openKey(bytes, name, passphrase), (key) => ({ value: { key }, faults: [], warnings: [] }));
+    case 'server-pkcs12': return readPair(bytes, name, 'server', opener, now);
+    case 'client-pkcs12': return readPair(bytes, name, 'client', opener, now);
+    case 'passphrase': {
+      const read = passphraseIn(bytes, show(name));
+      return { faults: read.kind === 'fault' ? [read.message] : [], warnings: [] };
+    }
     case 'client-trust': return wrap(readTrust(bytes, name, 'client', now), (certificates) => ({ certificates }));
     case 'upstream-trust': return wrap(readTrust(bytes, name, 'server', now), (certificates) => ({ certificates }));
     case 'authorities':
@@ -92,22 +149,41 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, now: number): F
   }
 }
 
+function readPair(bytes: Uint8Array, name: string, purpose: Purpose, opener: Opener | undefined, now: number): Look {
+  return openWith(opener, (passphrase) => openPkcs12(bytes, name, passphrase), ({ chain, key }) => wrap(readChain(Buffer.from(chain), name, purpose, now), (read) => ({ chain: read, key })));
+}
+
+/** Opens something with its passphrase, if that was told, and goes on with what is inside. */
+function openWith<T>(opener: Opener | undefined, open: (passphrase: string | undefined) => OpenedKey<T>, take: (value: T) => Findings<Held>): Look {
+  const none = { faults: [], warnings: [] };
+  const told = opener?.told;
+  // What is wrong with a file of a passphrase is said where that file is looked at.
+  if (told?.kind === 'fault') return opener?.source.kind === 'file' ? none : { ...none, passphraseFaults: [told.message] };
+  if (told?.kind === 'not-run') return opener?.source.kind === 'file' ? none : { ...none, passphraseWarnings: ['not run, so that nothing is known of what it opens; wardgate check --run-commands runs it'] };
+  const opened = open(told?.text);
+  if (opened.kind === 'fault') return opened.at === 'passphrase' ? { ...none, passphraseFaults: [opened.message] } : { ...none, faults: [opened.message] };
+  const taken = take(opened.value);
+  return { ...taken, warnings: [...opened.warnings, ...taken.warnings] };
+}
+
 function wrap<T>(findings: Findings<T>, hold: (value: T) => Held): Findings<Held> {
   const { value, faults, warnings } = findings;
   return value === undefined ? { faults, warnings } : { value: hold(value), faults, warnings };
 }
 
-/** Keys that do not belong to the certificate beside them. */
+/** Keys that do not belong to the certificate beside them, and pairs that OpenSSL does not take. */
 function pairFaults(references: readonly FileReference[], held: ReadonlyMap<string, Held>): Fault[] {
-  return references.filter((reference) => reference.use === 'key').flatMap((key) => {
-    const beside = references.find((other) => other.use.endsWith('-certificate') && sameParent(other.path, key.path));
+  return references.filter(({ use }) => use === 'key' || use.endsWith('-pkcs12')).flatMap((key) => {
+    const beside = key.use === 'key' ? references.find((other) => other.use.endsWith('-certificate') && sameParent(other.path, key.path)) : key;
     const chain = beside === undefined ? undefined : held.get(heldKey(beside.use, beside.name))?.chain;
-    const pem = held.get(heldKey('key', key.name))?.key;
+    const pem = held.get(heldKey(key.use, key.name))?.key;
     if (beside === undefined || chain === undefined || pem === undefined) return [];
     const message = pairFault(chain, pem, beside.name, key.name);
     return message === undefined ? [] : [{ path: key.path, message }];
   });
 }
+
+const CHAINS: readonly FileUse[] = ['server-certificate', 'client-certificate', 'server-pkcs12', 'client-pkcs12'];
 
 function sameParent(a: Path, b: Path): boolean {
   return pathKey(a.slice(0, -1)) === pathKey(b.slice(0, -1));
@@ -117,11 +193,16 @@ function heldKey(use: FileUse, name: string): string {
   return `${use} ${name}`;
 }
 
-function checkedFiles(held: ReadonlyMap<string, Held>): CheckedFiles {
+function checkedFiles(held: ReadonlyMap<string, Held>, closed: ReadonlySet<string>): CheckedFiles {
   const find = (uses: readonly FileUse[], name: string): Held => uses.map((use) => held.get(heldKey(use, name))).find((value) => value !== undefined) ?? {};
+  const chain = (name: string): Chain => present(find(CHAINS, name).chain, name);
   return {
-    chain: (name) => present(find(['server-certificate', 'client-certificate'], name).chain, name),
-    key: (name) => present(find(['key'], name).key, name),
+    chain: (name) => (closed.has(name) ? undefined : chain(name)),
+    pair: ({ certificate, key, pkcs12 }) => {
+      const [shown, secret] = [certificate ?? pkcs12, key ?? pkcs12];
+      if (shown === undefined || secret === undefined || closed.has(secret)) return undefined;
+      return { chain: chain(shown), key: present(find(['key', 'server-pkcs12', 'client-pkcs12'], secret).key, secret) };
+    },
     certificates: (use, name) => present(find([use], name).certificates, name),
     bytes: (name) => present(find(['ticket-secret', 'secret', 'password', 'crl', 'inventory'], name).bytes, name),
     keys: (name) => present(find(['key-set'], name).keys, name),

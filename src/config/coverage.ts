@@ -1,6 +1,6 @@
 import type { Fault, Path } from './issue.ts';
 import { show } from './issue.ts';
-import type { Config, TlsConfig } from './schema.ts';
+import { fileOf, type Config, type TlsConfig } from './schema.ts';
 
 /**
  * Names that clients ask for and no certificate shows, and certificates that show no such name. `namesOf` gives the
@@ -32,16 +32,16 @@ export function coverageWarnings(config: Config, namesOf: (certificateFile: stri
 }
 
 function certificateNames(tls: TlsConfig, namesOf: (file: string) => readonly string[]): readonly string[] {
-  return tls.certificates.flatMap(({ certificate }) => namesOf(certificate));
+  return tls.certificates.flatMap((own) => namesOf(fileOf(own)));
 }
 
 function idleCertificates(tls: TlsConfig, path: Path, wanted: readonly string[], namesOf: (file: string) => readonly string[]): Fault[] {
   if (wanted.length === 0) return [];
-  return tls.certificates.flatMap(({ certificate }, index) => {
-    const names = namesOf(certificate);
+  return tls.certificates.flatMap((own, index) => {
+    const names = namesOf(fileOf(own));
     if (names.some((name) => wanted.some((host) => overlaps(name, host)))) return [];
-    const message = `${show(certificate)} covers none of ${wanted.join(', ')}; it covers ${names.length === 0 ? 'nothing' : names.map((name) => show(name)).join(', ')}`;
-    return [{ path: [...path, index, 'certificate'], message }];
+    const message = `${show(fileOf(own))} covers none of ${wanted.join(', ')}; it covers ${names.length === 0 ? 'nothing' : names.map((name) => show(name)).join(', ')}`;
+    return [{ path: [...path, index, own.certificate === undefined ? 'pkcs12' : 'certificate'], message }];
   });
 }
 

@@ -2,14 +2,21 @@ import type { Path } from './issue.ts';
 import { lookUp } from './schema-faults.ts';
 
 /** What a file that the configuration names is for. */
-export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory' | 'key-set';
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'server-pkcs12' | 'client-pkcs12' | 'passphrase' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory' | 'key-set';
 
 /** One place that names a file; `name` is as written there. */
 export interface FileReference {
   readonly path: Path;
   readonly use: FileUse;
   readonly name: string;
+  /** What a key or a PKCS#12 file is opened with, where something is named. */
+  readonly passphrase?: PassphraseSource;
 }
+
+/** Where a passphrase comes from, as written. */
+export type PassphraseSource =
+  | { readonly kind: 'file'; readonly path: Path; readonly name: string }
+  | { readonly kind: 'command'; readonly path: Path; readonly argv: readonly string[] };
 
 /** Every file the plain values of a configuration name, found even when other parts of it are wrong. */
 export function fileReferences(value: unknown): readonly FileReference[] {
@@ -40,10 +47,7 @@ export function fileReferences(value: unknown): readonly FileReference[] {
 function listenerFiles(value: unknown, listener: Path): FileReference[] {
   const auth = [...listener, 'client_auth'];
   return [
-    ...indexes(value, [...listener, 'tls', 'certificates']).flatMap((pair) => [
-      ...named(value, [...pair, 'certificate'], 'server-certificate'),
-      ...named(value, [...pair, 'key'], 'key'),
-    ]),
+    ...indexes(value, [...listener, 'tls', 'certificates']).flatMap((pair) => pairFiles(value, pair, 'server')),
     ...named(value, [...listener, 'tls', 'session_tickets', 'secret_file'], 'ticket-secret'),
     ...trustFiles(value, auth),
     ...named(value, [...auth, 'forwarded', 'by', 'trust'], 'authorities'),
@@ -58,9 +62,28 @@ function trustFiles(value: unknown, realm: Path): FileReference[] {
 function upstreamFiles(value: unknown, tls: Path): FileReference[] {
   return [
     ...named(value, [...tls, 'trust'], 'upstream-trust'),
-    ...named(value, [...tls, 'certificate'], 'client-certificate'),
-    ...named(value, [...tls, 'key'], 'key'),
+    ...pairFiles(value, tls, 'client'),
   ];
+}
+
+/** A certificate of the gateway's own and its key, in one file or in two. */
+function pairFiles(value: unknown, owner: Path, purpose: 'server' | 'client'): FileReference[] {
+  const passphrase = passphraseAt(value, owner);
+  const opened = (reference: FileReference): FileReference => (passphrase === undefined ? reference : { ...reference, passphrase });
+  return [
+    ...named(value, [...owner, 'certificate'], `${purpose}-certificate`),
+    ...named(value, [...owner, 'key'], 'key').map(opened),
+    ...named(value, [...owner, 'pkcs12'], `${purpose}-pkcs12`).map(opened),
+    ...named(value, [...owner, 'passphrase_file'], 'passphrase'),
+  ];
+}
+
+function passphraseAt(value: unknown, owner: Path): PassphraseSource | undefined {
+  const [inFile, byCommand]: readonly [Path, Path] = [[...owner, 'passphrase_file'], [...owner, 'passphrase_command']];
+  const [name, argv] = [lookUp(value, inFile), lookUp(value, byCommand)];
+  if (typeof name === 'string') return { kind: 'file', path: inFile, name };
+  const words = Array.isArray(argv) && argv.length > 0 && argv.every((word) => typeof word === 'string');
+  return words ? { kind: 'command', path: byCommand, argv } : undefined;
 }
 
 /** The file names at a key that holds one or a list of them. */

@@ -48,19 +48,6 @@ export function holdsPrivateKey(bytes: Uint8Array): boolean {
   return /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text(bytes));
 }
 
-/** Reads a private key in PEM, unencrypted. The value is the key in PKCS#8. */
-export function readPrivateKey(bytes: Uint8Array, name: string): Findings<string> {
-  const content = text(bytes);
-  if (/ENCRYPTED/.test(content)) return fault(`${show(name)} is encrypted; nobody is there to type its passphrase when the gateway starts`);
-  if (!holdsPrivateKey(bytes)) return fault(`${show(name)} holds no private key in PEM form`);
-  try {
-    return found(createPrivateKey(content).export({ type: 'pkcs8', format: 'pem' }).toString());
-  } catch {
-    // The cause is left out: what OpenSSL says of a key does not belong on a terminal or in a log.
-    return fault(`${show(name)} holds a private key that cannot be read`);
-  }
-}
-
 /**
  * What is wrong with a certificate and a key as a pair; `undefined` when they belong together and OpenSSL takes them.
  * `keyName` is what messages call the key's file.

@@ -1,6 +1,6 @@
 import type { Fault, Path } from './issue.ts';
 import { namesOf, PROFILES, SUITES, type SuiteName } from './profiles.ts';
-import type { Config, TlsConfig } from './schema.ts';
+import { fileOf, type Config, type TlsConfig } from './schema.ts';
 
 /** The kinds of keys that suites of TLS 1.2 sign with; those of TLS 1.3 take every kind. */
 const KEY_KINDS = [
@@ -17,7 +17,7 @@ export function profileWarnings(config: Config, keyTypeOf: (certificateFile: str
 }
 
 function unserved({ profile, certificates }: TlsConfig, path: Path, keyTypeOf: (file: string) => string): Fault[] {
-  const held = new Set(certificates.map(({ certificate }) => keyTypeOf(certificate)));
+  const held = new Set(certificates.map((own) => keyTypeOf(fileOf(own))));
   const kinds = KEY_KINDS.filter(({ types }) => types.some((type) => held.has(type)));
   const suites = namesOf(PROFILES[profile].suites).filter((name) => SUITES[name].version === 'TLS 1.2');
   if (suites.length === 0) return [];

@@ -1,7 +1,7 @@
 import type { Fault, Path } from './issue.ts';
 import { show } from './issue.ts';
 import { alarmFaults } from './references/alarms.ts';
-import { halfPairs } from './references/key-pairs.ts';
+import { halfPairs, pairFaults } from './references/key-pairs.ts';
 import { keySiteFaults } from './references/key-sites.ts';
 import { durationAt, items, keys, listKnown, texts } from './references/plain-values.ts';
 import { sinkFaults } from './references/sinks.ts';
@@ -69,8 +69,9 @@ function listenerFaults(value: unknown, path: Path): Fault[] {
   const spelt = names.filter((name, index) => names.findIndex((other) => other.toLowerCase() === name.toLowerCase()) < index);
   const twice = spelt.map((name): Fault => ({ path: [...path, 'client_auth', 'names', name], at: 'key', message: 'this name is given twice: host names are the same in capitals' }));
   const front = unknownTrustDomains(value, [...path, 'client_auth', 'forwarded', 'by', 'san', 'spiffe']);
-  if (lookUp(value, [...path, 'protocol']) !== 'tcp') return [...twice, ...front];
-  return [...twice, ...front, ...unknownRoles(value, [...path, 'allow'], []), ...upstreamReference(value, path, 'tls')];
+  const pairs = items(value, [...path, 'tls', 'certificates']).flatMap((_, index) => pairFaults(value, [...path, 'tls', 'certificates', index]));
+  if (lookUp(value, [...path, 'protocol']) !== 'tcp') return [...twice, ...pairs, ...front];
+  return [...twice, ...pairs, ...front, ...unknownRoles(value, [...path, 'allow'], []), ...upstreamReference(value, path, 'tls')];
 }
 
 function routeFaults(value: unknown, path: Path): Fault[] {

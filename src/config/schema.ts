@@ -99,7 +99,14 @@ export type SecondFactorConfig = Config['second_factor'];
 export type TracingConfig = NonNullable<Config['tracing']>;
 export type UpstreamConfig = Config['upstreams'][string];
 export type EndpointConfig = UpstreamConfig['endpoints'][number];
+/** A certificate of the gateway's own and its key, as every section that has one names them. */
+export type OwnPairConfig = Pick<UpstreamConfig['tls'], 'certificate' | 'key' | 'pkcs12' | 'passphrase_file' | 'passphrase_command'>;
 export type HealthConfig = NonNullable<UpstreamConfig['health']>;
+
+/** The file that a certificate of the gateway's own is in, as written. */
+export function fileOf({ certificate, pkcs12 }: Pick<OwnPairConfig, 'certificate' | 'pkcs12'>): string {
+  return certificate ?? pkcs12 ?? '';
+}
 
 /** Fills in the defaults that depend on other keys or on the machine; `cores` is the number of threads it can run. */
 export function completeConfig(parsed: ParsedConfig, cores: number): Config {

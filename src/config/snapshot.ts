@@ -5,7 +5,7 @@ import { authorityKey } from '../pki/certificate.ts';
 import type { TokenKey } from '../pki/jwks.ts';
 import { formatName } from '../pki/name.ts';
 import { certificateWarnings } from './certificate-lint.ts';
-import { checkFiles, readFiles, type CheckedFiles, type CheckOptions } from './checked-files.ts';
+import { readAndCheck, type CheckedFiles, type CheckOptions } from './checked-files.ts';
 import { coverageWarnings } from './coverage.ts';
 import { profileWarnings } from './profile-warnings.ts';
 import { readRegularFile, type FileContent } from './files.ts';
@@ -15,7 +15,7 @@ import { formatPath, printable, show, type Fault, type Issue } from './issue.ts'
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import { encodePem, type Chain } from './material.ts';
 import { inventoryOf } from './read-again.ts';
-import type { AlarmChannelConfig, Config, ListenerConfig, SecondFactorConfig, StoreConfig, TokenConfig, TracingConfig, UpstreamConfig } from './schema.ts';
+import { fileOf, type AlarmChannelConfig, type Config, type ListenerConfig, type OwnPairConfig, type SecondFactorConfig, type StoreConfig, type TokenConfig, type TracingConfig, type UpstreamConfig } from './schema.ts';
 import { decodeUtf8 } from './text.ts';
 import { secretIn, sharedSecretFaults } from './webhook-secrets.ts';
 
@@ -120,7 +120,7 @@ export interface ServerCertificate {
   /** Lowercase dNSName SANs (the common name where there are no SANs), and IP addresses as text. */
   readonly names: readonly string[];
   readonly keyType: 'ec' | 'rsa' | 'ed25519' | 'other';
-  /** The certificate's file, as written. */
+  /** The file that holds it, as written. */
   readonly file: string;
   readonly notAfter: number;
 }
@@ -163,8 +163,7 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const read = readConfig(decoded.text, file, options);
   const directory = dirname(resolve(file));
   const references = fileReferences(read.value);
-  const contents = await readFiles(references, directory);
-  const checked = checkFiles(references, (name) => contents.get(resolve(directory, name)), options);
+  const { contents, ...checked } = await readAndCheck(references, directory, options);
   const faults = [...checked.faults, ...(read.config === undefined ? [] : [...await stateFaults(read.config, directory), ...await keyDirectoryFaults(read.config, directory)])];
   const inventory = read.config?.devices === undefined || faults.length > 0 ? undefined : await inventoryOf(read.config.devices, (name) => checked.files.bytes(name));
   const issues = [...inOrder([...read.issues, ...faults.map(read.place)]), ...(inventory?.kind === 'invalid' ? inventory.issues : [])];
@@ -172,7 +171,9 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
   const doubtful = [...trustDomainFaults(read.config, checked.files), ...sharedSecretFaults(read.config, checked.files)];
   if (doubtful.length > 0) return { kind: 'invalid', issues: inOrder(doubtful.map(read.place)) };
   const linted = options.lint === true ? certificateWarnings(read.config, references, checked.files, options.now) : [];
-  const warnings = [...checked.warnings, ...linted, ...coverageWarnings(read.config, (name) => checked.files.chain(name).names), ...profileWarnings(read.config, (name) => checked.files.chain(name).keyType)];
+  // Of certificates that were not opened nobody can say what they cover.
+  const served = checked.incomplete ? [] : [...coverageWarnings(read.config, (name) => checked.files.chain(name)?.names ?? []), ...profileWarnings(read.config, (name) => checked.files.chain(name)?.keyType ?? 'other')];
+  const warnings = [...checked.warnings, ...linted, ...served];
   return {
     kind: 'ok',
     snapshot: assemble(read.config, { file, directory, ...digests(sha256(content.bytes).toString('hex'), contents), crls: crlsOf(read.config, checked.files) }, checked.files, inventory?.kind === 'ok' ? inventory.devices : undefined),
@@ -185,9 +186,7 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
  * half edited. CRLs and the inventory, which change by themselves, are not read: the inventory stays the snapshot's, and there are no CRLs.
  */
 export async function readMaterialAgain({ file, directory, config, devices, digests: before }: Snapshot, options: SnapshotOptions): Promise<SnapshotResult> {
-  const references = materialReferences(config);
-  const contents = await readFiles(references, directory);
-  const { faults, warnings, files } = checkFiles(references, (name) => contents.get(resolve(directory, name)), options);
+  const { contents, faults, warnings, files } = await readAndCheck(materialReferences(config), directory, options);
   const place = ({ path, message }: Fault): Issue => ({ file, line: 1, column: 1, path: formatPath(path), message });
   if (faults.length > 0) return { kind: 'invalid', issues: faults.map(place) };
   const doubtful = [...trustDomainFaults(config, files), ...sharedSecretFaults(config, files)];
@@ -290,10 +289,11 @@ function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, fil
   };
 }
 
-function tracingMaterial({ trust, certificate, key, authorization_file }: TracingConfig, files: CheckedFiles): TracingMaterial {
+function tracingMaterial(tracing: TracingConfig, files: CheckedFiles): TracingMaterial {
+  const { trust, authorization_file } = tracing;
   return {
     ...(trust === undefined ? {} : { trust: trustPem(trust, files) }),
-    ...(certificate === undefined || key === undefined ? {} : { certificate: files.chain(certificate).pem, key: files.key(key) }),
+    ...presented(tracing, files),
     ...(authorization_file === undefined ? {} : { authorization: Buffer.from(files.bytes(authorization_file)).toString('utf8') }),
   };
 }
@@ -302,11 +302,9 @@ function secondFactorMaterial({ key_file, previous_key_files, sms }: SecondFacto
   return { keys: [...(key_file === undefined ? [] : [key_file]), ...previous_key_files].map((file) => files.bytes(file)), ...(sms === undefined ? {} : { sms: smsTarget(sms, files) }) };
 }
 
-function smsTarget({ url, trust, certificate, key, secret_file, template, timeout }: NonNullable<SecondFactorConfig['sms']>, files: CheckedFiles): SmsTarget {
-  return {
-    url, template, timeout, trust: trustPem(trust, files), secret: files.bytes(secret_file),
-    ...(certificate === undefined || key === undefined ? {} : { certificate: files.chain(certificate).pem, key: files.key(key) }),
-  };
+function smsTarget(sms: NonNullable<SecondFactorConfig['sms']>, files: CheckedFiles): SmsTarget {
+  const { url, trust, secret_file, template, timeout } = sms;
+  return { url, template, timeout, trust: trustPem(trust, files), secret: files.bytes(secret_file), ...presented(sms, files) };
 }
 
 function listenerMaterial(listener: Exclude<ListenerConfig, { protocol: 'redirect' }>, files: CheckedFiles): ListenerMaterial {
@@ -314,7 +312,10 @@ function listenerMaterial(listener: Exclude<ListenerConfig, { protocol: 'redirec
   const secret = listener.tls.session_tickets.secret_file;
   const realms = Object.entries(names).map(([name, realm]) => makeRealm(name, realm.trust, [...intermediates, ...realm.intermediates], files));
   return {
-    certificates: listener.tls.certificates.map(({ certificate, key }) => serverCertificate(certificate, files.chain(certificate), files.key(key))),
+    certificates: listener.tls.certificates.flatMap((own) => {
+      const pair = files.pair(own);
+      return pair === undefined ? [] : [serverCertificate(fileOf(own), pair.chain, pair.key)];
+    }),
     ...(secret === undefined ? {} : { ticketSecret: files.bytes(secret) }),
     realms: [makeRealm('', trust, intermediates, files), ...realms],
   };
@@ -333,10 +334,13 @@ function makeRealm(name: string, trust: readonly string[], intermediates: readon
 }
 
 function upstreamMaterial(upstream: Pick<UpstreamConfig, 'tls'>, files: CheckedFiles): UpstreamMaterial {
-  const { trust, certificate, key } = upstream.tls;
-  const anchors = trustPem(trust, files);
-  if (certificate === undefined || key === undefined) return { trust: anchors };
-  return { trust: anchors, certificate: files.chain(certificate).pem, key: files.key(key) };
+  return { trust: trustPem(upstream.tls.trust, files), ...presented(upstream.tls, files) };
+}
+
+/** The gateway's own certificate and key, where it is to show one. */
+function presented(own: OwnPairConfig, files: CheckedFiles): { readonly certificate?: string; readonly key?: string } {
+  const pair = files.pair(own);
+  return pair === undefined ? {} : { certificate: pair.chain.pem, key: pair.key };
 }
 
 function trustPem(trust: readonly string[], files: CheckedFiles): string {

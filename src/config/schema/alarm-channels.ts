@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { filePath, hostAndPort, hostName, httpsUrl, name, timeout } from '../values.ts';
+import { ownPair } from './own-pair.ts';
 import { mapping, oneOf, some, trustFiles } from './shapes.ts';
 
 const chosen = {
@@ -9,8 +10,7 @@ const chosen = {
   timeout: timeout.describe('How long a step of a delivery may take.').prefault('15s'),
   tls: mapping({
     trust: trustFiles.describe('PEM files of the CA certificates it is verified by; the system\'s own are never used.'),
-    certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
-    key: filePath.describe('PEM file of its private key.').exactOptional(),
+    ...ownPair('the gateway\'s own client certificate'),
     server_name: hostName.describe('Name that its certificate must carry; absent: its host.').exactOptional(),
   }).describe('TLS towards it: always on, always verified.'),
 };

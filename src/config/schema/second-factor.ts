@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { filePath, hostName, httpsUrl, keyOrigin, timeout } from '../values.ts';
+import { ownPair } from './own-pair.ts';
 import { mapping, oneOf, some, trustFiles } from './shapes.ts';
 
 // Without \p: editors that read the JSON Schema compile patterns in either way.
@@ -21,8 +22,7 @@ const totp = mapping({
 const sms = mapping({
   url: httpsUrl.describe('Webhook that takes { to, text, language } as JSON in a POST and sends the message.'),
   trust: trustFiles.describe('PEM files of the CA certificates the webhook is verified by; the system\'s own are never used.'),
-  certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
-  key: filePath.describe('PEM file of its private key.').exactOptional(),
+  ...ownPair('the gateway\'s own client certificate'),
   secret_file: filePath.describe('File of at least 32 secret bytes; calls are signed with them (HMAC-SHA-256, as Standard Webhooks has it). Others must not be able to read it.'),
   template: template.describe('Text of the message; {code} stands for the code.').default('您的验证码是 {code}，五分钟内有效。 Your code is {code}, good for five minutes.'),
   timeout: timeout.describe('How long an answer is waited for; nothing is tried twice.').prefault('5s'),

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { filePath, hostAndPort, hostName, httpsUrl, name, timeout } from '../values.ts';
+import { ownPair } from './own-pair.ts';
 import { mapping, oneOf, trustFiles, whole } from './shapes.ts';
 
 const receiverTls = mapping({
   trust: trustFiles.describe('PEM files of the CA certificates the receiver is verified by; the system\'s own are never used.'),
-  certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
-  key: filePath.describe('PEM file of its private key.').exactOptional(),
+  ...ownPair('the gateway\'s own client certificate'),
   server_name: hostName.describe('Name the receiver\'s certificate must carry; absent: its host.').exactOptional(),
 });
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { filePath, timeout } from '../values.ts';
+import { ownPair } from './own-pair.ts';
 import { mapping, oneOf, some } from './shapes.ts';
 
 const LEAST_ROTATE_MS = 60_000;
@@ -14,11 +15,10 @@ export const tls = mapping({
     .describe('Versions, cipher suites, groups and signatures: bcp195 is TLS 1.2 and 1.3 with four strong suites, modern is TLS 1.3 only, ihe-atna and dicom are what these standards ask, device is for little power (docs/profiles.md, wardgate profile).').default('bcp195'),
   certificates: some(
     mapping({
-      certificate: filePath.describe('PEM file of the server certificate, then its intermediates.'),
-      key: filePath.describe('PEM file of its private key; others must not be able to read it, nor the group to write it.'),
+      ...ownPair('the server certificate'),
       validation: oneOf(['dv', 'ov', 'ev']).describe('The least that its CA must have validated, by the policies of the CA/Browser Forum: the domain, the organisation, or extended. `wardgate check` warns of less; absent: of dv.').exactOptional(),
-    }),
-    'expected a list of at least one { certificate, key }',
+    }).meta({ anyOf: [{ type: 'object', required: ['certificate', 'key'] }, { type: 'object', required: ['pkcs12'] }] }),
+    'expected a list of at least one { certificate, key } or { pkcs12 }',
   ).describe('Server certificates, chosen by the name the client asks for and by the key types it supports.'),
   session_resumption: z.boolean().describe('Whether clients may resume TLS sessions; every resumption is admitted again.').default(true),
   session_tickets: mapping({

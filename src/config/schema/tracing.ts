@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { collectorUrl, filePath, name } from '../values.ts';
+import { ownPair } from './own-pair.ts';
 import { mapping, oneOf, trustFiles } from './shapes.ts';
 
 export const tracing = mapping({
   endpoint: collectorUrl.describe('OTLP/HTTP endpoint of an OpenTelemetry collector, whole, as in https://collector.hospital.test:4318/v1/traces; http:// on this host only.'),
   trust: trustFiles.describe('PEM files of the CA certificates the collector is verified by; needed for https://, the system\'s own are never used.').exactOptional(),
-  certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
-  key: filePath.describe('PEM file of its private key.').exactOptional(),
+  ...ownPair('the gateway\'s own client certificate'),
   authorization_file: filePath.describe('File that holds the value of the Authorization header; others must not be able to read it.').exactOptional(),
   sample: z.number({ error: 'expected a number from 0 to 1' }).min(0, { error: 'expected a number from 0 to 1' }).max(1, { error: 'expected a number from 0 to 1' })
     .describe('Share of the traces that begin here and are told of; where the client has begun one, its own sampled flag decides.').default(1),

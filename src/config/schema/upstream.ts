@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { endpointExpectation } from '../addresses.ts';
-import { dnsServer, duration, endpoint, fieldHost, filePath, hostName, percent, requestPath, statuses, timeout } from '../values.ts';
+import { dnsServer, duration, endpoint, fieldHost, hostName, percent, requestPath, statuses, timeout } from '../values.ts';
+import { ownPair } from './own-pair.ts';
 import { profile } from './tls.ts';
 import { forward, mapping, oneOf, oneOrMore, some, trustFiles, whole } from './shapes.ts';
 
@@ -55,8 +56,7 @@ const resolve = mapping({
 
 const upstreamTls = mapping({
   trust: trustFiles.describe('PEM files of the CA certificates the upstream is verified by; the system\'s own are never used.'),
-  certificate: filePath.describe('PEM file of the gateway\'s own client certificate, then its intermediates.').exactOptional(),
-  key: filePath.describe('PEM file of its private key.').exactOptional(),
+  ...ownPair('the gateway\'s own client certificate'),
   profile: profile.describe('What is offered to the upstream, as for listeners; absent: TLS 1.2 and 1.3 with every suite of ECDHE and AES-GCM or ChaCha20.').exactOptional(),
   server_name: hostName.describe('Name the upstream\'s certificate must carry; absent: the host of the endpoint.').exactOptional(),
 });
