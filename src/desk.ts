@@ -21,11 +21,13 @@ export interface DeskOptions {
   readonly now: () => number;
   readonly webhooks: Pick<Webhooks, 'take'>;
   readonly alarm: (raised: RaisedAlarm) => void;
+  /** Answers operators. */
+  readonly admin: (request: PageRequest) => Promise<PageAnswer>;
   readonly log: Log;
 }
 
 /** The main thread's answers to what data-plane threads tell and ask: what exists once a gateway is found here. What is thrown is told to them. */
-export function createDesk({ refresher, issuerKeys, rates, secondFactor, breakGlass, now, webhooks, alarm, log }: DeskOptions): (ask: ToMain) => unknown {
+export function createDesk({ refresher, issuerKeys, rates, secondFactor, breakGlass, now, webhooks, alarm, admin, log }: DeskOptions): (ask: ToMain) => unknown {
   const emergencyPage = createEmergencyPage(breakGlass, now);
 
   /** What a request needs that exists once a gateway. What is used up is asked no further. */
@@ -39,7 +41,8 @@ export function createDesk({ refresher, issuerKeys, rates, secondFactor, breakGl
   }
 
   function answerPage(request: PageRequest): Promise<PageAnswer> {
-    const { emergency } = request;
+    const { emergency, operator } = request;
+    if (operator === true) return admin(request);
     if (emergency !== undefined) return emergencyPage({ ...request, emergency });
     return secondFactor()?.answerPage(request) ?? Promise.reject(new Error('a page that no route needs'));
   }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { answerCall, ON_THE_SOCKET } from './admin/answer-call.ts';
 import { openAdminSocket } from './admin/api.ts';
+import { createAdminPages } from './admin/pages.ts';
 import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
@@ -214,7 +215,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const { denials, suspensions, breakGlass } = lists;
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
-  const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => alarms.raise(rule, raised)), log });
+  const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => alarms.raise(rule, raised)), admin: (request) => adminPages(request), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close(), () => material.close()];
   const operations = {
@@ -222,6 +223,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
   };
   const adminTarget: AdminTarget = { ...operations, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
+  const adminGround = { target: adminTarget, record: audit.append, now };
+  const adminPages = createAdminPages(adminGround);
   let metricsAt: BoundListener | undefined;
   try {
     // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
@@ -249,7 +252,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       replicas?.close();
       shared?.redis.disconnect();
     });
-    const admin = await openAdminSocket(adminSocket, (called) => answerCall(called, ON_THE_SOCKET, adminTarget, audit.append, now));
+    const admin = await openAdminSocket(adminSocket, (called) => answerCall(called, ON_THE_SOCKET, adminGround));
     closers.push(() => admin.close());
     if (config.metrics !== undefined) {
       const server = await openMetricsServer(config.metrics.address, { scrape, ready });

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
-import type { HstsConfig, TcpListenerConfig, TlsListenerConfig, UpstreamConfig } from './config/schema.ts';
+import type { HstsConfig, HttpsListenerConfig, TcpListenerConfig, TlsListenerConfig, UpstreamConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
-import type { Desk } from './forward/client.ts';
+import type { Desk, Service } from './forward/client.ts';
 import { openKeyRegistry } from './forward/seal/registry.ts';
 import { createTokenDesk, issuersOf } from './forward/token-desk.ts';
 import type { KeyRegister } from './forward/token-keys.ts';
@@ -9,12 +9,13 @@ import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import { createWebhookDesk } from './forward/webhooks/desk.ts';
 import type { DeviceView } from './identity/devices.ts';
-import type { TransferView } from './identity/people.ts';
+import { NO_TRANSFERS, type TransferView } from './identity/people.ts';
+import { operatorsConfig } from './policy/admin-route.ts';
 import type { StreamPolicy } from './policy/authorize-stream.ts';
 import { compileBindings, type DevicePolicy } from './policy/devices.ts';
 import { compileRates } from './policy/limits.ts';
 import { parseNetwork } from './policy/networks.ts';
-import { compileRoutes } from './policy/routes.ts';
+import { compileAdminRoutes, compileRoutes } from './policy/routes.ts';
 import { compileSenders } from './policy/senders.ts';
 import type { Suspension } from './policy/suspensions.ts';
 import { endsTls, type ListenerRuntime } from './protocol.ts';
@@ -71,6 +72,8 @@ export interface RuntimeParts {
   readonly collector: Collector | undefined;
 }
 
+const NOBODY: ReadonlySet<string> = new Set();
+
 /** Builds the runtime of a snapshot, beside the one in force. */
 export function buildRuntime(
   { place, deny, revocation, desk, devices, suspensions, withdrawn, transfers, keys, refreshKeys, now, clock }: ThreadGround,
@@ -96,15 +99,29 @@ export function buildRuntime(
   function listenerRuntime(listener: TlsListenerConfig): ListenerRuntime {
     const material = snapshot.listeners[listener.name];
     if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
+    const forOperators = listener.name === config.admin.listener;
     const common = {
-      contexts: createContexts(listener, material, listener.protocol === 'https' ? routeHosts : [], { secret: material.ticketSecret === undefined ? ticketSecret : { octets: material.ticketSecret, since: 0 }, trust: (realm) => trustDigest(snapshot, listener, realm) }, aliases),
+      contexts: createContexts(listener, material, listener.protocol === 'https' && !forOperators ? routeHosts : [], { secret: material.ticketSecret === undefined ? ticketSecret : { octets: material.ticketSecret, since: 0 }, trust: (realm) => trustDigest(snapshot, listener, realm) }, aliases),
       office: createAdmissionOffice({
-        config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation), transfers, now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+        config: forOperators ? operatorsConfig(config) : config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation),
+        transfers: forOperators ? () => NO_TRANSFERS : transfers, now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
       }),
     };
+    if (listener.protocol === 'https' && forOperators) return { ...common, config: listener, service: operatorsService(listener) };
     return listener.protocol === 'https'
       ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, registries, webhooks, unrecorded: config.audit.failing === 'serve', suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
       : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
+  }
+
+  /**
+   * Nothing is forwarded, no order suspends it and no limit of the clients counts on it: what is done in an emergency must not lock out those who do it.
+   * It answers while the audit cannot be written, too, since there it is said; changes demand their records by themselves.
+   */
+  function operatorsService(listener: HttpsListenerConfig): Service {
+    return {
+      listener, hsts: hstsValue(listener.hsts), policy: { routes: compileAdminRoutes(), unavailable, rates: [] }, desk, tokens, upstreams: new Map(), registries: new Map(), webhooks, unrecorded: true,
+      suspensions: () => [], withdrawn: () => NOBODY, ...(tracer === undefined ? {} : { tracer }),
+    };
   }
 
   /** One that has not changed goes on: a reload must not cost its warm connections, nor what is known of its endpoints. */

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { describe, expect, test } from 'vitest';
 import { answerCall, ON_THE_SOCKET, type Caller } from '../src/admin/answer-call.ts';
 import { CALLS } from '../src/admin/calls.ts';
@@ -21,7 +22,7 @@ const target = {
 
 function ask(method: string, path: string, body: object | string | undefined, caller: Caller) {
   const text = body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body);
-  return answerCall({ method, path, query: '', text }, caller, target, (record) => Promise.resolve(void records.push(record)), () => 0);
+  return answerCall({ method, path, query: '', text }, caller, { target, record: (record) => Promise.resolve(void records.push(record)), now: () => 0 });
 }
 
 const subject = { kind: 'fingerprint', fingerprint: 'a'.repeat(64) };
@@ -29,6 +30,12 @@ const subject = { kind: 'fingerprint', fingerprint: 'a'.repeat(64) };
 describe('the table of calls', () => {
   test('is described in config/admin-api.json (node scripts/write-schema.ts makes it anew)', () => {
     expect(readFileSync(new URL('../config/admin-api.json', import.meta.url), 'utf8')).toBe(openApiText());
+  });
+
+  test('is described as OpenAPI 3.1 has it, by that specification\'s own schema', async () => {
+    const validator = new Validator();
+    expect(await validator.validate(openApiText())).toEqual({ valid: true });
+    expect(validator.version).toBe('3.1');
   });
 
   test('names each method and path once, and demands why of whatever changes something', () => {

@@ -70,7 +70,7 @@ describe('what is not written', () => {
         // Which names and segments are nobody's is for the tests of masking.
         masking: expect.objectContaining({ patients: 'hash', names: 'hash', identity_numbers: 'hash', text: 'hide', identifiers: [], plain_roles: [] }) as object,
       },
-      admin: { socket: './state/admin.sock' },
+      admin: { socket: './state/admin.sock', roles: [] },
     });
   });
 
@@ -209,7 +209,7 @@ describe('what only a restart can change', () => {
     ['audit.rotate.size', { ...before, audit: { ...before.audit, rotate: { ...before.audit.rotate, size: 1 } } }],
     ['audit.retention', { ...before, audit: { ...before.audit, retention: 1 } }],
     ['second_factor.previous_key_files', { ...before, second_factor: { ...before.second_factor, previous_key_files: ['old.key'] } }],
-    ['admin.socket', { ...before, admin: { socket: 'a.sock' } }],
+    ['admin.socket', { ...before, admin: { ...before.admin, socket: 'a.sock' } }],
     ['state', { ...before, state: 'elsewhere' }],
   ])('is named by its key: %s, and is in the list of the documentation', (key, after) => {
     expect(unchangeable(before, after)).toBe(key);

@@ -40,7 +40,7 @@ const UNFIT = new Set(['scope_unknown', 'grant_unfit', 'alarm_unfit']);
 const NO_REASON = 'none given';
 
 /** Answers one call: finds its row, holds the caller to its role and what came to its schema, and puts on record what has no record of its own. Never rejects. */
-export async function answerCall(called: Called, caller: Caller, target: AdminTarget, record: (record: AuditRecord) => Promise<void>, now: () => number): Promise<CallOutcome> {
+export async function answerCall(called: Called, caller: Caller, ground: Ground): Promise<CallOutcome> {
   const local = caller.who === undefined;
   if (called.method === 'GET' && called.path === '/v1/openapi.json') return { kind: 'answer', answer: openApi() };
   const row = ROWS.get(`${called.method} ${called.path}`);
@@ -48,16 +48,19 @@ export async function answerCall(called: Called, caller: Caller, target: AdminTa
   if (row.role === 'operator' && caller.role !== 'operator') return { kind: 'refused', status: 403, detail: `${called.path} is for operators` };
   try {
     const { input, who } = inputOf(row, called, caller);
-    if (row.unexplained !== true) return { kind: 'answer', answer: await row.answer(target, input, who) };
-    return await explained(row, input, { ...caller, who }, { target, record, now });
+    if (row.unexplained !== true) return { kind: 'answer', answer: await row.answer(ground.target, input, who) };
+    return await explained(row, input, { ...caller, who }, ground);
   } catch (error) {
     return outcomeOf(error as Error);
   }
 }
 
-interface Ground {
+/** What calls are answered from. */
+export interface Ground {
   readonly target: AdminTarget;
+  /** Durable when it resolves. */
   readonly record: (record: AuditRecord) => Promise<void>;
+  /** ms since the epoch */
   readonly now: () => number;
 }
 

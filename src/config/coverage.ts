@@ -11,7 +11,7 @@ export function coverageWarnings(config: Config, namesOf: (certificateFile: stri
     ...config.routes.flatMap((route, index) => (route.match.host ?? []).map((host) => ({ host, path: ['routes', index, 'match', 'host'] as Path }))),
     ...Object.keys(config.aliases).map((host) => ({ host, path: ['aliases', host] as Path })),
   ];
-  const listeners = config.listeners.flatMap((listener, index) => (listener.protocol === 'https' ? [{ listener, path: ['listeners', index] as Path }] : []));
+  const listeners = config.listeners.flatMap((listener, index) => (listener.protocol === 'https' && listener.name !== config.admin.listener ? [{ listener, path: ['listeners', index] as Path }] : []));
   const served = listeners.flatMap(({ listener }) => certificateNames(listener.tls, namesOf));
   const uncovered = hosts.filter(({ host }) => !served.some((name) => overlaps(name, host)));
   return [

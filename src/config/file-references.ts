@@ -23,6 +23,7 @@ export function fileReferences(value: unknown): readonly FileReference[] {
   return [
     ...indexes(value, ['listeners']).flatMap((listener) => listenerFiles(value, listener)),
     ...indexes(value, ['roles']).flatMap((role) => [role, ...indexes(value, [...role, 'also'])]).flatMap((owner) => named(value, [...owner, 'match', 'trust'], 'authorities')),
+    ...indexes(value, ['admin', 'roles']).flatMap((role) => named(value, [...role, 'match', 'trust'], 'authorities')),
     ...indexes(value, ['routes']).flatMap((route) => named(value, [...route, 'require', 'trust'], 'authorities')),
     ...keys(value, ['trust_domains']).flatMap((domain) => named(value, [...domain, 'trust'], 'authorities')),
     ...named(value, ['revocation', 'crl', 'files'], 'crl'),

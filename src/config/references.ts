@@ -1,5 +1,6 @@
 import type { Fault, Path } from './issue.ts';
 import { show } from './issue.ts';
+import { adminFaults } from './references/admin.ts';
 import { alarmFaults } from './references/alarms.ts';
 import { halfPairs, pairFaults } from './references/key-pairs.ts';
 import { keySiteFaults } from './references/key-sites.ts';
@@ -34,6 +35,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...tracingFaults(value),
     ...secondFactorFaults(value),
     ...keySiteFaults(value),
+    ...adminFaults(value),
     ...nobodyToAsk(value),
   ];
 }

@@ -64,7 +64,7 @@ type ParsedConfig = z.output<typeof configSchema>;
  * in; paths are still as written, relative to the configuration file.
  */
 export type Config = Immutable<
-  Omit<ParsedConfig, 'threads' | 'audit' | 'admin'> & { threads: number; audit: Omit<ParsedConfig['audit'], 'directory'> & { directory: string }; admin: { socket: string } }
+  Omit<ParsedConfig, 'threads' | 'audit' | 'admin'> & { threads: number; audit: Omit<ParsedConfig['audit'], 'directory'> & { directory: string }; admin: Omit<ParsedConfig['admin'], 'socket'> & { socket: string } }
 >;
 export type ListenerConfig = Config['listeners'][number];
 export type HttpsListenerConfig = Extract<ListenerConfig, { protocol: 'https' }>;
@@ -116,6 +116,6 @@ export function completeConfig(parsed: ParsedConfig, cores: number): Config {
     ...parsed,
     threads: parsed.threads ?? Math.max(1, cores),
     audit: { ...parsed.audit, directory: parsed.audit.directory ?? inState('audit') },
-    admin: { socket: parsed.admin.socket ?? inState('admin.sock') },
+    admin: { ...parsed.admin, socket: parsed.admin.socket ?? inState('admin.sock') },
   };
 }

@@ -1,7 +1,7 @@
 import type { Config } from './schema.ts';
 
 /** The keys that only a restart can change, with all below them; `audit` but for its sinks. */
-export const UNCHANGEABLE = ['state', 'threads', 'limits.connections', 'audit', 'admin', 'metrics', 'store', 'second_factor.key_file', 'second_factor.previous_key_files'] as const;
+export const UNCHANGEABLE = ['state', 'threads', 'limits.connections', 'audit', 'admin.socket', 'metrics', 'store', 'second_factor.key_file', 'second_factor.previous_key_files'] as const;
 
 /** What differs and only a restart can change, by the name of its key. */
 export function unchangeable(before: Config, after: Config): string | undefined {

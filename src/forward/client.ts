@@ -98,6 +98,8 @@ export interface PageRequest {
   readonly certificate: string;
   readonly address: string;
   readonly listener: string;
+  /** It came over the operators' listener: the role of `identity` is one of admin.roles. */
+  readonly operator?: true;
   /** For the page on which emergencies are declared. */
   readonly emergency?: EmergencyView;
 }

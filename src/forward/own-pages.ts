@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { ADMIN_ROUTE } from '../policy/admin-route.ts';
 import type { Denial, Permit } from '../policy/decision.ts';
 import { countersOf } from '../policy/limits.ts';
 import { OWN_PATH, OWN_RATES } from '../policy/own-routes.ts';
@@ -27,6 +28,7 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
   try {
     const request: PageRequest = {
       id, method, host: host.name, path: `/${target.segments.join('/')}`, query: target.query, fields, body: octets, identity, certificate: certificate.leaf.sha256, address: client.address, listener: client.listener,
+      ...(permit.route.own && permit.route.name === ADMIN_ROUTE ? { operator: true } : {}),
     };
     const page = permit.route.glass?.page === true ? await answerEmergency(exchange, request, now) : await service.desk.page(request);
     const content = contentOf(page, id);
@@ -44,8 +46,8 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
 function contentOf({ status, fields, body }: PageAnswer, id: string): Buffer {
   const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   if (!fields.includes('application/problem+json')) return content;
-  const { code, ...more } = JSON.parse(content.toString()) as { readonly code: ProblemCode };
-  return Buffer.from(`${JSON.stringify({ ...more, title: problemTitle(code), status, code, request_id: id })}\n`);
+  const { code, title = problemTitle(code as ProblemCode), ...more } = JSON.parse(content.toString()) as { readonly code: string; readonly title?: string };
+  return Buffer.from(`${JSON.stringify({ ...more, title, status, code, request_id: id })}\n`);
 }
 
 async function takeEvent(exchange: Exchange, webhook: string, body: RequestBody | undefined): Promise<Answered> {

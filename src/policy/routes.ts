@@ -1,5 +1,6 @@
 import type { Config, RouteConfig } from '../config/schema.ts';
 import { authoritiesOf, type Authorities, type AuthorityFiles } from '../identity/authorities.ts';
+import { ADMIN_ROUTE_CONFIG } from './admin-route.ts';
 import { compileGlass, type GlassRule } from './break-glass.ts';
 import { compileRates, type RateConfig, type RateRule } from './limits.ts';
 import { parseNetwork, type Network } from './networks.ts';
@@ -62,31 +63,44 @@ export function compileRoutes(
   configs: readonly RouteConfig[], rates: readonly RateRule[] = [], files: AuthorityFiles = {}, issuers: Pick<Config, 'tokens' | 'inherits'> = NO_ISSUERS,
 ): RouteIndex {
   const own = ownRoutes(configs);
-  return indexRoutes([...own, ...configs].map((config, order) => {
-    const below = config.match.path.endsWith('/*');
-    const written = below ? config.match.path.slice(0, -2) : config.match.path;
-    const pattern = written === '' ? [] : written.slice(1).split('/').map(compileSegment);
-    return {
-      config: config.webhook === undefined ? config : { ...config, limits: { ...config.limits, body: Math.min(config.limits.body ?? LARGEST_EVENT, LARGEST_EVENT) } },
-      name: config.name,
-      order,
-      methods: config.match.methods === undefined ? undefined : new Set(config.match.methods),
-      hosts: config.match.host?.map((host) => host.toLowerCase()),
-      pattern,
-      below,
-      allow: new Set(config.allow),
-      networks: config.require.networks?.map(parseNetwork),
-      authorities: config.require.trust === undefined ? undefined : authoritiesOf(config.require.trust, files),
-      rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
-      factors: config.require.second_factor,
-      token: compileToken(config, issuers),
-      patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
-      own: order < own.length || config.webhook !== undefined,
-      general: order < own.length || config.webhook !== undefined || config.encrypt !== undefined,
-      glass: config.break_glass === undefined ? undefined : { ...compileGlass(config.break_glass), ...(order < own.length ? { page: true } : {}) },
-      maintenance: (config.suspended ?? []).map(({ when, outside, roles, reason }) => ({ when, outside, roles: roles === undefined ? undefined : new Set(roles), reason })),
-    };
-  }));
+  return indexRoutes([...own, ...configs].map((config, order) => compileRoute(config, order, order < own.length, { rates, files, issuers })));
+}
+
+/** Everything on the operators' listener is the gateway's own: no route of the configuration is asked. */
+export function compileAdminRoutes(): RouteIndex {
+  return indexRoutes([compileRoute(ADMIN_ROUTE_CONFIG, 0, true, { rates: [], files: {}, issuers: NO_ISSUERS })]);
+}
+
+interface RouteGround {
+  readonly rates: readonly RateRule[];
+  readonly files: AuthorityFiles;
+  readonly issuers: Pick<Config, 'tokens' | 'inherits'>;
+}
+
+function compileRoute(config: RouteConfig, order: number, page: boolean, { rates, files, issuers }: RouteGround): Route {
+  const below = config.match.path.endsWith('/*');
+  const written = below ? config.match.path.slice(0, -2) : config.match.path;
+  const pattern = written === '' ? [] : written.slice(1).split('/').map(compileSegment);
+  return {
+    config: config.webhook === undefined ? config : { ...config, limits: { ...config.limits, body: Math.min(config.limits.body ?? LARGEST_EVENT, LARGEST_EVENT) } },
+    name: config.name,
+    order,
+    methods: config.match.methods === undefined ? undefined : new Set(config.match.methods),
+    hosts: config.match.host?.map((host) => host.toLowerCase()),
+    pattern,
+    below,
+    allow: new Set(config.allow),
+    networks: config.require.networks?.map(parseNetwork),
+    authorities: config.require.trust === undefined ? undefined : authoritiesOf(config.require.trust, files),
+    rates: [...compileRates(`route/${config.name}`, ratesOf(config)), ...rates],
+    factors: config.require.second_factor,
+    token: compileToken(config, issuers),
+    patient: config.patient === undefined ? undefined : compilePatient(config.patient, pattern.length),
+    own: page || config.webhook !== undefined,
+    general: page || config.webhook !== undefined || config.encrypt !== undefined,
+    glass: config.break_glass === undefined ? undefined : { ...compileGlass(config.break_glass), ...(page ? { page: true } : {}) },
+    maintenance: (config.suspended ?? []).map(({ when, outside, roles, reason }) => ({ when, outside, roles: roles === undefined ? undefined : new Set(roles), reason })),
+  };
 }
 
 function ratesOf({ limits: { rate, rates } }: RouteConfig): readonly RateConfig[] {

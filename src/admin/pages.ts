@@ -1,0 +1,62 @@
+import type { PageAnswer, PageRequest } from '../forward/client.ts';
+import { crossOrigin, fieldOf } from '../forward/forms.ts';
+import { answerCall, type Caller, type CallOutcome, type Ground } from './answer-call.ts';
+import { ADMIN_ROLES, type AdminRole } from './call.ts';
+
+/** On every answer: nothing of it is kept, guessed at, framed or read by another origin's pages. There is no CORS. */
+const COMMON: readonly string[] = [
+  'cache-control', 'no-store', 'x-content-type-options', 'nosniff', 'referrer-policy', 'no-referrer', 'cross-origin-resource-policy', 'same-origin',
+];
+
+/** Nothing that a call answers is a page, whatever a browser takes it for. */
+const DATA_ONLY: readonly string[] = ['content-security-policy', 'default-src \'none\'; frame-ancestors \'none\'; sandbox'];
+
+const TITLES: Readonly<Record<number, readonly [code: string, title: string]>> = {
+  400: ['bad_request', 'The call is malformed'], 403: ['role_denied', 'Access denied'], 404: ['not_found', 'Not found'], 409: ['conflict', 'It is not in the state for that'], 500: ['failed', 'It could not be done'],
+};
+
+/** Answers what operators ask on their own listener, whose admission has been decided. Never rejects. */
+export function createAdminPages(ground: Ground): (request: PageRequest) => Promise<PageAnswer> {
+  return async (request) => {
+    const { method, path, query, body } = request;
+    const caller = callerOf(request);
+    if (caller === undefined) return problem(403, 'the certificate has no role here');
+    const foreign = foreignTo(request);
+    if (foreign !== undefined) return { ...problem(400, foreign), refusal: { reason: 'form_refused', detail: foreign } };
+    const outcome = await answerCall({ method: method === 'HEAD' ? 'GET' : method, path, query, text: Buffer.from(body).toString('utf8') }, caller, ground);
+    return written(outcome);
+  };
+}
+
+function callerOf({ identity, id, listener, address, certificate }: PageRequest): Caller | undefined {
+  const role = ADMIN_ROLES.find((one) => one === identity.role);
+  return role === undefined ? undefined : { role: role satisfies AdminRole, who: identity.id.slice(0, 200), fields: { request_id: id, listener, address, fingerprint: certificate, role } };
+}
+
+/**
+ * Why a request may be another page's doing, which the browser lends the operator's certificate to (CSRF): a change must come from our own origin, and as
+ * JSON, which no form can send; and what is read by a program must not be asked for by another site either.
+ */
+function foreignTo(request: PageRequest): string | undefined {
+  const { method, fields } = request;
+  if (method === 'GET' || method === 'HEAD') {
+    const site = fieldOf(fields, 'sec-fetch-site');
+    const shown = fieldOf(fields, 'sec-fetch-mode') === 'navigate' && fieldOf(fields, 'sec-fetch-dest') === 'document';
+    return site === undefined || site === 'same-origin' || site === 'none' || shown ? undefined : `asked for by a page that a browser calls ${site.slice(0, 40)}`;
+  }
+  if (!/^application\/json\s*(;|$)/i.test(fieldOf(fields, 'content-type') ?? '')) return 'expected application/json';
+  return crossOrigin(request);
+}
+
+function written(outcome: CallOutcome): PageAnswer {
+  if (outcome.kind === 'answer') return { status: 200, fields: [...COMMON, ...DATA_ONLY, 'content-type', 'application/json'], body: Buffer.from(`${JSON.stringify(outcome.answer)}\n`) };
+  if (outcome.kind === 'failed') return problem(500, outcome.detail, outcome.issues);
+  const { status, detail } = outcome;
+  return { ...problem(status, detail), ...(status === 403 ? { refusal: { reason: 'role_denied', detail } as const } : {}) };
+}
+
+function problem(status: number, detail: string, issues?: unknown): PageAnswer {
+  const [code, title] = TITLES[status] as readonly [string, string];
+  const body = { type: `urn:wardgate:problem:${code}`, title, code, detail, ...(issues === undefined ? {} : { issues }) };
+  return { status, fields: [...COMMON, ...DATA_ONLY, 'content-type', 'application/problem+json'], body: Buffer.from(JSON.stringify(body)) };
+}
