@@ -48,6 +48,9 @@ export interface Issued {
   readonly notAfter: number;
 }
 
+/** A certificate whose private key somebody else has. */
+export type Certified = Omit<Issued, 'key' | 'privateKey'>;
+
 /** What signs certificates, CRLs and OCSP answers. Any issued certificate can be made to, so that tests can see it refused. */
 export type Authority = Issued;
 
@@ -114,6 +117,15 @@ const day = 86_400_000;
 
 /** A root (without `issuer`) or an intermediate. Default validity five years. Throws `IssueRefused` beyond the limits. */
 export async function createAuthority(options: AuthorityOptions): Promise<Authority> {
+  return issue(authorityDraft(options));
+}
+
+/** An intermediate for a public key whose private one is elsewhere; `key` and `keyType` of the options mean nothing. */
+export async function certifyAuthority(publicKey: KeyObject, options: AuthorityOptions & { readonly issuer: Authority }): Promise<Certified> {
+  return certify(authorityDraft(options), publicKey, options.issuer.privateKey);
+}
+
+function authorityDraft(options: AuthorityOptions): Draft {
   const extensions = [
     basicConstraints(true, options.pathLen),
     keyUsage(options.keyUsage ?? ['keyCertSign', 'cRLSign']),
@@ -124,17 +136,26 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
     ...(options.inhibitAnyPolicy === undefined ? [] : [inhibitAnyPolicy(options.inhibitAnyPolicy)]),
   ];
   const subject: Subject = typeof options.name === 'string' ? [['CN', options.name]] : options.name;
-  return issue({ use: 'authority', subject, issuer: options.issuer, extensions, validity: 1826 * day, options });
+  return { use: 'authority', subject, issuer: options.issuer, extensions, validity: 1826 * day, options };
 }
 
 /** A leaf. Default validity 90 days, key usage digitalSignature, purpose clientAuth. Throws `IssueRefused` beyond the limits. */
 export async function issueCertificate(authority: Authority, options: CertificateOptions): Promise<Issued> {
+  return issue(leafDraft(authority, options));
+}
+
+/** A leaf for a public key whose private one is elsewhere; `key` and `keyType` of the options mean nothing. */
+export async function certifyLeaf(authority: Authority, publicKey: KeyObject, options: CertificateOptions): Promise<Certified> {
+  return certify(leafDraft(authority, options), publicKey, authority.privateKey);
+}
+
+function leafDraft(authority: Authority, options: CertificateOptions): Draft {
   const extensions = [
     basicConstraints(options.ca ?? false, options.pathLen),
     keyUsage(options.keyUsage ?? ['digitalSignature']),
     extendedKeyUsage(options.eku ?? ['clientAuth'], options.ekuCritical),
   ];
-  return issue({ use: 'leaf', subject: options.subject, issuer: authority, extensions, validity: 90 * day, options });
+  return { use: 'leaf', subject: options.subject, issuer: authority, extensions, validity: 90 * day, options };
 }
 
 interface Draft {
@@ -147,16 +168,22 @@ interface Draft {
   readonly options: CommonOptions;
 }
 
-async function issue({ use, subject, issuer, extensions, validity, options }: Draft): Promise<Issued> {
-  const pair = options.key === undefined ? await generateKey(options.keyType ?? 'ec') : keyPairOf(options.key);
+async function issue(draft: Draft): Promise<Issued> {
+  const { issuer, options } = draft;
+  const { publicKey, privateKey } = options.key === undefined ? await generateKey(options.keyType ?? 'ec') : keyPairOf(options.key);
+  const certified = await certify(draft, publicKey, issuer?.privateKey ?? privateKey);
+  return { ...certified, key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, privateKey };
+}
+
+async function certify({ use, subject, issuer, extensions, validity, options }: Draft, publicKey: KeyObject, by: KeyObject): Promise<Certified> {
   const notBefore = wholeSeconds(options.notBefore ?? Date.now() - 60_000);
   const notAfter = wholeSeconds(options.notAfter ?? notBefore + validity);
-  if (options.limits !== 'off') refuseBeyondLimits({ use, key: pair.publicKey, hash: options.signatureHash, notBefore, notAfter });
+  if (options.limits !== 'off') refuseBeyondLimits({ use, key: publicKey, hash: options.signatureHash, notBefore, notAfter });
 
-  const spki = spkiOf(pair.publicKey);
+  const spki = spkiOf(publicKey);
   const identifier = keyIdentifierOf(spki);
   const name = encodeName(subject);
-  const signer = signerOf(issuer?.privateKey ?? pair.privateKey, { hash: options.signatureHash, pss: options.pss });
+  const signer = signerOf(by, { hash: options.signatureHash, pss: options.pss });
   const serial = integer(options.serial ?? randomSerial());
   const all = [
     ...extensions, ...commonExtensions(options, subject.length === 0), subjectKeyIdentifier(identifier),
@@ -173,7 +200,7 @@ async function issue({ use, subject, issuer, extensions, validity, options }: Dr
   const der = sequence(tbs, signer.algorithm, bitString(signature));
   const certificate = pem('CERTIFICATE', der);
   return {
-    certificate, der, key: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, privateKey: pair.privateKey,
+    certificate, der,
     chain: issuer === undefined || issuer.selfSigned ? certificate : certificate + issuer.chain,
     serialHex: serial.subarray(2).toString('hex').replace(/^(00)+(?=..)/, ''), sha256: createHash('sha256').update(der).digest('hex'),
     subject: name, spki, keyIdentifier: identifier, selfSigned: issuer === undefined, notBefore, notAfter,
@@ -210,8 +237,8 @@ function wholeSeconds(at: Date | number): number {
   return Math.floor(new Date(at).getTime() / 1000) * 1000;
 }
 
-/** 16 octets, positive, the first never zero (RFC 5280 §4.1.2.2 allows up to 20). */
-function randomSerial(): string {
+/** 16 octets, positive, the first never zero (RFC 5280 §4.1.2.2 allows up to 20), hexadecimal. */
+export function randomSerial(): string {
   const bytes = randomBytes(16);
   bytes.writeUInt8((bytes.readUInt8(0) & 0x7f) | 0x40, 0);
   return bytes.toString('hex');

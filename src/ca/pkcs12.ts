@@ -18,7 +18,7 @@ export interface Pkcs12Options {
 }
 
 /** A PKCS#12 file (RFC 7292) as browsers import it: AES-256-CBC under PBES2 for key and certificates, HMAC-SHA-256 over both. */
-export async function toPkcs12(issued: Issued, options: Pkcs12Options): Promise<Buffer> {
+export async function toPkcs12(issued: Pick<Issued, 'der' | 'privateKey' | 'keyIdentifier'>, options: Pkcs12Options): Promise<Buffer> {
   const iterations = options.iterations ?? 100_000;
   const password = arrayBuffer(Buffer.from(options.password, 'utf8'));
   const encryption = {
@@ -46,7 +46,7 @@ export async function toPkcs12(issued: Issued, options: Pkcs12Options): Promise<
 }
 
 /** Browsers pair a key with its certificate by localKeyID; the SHA-1 of the key bits serves, any equal octets would. */
-function ownAttributes(issued: Issued, name: string): Attribute[] {
+function ownAttributes(issued: Pick<Issued, 'keyIdentifier'>, name: string): Attribute[] {
   return [
     new Attribute({ type: friendlyName, values: [new BmpString({ value: name })] }),
     new Attribute({ type: localKeyId, values: [new OctetString({ valueHex: arrayBuffer(issued.keyIdentifier) })] }),

@@ -1,0 +1,204 @@
+import { randomBytes } from 'node:crypto';
+import { prepareText } from '../pki/preparation.ts';
+import { readApproval, type SignedApproval } from './approval.ts';
+import { bodyOf } from './asked.ts';
+import { canonical, digestOf } from './canonical.ts';
+import { spkiOf } from './keys.ts';
+import { record, requestRow, rowOf, step, type Ground, type RequestRow } from './ground.ts';
+import { LIVE } from './life.ts';
+import type { By, CaRequest, Renewal, RequestBody, RequestOrder } from './office-types.ts';
+import { OfficeError } from './office-error.ts';
+import { profileOf } from './policy.ts';
+
+/** Who approves, and in which role. */
+interface Approver {
+  readonly by: string;
+  readonly role: string;
+  readonly fingerprint: string;
+  /** SHA-256 of the public key. */
+  readonly key: string;
+}
+
+/** An approval as the log has it; a ceremony's and that of an automatic renewal are nobody's. */
+interface Approval extends Approver {
+  readonly time: string;
+  readonly signed: SignedApproval;
+}
+
+/** Puts a request on record. */
+export function submit(ground: Ground, order: RequestOrder): CaRequest {
+  return admit(ground, bodyOf(ground.policy, order, { id: newId(), now: ground.now() }), order.applicant.name);
+}
+
+function newId(): string {
+  return `r-${randomBytes(5).toString('hex')}`;
+}
+
+function admit(ground: Ground, body: RequestBody, who: string, approved?: NonNullable<By['why']>): CaRequest {
+  const { ledger } = ground;
+  const text = canonical({ ...body });
+  const digest = digestOf(text);
+  return ledger.change(() => {
+    if (body.key.kind === 'csr') refuseKnownKey(ground, body.key.spki_sha256);
+    const spki = body.key.kind === 'csr' ? body.key.spki_sha256 : null;
+    ledger.database.prepare("INSERT INTO request (id, state, spki, body) VALUES (?, 'requested', ?, ?)").run(body.id, spki, canonical({ ...body, digest }));
+    record(ground, 'submit', { who, why: body.purpose, request: body.id, detail: { digest, subject: body.subject, names: (Object.values(body.names) as string[][]).flat(), profile: body.profile, system: body.system, ...(body.renews === undefined ? {} : { renews: body.renews }) } });
+    if (approved !== undefined) step(ground, body.id, 'approve', { who, why: approved, detail: { automatic: true, digest, policy: ground.policyDigest } });
+    return requestOf(ground, requestRow(ground, body.id));
+  });
+}
+
+/** NIST SP 800-57 part 1 section 5.2: one key, one purpose; and whoever asks twice with one key may be two people who share it. */
+function refuseKnownKey({ ledger: { database } }: Ground, spki: string): void {
+  const known = database.prepare('SELECT serial AS at FROM certificate WHERE spki = ? UNION ALL SELECT id FROM request WHERE spki = ? UNION ALL SELECT generation FROM issuer WHERE spki = ?').get(spki, spki, spki);
+  if (known !== undefined) throw new OfficeError('key_reused', `the public key is already that of ${String(known['at'])}; every request needs a new key`);
+}
+
+/** Asks for the successor of a certificate; one that needs nobody's approval is approved at once. */
+export function renew(ground: Ground, id: string, renewal: Renewal): CaRequest {
+  const { ledger, policy, now } = ground;
+  const { body: old, state } = requestRow(ground, id);
+  const row = ledger.database.prepare('SELECT serial, sha256, not_after FROM certificate WHERE request = ?').get(old.id);
+  if (row === undefined || (state !== 'delivered' && state !== 'confirmed')) {
+    throw new OfficeError('step', `${id}: renewal is not possible: it is ${state}; ${LIVE.has(state) || state === 'requested' || state === 'approved' || state === 'issuing' ? 'it has to be delivered first' : 'a new request is needed'}`);
+  }
+  if (Number(row['not_after']) <= now()) throw new OfficeError('step', `${id}: renewal is not possible: it is expired; a new request is needed`);
+  const serial = row['serial'] as string;
+  const pending = ledger.database.prepare("SELECT id, body FROM request WHERE state IN ('requested', 'approved', 'issuing', 'issued', 'delivered') AND json_extract(body, '$.renews') = ?").get(serial);
+  if (pending !== undefined) throw new OfficeError('step', `${id}: renewal is not possible: ${String(pending['id'])} renews it already`);
+  const profile = profileOf(policy, old.profile);
+  const validity = renewal.validity ?? Math.min(old.temporary === true ? profile.validity : old.validity, profile.longest);
+  const order: RequestOrder = {
+    profile: old.profile, name: old.name, ...(old.identifier === undefined ? {} : { id: old.identifier }), names: old.names, key: renewal.key ?? { kind: 'made' }, applicant: renewal.applicant,
+    purpose: renewal.purpose ?? old.purpose, system: old.system, validity,
+  };
+  const body = bodyOf({ ...policy, profiles: { ...policy.profiles, [old.profile]: { ...profile, names: allowing(old) } } }, order, { id: newId(), now: now(), renews: serial });
+  if (body.subject !== old.subject) throw new OfficeError('invalid', `${id}: the profile has another subject by now (${body.subject}); a new request is needed`);
+  const automatic = profile.renewal === 'automatic' && renewal.authenticated === row['sha256'] && body.sensitive === undefined;
+  return admit(ground, body, renewal.applicant.name, automatic ? `renewal with the old certificate ${serial}` : undefined);
+}
+
+/** The names that were agreed to before; patterns hold no others than these then. */
+function allowing({ names }: RequestBody): { dns: string[]; uri: string[]; email: string[]; ip: string[] } {
+  const { dns = [], uri = [], email = [], ip = [] } = names;
+  return { dns: [...dns], uri: [...uri], email: [...email], ip: [...ip] };
+}
+
+/** Takes a signed approval; the last that is needed makes the request approved. */
+export function approve(ground: Ground, id: string, signed: SignedApproval): CaRequest {
+  return ground.ledger.change(() => {
+    const row = requestRow(ground, id);
+    const request = requestOf(ground, row);
+    if (row.state !== 'requested') step(ground, request.id, 'approve', { who: 'nobody' });
+    const { x509, fingerprint, statement } = readApproval(request, signed, ground.now(), true);
+    const approver = approverOf(ground, fingerprint, x509);
+    const before = approvalsOf(ground, row);
+    refuseSameEyes(request, approver, before);
+    const profile = profileOf(ground.policy, request.profile);
+    const roles = [...profile.approvers, ...(request.sensitive === undefined ? [] : [request.sensitive.role])];
+    if (!roles.includes(approver.role)) throw new OfficeError('not_authorized', `${approver.by} is ${approver.role}; ${request.profile} is approved by ${roles.join(' or ')}`);
+    const missing = missingOf(ground, request, [...before, approver]);
+    step(ground, request.id, missing.length === 0 ? 'approve' : 'agree', {
+      who: approver.by, ...(statement.note === undefined ? {} : { why: statement.note }),
+      detail: { digest: row.digest, policy: ground.policyDigest, role: approver.role, fingerprint, key: approver.key, signed: { ...signed } },
+    });
+    return requestOf(ground, requestRow(ground, id));
+  });
+}
+
+/** While a CA is being made there is nobody yet who could sign: whoever makes it approves, on record as that, and never again. */
+export function approveAtCeremony(ground: Ground, id: string, by: By): CaRequest {
+  return ground.ledger.change(() => {
+    if (isFounded(ground)) throw new OfficeError('not_authorized', 'the ceremony is over');
+    step(ground, id, 'approve', { ...by, detail: { ceremony: true, digest: requestRow(ground, id).digest, policy: ground.policyDigest } });
+    return requestOf(ground, requestRow(ground, id));
+  });
+}
+
+export function isFounded({ ledger }: Ground): boolean {
+  return ledger.database.prepare("SELECT seq FROM event WHERE json_extract(line, '$.step') = 'init'").get() !== undefined;
+}
+
+/** Two people are not one with two certificates, two names or one key. */
+function refuseSameEyes({ applicant, key, name, id }: CaRequest, approver: Approver, before: readonly Approver[]): void {
+  const same = (one: string, other: string): boolean => prepareText(one) === prepareText(other);
+  if (applicant.fingerprint === approver.fingerprint || applicant.key === approver.key || same(applicant.name, approver.by)) {
+    throw new OfficeError('not_authorized', `${approver.by} has asked for ${id}; somebody else has to approve it`);
+  }
+  if (same(name, approver.by) || (key.kind === 'csr' && key.spki_sha256 === approver.key)) throw new OfficeError('not_authorized', `${id} is for ${approver.by}; somebody else has to approve it`);
+  if (before.some((one) => one.fingerprint === approver.fingerprint || one.key === approver.key || same(one.by, approver.by))) {
+    throw new OfficeError('not_authorized', `${approver.by} has approved ${id} already; somebody else has to as well`);
+  }
+}
+
+/** Who a certificate makes an approver. Throws an OfficeError when it makes nobody one, or does not any more. */
+function approverOf({ ledger: { database }, policy, now }: Ground, fingerprint: string, x509: { readonly raw: Buffer; readonly publicKey: Parameters<typeof spkiOf>[0]; readonly validFromDate: Date; readonly validToDate: Date; readonly subject: string }): Approver {
+  const key = digestOf(spkiOf(x509.publicKey));
+  const at = now();
+  if (at < x509.validFromDate.getTime() || at >= x509.validToDate.getTime()) throw new OfficeError('not_authorized', 'the certificate of the approver is not valid now');
+  const own = database.prepare('SELECT r.state AS state, r.body AS body, c.revoked_at AS revoked_at FROM certificate c JOIN request r ON r.id = c.request WHERE c.sha256 = ?').get(fingerprint);
+  if (own !== undefined) {
+    const { state, body } = rowOf(own);
+    if (!LIVE.has(state)) throw new OfficeError('not_authorized', `the certificate of the approver is ${state}`);
+    return { by: body.name, role: profileOf(policy, body.profile).role ?? body.profile, fingerprint, key };
+  }
+  const pinned = policy.approvers.find((one) => one.fingerprint === fingerprint);
+  if (pinned === undefined) throw new OfficeError('not_authorized', `the certificate ${fingerprint} is that of no approver: neither issued by this CA nor in approvers of its policy`);
+  return { by: /^CN=(.+)$/m.exec(x509.subject)?.[1] ?? fingerprint, role: pinned.role, fingerprint, key };
+}
+
+/** The approvals on record. */
+function approvalsOf({ ledger }: Ground, { body }: RequestRow): readonly Approval[] {
+  return ledger.events(body.id).flatMap(({ step: what, who, time, detail }) => {
+    const { role, fingerprint, key, signed } = detail as { role?: string; fingerprint?: string; key?: string; signed?: SignedApproval };
+    return (what !== 'approve' && what !== 'agree') || role === undefined || fingerprint === undefined || key === undefined || signed === undefined ? [] : [{ by: who, role, fingerprint, key, time, signed }];
+  });
+}
+
+function missingOf({ policy }: Ground, { profile: name, sensitive }: CaRequest, approvals: readonly Pick<Approver, 'role'>[]): readonly string[] {
+  const { approvers, approvals: wanted } = profileOf(policy, name);
+  const lacking = wanted - approvals.length;
+  return [
+    ...(lacking <= 0 ? [] : [`${lacking === 1 ? 'an approval' : `${lacking} approvals`} by ${approvers.join(' or ')}`]),
+    ...(sensitive === undefined || approvals.some(({ role }) => role === sensitive.role) ? [] : [`an approval by ${sensitive.role}, as ${JSON.stringify(sensitive.name)} is a sensitive name`]),
+  ];
+}
+
+export function refuse(ground: Ground, id: string, by: By & { readonly why: string }): CaRequest {
+  return ground.ledger.change(() => {
+    const { body } = requestRow(ground, id);
+    step(ground, body.id, 'refuse', by);
+    return requestOf(ground, requestRow(ground, body.id));
+  });
+}
+
+/**
+ * Looks once more, before anything is signed, at what was agreed to: each approval is one of this request, by somebody whose
+ * certificate was not revoked since, and by the policy of today they are enough. Throws an OfficeError.
+ */
+export function refuseUnapproved(ground: Ground, row: RequestRow): void {
+  if (digestOf(canonical({ ...row.body })) !== row.digest) throw new OfficeError('tampered', `${row.body.id}: the request is not what was submitted`);
+  const events = ground.ledger.events(row.body.id);
+  const submitted = events.find(({ step: what }) => what === 'submit');
+  if (submitted?.detail['digest'] !== row.digest) throw new OfficeError('tampered', `${row.body.id}: the request is not what the event log has`);
+  const last = events.findLast(({ step: what }) => what === 'approve');
+  if (last?.detail['ceremony'] === true && !isFounded(ground)) return;
+  const request = requestOf(ground, row);
+  if (last?.detail['automatic'] === true && profileOf(ground.policy, row.body.profile).renewal === 'automatic' && row.body.renews !== undefined) return;
+  const approvals = approvalsOf(ground, row);
+  for (const { signed, by, fingerprint } of approvals) {
+    readApproval(request, signed, ground.now(), false);
+    const revoked = ground.ledger.database.prepare("SELECT c.reason AS reason FROM certificate c WHERE c.sha256 = ? AND c.revoked_at IS NOT NULL AND c.reason <> 'superseded'").get(fingerprint);
+    if (revoked !== undefined) throw new OfficeError('not_authorized', `${row.body.id}: the certificate of ${by} was revoked since ${by} approved it (${String(revoked['reason'])}); refuse it, and have it asked for again`);
+  }
+  const missing = missingOf(ground, request, approvals);
+  if (missing.length > 0) throw new OfficeError('not_authorized', `${row.body.id}: ${missing.join(' and ')} is missing`);
+}
+
+/** A request as callers see it. */
+export function requestOf(ground: Ground, row: RequestRow): CaRequest {
+  const approvals = approvalsOf(ground, row);
+  const serial = ground.ledger.database.prepare('SELECT serial FROM certificate WHERE request = ?').get(row.body.id)?.['serial'] as string | undefined;
+  const request = { ...row.body, digest: row.digest, state: row.state, approvals: approvals.map(({ by, role, fingerprint, time }) => ({ by, role, fingerprint, time })), missing: [], ...(serial === undefined ? {} : { serial }) };
+  return { ...request, missing: row.state === 'requested' ? missingOf(ground, request, approvals) : [] };
+}
