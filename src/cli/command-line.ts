@@ -6,6 +6,7 @@ import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
+import { addBackupCommands } from './backup/commands.ts';
 import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { addMaskingKeyCommands } from './masking-key.ts';
 import { lint, type LintOptions } from './lint.ts';
@@ -212,6 +213,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', '\nExample:\n  wardgate audit run --from 2026-01-01 --to 2026-07-01 --page audit-2026-1.html\n\nExit status 0: no findings; 1: findings.')
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
+  addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addProfileCommand(program, { configOption, jsonOption, user, print, settle });
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });

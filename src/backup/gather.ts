@@ -1,0 +1,194 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { REGISTER_FILE } from '../audit/checkpoint.ts';
+import { fileReferences } from '../config/file-references.ts';
+import { formatIssue, readConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { BackupError } from './fault.ts';
+import { ASIDE, isWithin, MANIFEST, REGISTER_COPY, RUNS, STAGE, SUMS, type Manifest } from './manifest.ts';
+import { pieces, takeFile, takeState, type Taken } from './read-file.ts';
+import type { Content, Member } from './tar.ts';
+
+export interface GatherOptions {
+  /** The configuration file. */
+  readonly config: string;
+  /** Directories elsewhere, such as that of a CA. */
+  readonly also: readonly string[];
+  /** Whether the segments of the audit go in. */
+  readonly audit: boolean;
+  /** ms since the epoch */
+  readonly now: number;
+  readonly host: string;
+  readonly version: string;
+}
+
+/** What goes into a backup; `members` can be gone through once. */
+export interface Gathered {
+  readonly manifest: Manifest;
+  readonly files: number;
+  readonly members: Iterable<Content>;
+}
+
+/** How often a configuration that is being changed is read again. */
+const TRIES = 5;
+/** All but the segments of the audit is in memory for a moment. */
+const MOST_OCTETS = 1024 ** 3;
+
+/**
+ * Reads an installation, beside a running gateway too: the configuration with every file it names as they were at one moment, journals to their last whole
+ * line, databases as of a transaction. Throws a BackupError.
+ */
+export function gather(options: GatherOptions): Gathered {
+  const named = stable(resolve(options.config));
+  const { config, directory } = named;
+  const at = (path: string): string => resolve(directory, path);
+  const [state, audit, socket] = [at(config.state), at(config.audit.directory), at(config.admin.socket)];
+  const also = options.also.map((path) => resolve(path));
+  const owned = [state, ...also.filter((path) => !isWithin(state, path))];
+  const manifest: Manifest = {
+    format: 'wardgate-backup-contents', version: 1, made: new Date(options.now).toISOString(), host: options.host, wardgate: options.version,
+    configuration: named.file, state, audit: { directory: audit, segments: options.audit }, socket, owned,
+    outside: [...named.files.keys()].filter((path) => ![directory, ...owned].some((known) => isWithin(known, path))),
+  };
+  const left = new Set([join(state, 'lock'), join(state, 'sessions.db'), join(state, RUNS), join(state, REGISTER_COPY), socket, audit]);
+  const found = owned.flatMap((path) => walk(path, (one) => left.has(one) || isUnfinished(basename(one))));
+  // In an empty place they are made anew, for the same owner.
+  const homes = [...new Set([...named.files.keys()].map((path) => dirname(path)))].filter((path) => !owned.some((known) => isWithin(known, path))).sort();
+  const members = [
+    memberOf(MANIFEST, Buffer.from(`${JSON.stringify(manifest, undefined, 1)}\n`), options.now),
+    ...homes.map(directoryMember), ...[...named.files].map(([path, taken]) => fileMember(path, taken)),
+    ...found.flatMap((one) => (named.files.has(one.path) ? [] : one.kind === 'directory' ? [directoryMember(one.path)] : [fileMember(one.path, takeState(one.path))])),
+  ];
+  const evidence = auditMembers(audit, state, options.audit, options.now);
+  const size = members.reduce((sum, member) => sum + member.size, 0);
+  if (size > MOST_OCTETS) throw new BackupError('unreadable', `${state} holds more than ${MOST_OCTETS / 1024 ** 3} GiB beside the audit; what is it?`);
+  return { manifest, files: members.length + evidence.length - 1, members: withSums([...members, ...evidence], options.now) };
+}
+
+interface Named {
+  readonly file: string;
+  readonly directory: string;
+  readonly config: Config;
+  /** Everything that the configuration names, and itself. */
+  readonly files: ReadonlyMap<string, Taken>;
+}
+
+/** Reads them until none has changed between the first that was read and the last. */
+function stable(file: string): Named {
+  for (let tries = 0; tries < TRIES; tries++) {
+    const named = readNamed(file);
+    if ([...named.files].every(([path, { stats }]) => stampOf(path) === stampText(stats))) return named;
+  }
+  throw new BackupError('changing', `${file}, or a file that it names, changes all the time; try again`);
+}
+
+function readNamed(file: string): Named {
+  const taken = takeFile(file);
+  const { value, config, issues } = readConfig(taken.octets.toString('utf8'), file);
+  if (config === undefined) throw new BackupError('unreadable', issues.map((issue) => formatIssue(issue)).join('\n'));
+  const directory = dirname(file);
+  const paths = new Set(fileReferences(value).map(({ name }) => resolve(directory, name)));
+  const files = new Map([[file, taken]]);
+  for (const path of [...paths].flatMap(filesOf)) files.set(path, takeFile(path));
+  return { file, directory, config, files };
+}
+
+/** A directory that is named stands for the files in it. */
+function filesOf(path: string): readonly string[] {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) throw new BackupError('unreadable', `${path}: no such file, and the configuration names it`);
+  return stats.isDirectory() ? readdirSync(path, { withFileTypes: true }).map(({ name }) => join(path, name)).filter((one) => statSync(one, { throwIfNoEntry: false })?.isFile() === true).sort() : [path];
+}
+
+function stampOf(path: string): string | undefined {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats === undefined ? undefined : stampText(stats);
+}
+
+function stampText({ dev, ino, size, mtimeNs }: Taken['stats']): string {
+  return `${dev} ${ino} ${size} ${mtimeNs}`;
+}
+
+interface Found {
+  readonly path: string;
+  readonly kind: 'file' | 'directory';
+}
+
+/** Every file and directory, the directory itself first; sockets, pipes and links are nobody's state. */
+function walk(directory: string, isLeft: (path: string) => boolean): readonly Found[] {
+  if (!existsSync(directory)) return [];
+  const below = readdirSync(directory, { withFileTypes: true }).sort((one, other) => (one.name < other.name ? -1 : 1)).flatMap((entry): readonly Found[] => {
+    const path = join(directory, entry.name);
+    if (isLeft(path)) return [];
+    if (entry.isDirectory()) return walk(path, isLeft);
+    return entry.isFile() ? [{ path, kind: 'file' }] : [];
+  });
+  return [{ path: directory, kind: 'directory' }, ...below];
+}
+
+/** What nobody has finished, what SQLite keeps beside its databases, and what a restore left. */
+function isUnfinished(name: string): boolean {
+  return /\.(?:new|unfinished|tmp)$|-(?:wal|shm|journal)$/.test(name) || name.startsWith(ASIDE) || name.startsWith(STAGE);
+}
+
+function auditMembers(directory: string, state: string, segments: boolean, now: number): readonly Content[] {
+  if (!existsSync(join(directory, REGISTER_FILE))) return [];
+  if (!segments) return [memberOf(join(state, REGISTER_COPY).slice(1), takeFile(join(directory, REGISTER_FILE)).octets, now)];
+  for (let tries = 0; tries < TRIES * 10; tries++) {
+    const register = takeFile(join(directory, REGISTER_FILE));
+    const names = readdirSync(directory).filter((name) => name !== REGISTER_FILE && !isUnfinished(name)).sort();
+    const sized = names.map((name) => ({ path: join(directory, name), stats: statSync(join(directory, name), { throwIfNoEntry: false }) }));
+    // The same before and after: every segment is as long as the register says, or longer, and what it does not know holds no record.
+    if (!takeFile(join(directory, REGISTER_FILE)).octets.equals(register.octets) || sized.some(({ stats }) => stats === undefined)) continue;
+    return [
+      directoryMember(directory), fileMember(join(directory, REGISTER_FILE), register),
+      ...sized.flatMap(({ path, stats }) => (stats?.isFile() === true ? [{ ...attributes(path, 'file', stats), size: stats.size, content: pieces(path, stats.size) }] : [])),
+    ];
+  }
+  throw new BackupError('changing', `${directory}: the register changes all the time; try again`);
+}
+
+function attributes(path: string, kind: Member['kind'], { mode, uid, gid, mtimeMs }: { readonly mode: number | bigint; readonly uid: number | bigint; readonly gid: number | bigint; readonly mtimeMs: number | bigint }): Omit<Member, 'size'> {
+  return { name: path.slice(1), kind, mode: Number(mode) & 0o7777, uid: Number(uid), gid: Number(gid), mtime: Math.max(0, Math.floor(Number(mtimeMs) / 1_000)) };
+}
+
+function fileMember(path: string, { stats, octets }: Taken): Content {
+  return { ...attributes(path, 'file', stats), size: octets.length, content: [octets] };
+}
+
+function directoryMember(path: string): Content {
+  return { ...attributes(path, 'directory', statSync(path)), size: 0, content: [] };
+}
+
+function memberOf(name: string, octets: Buffer, now: number): Content {
+  return { name, kind: 'file', mode: 0o600, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mtime: Math.floor(now / 1_000), size: octets.length, content: [octets] };
+}
+
+/** The last member has the SHA-256 of every file before it, as sha256sum writes it. */
+function* withSums(members: readonly Content[], now: number): Generator<Content> {
+  const lines: string[] = [];
+  for (const member of members) {
+    if (member.kind === 'directory') {
+      yield member;
+      continue;
+    }
+    const hash = createHash('sha256');
+    yield { ...member, content: hashed(member.content, (piece) => hash.update(piece)) };
+    lines.push(`${hash.digest('hex')}  ${escaped(member.name)}\n`);
+  }
+  yield memberOf(SUMS, Buffer.from(lines.join('')), now);
+}
+
+function* hashed(content: Iterable<Uint8Array>, update: (piece: Uint8Array) => void): Generator<Uint8Array> {
+  for (const piece of content) {
+    update(piece);
+    yield piece;
+  }
+}
+
+/** A name with a line end would be two lines; nobody has one. */
+function escaped(name: string): string {
+  if (/[\n\\]/.test(name)) throw new BackupError('unreadable', `${JSON.stringify(name)}: a name with a line end or a backslash cannot be kept`);
+  return name;
+}
