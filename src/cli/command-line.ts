@@ -4,6 +4,7 @@ import { acknowledgeAlarm, listAlarms, showAlarm } from './alarm.ts';
 import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type VerifyCommand } from './audit.ts';
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
+import { addCompletionCommand } from './completion.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { addBackupCommands } from './backup/commands.ts';
@@ -236,6 +237,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option('--certificates <dir>', 'where the development PKI is kept (default: certs/demo)')
     .addHelpText('after', '\nExample:\n  wardgate demo --port 9443')
     .action(settle(async (options: { port: string; database?: string; certificates?: string }) => (await import('./demo.ts')).demo(options, print)));
+  addCompletionCommand(program, { print, settle });
   pointToOwnHelp(program, 'wardgate');
 
   try {
