@@ -16,6 +16,7 @@ import { keepCheckpoints } from './checkpoints.ts';
 import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { CrlFiles } from './config/read-again.ts';
+import { olderBundles } from './config/trust-files.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
 import { createDispatch } from './dispatch.ts';
@@ -30,6 +31,7 @@ import { openIssuerKeys } from './issuer-keys.ts';
 import { createLists, openJournals } from './lists.ts';
 import { SILENT, type Log } from './log.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
+import { lookAtBundles } from './bundle-refresh.ts';
 import { openMaterialReload } from './material-reload.ts';
 import { createPreparation } from './preparation.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
@@ -217,7 +219,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
   const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => alarms.raise(rule, raised)), admin: (request) => adminPages(request), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
-  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close(), () => material.close()];
+  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close(), () => material.close(), lookAtBundles(() => current.snapshot, material.reload)];
   const operations = {
     status, reload, reloadCertificates: material.reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
     grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
@@ -309,6 +311,8 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const snapshot = await loadConfiguration(file, log);
     const fixed = unchangeable(current.snapshot.config, snapshot.config);
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
+    const older = olderBundles(current.snapshot, snapshot);
+    if (older.length > 0) throw new Error(older.join('; '));
     await putInForce(snapshot, async () => {
       inventory.adopt(snapshot);
       // One that is no longer configured is asked until the commit.

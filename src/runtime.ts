@@ -100,11 +100,13 @@ export function buildRuntime(
     const material = snapshot.listeners[listener.name];
     if (material === undefined) throw new Error(`listeners: no material for ${listener.name}`);
     const forOperators = listener.name === config.admin.listener;
+    const learnt = before?.listeners.get(listener.name)?.office.learnt();
     const common = {
       contexts: createContexts(listener, material, listener.protocol === 'https' && !forOperators ? routeHosts : [], { secret: material.ticketSecret === undefined ? ticketSecret : { octets: material.ticketSecret, since: 0 }, trust: (realm) => trustDigest(snapshot, listener, realm) }, aliases),
       office: createAdmissionOffice({
         config: forOperators ? operatorsConfig(config) : config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation),
         transfers: forOperators ? () => NO_TRANSFERS : transfers, now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+        ...(learnt === undefined ? {} : { learnt }),
       }),
     };
     if (listener.protocol === 'https' && forOperators) return { ...common, config: listener, service: operatorsService(listener) };

@@ -8,7 +8,7 @@ const source = join(import.meta.dirname, '..', 'src');
 const ROOMS = ['main', 'cli', 'demo', 'composition', 'admin', 'tls', 'tracing', 'factor', 'forward', 'backup', 'audit', 'ca', 'store', 'policy', 'identity', 'revocation', 'pki', 'config'];
 
 /** Reading a configuration includes the certificates that it names. */
-const UPWARD = [/^config\/(snapshot|checked-files|certificate-lint|read-again|material|own-keys|inventory)\.ts -> pki\//];
+const UPWARD = [/^config\/(snapshot|checked-files|certificate-lint|read-again|material|own-keys|inventory|trust-files)\.ts -> pki\//];
 
 /** Decisions and formats: the same input gives the same answer, on any day and any machine. */
 const PURE = [/^(pki|identity|policy)\//, /^revocation\/(status|crl-statement|crl-index)\.ts$/];

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import type { Certificate } from '../pki/certificate.ts';
 import { LARGEST_KEY_SET, type TokenKey } from '../pki/jwks.ts';
-import { privacyFault, readRegularFile, type FileContent } from './files.ts';
+import { privacyFault, readFileOrDirectory, readRegularFile, type EntryContent, type FileContent } from './files.ts';
 import type { FileReference, FileUse, PassphraseSource } from './file-references.ts';
 import { LARGEST_INVENTORY } from './inventory.ts';
 import { pathKey, printable, show, type Fault, type Path } from './issue.ts';
@@ -11,6 +11,7 @@ import {
 import { openKey, openPkcs12, type OpenedKey } from './own-keys.ts';
 import { passphraseIn, readPassphrases, type Passphrase, type Passphrases } from './passphrases.ts';
 import type { OwnPairConfig } from './schema.ts';
+import { readTrustContent, type BundleFacts } from './trust-files.ts';
 
 const MIB = 1024 ** 2;
 export const LARGEST_FILE = 8 * MIB;
@@ -18,11 +19,11 @@ export const LARGEST_CRL = 512 * MIB;
 const LARGEST: { readonly [Use in FileUse]?: number } = { 'crl': LARGEST_CRL, 'inventory': LARGEST_INVENTORY, 'key-set': LARGEST_KEY_SET };
 
 /** Every file once, by absolute path: a file that is named twice is the same in both places. */
-async function readFiles(references: readonly FileReference[], directory: string): Promise<ReadonlyMap<string, FileContent>> {
+async function readFiles(references: readonly FileReference[], directory: string): Promise<ReadonlyMap<string, EntryContent>> {
   const wanted = new Map<string, FileReference>();
   for (const reference of references) wanted.set(resolve(directory, reference.name), reference);
   const read = [...wanted].map(async ([path, { name, use }]) =>
-    [path, await readRegularFile(path, name, LARGEST[use] ?? LARGEST_FILE)] as const);
+    [path, await (TRUST_READERS[use] === undefined ? readRegularFile : readFileOrDirectory)(path, name, LARGEST[use] ?? LARGEST_FILE)] as const);
   return new Map(await Promise.all(read));
 }
 
@@ -33,6 +34,8 @@ export interface CheckedFiles {
   /** A certificate of the gateway's own with its key; `undefined` where none is configured, or a command that was not run opens it. */
   pair(own: OwnPairConfig): { readonly chain: Chain; readonly key: string } | undefined;
   certificates(use: FileUse, name: string): readonly Certificate[];
+  /** What the SPIFFE bundle says of itself; undefined where it is none. */
+  bundle(use: FileUse, name: string): BundleFacts | undefined;
   bytes(name: string): Uint8Array;
   keys(name: string): readonly TokenKey[];
 }
@@ -46,7 +49,7 @@ export interface CheckOptions {
   readonly runCommands?: boolean;
 }
 
-type Held = { readonly chain?: Chain; readonly key?: string; readonly certificates?: readonly Certificate[]; readonly bytes?: Uint8Array; readonly keys?: readonly TokenKey[] };
+type Held = { readonly chain?: Chain; readonly key?: string; readonly certificates?: readonly Certificate[]; readonly bundle?: BundleFacts; readonly bytes?: Uint8Array; readonly keys?: readonly TokenKey[] };
 
 /** What a file holds, and what is wrong with the passphrase that it is opened with. */
 interface Look extends Findings<Held> {
@@ -64,16 +67,20 @@ export interface Checked {
 }
 
 /** Reads the files of a configuration, has its passphrases told, and checks what the files hold, and which belong together. */
-export async function readAndCheck(references: readonly FileReference[], directory: string, options: CheckOptions): Promise<Checked & { readonly contents: ReadonlyMap<string, FileContent> }> {
+export async function readAndCheck(references: readonly FileReference[], directory: string, options: CheckOptions): Promise<Checked & { readonly contents: ReadonlyMap<string, EntryContent> }> {
   const contents = await readFiles(references, directory);
-  const contentOf = (name: string): FileContent | undefined => contents.get(resolve(directory, name));
+  const contentOf = (name: string): EntryContent | undefined => contents.get(resolve(directory, name));
+  const fileOf = (name: string): FileContent | undefined => {
+    const content = contentOf(name);
+    return content?.kind === 'directory' ? undefined : content;
+  };
   const sources = references.flatMap(({ passphrase }) => (passphrase === undefined ? [] : [passphrase]));
-  const passphrases = await readPassphrases(sources, { contentOf, directory, run: options.runCommands === true });
+  const passphrases = await readPassphrases(sources, { contentOf: fileOf, directory, run: options.runCommands === true });
   return { ...checkFiles(references, contentOf, passphrases, options), contents };
 }
 
 /** Checks what the files of a configuration hold, and which of them belong together. */
-function checkFiles(references: readonly FileReference[], contentOf: (name: string) => FileContent | undefined, passphrases: Passphrases, options: CheckOptions): Checked {
+function checkFiles(references: readonly FileReference[], contentOf: (name: string) => EntryContent | undefined, passphrases: Passphrases, options: CheckOptions): Checked {
   const faults: Fault[] = [];
   const warnings: Fault[] = [];
   const held = new Map<string, Held>();
@@ -99,9 +106,20 @@ interface Opener {
   readonly told: Passphrase;
 }
 
-function checkFile(use: FileUse, name: string, content: FileContent | undefined, opener: Opener | undefined, options: CheckOptions): Look {
+/** What may be a directory of files, or (but for intermediates) a SPIFFE bundle, and how one of its files in PEM is read. */
+const TRUST_READERS: Partial<Record<FileUse, (bytes: Uint8Array, name: string, now: number) => Findings<readonly Certificate[]>>> = {
+  'client-trust': (bytes, name, now) => readTrust(bytes, name, 'client', now),
+  'upstream-trust': (bytes, name, now) => readTrust(bytes, name, 'server', now),
+  'authorities': readIntermediates,
+  'intermediates': readIntermediates,
+};
+
+function checkFile(use: FileUse, name: string, content: EntryContent | undefined, opener: Opener | undefined, options: CheckOptions): Look {
   if (content === undefined) return { faults: [], warnings: [] };
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
+  const reader = TRUST_READERS[use];
+  if (reader !== undefined) return readTrustContent(content, name, (bytes, called) => reader(bytes, called, options.now));
+  if (content.kind === 'directory') return { faults: [`${show(name)} is a directory; expected a file`], warnings: [] };
   const { bytes, mode, group } = content;
   const findings = readHeld(use, name, bytes, opener, options.now);
   const open = isSecret(use, bytes) ? privacyFault(mode, group, options.group ?? process.getegid?.() ?? -1, name) : undefined;
@@ -135,15 +153,12 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, opener: Opener 
       const read = passphraseIn(bytes, show(name));
       return { faults: read.kind === 'fault' ? [read.message] : [], warnings: [] };
     }
-    case 'client-trust': return wrap(readTrust(bytes, name, 'client', now), (certificates) => ({ certificates }));
-    case 'upstream-trust': return wrap(readTrust(bytes, name, 'server', now), (certificates) => ({ certificates }));
-    case 'authorities':
-    case 'intermediates': return wrap(readIntermediates(bytes, name, now), (certificates) => ({ certificates }));
     case 'ticket-secret': return wrap(readSecret(bytes, name, 'ticket secret'), (secret) => ({ bytes: secret }));
     case 'secret': return wrap(readSecret(bytes, name, 'secret'), (secret) => ({ bytes: secret }));
     case 'password': return wrap(readPassword(bytes, name), (password) => ({ bytes: password }));
     case 'crl': return wrap(readCrl(bytes, name), (crl) => ({ bytes: crl }));
     case 'key-set': return wrap(readKeys(bytes, name), (keys) => ({ keys }));
+    case 'client-trust': case 'upstream-trust': case 'authorities': case 'intermediates': throw new Error(`${use} is read elsewhere`);
     // What is wrong in it has places of its own.
     case 'inventory': return { value: { bytes }, faults: [], warnings: [] };
   }
@@ -204,6 +219,7 @@ function checkedFiles(held: ReadonlyMap<string, Held>, closed: ReadonlySet<strin
       return { chain: chain(shown), key: present(find(['key', 'server-pkcs12', 'client-pkcs12'], secret).key, secret) };
     },
     certificates: (use, name) => present(find([use], name).certificates, name),
+    bundle: (use, name) => find([use], name).bundle,
     bytes: (name) => present(find(['ticket-secret', 'secret', 'password', 'crl', 'inventory'], name).bytes, name),
     keys: (name) => present(find(['key-set'], name).keys, name),
   };

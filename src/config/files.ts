@@ -1,11 +1,22 @@
 import { constants, type Stats } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { show } from './issue.ts';
+
+interface HeldFile {
+  readonly kind: 'ok';
+  readonly bytes: Uint8Array;
+  readonly mode: number;
+  readonly group: number;
+}
 
 /** A file's bytes and who may read it, or why it cannot be had, in words that name it. */
 export type FileContent =
-  | { readonly kind: 'ok'; readonly bytes: Uint8Array; readonly mode: number; readonly group: number }
+  | HeldFile
   | { readonly kind: 'fault'; readonly message: string };
+
+/** The same, where a directory will do: its files that hold certificates, by their names in it, sorted. */
+export type EntryContent = FileContent | { readonly kind: 'directory'; readonly files: readonly (HeldFile & { readonly name: string })[] };
 
 /** Reads a regular file of at most `limit` bytes; `name` is what messages call it. Never waits for a pipe's other end. */
 export async function readRegularFile(file: string, name: string, limit: number): Promise<FileContent> {
@@ -26,6 +37,48 @@ export async function readRegularFile(file: string, name: string, limit: number)
   } catch (error) {
     return { kind: 'fault', message: openFault(error, name) };
   }
+}
+
+const MOST_FILES = 1_000;
+/** What file managers, Windows and OpenSSL's own directories call certificates. */
+const CERTIFICATE_FILE = /^[^.].*\.(pem|crt|cer)$/i;
+
+/**
+ * Reads a file as `readRegularFile` does, or every file of a directory whose name ends as those of certificates do. Names that begin with a dot are no
+ * files of certificates: temporary copies, and the links by which Kubernetes swaps a whole volume. A directory without any is a fault, and so is one of
+ * which a file cannot be read: nobody is trusted or left out by accident.
+ */
+export async function readFileOrDirectory(path: string, name: string, limit: number): Promise<EntryContent> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory() !== true) return readRegularFile(path, name, limit);
+  try {
+    const names = await certificateFiles(path);
+    if (names.length === 0) return { kind: 'fault', message: `${show(name)} is a directory without any file *.pem, *.crt or *.cer` };
+    if (names.length > MOST_FILES) return { kind: 'fault', message: `${show(name)} holds more than ${MOST_FILES} files of certificates` };
+    const files = [];
+    let left = limit;
+    for (const one of names) {
+      const content = await readRegularFile(join(path, one), `${name}/${one}`, left);
+      if (content.kind !== 'ok') return content;
+      left -= content.bytes.length;
+      files.push({ ...content, name: one });
+    }
+    // A volume that is swapped meanwhile would leave files of before beside those of after.
+    if ((await certificateFiles(path)).join('\n') !== names.join('\n') || await version(path) !== await version(path, found)) return { kind: 'fault', message: `${show(name)} is being changed` };
+    return { kind: 'directory', files };
+  } catch (error) {
+    return { kind: 'fault', message: openFault(error, name) };
+  }
+}
+
+async function certificateFiles(path: string): Promise<readonly string[]> {
+  return (await readdir(path)).filter((one) => CERTIFICATE_FILE.test(one)).sort();
+}
+
+/** Changes when something comes into a directory or leaves it. */
+async function version(path: string, found?: Stats): Promise<string> {
+  const { dev, ino, mtimeMs } = found ?? await stat(path);
+  return `${dev} ${ino} ${mtimeMs}`;
 }
 
 function kindFault(stats: Stats, name: string, limit: number): string | undefined {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { authorityKey } from '../pki/certificate.ts';
 import type { TokenKey } from '../pki/jwks.ts';
 import { formatName } from '../pki/name.ts';
@@ -8,7 +8,7 @@ import { certificateWarnings } from './certificate-lint.ts';
 import { readAndCheck, type CheckedFiles, type CheckOptions } from './checked-files.ts';
 import { coverageWarnings } from './coverage.ts';
 import { profileWarnings } from './profile-warnings.ts';
-import { readRegularFile, type FileContent } from './files.ts';
+import { readRegularFile, type EntryContent } from './files.ts';
 import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
 import type { Device } from './inventory.ts';
 import { formatPath, printable, show, type Fault, type Issue } from './issue.ts';
@@ -17,6 +17,7 @@ import { encodePem, type Chain } from './material.ts';
 import { inventoryOf } from './read-again.ts';
 import { fileOf, type AlarmChannelConfig, type Config, type ListenerConfig, type OwnPairConfig, type SecondFactorConfig, type StoreConfig, type TokenConfig, type TracingConfig, type UpstreamConfig } from './schema.ts';
 import { decodeUtf8 } from './text.ts';
+import { olderBundles, type BundleFacts } from './trust-files.ts';
 import { secretIn, sharedSecretFaults } from './webhook-secrets.ts';
 
 /** A configuration with everything it names, read and checked: what a gateway runs on. Structured-cloneable. */
@@ -35,6 +36,8 @@ export interface Snapshot {
   readonly crls: readonly { readonly file: string; readonly bytes: Uint8Array }[];
   /** The CA certificates (DER) that something is bound to, by file as written. */
   readonly authorities: Readonly<Record<string, readonly Uint8Array[]>>;
+  /** What SPIFFE bundles say of themselves, by file as written. */
+  readonly bundles: Readonly<Record<string, BundleFacts>>;
   /** The inventory; absent where none is configured. */
   readonly devices?: readonly Device[];
   /** The secrets that events are signed with, by webhook; none for those that need no signature. */
@@ -185,19 +188,19 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
  * Reads the certificates, keys, CAs and secrets of a snapshot again, by its configuration and not by the text of it, which may be
  * half edited. CRLs and the inventory, which change by themselves, are not read: the inventory stays the snapshot's, and there are no CRLs.
  */
-export async function readMaterialAgain({ file, directory, config, devices, digests: before }: Snapshot, options: SnapshotOptions): Promise<SnapshotResult> {
+export async function readMaterialAgain(before: Snapshot, options: SnapshotOptions): Promise<SnapshotResult> {
+  const { file, directory, config, devices } = before;
   const { contents, faults, warnings, files } = await readAndCheck(materialReferences(config), directory, options);
   const place = ({ path, message }: Fault): Issue => ({ file, line: 1, column: 1, path: formatPath(path), message });
   if (faults.length > 0) return { kind: 'invalid', issues: faults.map(place) };
   const doubtful = [...trustDomainFaults(config, files), ...sharedSecretFaults(config, files)];
   if (doubtful.length > 0) return { kind: 'invalid', issues: doubtful.map(place) };
   const others = new Set(fileReferences(config).filter(({ use }) => !isMaterial(use)).map(({ name }) => resolve(directory, name)));
-  const kept = Object.fromEntries(Object.entries(before.files).filter(([path]) => others.has(path)));
-  return {
-    kind: 'ok',
-    snapshot: assemble(config, { file, directory, ...digests(before.text, contents, kept), crls: [] }, files, devices),
-    warnings: warnings.map(place),
-  };
+  const kept = Object.fromEntries(Object.entries(before.digests.files).filter(([path]) => others.has(path)));
+  const snapshot = assemble(config, { file, directory, ...digests(before.digests.text, contents, kept), crls: [] }, files, devices);
+  const older = olderBundles(before, snapshot);
+  if (older.length > 0) return { kind: 'invalid', issues: older.map((message) => place({ path: [], message })) };
+  return { kind: 'ok', snapshot, warnings: warnings.map(place) };
 }
 
 /** The files of a configuration that `readMaterialAgain` reads. */
@@ -251,6 +254,10 @@ function assemble(config: Config, read: Pick<Snapshot, 'file' | 'directory' | 'd
     listeners: Object.fromEntries(listeners),
     upstreams: Object.fromEntries(upstreams),
     authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
+    bundles: Object.fromEntries(fileReferences(config).flatMap(({ use, name }) => {
+      const bundle = files.bundle(use, name);
+      return bundle === undefined ? [] : [[name, bundle]];
+    })),
     ...(devices === undefined ? {} : { devices }),
     webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => secretIn(files.bytes(file)))])),
     tokens: Object.fromEntries(Object.entries(config.tokens).map(([name, issuer]) => [name, keySource(issuer, files)])),
@@ -348,8 +355,11 @@ function trustPem(trust: readonly string[], files: CheckedFiles): string {
 }
 
 /** The digests of a configuration; `kept` are those of files that were not read this time. */
-function digests(text: string, contents: ReadonlyMap<string, FileContent>, kept: Readonly<Record<string, string>> = {}): Pick<Snapshot, 'digest' | 'digests'> {
-  const read = [...contents].flatMap(([path, content]) => (content.kind === 'ok' ? [[path, sha256(content.bytes).toString('hex')] as const] : []));
+function digests(text: string, contents: ReadonlyMap<string, EntryContent>, kept: Readonly<Record<string, string>> = {}): Pick<Snapshot, 'digest' | 'digests'> {
+  const read = [...contents].flatMap(([path, content]) => {
+    const held = content.kind === 'ok' ? [{ path, bytes: content.bytes }] : content.kind === 'directory' ? content.files.map(({ name, bytes }) => ({ path: join(path, name), bytes })) : [];
+    return held.map((one) => [one.path, sha256(one.bytes).toString('hex')] as const);
+  });
   const files = Object.fromEntries(Object.entries({ ...kept, ...Object.fromEntries(read) }).sort(([a], [b]) => (a < b ? -1 : 1)));
   const hash = createHash('sha256').update(text, 'hex');
   // Hashes have one length, so that no file's end can pass for another's beginning.

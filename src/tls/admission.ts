@@ -38,9 +38,14 @@ export interface AdmissionOffice {
   stands(admission: Admission): boolean;
   /** What the deny list has of a client that was let in, in words: its certificates, or its id; undefined when nothing. */
   denial(held: KnownAdmission): string | undefined;
+  /** Intermediates that clients have brought so far, by realm. */
+  learnt(): LearntIntermediates;
   /** The certificates that refer to trust under a name: two names with the same trust are one. */
   realmOf(name: string): string;
 }
+
+/** By the name of a realm. */
+export type LearntIntermediates = ReadonlyMap<string, readonly Certificate[]>;
 
 export interface AdmissionOptions {
   readonly config: Config;
@@ -55,6 +60,8 @@ export interface AdmissionOptions {
   readonly fetchFrom?: readonly string[];
   /** Who has come to other roles since, as of now; absent: nobody. */
   readonly transfers?: () => TransferView;
+  /** What the office of before has learnt: without it a resumed connection, which brings no intermediates, would not outlive a reload. */
+  readonly learnt?: LearntIntermediates;
   readonly now: () => number;
 }
 
@@ -110,9 +117,12 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   const paths = new LRUCache<string, { readonly valid: ValidPath; readonly pool: CertificatePool }>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: ({ valid }) => weightOf(valid.path[0] as Certificate) });
   const intermediates = new LRUCache<string, Certificate | Error>({ max: INTERMEDIATES, maxSize: LEAVES_WEIGHT, sizeCalculation: (one) => (one instanceof Error ? 1_024 : weightOf(one)) });
   const pools = new Map<string, CertificatePool>();
-  const learnt = new Map<string, Set<string>>();
+  const learnt = new Map<string, Map<string, Certificate>>();
   for (const realm of options.realms) {
-    pools.set(realm.name, createPool(realm.anchors.map(parseCertificate), realm.intermediates.map(parseCertificate)));
+    const pool = createPool(realm.anchors.map(parseCertificate), realm.intermediates.map(parseCertificate));
+    const kept = stillLeading(options.learnt?.get(realm.name) ?? [], pool, now());
+    learnt.set(realm.name, new Map(kept.map((certificate) => [certificate.sha256, certificate])));
+    pools.set(realm.name, withIntermediates(pool, kept));
   }
   const fetchFrom = { from: options.fetchFrom ?? [], allowLocal: config.revocation.allow_local };
   const realmOf = (name: string): string => {
@@ -234,11 +244,11 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   // Kept, since a resumption on another connection brings no intermediates; but only what led a client in: a refused one could
   // bring a CA's revoked certificate into everybody's paths.
   function learn(realm: string, certificates: readonly Certificate[]): void {
-    const known = learnt.get(realm) ?? new Set<string>();
+    const known = learnt.get(realm) ?? new Map<string, Certificate>();
     learnt.set(realm, known);
     const fresh = certificates.filter((certificate) => !known.has(certificate.sha256));
     if (fresh.length === 0 || known.size >= LEARNT) return;
-    for (const certificate of fresh) known.add(certificate.sha256);
+    for (const certificate of fresh) known.set(certificate.sha256, certificate);
     pools.set(realm, withIntermediates(pools.get(realm) as CertificatePool, fresh));
   }
 
@@ -326,11 +336,17 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return identity === undefined ? undefined : deniedClient({ deny, scopes }, leaf, [identity]);
   }
 
-  return { admit, stands, denial, realmOf };
+  return { admit, stands, denial, realmOf, learnt: () => new Map([...learnt].map(([realm, known]) => [realm, [...known.values()]])) };
 }
 
 function refuse(reason: RefusedAdmission['reason'], detail: string, epoch: number, validUntil: number): RefusedAdmission {
   return { kind: 'refused', reason, detail, epoch, validUntil };
+}
+
+/** Those that still lead to an anchor: where trust has changed, the others would take the place of new ones. */
+function stillLeading(certificates: readonly Certificate[], pool: CertificatePool, now: number): readonly Certificate[] {
+  const all = withIntermediates(pool, certificates);
+  return certificates.filter((certificate) => validatePath(certificate, all, { now, purpose: 'any' }).kind === 'valid');
 }
 
 /** What a certificate weighs once it is parsed, in octets, about: measured at some eighteen times its DER. */

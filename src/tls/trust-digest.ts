@@ -7,11 +7,11 @@ import type { Realm, Snapshot } from '../config/snapshot.ts';
  * roles and trust domains. The contents of files count and not their names, which may differ between replicas; CRLs and the deny list change all the time,
  * and are looked at on every connection.
  */
-export function trustDigest({ config, authorities }: Pick<Snapshot, 'config' | 'authorities'>, { client_auth: { mode, fetch_intermediates } }: Pick<TlsListenerConfig, 'client_auth'>, realm: Realm): string {
+export function trustDigest({ config, authorities }: Pick<Snapshot, 'config' | 'authorities'>, { name, client_auth: { mode, fetch_intermediates } }: Pick<TlsListenerConfig, 'name' | 'client_auth'>, realm: Realm): string {
   const { crl: { files: _files, ...crl }, ...revocation } = config.revocation;
   const bound = (value: unknown): unknown => JSON.parse(JSON.stringify(value, (key, one: unknown) => (key === 'trust' && Array.isArray(one) ? one.map((file) => digests(authorities[String(file)] ?? [])) : one)));
   return digest(JSON.stringify([
-    digests(realm.anchors), digests(realm.intermediates), mode, fetch_intermediates ?? null, { ...revocation, crl }, bound(config.roles), bound(config.trust_domains),
+    digests(realm.anchors), digests(realm.intermediates), mode, fetch_intermediates ?? null, { ...revocation, crl }, bound(config.roles), bound(config.trust_domains), name === config.admin.listener ? bound(config.admin) : null,
   ]));
 }
 

@@ -6,9 +6,9 @@ import { anyNumber, mapping, oneOf, some, trustFiles } from './shapes.ts';
 export const clientAuth = mapping({
   mode: oneOf(['required', 'optional'])
     .describe('required: no request is served without a good certificate. optional: each route decides.').default('required'),
-  trust: trustFiles.describe('PEM files of the CA certificates (or single pinned certificates) that clients are trusted by.'),
+  trust: trustFiles.describe('CA certificates (or single pinned certificates) that clients are trusted by: PEM files, directories of such files, or SPIFFE bundles.'),
   intermediates: anyNumber(filePath, 'expected one file of intermediate certificates, or a list of them')
-    .describe('PEM files of intermediate CA certificates that help to build paths; they are not trusted by themselves.').default([]),
+    .describe('PEM files of intermediate CA certificates, or directories of such files, that help to build paths; they are not trusted by themselves.').default([]),
   fetch_intermediates: mapping({
     from: some(hostAndPort, 'expected a list of hosts such as pki.hospital.test')
       .describe('Hosts, with the port where it is not the usual one, that may be asked for the sake of a certificate that nobody vouches for yet.'),
@@ -16,7 +16,7 @@ export const clientAuth = mapping({
   names: z.record(
     hostName,
     mapping({
-      trust: trustFiles.describe('PEM files of the CA certificates that clients are trusted by under this name.'),
+      trust: trustFiles.describe('CA certificates that clients are trusted by under this name: PEM files, directories of such files, or SPIFFE bundles.'),
       intermediates: anyNumber(filePath, 'expected one file of intermediate certificates, or a list of them')
         .describe('Further intermediates for this name.').default([]),
     }),
