@@ -12,6 +12,7 @@ import type { AlarmReport } from './audit/alarms/desk.ts';
 import { createSafeBoard } from './audit/board.ts';
 import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
 import { anchorReceiver } from './audit/sinks/configured.ts';
+import { watchBackups, type BackupWatch } from './backup-watch.ts';
 import { keepCheckpoints } from './checkpoints.ts';
 import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
@@ -228,6 +229,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const adminGround = { target: adminTarget, record: audit.append, now };
   const adminPages = createAdminPages(adminGround);
   let metricsAt: BoundListener | undefined;
+  let backupReport: BackupWatch['report'] = () => [];
   try {
     // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
     await checkpoints.start(audit);
@@ -245,6 +247,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       changed: reloadCrls,
     });
     closers.push(() => watcher.close());
+    const backups = watchBackups({ state, config: () => current.snapshot.config.backup, audit, raise: alarms.raise, metrics, now, log });
+    closers.push(() => backups.close());
+    backupReport = backups.report;
     lists.look();
     const expiry = setInterval(lists.look, EXPIRY_MS);
     expiry.unref();
@@ -358,7 +363,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return statusOf({
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
-      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), certificates: material.report(),
+      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), certificates: material.report(), backups: backupReport(),
       auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing,
     });
   }

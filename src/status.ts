@@ -3,6 +3,7 @@ import type { DispatchReport } from './dispatch.ts';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
 import type { Transfer } from './identity/people.ts';
 import type { KeyReport } from './issuer-keys.ts';
+import type { BackupReport } from './backup-watch.ts';
 import type { MaterialReport } from './material-reload.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
 import type { DenyEntry } from './store/deny-list.ts';
@@ -25,6 +26,8 @@ export interface GatewayStatus {
   readonly config: { readonly file: string; readonly digest: string; readonly loaded_at: string; readonly last_error?: string };
   /** How certificates, keys and CAs stand to their files. */
   readonly certificates: MaterialReport;
+  /** When backups were last made and tested, and whether one is overdue. */
+  readonly backups: readonly BackupReport[];
   readonly threads: number;
   readonly epoch: number;
   readonly connections: number;
@@ -52,7 +55,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams' | 'tokens' | 'certificates'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams' | 'tokens' | 'certificates' | 'backups'> {
   readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
@@ -78,6 +81,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     pid: process.pid,
     config: { file: resolve(file), digest, loaded_at: new Date(loadedAt).toISOString(), ...(lastError === undefined ? {} : { last_error: lastError }) },
     certificates: same.certificates,
+    backups: same.backups,
     threads: perThread.length,
     epoch: same.epoch,
     connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),

@@ -25,6 +25,8 @@ interface Trace {
   readonly settings?: object;
 }
 
+const overdue = (at: number, run: 'create' | 'verify'): AuditRecord => ({ time: new Date(at).toISOString(), event: 'alarm', result: 'failed', alarm: 'backup_missed', detail: `${run}: overdue` });
+
 const TRACES: Readonly<Record<string, Trace>> = {
   unfamiliar_address: {
     fires: [...learnt(), request(NOON, { address: '203.0.113.7' }), request(NOON + MINUTE, { address: '203.0.113.8' })],
@@ -61,6 +63,7 @@ const TRACES: Readonly<Record<string, Trace>> = {
     fires: [{ ...request(NOON), event: 'break_glass', result: 'done', alarm: 'break_glass', break_glass: { id: 'g1', reason: 'x', text: 'y' } }],
     clean: [request(NOON, { break_glass: { id: 'g1', reason: 'x', text: 'y' } })],
   },
+  backup_missed: { fires: [overdue(NOON, 'create'), overdue(NOON + 24 * HOUR, 'create')], clean: [{ ...overdue(NOON, 'create'), alarm: undefined, result: 'done' } as unknown as AuditRecord] },
 };
 
 describe.each(Object.entries(TRACES))('%s', (rule, { fires, clean, settings = {} }) => {
@@ -235,4 +238,8 @@ describe('a clock that was in the future for a moment', () => {
     const after = [...times(25, (index) => denied(NOON + index * 1_000, { alarm: 'foreign_token' })), ...times(22, (index) => revoked(NOON + index * MINUTE, index))];
     expect(alarmsOf(raisedBy([...before, ...after]))).toEqual({ foreign_token: 2, many_denials: 1, many_revocations: 1 });
   });
+});
+
+test('a backup and a restore test that are overdue are two alarms', () => {
+  expect(alarmsOf(raisedBy([overdue(NOON, 'create'), overdue(NOON, 'verify'), overdue(NOON + 24 * HOUR, 'verify')]))).toEqual({ backup_missed: 2 });
 });

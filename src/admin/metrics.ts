@@ -69,6 +69,8 @@ export interface ProcessMetrics {
   readonly certificateNotAfter: Gauge<'use' | 'name'>;
   readonly reloadSuccess: Gauge;
   readonly certificateReloads: Counter<'result'>;
+  readonly backupLast: Gauge<'run'>;
+  readonly backupMissed: Gauge<'run'>;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
   readonly alarms: Counter<'rule'>;
@@ -114,6 +116,8 @@ export function createProcessMetrics(): ProcessMetrics {
     ocspCacheEntries: new Gauge({ name: 'wardgate_ocsp_cache_entries', help: 'OCSP answers held', registers }),
     certificateNotAfter: new Gauge({ name: 'wardgate_certificate_not_after_timestamp_seconds', help: 'When a certificate the gateway uses ends', labelNames: ['use', 'name'], registers }),
     reloadSuccess: new Gauge({ name: 'wardgate_config_last_reload_success_timestamp_seconds', help: 'When a configuration was last loaded with success', registers }),
+    backupLast: new Gauge({ name: 'wardgate_backup_last_success_timestamp_seconds', help: 'When a backup was last made or tested with success; 0: never', labelNames: ['run'], registers }),
+    backupMissed: new Gauge({ name: 'wardgate_backup_missed', help: 'Whether a backup or a restore test is overdue', labelNames: ['run'], registers }),
     certificateReloads: new Counter({ name: 'wardgate_certificate_reloads_total', help: 'Times that changed certificates, keys and CAs were read again, by what became of it', labelNames: ['result'], registers }),
     threadsUp: new Gauge({ name: 'wardgate_threads_up', help: 'Data-plane threads that serve', registers }),
     connectionsCeiling: new Gauge({ name: 'wardgate_connections_ceiling', help: 'Client connections that the gateway may have at the moment', registers }),

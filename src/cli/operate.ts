@@ -107,6 +107,7 @@ function formatStatus(status: GatewayStatus): string {
     ...(config.last_error === undefined ? [] : [`last reload   failed: ${config.last_error}`]),
     `certificates  read ${status.certificates.read_at}`,
     ...(status.certificates.failing === undefined ? [] : [`  NOT READ    since ${status.certificates.failing.since}: ${status.certificates.failing.detail}`]),
+    ...status.backups.flatMap(({ run, last, due, missed }) => (due === undefined && last === undefined ? [] : [`${run === 'create' ? 'backup        last made' : 'restore test  last passed'} ${last ?? 'never'}${due === undefined ? '' : `, ${missed ? 'OVERDUE since' : 'next by'} ${due}`}`])),
     `threads       ${status.threads}`,
     `connections   ${status.connections}`,
     ...status.listeners.map(({ name, host, port }) => `listener      ${name} ${host}:${port}`),

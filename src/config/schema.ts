@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { admin } from './schema/admin.ts';
 import { alarms } from './schema/alarms.ts';
 import { audit } from './schema/audit.ts';
+import { backup } from './schema/backup.ts';
 import { devices } from './schema/devices.ts';
 import { limits } from './schema/limits.ts';
 import { listener } from './schema/listener.ts';
@@ -44,6 +45,7 @@ export const configSchema = mapping({
   upstreams: z.record(name, upstream, { error: 'expected a mapping of names to upstreams' }).describe('Servers behind the gateway, by name.').default({}),
   audit,
   alarms: alarms.exactOptional(),
+  backup: backup.exactOptional(),
   second_factor: secondFactor,
   store: store.exactOptional(),
   admin,

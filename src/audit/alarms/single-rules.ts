@@ -75,6 +75,19 @@ export function breakGlass({ exempt }: SettingsOf<'break_glass'>): Rule {
   };
 }
 
+/** The gateway says so once a day while it lasts: whoever acknowledges it and does nothing hears of it again. */
+export function backupMissed({ exempt }: SettingsOf<'backup_missed'>): Rule {
+  const isExempt = exemptOf(exempt);
+  return {
+    name: 'backup_missed',
+    look({ record }) {
+      if (record.alarm !== 'backup_missed' || isExempt(record)) return undefined;
+      const isTest = record.detail?.startsWith('verify') === true;
+      return { subject: isTest ? 'restore tests' : 'backups', text: isTest ? 'a restore test of the backups is overdue' : 'a backup is overdue', quiet: 3 * DAY_MS };
+    },
+  };
+}
+
 /** A certificate for a name that matters, asked for while nobody should. */
 export function sensitiveNames({ names, hours, exempt }: SettingsOf<'sensitive_names'>, zone: string): Rule {
   const isExempt = exemptOf(exempt);
