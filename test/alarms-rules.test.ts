@@ -226,7 +226,7 @@ describe('order and bounds', () => {
   test('nothing of a person or a patient is in an alarm', () => {
     const personal = { id: 'Dr Chen', subject: 'CN=Dr Chen', patient: 'P123', path: '/Patient/P123', query: 'name=Chen', issuer: 'CN=Chen', host: 'chen.test' };
     const raised = Object.values(TRACES).flatMap(({ fires, settings }) => raisedBy(fires.map((record) => (record.event === 'certificate_request' ? record : { ...record, ...personal })), settings ?? {}));
-    expect(new Set(raised.map(({ rule }) => rule)).size).toBe(16);
+    expect(new Set(raised.map(({ rule }) => rule)).size).toBe(17);
     expect(JSON.stringify(raised)).not.toMatch(/Chen|P123/i);
   });
 });
