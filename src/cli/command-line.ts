@@ -13,6 +13,7 @@ import { addMaskingKeyCommands } from './masking-key.ts';
 import { lint, type LintOptions } from './lint.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { addProfileCommand } from './profile.ts';
+import { addRenewCommand } from './renew/command.ts';
 import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
 import { resume, suspend } from './suspend.ts';
@@ -215,6 +216,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
+  addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addProfileCommand(program, { configOption, jsonOption, user, print, settle });
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });
