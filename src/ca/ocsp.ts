@@ -84,36 +84,74 @@ export function asksAbout(request: OcspRequest, authority: Authority): boolean {
   });
 }
 
-const hashNames: Readonly<Record<string, string>> = {
+/** Hashes of CertIDs by their OID. */
+export const hashNames: Readonly<Record<string, string>> = {
   '1.3.14.3.2.26': 'sha1', '2.16.840.1.101.3.4.2.1': 'sha256', '2.16.840.1.101.3.4.2.2': 'sha384', '2.16.840.1.101.3.4.2.3': 'sha512',
 };
 
 /** An OCSPResponse (RFC 6960 §4.2), DER. A request that cannot be read is answered `malformedRequest`. */
 export async function answerOcsp(requestDer: Uint8Array, options: OcspAnswerOptions): Promise<Buffer> {
-  if (options.failure !== undefined) return failed(options.failure);
+  if (options.failure !== undefined) return failedOcsp(options.failure);
   const request = tryRead(requestDer);
-  if (request === undefined) return failed('malformedRequest');
-  if (options.anyIssuer !== true && !asksAbout(request, options.authority)) return failed('unauthorized');
+  if (request === undefined) return failedOcsp('malformedRequest');
+  if (options.anyIssuer !== true && !asksAbout(request, options.authority)) return failedOcsp('unauthorized');
 
   const signedBy = options.delegate ?? options.authority;
-  const signer = signerOf(signedBy.privateKey, { hash: options.signatureHash });
   const thisUpdate = new Date(options.thisUpdate ?? Date.now() - 60_000).getTime();
   const singles = request.certificates.map(({ certId, serialHex }) =>
     single(options.editCertId?.(certId) ?? certId, options.statusOf(serialHex), thisUpdate, options));
-  const responder = options.responderId === 'name' ? context(1, signedBy.subject) : context(2, octetString(signedBy.keyIdentifier));
-  const extensions = [...nonceExtension(request, options.nonce ?? 'echo'), ...(options.extensions ?? [])];
+  return signAnswer(singles, {
+    signedBy, producedAt: options.producedAt ?? Date.now(), byName: options.responderId === 'name',
+    extensions: [...nonceExtension(request, options.nonce ?? 'echo'), ...(options.extensions ?? [])],
+    certificates: options.certificates ?? (options.delegate === undefined ? [] : [options.delegate.der]),
+    signatureHash: options.signatureHash, breakSignature: options.breakSignature,
+  });
+}
+
+/** What a responder says of certificates, once it knows: nothing of it is looked up. */
+export interface OcspStatement {
+  /** CertIDs as they were asked, DER, each with its status. */
+  readonly about: readonly { readonly certId: Uint8Array; readonly status: OcspStatus }[];
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly nonce?: Uint8Array;
+  /** The issuer, or its delegate: then its certificate goes with the answer. */
+  readonly signedBy: Pick<Issued, 'privateKey' | 'keyIdentifier' | 'subject' | 'der'>;
+  readonly delegated: boolean;
+}
+
+/** A signed OCSPResponse (RFC 6960 section 4.2), DER. Times in ms. */
+export function signOcsp({ about, thisUpdate, nextUpdate, nonce, signedBy, delegated }: OcspStatement): Promise<Buffer> {
+  return signAnswer(about.map(({ certId, status }) => single(certId, status, thisUpdate, { nextUpdate })), {
+    signedBy, producedAt: thisUpdate, byName: false, extensions: nonce === undefined ? [] : [{ oid: nonceOid, value: octetString(nonce) }],
+    certificates: delegated ? [signedBy.der] : [], signatureHash: undefined, breakSignature: undefined,
+  });
+}
+
+interface Signing {
+  readonly signedBy: Pick<Issued, 'privateKey' | 'keyIdentifier' | 'subject'>;
+  readonly producedAt: Date | number;
+  readonly byName: boolean;
+  readonly extensions: readonly RawExtension[];
+  readonly certificates: readonly Uint8Array[];
+  readonly signatureHash: SignatureHash | undefined;
+  readonly breakSignature: boolean | undefined;
+}
+
+async function signAnswer(singles: readonly Buffer[], { signedBy, producedAt, byName, extensions, certificates, signatureHash, breakSignature }: Signing): Promise<Buffer> {
+  const signer = signerOf(signedBy.privateKey, { hash: signatureHash });
+  const responder = byName ? context(1, signedBy.subject) : context(2, octetString(signedBy.keyIdentifier));
   const tbs = sequence(
-    responder, generalizedTime(options.producedAt ?? Date.now()), sequence(...singles),
+    responder, generalizedTime(producedAt), sequence(...singles),
     ...(extensions.length === 0 ? [] : [context(1, sequence(...extensions.map(encodeExtension)))]),
   );
   const signature = await signer.sign(tbs);
-  if (options.breakSignature === true) signature.writeUInt8(signature.readUInt8(signature.length - 1) ^ 1, signature.length - 1);
-  const certificates = options.certificates ?? (options.delegate === undefined ? [] : [options.delegate.der]);
+  if (breakSignature === true) signature.writeUInt8(signature.readUInt8(signature.length - 1) ^ 1, signature.length - 1);
   const basic = sequence(tbs, signer.algorithm, bitString(signature), ...(certificates.length === 0 ? [] : [context(0, sequence(...certificates))]));
   return sequence(enumerated(0), context(0, sequence(oid('1.3.6.1.5.5.7.48.1.1'), octetString(basic))));
 }
 
-function single(certId: Uint8Array, status: OcspStatus, thisUpdate: number, options: OcspAnswerOptions): Buffer {
+function single(certId: Uint8Array, status: OcspStatus, thisUpdate: number, options: Pick<OcspAnswerOptions, 'nextUpdate' | 'singleExtensions'>): Buffer {
   const nextUpdate = options.nextUpdate === undefined ? thisUpdate + 3_600_000 : options.nextUpdate;
   return sequence(
     certId, certStatus(status, thisUpdate), generalizedTime(thisUpdate), ...(nextUpdate === null ? [] : [context(0, generalizedTime(nextUpdate))]),
@@ -142,6 +180,7 @@ function tryRead(der: Uint8Array): OcspRequest | undefined {
   }
 }
 
-const failed = (failure: OcspFailure): Buffer => sequence(tlv(0x0a, Buffer.of(failureCodes[failure])));
+/** An answer that is only an error (RFC 6960 section 4.2.1). */
+export const failedOcsp = (failure: OcspFailure): Buffer => sequence(tlv(0x0a, Buffer.of(failureCodes[failure])));
 
 const digest = (hash: string, bytes: Uint8Array): Buffer => createHash(hash).update(bytes).digest();
