@@ -7,9 +7,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { certsOnly } from '../src/ca/certs-only.ts';
 import { generateKey } from '../src/ca/keys.ts';
 import { createRequest } from '../src/ca/request.ts';
+import { readBundle } from '../src/pki/bundle.ts';
 import { parseRequest, requestFault, sameAlternativeNames } from '../src/pki/certification-request.ts';
 import { parseCertificate, PkiError } from '../src/pki/certificate.ts';
-import { parseCertsOnly } from '../src/pki/certs-only.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
@@ -75,7 +75,7 @@ describe('a certification request', () => {
 describe('a certs-only message', () => {
   test('is read by OpenSSL, and by us, with every certificate', () => {
     const der = certsOnly([pki.device.der, pki.issuing.der, pki.root.der]);
-    expect(parseCertsOnly(der).map((one) => parseCertificate(one).sha256).toSorted()).toEqual([pki.device.sha256, pki.issuing.sha256, pki.root.sha256].toSorted());
+    expect(readBundle(der, 9).map(({ sha256 }) => sha256).toSorted()).toEqual([pki.device.sha256, pki.issuing.sha256, pki.root.sha256].toSorted());
     expect(openssl(der, 'pkcs7', '-inform', 'DER', '-print_certs').match(/BEGIN CERTIFICATE/g)).toHaveLength(3);
   });
 
@@ -84,14 +84,14 @@ describe('a certs-only message', () => {
     writeFileSync(join(directory, 'chain.pem'), pki.issuing.certificate + pki.root.certificate);
     const der = execFileSync('openssl', ['crl2pkcs7', '-nocrl', '-certfile', join(directory, 'chain.pem'), '-outform', 'DER']);
     rmSync(directory, { recursive: true });
-    expect(parseCertsOnly(der)).toHaveLength(2);
+    expect(readBundle(der, 9)).toHaveLength(2);
   });
 
   test('is never more than a PkiError, in 5,000 mutations', () => {
     const good = certsOnly([pki.device.der]);
     fc.assert(fc.property(fc.nat(good.length - 1), fc.uint8Array({ maxLength: 6 }), fc.nat(6), (at, octets, drop) => {
       try {
-        parseCertsOnly(Buffer.concat([good.subarray(0, at), octets, good.subarray(at + drop)]));
+        readBundle(Buffer.concat([good.subarray(0, at), octets, good.subarray(at + drop)]), 9);
       } catch (error) {
         if (!(error instanceof PkiError)) throw error;
       }

@@ -47,6 +47,8 @@ export interface Ledger {
   append(event: NewEvent, at: number, sealer?: Sealer): CaEvent;
   /** Oldest first; those of a request or all. */
   events(request?: string): readonly CaEvent[];
+  /** The number of the last event, 0 before the first. */
+  revision(): number;
   /** The first thing that is wrong with the log itself; undefined when it is whole. `keys` are the public keys of the generations. */
   fault(keys: ReadonlyMap<number, KeyObject>): string | undefined;
   close(): void;
@@ -112,6 +114,7 @@ export function openLedger(file: string, { create = false } = {}): Ledger {
       const rows = request === undefined ? database.prepare('SELECT * FROM event ORDER BY seq').all() : database.prepare('SELECT * FROM event WHERE request = ? ORDER BY seq').all(request);
       return (rows as unknown as Row[]).map(eventOf);
     },
+    revision: () => Number(last.get()?.['seq'] ?? 0),
     fault: (keys) => faultOf(database, keys),
     close: () => database.close(),
   };

@@ -193,6 +193,8 @@ export interface Office {
   requests(): readonly CaRequest[];
   request(id: string): CaRequest;
   events(request?: string): readonly CaEvent[];
+  /** The number of the last event: another one after every change, whichever process made it. */
+  revision(): number;
   /** Certificates of one public key, where there are several. */
   duplicates(): readonly { readonly spkiSha256: string; readonly entries: readonly CaEntry[] }[];
   /** Of a serial number of a generation (default: the current one), for OCSP. */

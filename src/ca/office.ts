@@ -104,6 +104,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     requests: () => requests(ground),
     request: (id) => requestOf(ground, requestRow(ground, id)),
     events: (request) => ledger.events(request),
+    revision: () => ledger.revision(),
     duplicates: () => duplicates(ground),
     status: (serial, generation) => status(ground, serial, generationOf(generation)),
     issuer: (generation) => authorityOf(ground, generationOf(generation)),

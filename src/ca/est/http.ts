@@ -2,10 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { MAX_REQUEST_OCTETS } from '../../pki/certification-request.ts';
 import { parseCertificate, type Certificate } from '../../pki/certificate.ts';
+import { validatePath, type CertificatePool } from '../../pki/path.ts';
 import { readClientCert, type EstAnswer, type EstDesk } from './desk.ts';
 
 export interface EstHttpOptions {
   readonly desk: EstDesk;
+  /** Anchors and issuers of the gateways' certificates. */
+  readonly trust: CertificatePool;
+  readonly now: () => number;
   /** Gateways that may name the device: DNS names or SHA-256 fingerprints (lowercase hex) of their certificates. */
   readonly gateways: ReadonlySet<string>;
   /** Is told of each answer, for the log. */
@@ -21,9 +25,9 @@ const LONGEST_BODY = MAX_REQUEST_OCTETS * 2;
  * EST behind a gateway: whoever calls is a gateway that shows its own certificate, and names in `Client-Cert` (RFC 9440) the device that it has admitted. From
  * anybody else that field is worth nothing. Never throws.
  */
-export function createEstHttp({ desk, gateways, said }: EstHttpOptions): (request: IncomingMessage, response: ServerResponse) => void {
+export function createEstHttp({ desk, trust, now, gateways, said }: EstHttpOptions): (request: IncomingMessage, response: ServerResponse) => void {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (!isGateway(request.socket as TLSSocket, gateways)) return end(response, 403, 'this certificate is of no gateway that may speak for devices');
+    if (!isGateway(request.socket as TLSSocket)) return end(response, 403, 'this certificate is of no gateway that may speak for devices');
     const operation = PATH.exec(request.url ?? '')?.[1];
     if (operation === undefined) return end(response, 404, 'no such operation');
     if (operation === 'simpleenroll' || operation === 'serverkeygen' || operation === 'fullcmc') return end(response, 501, `${operation} is not offered: first certificates are asked for at the CA`);
@@ -41,6 +45,15 @@ export function createEstHttp({ desk, gateways, said }: EstHttpOptions): (reques
     const csr = decoded(body);
     if (csr === undefined) return end(response, 400, 'the request is not base64');
     return answer(response, operation, await desk.reenroll(device, csr), device);
+  }
+
+  /** Judged by ourselves, as on a resumed session nobody else has; whose it is decides. */
+  function isGateway(socket: TLSSocket): boolean {
+    const raw = socket.getPeerX509Certificate()?.raw;
+    if (raw === undefined) return false;
+    const certificate = parseCertificate(raw);
+    const named = gateways.has(certificate.sha256) || certificate.subjectAltNames.some((name) => name.kind === 'dns' && gateways.has(name.value.toLowerCase()));
+    return named && validatePath(certificate, trust, { now: now(), purpose: 'client' }).kind === 'valid';
   }
 
   function answer(response: ServerResponse, operation: string, reply: EstAnswer, device?: Certificate): void {
@@ -76,14 +89,6 @@ export function createEstHttp({ desk, gateways, said }: EstHttpOptions): (reques
       else end(response, 500, 'the CA cannot answer now');
     });
   };
-}
-
-/** The handshake has verified the certificate; whose it is decides. */
-function isGateway(socket: TLSSocket, gateways: ReadonlySet<string>): boolean {
-  const raw = socket.authorized ? socket.getPeerX509Certificate()?.raw : undefined;
-  if (raw === undefined) return false;
-  const { sha256, subjectAltNames } = parseCertificate(raw);
-  return gateways.has(sha256) || subjectAltNames.some((name) => name.kind === 'dns' && gateways.has(name.value.toLowerCase()));
 }
 
 /** The one field of that name: of two nobody could tell which the gateway set. */

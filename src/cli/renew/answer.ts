@@ -1,6 +1,6 @@
-import { parseCertificate, PkiError, type Certificate } from '../../pki/certificate.ts';
+import { readBundle } from '../../pki/bundle.ts';
+import { PkiError, type Certificate } from '../../pki/certificate.ts';
 import { sameAlternativeNames } from '../../pki/certification-request.ts';
-import { parseCertsOnly } from '../../pki/certs-only.ts';
 import { sameBytes } from '../../pki/der.ts';
 import { formatName, sameName } from '../../pki/name.ts';
 import { createPool, validatePath } from '../../pki/path.ts';
@@ -27,13 +27,15 @@ export type Judged =
 
 /** A CA's clock may be ahead of the device's by so much. */
 const SKEW = 5 * 60_000;
+/** More certificates than any CA's chain has. */
+const MOST = 32;
 
 /** The certificates of an EST answer (RFC 7030 section 4.1.3, RFC 8951 section 3): base64 of a certs-only message, with any white space. Throws a PkiError. */
 export function readCertificates(body: string): readonly Certificate[] {
   const base64 = body.replace(/[\t\r\n ]/g, '');
   const der = Buffer.from(base64, 'base64');
   if (der.length === 0 || der.toString('base64') !== base64) throw new PkiError('malformed', 'the answer is not base64');
-  return parseCertsOnly(der).map((one) => parseCertificate(one));
+  return readBundle(der, MOST);
 }
 
 /**
