@@ -5,6 +5,7 @@ import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type Veri
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { check } from './check.ts';
 import { addCompletionCommand } from './completion.ts';
+import { addDiagnoseCommand } from './diagnose/command.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { addBackupCommands } from './backup/commands.ts';
@@ -233,6 +234,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option(...configOption).option(...jsonOption)
     .addHelpText('after', '\nExample:\n  wardgate status -c /etc/wardgate/wardgate.yaml --json')
     .action(settle((options: never) => status(options, print)));
+  addDiagnoseCommand(program, { configOption, jsonOption, user, print, settle }, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`));
   program.command('demo').description('a development PKI, a blood-pressure API and the gateway in front')
     .option('--port <port>', "the gateway's port", '8443')
     .option('--database <url>', 'sqlite:FILE, mysql://… or postgresql://… (default: an SQLite file that goes with the demo)')

@@ -1,0 +1,99 @@
+import { get } from 'node:https';
+import { getCACertificates } from 'node:tls';
+import { bad, doubt, good, unknown, type Finding } from './finding.ts';
+import { within, type Credentials } from './probe.ts';
+
+const LARGEST_PAGE = 2 * 1024 ** 2;
+const MOST_PAGES = 50;
+const LONGEST_LIST = 20;
+
+interface Read {
+  readonly status: number;
+  readonly type: string;
+  readonly policy: string;
+  readonly text: string;
+}
+
+/** What a page loads over plain HTTP, as written in it: browsers block that, or warn of it. */
+export function insecureParts(html: string): readonly string[] {
+  const text = html.replace(/<!--[^]*?-->/g, '');
+  const found = new Set<string>();
+  // Links that are followed (a, area) load nothing; the link element loads by its rel.
+  for (const [, element = '', attributes = ''] of text.matchAll(/<([a-z][a-z0-9-]*)\b((?:"[^"]*"|'[^']*'|[^>"'])*)>/gi)) {
+    const name = element.toLowerCase();
+    if (name === 'a' || name === 'area' || (name === 'link' && !/\brel\s*=\s*["']?[^"'>]*\b(?:stylesheet|icon|preload|modulepreload|manifest|prefetch)\b/i.test(attributes))) continue;
+    for (const [, attribute = '', double, single, bare] of attributes.matchAll(/\b([a-z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))/gi)) {
+      const value = double ?? single ?? bare ?? '';
+      if (LOADING.has(attribute.toLowerCase())) for (const part of attribute.toLowerCase() === 'srcset' ? value.split(',') : [value]) if (/^\s*http:\/\//i.test(part)) found.add(part.trim().split(/\s/)[0] as string);
+    }
+  }
+  for (const [, url = ''] of text.matchAll(/(?:url\(\s*["']?|@import\s+["'])(http:\/\/[^"')\s]+)/gi)) found.add(url);
+  return [...found];
+}
+
+const LOADING = new Set(['src', 'srcset', 'href', 'poster', 'data', 'action', 'formaction', 'background', 'xlink:href']);
+
+/** Follows links from a page within its origin, and tells which pages load parts over plain HTTP. */
+export async function lookForMixedContent(start: string, credentials: Credentials): Promise<readonly Finding[]> {
+  const about = `pages from ${start}`;
+  const { origin } = new URL(start);
+  const queue = [start];
+  const seen = new Set(queue);
+  const findings: Finding[] = [];
+  let pages = 0;
+  for (let url = queue.shift(); url !== undefined && pages < MOST_PAGES; url = queue.shift()) {
+    let page: Read;
+    try {
+      page = await within(read(url, credentials), url);
+    } catch (error) {
+      findings.push(url === start ? unknown(about, (error as Error).message, 'give --cert, --key and --trust of somebody who may see it') : doubt(url, (error as Error).message, 'a page that is linked but cannot be read'));
+      continue;
+    }
+    if (url === start && (page.status < 200 || page.status > 299)) return [unknown(about, `is answered with ${page.status}`, 'give --cert and --key of somebody who may see it')];
+    if (!page.type.includes('html')) continue;
+    pages += 1;
+    const parts = insecureParts(page.text);
+    const cured = /upgrade-insecure-requests/i.test(page.policy);
+    for (const part of parts.slice(0, LONGEST_LIST)) {
+      findings.push(cured ? good(url, `loads ${part}, which browsers turn into https`) : bad(url, `loads ${part} over plain HTTP`, 'have the application name https, or set responses.upgrade_insecure_requests on its route'));
+    }
+    if (parts.length > LONGEST_LIST) findings.push(bad(url, `and ${parts.length - LONGEST_LIST} more`, 'as above'));
+    for (const link of linksOf(page.text, url)) {
+      if (!link.startsWith(`${origin}/`) || seen.has(link) || seen.size >= MOST_PAGES * 4) continue;
+      seen.add(link);
+      queue.push(link);
+    }
+  }
+  return findings.length > 0 ? findings : [good(about, `${pages} pages load nothing over plain HTTP`)];
+}
+
+function linksOf(text: string, base: string): readonly string[] {
+  return [...text.matchAll(/<a\b[^>]*?\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/gi)].flatMap(([, double, single, bare]) => {
+    const url = URL.parse(double ?? single ?? bare ?? '', base);
+    if (url === null) return [];
+    url.hash = '';
+    return [url.href];
+  });
+}
+
+function read(url: string, { trust, certificate, key }: Credentials): Promise<Read> {
+  return new Promise((done, failed) => {
+    const request = get(url, {
+      ca: trust === undefined ? [...getCACertificates('default'), ...getCACertificates('system')] : trust, ...(certificate === undefined || key === undefined ? {} : { cert: certificate, key }),
+      headers: { 'accept': 'text/html', 'user-agent': 'wardgate-diagnose' }, agent: false,
+    }, (response) => {
+      const parts: Buffer[] = [];
+      let length = 0;
+      response.on('data', (part: Buffer) => {
+        length += part.length;
+        if (length > LARGEST_PAGE) request.destroy(new Error(`larger than ${LARGEST_PAGE / 1024 ** 2} MiB`));
+        else parts.push(part);
+      });
+      response.on('end', () => done({
+        status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', policy: String(response.headers['content-security-policy'] ?? ''), text: Buffer.concat(parts).toString('utf8'),
+      }));
+      response.on('error', failed);
+    });
+    request.on('error', failed);
+  });
+}

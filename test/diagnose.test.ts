@@ -1,0 +1,151 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:https';
+import { join } from 'node:path';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { issueCertificate } from '../src/ca/issue.ts';
+import { insecureParts } from '../src/cli/diagnose/mixed-content.ts';
+import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
+import { configuration, gatewayDirectory, startGateway, type TestGateway } from './support/gateway.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+interface Finding {
+  readonly about: string;
+  readonly outcome: string;
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+let pki: TestPki;
+let backend: Backend;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  pki = await testPki();
+  const pages: Readonly<Record<string, string>> = {
+    '/public/portal': '<a href="/public/next#top">next</a> <a href="http://elsewhere.test/">elsewhere</a><img src="https://cdn.test/a.png">',
+    '/public/next': '<img SRC=http://pictures.test/x.png><style>body { background: url("http://pictures.test/y.png") }</style><a href="/public/portal">back</a>',
+  };
+  backend = await startBackend(pki, (request, response) => {
+    const page = pages[request.url ?? ''];
+    response.writeHead(page === undefined ? 404 : 200, { 'content-type': 'text/html' }).end(page);
+  });
+  gateway = await startGateway(pki, backend.port, {
+    upstreams: `
+  records: { endpoints: ["https://127.0.0.1:${backend.port}"], tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal } }
+  misnamed: { endpoints: ["https://127.0.0.1:${backend.port}"], tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: other.internal } }
+  absent: { endpoints: ["https://127.0.0.1:1"], tls: { trust: backend-ca.pem } }`,
+  });
+  await writeFile(gateway.path('roots.pem'), pki.root.certificate);
+});
+
+afterAll(async () => {
+  await gateway?.stop();
+  await backend?.close();
+});
+
+async function diagnose(...options: readonly string[]): Promise<{ readonly code: number | null; readonly findings: readonly Finding[] }> {
+  const { code, stdout } = await wardgate(['diagnose', '--json', ...options]);
+  return { code, findings: (JSON.parse(stdout) as { findings: readonly Finding[] }).findings };
+}
+
+const here = (...options: readonly string[]): ReturnType<typeof diagnose> => diagnose('-c', gateway.path('wardgate.yaml'), '--trust', gateway.path('roots.pem'), ...options);
+
+describe('a running gateway', () => {
+  it('is looked at from the name to the disk, and every line that is not good says what to do', async () => {
+    const { code, findings } = await here();
+    const listener = findings.filter(({ about }) => about === 'listener clinical, localhost');
+    expect(listener.map(({ outcome, detail }) => `${outcome}: ${detail.replace(/\d+/g, 'N')}`)).toEqual([
+      expect.stringMatching(/^good: localhost leads to /), 'good: N.N.N.N port N answers', 'good: TLS N.N and N.N', 'good: TLS N.N is refused',
+      expect.stringMatching(/^good: its certificate verifies for localhost/), expect.stringMatching(/^(good|doubt): its certificate ends in/),
+      'good: no OCSP answer is stapled: the certificate names no responder', expect.stringMatching(/^good: clients are asked for certificates of: .*Root/),
+    ]);
+    expect(findings.map(({ about }) => about)).toEqual(expect.arrayContaining(['configuration', 'gateway', 'audit', 'clock', 'file descriptors', `disk of ${gateway.path('state')}`]));
+    expect(findings.filter(({ outcome, remedy }) => outcome !== 'good' && (remedy ?? '') === '')).toEqual([]);
+    expect(findings).toContainEqual(expect.objectContaining({ about: expect.stringMatching(/^CRL of .*Issuing/), outcome: 'good', detail: expect.stringMatching(/^1 entries/) }));
+    expect(code).toBe(1);
+  });
+
+  it('has its upstreams tried with its own certificates: who is away, and who shows the wrong name', async () => {
+    const { findings } = await here();
+    const of = (name: string): string[] => findings.filter(({ about }) => about.startsWith(`upstream ${name},`)).map(({ outcome, detail }) => `${outcome}: ${detail}`);
+    expect(of('records')).toContain('good: TLSv1.3, verified as records.internal');
+    expect(of('misnamed')).toContain('bad: its certificate does not verify as other.internal: it is for other names');
+    expect(of('absent').some((text) => /^bad: no TLS handshake from here: .*ECONNREFUSED/.test(text))).toBe(true);
+  });
+
+  it('is told of a name that no certificate covers, and of one without an address', async () => {
+    const { findings } = await here('--host', 'nobody.invalid');
+    const found = findings.filter(({ about }) => about === 'listener clinical, nobody.invalid').map(({ outcome, detail }) => `${outcome}: ${detail}`);
+    expect(found[0]).toMatch(/^bad: nobody\.invalid has no address/);
+    expect(found.at(-1)).toMatch(/^bad: no TLS handshake for nobody\.invalid/);
+  });
+
+  it('prints the worst first, and no more than what is not good unless asked', async () => {
+    const { stdout } = await wardgate(['diagnose', '-c', gateway.path('wardgate.yaml'), '--trust', gateway.path('roots.pem')]);
+    const marks = stdout.split('\n').filter((line) => /^(BAD|doubt|\?|good)/.test(line)).map((line) => line.split(' ')[0]);
+    expect(marks).toEqual([...marks].sort((left, right) => ['BAD', 'doubt', '?'].indexOf(left ?? '') - ['BAD', 'doubt', '?'].indexOf(right ?? '')));
+    expect(marks).not.toContain('good');
+    expect(stdout).toMatch(/\d+ bad, \d+ doubtful, \d+ unknown, \d+ good \(--all shows these\)\n$/);
+  });
+
+  it('cannot be told from a name that is not trusted here: then the root is asked for', async () => {
+    const { findings } = await diagnose('--url', `https://localhost:${gateway.port}`);
+    expect(findings).toContainEqual(expect.objectContaining({ outcome: 'unknown', detail: expect.stringMatching(/no CA of this machine vouches for it/), remedy: 'name the root of your own CA with --trust' }));
+  });
+
+  it('lists parts of pages that are loaded over plain HTTP, following links within the origin', async () => {
+    const { code, findings } = await diagnose('--pages', `https://localhost:${gateway.port}/public/portal`, '--trust', gateway.path('roots.pem'));
+    expect(findings.map(({ about, outcome, detail }) => `${outcome} ${new URL(about).pathname}: ${detail}`)).toEqual([
+      'bad /public/next: loads http://pictures.test/x.png over plain HTTP', 'bad /public/next: loads http://pictures.test/y.png over plain HTTP',
+    ]);
+    expect(code).toBe(1);
+  });
+
+  it('says that a page could not be seen, rather than that it is good', async () => {
+    const { findings } = await diagnose('--pages', `https://localhost:${gateway.port}/records`, '--trust', gateway.path('roots.pem'));
+    expect(findings).toEqual([expect.objectContaining({ outcome: 'unknown', detail: 'is answered with 401' })]);
+  });
+});
+
+describe('what is not Wardgate', () => {
+  it('is told for an expired certificate, and for one of another name', async () => {
+    const expired = await issueCertificate(pki.issuing, { eku: ['serverAuth'], subject: [['CN', 'localhost']], san: { dns: 'other.test' }, notBefore: Date.now() - 172_800_000, notAfter: Date.now() - 86_400_000 });
+    const server: Server = createServer({ cert: expired.chain, key: expired.key });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const { findings } = await diagnose('--url', `localhost:${(server.address() as AddressInfo).port}`, '--trust', gateway.path('roots.pem'));
+    server.close();
+    expect(findings.filter(({ outcome }) => outcome === 'bad').map(({ detail }) => detail.replace(/on \S+$/, 'on DAY'))).toEqual(['its certificate does not verify for localhost: it has ended', 'its certificate ended 24 h 0 min ago, on DAY']);
+    expect(findings).toContainEqual(expect.objectContaining({ outcome: 'doubt', detail: 'no CA is named to clients: browsers then offer every certificate that there is' }));
+  });
+});
+
+it('tells of a configuration that is not good, and of a gateway that does not run', async () => {
+  const directory = await gatewayDirectory(pki);
+  await writeFile(join(directory, 'wardgate.yaml'), configuration(1, { routes: '[{ name: x, match: { path: /x }, allow: [doctor], upstream: nowhere }]' }));
+  const { code, findings } = await diagnose('-c', join(directory, 'wardgate.yaml'));
+  await rm(directory, { recursive: true });
+  expect(findings).toContainEqual(expect.objectContaining({ about: 'configuration', outcome: 'bad', detail: expect.stringMatching(/no upstream named "nowhere"/) }));
+  expect(code).toBe(1);
+});
+
+it('takes wrong use for what it is', async () => {
+  expect((await wardgate(['diagnose', '--url', 'http://plain.test'])).code).toBe(2);
+  expect((await wardgate(['diagnose', '--url', 'https://a.test', '--cert', 'x.pem'])).stderr).toContain('--cert and --key belong together');
+});
+
+it.each([
+  ['<img src="http://a/x">', ['http://a/x']],
+  ['<IMG SRC = \'http://a/x\' alt="a > b">', ['http://a/x']],
+  ['<a href="http://a/x">followed, not loaded</a><area href=http://a/y>', []],
+  ['<link rel="stylesheet" href="http://a/s.css"><link rel=canonical href="http://a/">', ['http://a/s.css']],
+  ['<img srcset="https://a/1 1x, http://a/2 2x">', ['http://a/2']],
+  ['<script src=//a/x></script><script src="/x"></script>', []],
+  ['<form action="http://a/send">', ['http://a/send']],
+  ['<!-- <img src="http://a/x"> -->', []],
+  ['<style>@import "http://a/s.css"; p { background: URL( http://a/p.png ) }</style>', ['http://a/s.css', 'http://a/p.png']],
+  ['<object data="http://a/o"></object><video poster="http://a/v.jpg">', ['http://a/o', 'http://a/v.jpg']],
+])('finds in %s what is loaded over plain HTTP', (html, parts) => {
+  expect(insecureParts(html)).toEqual(parts);
+});
