@@ -36,6 +36,7 @@ import { tcpProtocol } from './tcp-protocol.ts';
 import { createTlsListener } from './tls/listener.ts';
 import type { TicketSecret } from './tls/tickets.ts';
 import { createRedirectListener } from './tls/redirect.ts';
+import { createThreadStaples } from './thread-staples.ts';
 import { createTurnedAway } from './turned-away.ts';
 import { createWitness } from './witness.ts';
 
@@ -92,10 +93,11 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   let suspensions: readonly Suspension[] = [];
   let withdrawn: ReadonlySet<string> = new Set();
   let transfers = NO_TRANSFERS;
+  const staples = createThreadStaples(now);
   const keys = createKeyRegister();
   const refreshKeys = (source: string): Promise<number> => line.call<number>({ kind: 'issuer_keys', source }, FINDINGS_MS);
   const ground: ThreadGround = {
-    place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, withdrawn: () => withdrawn, transfers: () => transfers, keys, refreshKeys, now, clock,
+    place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, withdrawn: () => withdrawn, transfers: () => transfers, staple: staples.of, keys, refreshKeys, now, clock,
   };
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
@@ -124,6 +126,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         return undefined;
       case 'concerned': return concern(ask.scope, ask.allow);
       case 'device': return devices.put(ask.id, ask.device);
+      case 'staples': return staples.take(ask.staples);
       case 'transfers': return void (transfers = createTransfers(ask.transfers));
       case 'targets': return retarget(ask.share);
       case 'answer': return revocation.learn(ask.question, ask.statement);

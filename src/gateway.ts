@@ -40,6 +40,7 @@ import { createPublisher } from './publisher.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
+import { watchServerCertificates } from './server-certificates.ts';
 import { createSourceFailures } from './source-failures.ts';
 import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
@@ -153,8 +154,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const alarms = createAlarmDesk({ config: () => current.snapshot.config, dispatch: () => dispatch, audit, count: (rule) => metrics.alarms.inc({ rule }), now, log });
   const dispatch = createDispatch({ directory: auditDirectory, state, board, log, raised: alarms.opened });
   const counts = createConnectionCounts(config.threads, affordableConnections(config.limits.connections, log));
+  const sourceFailed = createSourceFailures(audit, now);
   const refresher = await createRefresher({
-    state, now, log, serially, publish: publishCrls, failed: createSourceFailures(audit, now),
+    state, now, log, serially, publish: publishCrls, failed: sourceFailed,
     changed: (certificate, issuer, statement) => publisher.publish({ kind: 'answer', question: { certificate: certificate.sha256, issuerKey: issuer.spkiSha256 }, statement }),
     denied: (certificate) => deniedCertificate(table, [certificate]) !== undefined,
   });
@@ -205,6 +207,16 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   });
   const issuerKeys = openIssuerKeys({ readAt: startedAt, now, log, serially, publish: () => publisher.tell({ kind: 'keys', sets: issuerKeys.sets() }) });
   const reloadCrls = createCrlReload({ snapshot: () => current.snapshot, refresher, publish: publishCrls, serially, stopped: () => stopped !== undefined, log });
+  const certificates = watchServerCertificates({
+    snapshot: () => current.snapshot, state, deny: table, crls: refresher.handles, serially, audit, failed: sourceFailed, now, log,
+    alarm: (about) => alarms.raise('server_certificate', about), publish: (staples) => publisher.tell({ kind: 'staples', staples }),
+    async swap(snapshot) {
+      await preparation.prepare(snapshot);
+      current = { ...current, snapshot };
+      upstreams.adopt();
+      await publisher.tell({ kind: 'commit' });
+    },
+  });
   const material = openMaterialReload({
     snapshot: () => current.snapshot, readAt: startedAt, serially, now, log,
     take: (next, unread) => putInForce(next, async () => undefined, unread).catch(abandon), audit, counted: (result) => metrics.certificateReloads.inc({ result }),
@@ -220,7 +232,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
   const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => alarms.raise(rule, raised)), admin: (request) => adminPages(request), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
-  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close(), () => material.close(), lookAtBundles(() => current.snapshot, material.reload)];
+  const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close(), () => material.close(), () => certificates.close(), lookAtBundles(() => current.snapshot, material.reload)];
   const operations = {
     status, reload, reloadCertificates: material.reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
     grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
@@ -238,9 +250,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     issuerKeys.adopt(first);
     await tellAll((news) => threads.all(news));
     refresher.start();
-    await preparation.prepare(first);
+    await certificates.load(first);
+    current = { ...current, snapshot: certificates.arrange(first) };
+    await preparation.prepare(current.snapshot);
     await threads.all({ kind: 'commit' });
     upstreams.adopt();
+    certificates.start();
     const watcher = watchFiles({
       files: () => current.snapshot.config.revocation.crl.files.map((path) => resolve(current.snapshot.directory, path)),
       readAt: startedAt,
@@ -281,6 +296,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     await tell({ kind: 'suspensions', orders: suspensions.entries() });
     await tell({ kind: 'transfers', transfers: lists.transfers() });
     await tell({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
+    await tell({ kind: 'staples', staples: certificates.staples() });
   }
 
   function openFactors(snapshot: Snapshot): SecondFactor | undefined {
@@ -328,8 +344,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   }
 
   /** `devices` tells of the inventory; `unread` are CRL files that could not be read. */
-  async function putInForce(snapshot: Snapshot, devices: () => Promise<void>, unread?: CrlFiles['faults']): Promise<void> {
-    const revocation = await refresher.load(snapshot, unread);
+  async function putInForce(read: Snapshot, devices: () => Promise<void>, unread?: CrlFiles['faults']): Promise<void> {
+    const revocation = await refresher.load(read, unread);
+    await certificates.load(read);
+    const snapshot = certificates.arrange(read);
     secondFactor ??= openFactors(snapshot);
     await issuerKeys.load(snapshot);
     await preparation.prepare(snapshot);
@@ -363,7 +381,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return statusOf({
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
-      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), certificates: material.report(), backups: backupReport(),
+      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), backups: backupReport(), certificates: { ...material.report(), servers: certificates.report() },
       auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing,
     });
   }
@@ -387,7 +405,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     pressure.report();
     measure(metrics, {
       threads: threads.count, denyListEntries: journals.denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
-      devices: inventory.counts(), snapshot: current.snapshot, upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(), alarms: await alarms.standing(),
+      devices: inventory.counts(), snapshot: current.snapshot, servers: certificates.report(), upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(), alarms: await alarms.standing(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }

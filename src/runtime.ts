@@ -22,7 +22,7 @@ import { endsTls, type ListenerRuntime } from './protocol.ts';
 import type { RevocationDesk } from './revocation/view.ts';
 import type { DenyTable } from './store/deny-table.ts';
 import { createAdmissionOffice } from './tls/admission.ts';
-import { createContexts } from './tls/contexts.ts';
+import { createContexts, type StapleSource } from './tls/contexts.ts';
 import type { TicketSecret } from './tls/tickets.ts';
 import { trustDigest } from './tls/trust-digest.ts';
 import { openCollector, type Collector, type SpanResult } from './tracing/collector.ts';
@@ -50,6 +50,8 @@ export interface ThreadGround {
   readonly suspensions: () => readonly Suspension[];
   /** Who has come to other roles, as of now. */
   readonly transfers: () => TransferView;
+  /** The OCSP answers for server certificates, as of now. */
+  readonly staple: StapleSource;
   /** Grants for emergencies that were withdrawn before their time. */
   readonly withdrawn: () => ReadonlySet<string>;
   /** The keys of issuers of tokens, as of now. */
@@ -76,7 +78,7 @@ const NOBODY: ReadonlySet<string> = new Set();
 
 /** Builds the runtime of a snapshot, beside the one in force. */
 export function buildRuntime(
-  { place, deny, revocation, desk, devices, suspensions, withdrawn, transfers, keys, refreshKeys, now, clock }: ThreadGround,
+  { place, deny, revocation, desk, devices, suspensions, withdrawn, transfers, staple, keys, refreshKeys, now, clock }: ThreadGround,
   { snapshot, ticketSecret, shares, before, collector }: RuntimeParts,
 ): Runtime {
   const { config } = snapshot;
@@ -102,7 +104,7 @@ export function buildRuntime(
     const forOperators = listener.name === config.admin.listener;
     const learnt = before?.listeners.get(listener.name)?.office.learnt();
     const common = {
-      contexts: createContexts(listener, material, listener.protocol === 'https' && !forOperators ? routeHosts : [], { secret: material.ticketSecret === undefined ? ticketSecret : { octets: material.ticketSecret, since: 0 }, trust: (realm) => trustDigest(snapshot, listener, realm) }, aliases),
+      contexts: createContexts(listener, material, listener.protocol === 'https' && !forOperators ? routeHosts : [], { secret: material.ticketSecret === undefined ? ticketSecret : { octets: material.ticketSecret, since: 0 }, trust: (realm) => trustDigest(snapshot, listener, realm) }, aliases, staple),
       office: createAdmissionOffice({
         config: forOperators ? operatorsConfig(config) : config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation),
         transfers: forOperators ? () => NO_TRANSFERS : transfers, now, fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],

@@ -6,6 +6,7 @@ import type { KeyReport } from './issuer-keys.ts';
 import type { BackupReport } from './backup-watch.ts';
 import type { MaterialReport } from './material-reload.ts';
 import type { RevocationReport } from './revocation/refresher.ts';
+import type { ServerCertificateReport } from './server-certificates.ts';
 import type { DenyEntry } from './store/deny-list.ts';
 import type { AlarmsStanding } from './audit/alarms/open.ts';
 import type { GrantCounts } from './break-glass.ts';
@@ -24,10 +25,10 @@ export interface BoundListener {
 export interface GatewayStatus {
   readonly pid: number;
   readonly config: { readonly file: string; readonly digest: string; readonly loaded_at: string; readonly last_error?: string };
-  /** How certificates, keys and CAs stand to their files. */
-  readonly certificates: MaterialReport;
   /** When backups were last made and tested, and whether one is overdue. */
   readonly backups: readonly BackupReport[];
+  /** How certificates, keys and CAs stand to their files, and which server certificates serve. */
+  readonly certificates: MaterialReport & { readonly servers: readonly ServerCertificateReport[] };
   readonly threads: number;
   readonly epoch: number;
   readonly connections: number;

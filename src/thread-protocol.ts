@@ -13,6 +13,7 @@ import type { Counter } from './policy/limits.ts';
 import type { SuspensionOrder, SuspensionScope } from './policy/suspensions.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
+import type { Staple } from './revocation/staples.ts';
 import type { Statement } from './revocation/status.ts';
 import type { OcspKey } from './revocation/view.ts';
 import type { TicketSecret } from './tls/tickets.ts';
@@ -53,6 +54,8 @@ export type ToThread =
   | { readonly kind: 'suspensions'; readonly orders: readonly SuspensionOrder[] }
   /** Grants for emergencies that were withdrawn and would not have ended yet. */
   | { readonly kind: 'withdrawn'; readonly grants: readonly string[] }
+  /** The OCSP answers for server certificates: all of them. */
+  | { readonly kind: 'staples'; readonly staples: readonly Staple[] }
   /** Whom a suspension would concern; `allow` are the roles that may use its route. */
   | { readonly kind: 'concerned'; readonly scope: SuspensionScope; readonly allow: readonly string[] }
   /** An OCSP answer other than the one that was given out before. */

@@ -71,6 +71,9 @@ export interface ProcessMetrics {
   readonly certificateReloads: Counter<'result'>;
   readonly backupLast: Gauge<'run'>;
   readonly backupMissed: Gauge<'run'>;
+  readonly serverCertificateState: Gauge<'listener' | 'name' | 'state'>;
+  readonly serverCertificateServing: Gauge<'listener' | 'name'>;
+  readonly stapleUntil: Gauge<'listener' | 'name'>;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
   readonly alarms: Counter<'rule'>;
@@ -119,6 +122,9 @@ export function createProcessMetrics(): ProcessMetrics {
     backupLast: new Gauge({ name: 'wardgate_backup_last_success_timestamp_seconds', help: 'When a backup was last made or tested with success; 0: never', labelNames: ['run'], registers }),
     backupMissed: new Gauge({ name: 'wardgate_backup_missed', help: 'Whether a backup or a restore test is overdue', labelNames: ['run'], registers }),
     certificateReloads: new Counter({ name: 'wardgate_certificate_reloads_total', help: 'Times that changed certificates, keys and CAs were read again, by what became of it', labelNames: ['result'], registers }),
+    serverCertificateState: new Gauge({ name: 'wardgate_server_certificate_state', help: 'How a certificate of a listener stands: 1 for its state', labelNames: ['listener', 'name', 'state'], registers }),
+    serverCertificateServing: new Gauge({ name: 'wardgate_server_certificate_serving', help: 'Whether a certificate of a listener is shown to clients, or stands by', labelNames: ['listener', 'name'], registers }),
+    stapleUntil: new Gauge({ name: 'wardgate_server_certificate_staple_until_timestamp_seconds', help: 'Until when there is an OCSP answer to show with a certificate', labelNames: ['listener', 'name'], registers }),
     threadsUp: new Gauge({ name: 'wardgate_threads_up', help: 'Data-plane threads that serve', registers }),
     connectionsCeiling: new Gauge({ name: 'wardgate_connections_ceiling', help: 'Client connections that the gateway may have at the moment', registers }),
     memoryResident: new Gauge({ name: 'wardgate_memory_resident_bytes', help: 'Resident memory of the process', registers }),

@@ -17,6 +17,8 @@ export interface Measured {
   /** By state. */
   readonly devices: ReadonlyMap<string, number>;
   readonly snapshot: Snapshot;
+  /** How server certificates stand. */
+  readonly servers: readonly { readonly listener: string; readonly certificate: string; readonly state: string; readonly serving: boolean; readonly ocsp?: { readonly shown_until?: string } }[];
   readonly upstreams: readonly UpstreamReport[];
   /** The keys of issuers of tokens, by the issuer's name. */
   readonly tokens: readonly { readonly tokens: string; readonly keys: number; readonly fetched_at?: string }[];
@@ -27,7 +29,7 @@ export interface Measured {
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, upstreams, tokens, feed, alarms }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, servers, upstreams, tokens, feed, alarms }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
   metrics.suspensions.set(suspensions);
@@ -38,6 +40,7 @@ export function measure(metrics: ProcessMetrics, { threads, denyListEntries, sus
   measureCrls(metrics, revocation);
   metrics.ocspCacheEntries.set(revocation.ocspAnswers);
   measureCertificates(metrics, snapshot);
+  measureServers(metrics, servers);
   measureUpstreams(metrics, upstreams);
   measureIssuers(metrics, tokens);
   measureFeed(metrics, feed);
@@ -98,13 +101,26 @@ function measureCrls(metrics: ProcessMetrics, { report }: RevocationReport): voi
 export function measureCertificates(metrics: Pick<ProcessMetrics, 'certificateNotAfter'>, snapshot: Snapshot): void {
   metrics.certificateNotAfter.reset();
   for (const [name, material] of Object.entries(snapshot.listeners)) {
+    const named = new Set<string>();
     for (const certificate of material.certificates) {
-      metrics.certificateNotAfter.set({ use: 'server', name: `${name}:${certificate.names[0] ?? certificate.file}:${certificate.keyType}` }, certificate.notAfter / 1000);
+      const first = `${name}:${certificate.names[0] ?? certificate.file}:${certificate.keyType}`;
+      // One that stands by for another has an end of its own.
+      metrics.certificateNotAfter.set({ use: 'server', name: named.has(first) ? `${first}:${certificate.file}` : first }, certificate.notAfter / 1000);
+      named.add(first);
     }
   }
   // The first to end is set last.
   for (const { kind, owner, subject, notAfter } of heldCertificates(snapshot).toReversed()) {
     if (kind !== 'server') metrics.certificateNotAfter.set({ use: kind, name: `${owner}: ${subject}` }, notAfter / 1000);
+  }
+}
+
+function measureServers({ serverCertificateState, serverCertificateServing, stapleUntil }: ProcessMetrics, servers: Measured['servers']): void {
+  for (const metric of [serverCertificateState, serverCertificateServing, stapleUntil]) metric.reset();
+  for (const { listener, certificate: name, state, serving, ocsp } of servers) {
+    serverCertificateState.set({ listener, name, state }, 1);
+    serverCertificateServing.set({ listener, name }, serving ? 1 : 0);
+    if (ocsp?.shown_until !== undefined) stapleUntil.set({ listener, name }, Date.parse(ocsp.shown_until) / 1000);
   }
 }
 

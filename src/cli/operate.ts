@@ -107,6 +107,7 @@ function formatStatus(status: GatewayStatus): string {
     ...(config.last_error === undefined ? [] : [`last reload   failed: ${config.last_error}`]),
     `certificates  read ${status.certificates.read_at}`,
     ...(status.certificates.failing === undefined ? [] : [`  NOT READ    since ${status.certificates.failing.since}: ${status.certificates.failing.detail}`]),
+    ...status.certificates.servers.map(serverLine),
     ...status.backups.flatMap(({ run, last, due, missed }) => (due === undefined && last === undefined ? [] : [`${run === 'create' ? 'backup        last made' : 'restore test  last passed'} ${last ?? 'never'}${due === undefined ? '' : `, ${missed ? 'OVERDUE since' : 'next by'} ${due}`}`])),
     `threads       ${status.threads}`,
     `connections   ${status.connections}`,
@@ -130,6 +131,11 @@ function formatStatus(status: GatewayStatus): string {
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
   ];
   return lines.join('\n');
+}
+
+function serverLine({ listener, certificate, key_type, not_after, state, detail, serving, ocsp }: GatewayStatus['certificates']['servers'][number]): string {
+  const shown = ocsp === undefined ? '' : ocsp.shown_until === undefined ? `, no OCSP answer${ocsp.last_error === undefined ? '' : ` (${ocsp.last_error.detail})`}` : `, OCSP answer until ${ocsp.shown_until}`;
+  return `  server      ${listener} ${certificate} (${key_type}, until ${not_after}): ${serving ? 'serves' : 'stands by'}${state === 'usable' ? '' : `, NOT USABLE (${state}): ${detail ?? ''}`}${shown}`;
 }
 
 function upstreamLines({ upstream, active, endpoints }: GatewayStatus['upstreams'][number]): readonly string[] {

@@ -49,6 +49,7 @@ function listenerFiles(value: unknown, listener: Path): FileReference[] {
   const auth = [...listener, 'client_auth'];
   return [
     ...indexes(value, [...listener, 'tls', 'certificates']).flatMap((pair) => pairFiles(value, pair, 'server')),
+    ...named(value, [...listener, 'tls', 'roots'], 'upstream-trust'),
     ...named(value, [...listener, 'tls', 'session_tickets', 'secret_file'], 'ticket-secret'),
     ...trustFiles(value, auth),
     ...named(value, [...auth, 'forwarded', 'by', 'trust'], 'authorities'),

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { authorityKey } from '../pki/certificate.ts';
 import type { TokenKey } from '../pki/jwks.ts';
 import { formatName } from '../pki/name.ts';
+import type { CertificateState } from '../pki/standing.ts';
 import { certificateWarnings } from './certificate-lint.ts';
 import { readAndCheck, type CheckedFiles, type CheckOptions } from './checked-files.ts';
 import { coverageWarnings } from './coverage.ts';
@@ -109,6 +110,8 @@ export interface StoreMaterial {
 
 export interface ListenerMaterial {
   readonly certificates: readonly ServerCertificate[];
+  /** What clients verify them to (DER); none: nobody said. */
+  readonly roots: readonly Uint8Array[];
   /** The bytes of the secret file, when there is one. */
   readonly ticketSecret?: Uint8Array;
   /** The first is the default, its name ''. */
@@ -125,7 +128,13 @@ export interface ServerCertificate {
   readonly keyType: 'ec' | 'rsa' | 'ed25519' | 'other';
   /** The file that holds it, as written. */
   readonly file: string;
+  /** Of the leaf, lowercase hex. */
+  readonly sha256: string;
   readonly notAfter: number;
+  /** Whether it names an OCSP responder. */
+  readonly ocsp: boolean;
+  /** Why it gives way to another for its name; absent: nothing is wrong with it. What is read from files says nothing of it. */
+  readonly standing?: Exclude<CertificateState, 'usable'>;
 }
 
 /** The client CAs of one server name. */
@@ -323,13 +332,14 @@ function listenerMaterial(listener: Exclude<ListenerConfig, { protocol: 'redirec
       const pair = files.pair(own);
       return pair === undefined ? [] : [serverCertificate(fileOf(own), pair.chain, pair.key)];
     }),
+    roots: (listener.tls.roots ?? []).flatMap((file) => files.certificates('upstream-trust', file)).map(({ der }) => der),
     ...(secret === undefined ? {} : { ticketSecret: files.bytes(secret) }),
     realms: [makeRealm('', trust, intermediates, files), ...realms],
   };
 }
 
 function serverCertificate(file: string, chain: Chain, key: string): ServerCertificate {
-  return { certificate: chain.pem, key, names: chain.names, keyType: chain.keyType, file, notAfter: chain.leaf.notAfter };
+  return { certificate: chain.pem, key, names: chain.names, keyType: chain.keyType, file, sha256: chain.leaf.sha256, notAfter: chain.leaf.notAfter, ocsp: chain.leaf.ocspResponders.length > 0 };
 }
 
 function makeRealm(name: string, trust: readonly string[], intermediates: readonly string[], files: CheckedFiles): Realm {

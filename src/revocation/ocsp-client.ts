@@ -316,7 +316,8 @@ async function firstConclusive(
   }
 }
 
-async function fetchAnswer(url: string, body: Uint8Array, useGet: boolean, dispatcher: Dispatcher, signal: AbortSignal): Promise<Uint8Array> {
+/** Asks a responder over HTTP (RFC 6960 appendix A.1). Rejects with why there was no answer; what came is not judged. */
+export async function fetchAnswer(url: string, body: Uint8Array, useGet: boolean, dispatcher: Dispatcher, signal: AbortSignal): Promise<Uint8Array> {
   const headers = { accept: 'application/ocsp-response', 'user-agent': 'wardgate' };
   // No redirect is followed: a responder does not send a client elsewhere, an attacker on the way might.
   const response = useGet
@@ -344,7 +345,8 @@ function getUrl(url: string, body: Uint8Array): string {
   return `${url.replace(/\/$/, '')}/${encodeURIComponent(Buffer.from(body).toString('base64'))}`;
 }
 
-function failureOf(error: unknown, timeout: number): string {
+/** Why there was no answer, in words. */
+export function failureOf(error: unknown, timeout: number): string {
   const { name, message, cause } = error as Error;
   if (name === 'TimeoutError') return `no answer within ${timeout} ms`;
   return cause instanceof Error && cause.message !== '' ? cause.message : message;

@@ -7,17 +7,34 @@ export type ClientHello =
       readonly serverName: string | undefined;
       /** The first octets of each ticket that it brings, in which Node and OpenSSL name its key, as latin1. */
       readonly tickets: readonly string[];
+      /** Present when it asks for an OCSP answer (RFC 6066 section 8). */
+      readonly status?: StatusRequest;
     }
   /** Not all of it is there yet. */
   | { readonly kind: 'incomplete' }
   /** Not TLS, or not well formed: the TLS library will say so to the client. */
   | { readonly kind: 'other' };
 
+/** What a client that asks for an OCSP answer offers, by the registries' numbers: which of several certificates it can be served. */
+export interface StatusRequest {
+  readonly versions: readonly number[];
+  readonly suites: readonly number[];
+  readonly groups: readonly number[];
+  readonly signatures: readonly number[];
+  /** Whether it says apart which signatures certificates may bear. */
+  readonly signaturesOfCertificates: boolean;
+}
+
 const HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 const SERVER_NAME = 0;
+const STATUS_REQUEST = 5;
+const SUPPORTED_GROUPS = 10;
+const SIGNATURE_ALGORITHMS = 13;
 const SESSION_TICKET = 35;
 const PRE_SHARED_KEY = 41;
+const SUPPORTED_VERSIONS = 43;
+const SIGNATURE_ALGORITHMS_CERT = 50;
 const HOST_NAME = 0;
 /** More than any client sends, hybrid key shares included; a hello that never ends must not be collected. */
 const LARGEST = 16 * 1024;
@@ -29,7 +46,7 @@ const MOST_RECORDS = 8;
 const INCOMPLETE: ClientHello = { kind: 'incomplete' };
 const OTHER: ClientHello = { kind: 'other' };
 
-/** Reads the server name (RFC 6066 section 3) and what tickets are brought from the first octets of a connection; `serverName` is lower case. */
+/** Reads the server name (RFC 6066 section 3), what tickets are brought and what decides on an OCSP answer from the first octets of a connection; `serverName` is lower case. */
 export function readClientHello(octets: Buffer): ClientHello {
   const message = handshakeMessage(octets);
   if (!(message instanceof Uint8Array)) return message;
@@ -37,12 +54,13 @@ export function readClientHello(octets: Buffer): ClientHello {
   try {
     cursor.skip(2 + 32);
     cursor.skip(cursor.uint8());
-    cursor.skip(cursor.uint16());
+    const suites = cursor.take(cursor.uint16());
     cursor.skip(cursor.uint8());
     if (cursor.atEnd()) return { kind: 'hello', serverName: undefined, tickets: [] };
     const extensions = new Cursor(cursor.take(cursor.uint16()));
     let serverName: string | undefined;
     const tickets: string[] = [];
+    const offered = new Map<number, Buffer>();
     while (!extensions.atEnd()) {
       const type = extensions.uint16();
       const content = extensions.take(extensions.uint16());
@@ -50,11 +68,24 @@ export function readClientHello(octets: Buffer): ClientHello {
       // An empty one says that the client would like a ticket (RFC 5077 section 3.2).
       else if (type === SESSION_TICKET && content.length > 0) tickets.push(keyName(content));
       else if (type === PRE_SHARED_KEY) tickets.push(...identities(content));
+      else if (!offered.has(type)) offered.set(type, content);
     }
-    return { kind: 'hello', serverName, tickets };
+    return { kind: 'hello', serverName, tickets, ...(offered.has(STATUS_REQUEST) ? { status: readStatusRequest(suites, offered) } : {}) };
   } catch {
     return OTHER;
   }
+}
+
+function readStatusRequest(suites: Buffer, extensions: ReadonlyMap<number, Buffer>): StatusRequest {
+  const list = (type: number, from: 1 | 2): readonly number[] => numbers(extensions.get(type)?.subarray(from) ?? Buffer.alloc(0));
+  return {
+    versions: list(SUPPORTED_VERSIONS, 1), suites: numbers(suites), groups: list(SUPPORTED_GROUPS, 2), signatures: list(SIGNATURE_ALGORITHMS, 2),
+    signaturesOfCertificates: extensions.has(SIGNATURE_ALGORITHMS_CERT),
+  };
+}
+
+function numbers(octets: Buffer): readonly number[] {
+  return Array.from({ length: octets.length >> 1 }, (_, index) => octets.readUInt16BE(2 * index));
 }
 
 /** The body of the ClientHello, put together from its records (RFC 8446 section 5.1): looked at once for each of them. */

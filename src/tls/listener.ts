@@ -72,6 +72,8 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
         else callback(new Error(UNKNOWN_NAME));
       },
     });
+    const { staple } = group;
+    if (staple !== undefined) server.on('OCSPRequest', (_certificate, _issuer, callback: (error: Error | null, answer: Buffer | null) => void) => callback(null, staple() ?? null));
     server.on('secureConnection', secured);
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       options.failed(classify(error), socket.remoteAddress ?? '');
@@ -129,10 +131,11 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
   function routeByHello(socket: Socket): void {
     readFirst(socket, readClientHello, (hello, octets) => {
       // With one group its server says what becomes of a name that is not ours.
-      const group = hello.kind === 'hello' && hello.serverName !== undefined && groups.length > 1 ? contexts.select(hello.serverName) : 0;
+      const group = hello.kind === 'hello' && hello.serverName !== undefined && contexts.byName ? contexts.select(hello.serverName) : 0;
       if (group === undefined) return fail(socket, 'misdirected');
       socket.unshift(octets);
-      groups[group]?.serverFor(hello.kind === 'hello' ? hello.tickets : []).emit('connection', socket);
+      const serving = hello.kind === 'hello' && hello.status !== undefined ? contexts.stapled(group, hello.status) : group;
+      groups[serving]?.serverFor(hello.kind === 'hello' ? hello.tickets : []).emit('connection', socket);
     });
   }
 
