@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Hold, HoldChange, Pruning } from './checkpoint.ts';
+import type { CertificateStep } from './certificate-step.ts';
 import { COMPRESSED, compressSegment } from './compressed.ts';
 import { filterOf, matches } from './filter.ts';
 import { segmentPieces, unhurried } from './pieces.ts';
@@ -18,6 +19,8 @@ export interface Archive {
   signTrees(): Promise<void>;
   /** Puts on record that the audit was used. */
   note(use: AuditUse): Promise<void>;
+  /** Puts a step of the CA on record. */
+  certificate(step: CertificateStep): Promise<void>;
   /** Holds records until they are released; resolves with its id. */
   hold(order: HoldOrder): Promise<string>;
   /** False when nothing of this id is held. */
@@ -188,6 +191,7 @@ export function openArchive({ register, directory, retention, compress, passed, 
     look: () => (busy === undefined ? inTurn(() => work(true)) : Promise.resolve()),
     signTrees: () => inTurn(() => work(false)),
     note: evident,
+    certificate: (step) => record({ time: new Date(now()).toISOString(), result: 'done', ...step }),
     async hold(order) {
       const id = randomUUID();
       const { who, reason, from, to, ...meant } = order;

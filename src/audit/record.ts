@@ -10,7 +10,7 @@ import type { TokenClaims } from '../policy/token.ts';
  */
 export interface AuditRecord {
   readonly time: string;
-  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'break_glass' | 'webhook' | 'audit' | 'configuration' | 'start' | 'stop' | 'second_factor' | 'evidence' | 'responder' | 'certificate_request' | 'alarm' | 'administration';
+  readonly event: 'request' | 'connection' | 'revocation' | 'suspension' | 'break_glass' | 'webhook' | 'audit' | 'configuration' | 'start' | 'stop' | 'second_factor' | 'evidence' | 'responder' | 'certificate_request' | 'certificate' | 'alarm' | 'administration';
   readonly result: 'permitted' | 'denied' | 'failed' | 'done';
   readonly reason?: Reason;
   /** The exact cause, for the operator. */

@@ -47,6 +47,8 @@ export interface FoundOptions {
   readonly permitted?: AlternativeNames;
   /** A policy instead of the one that is written for a small hospital. */
   readonly policy?: string;
+  /** Every check, and nothing is made. */
+  readonly rehearsal?: true;
   readonly now?: () => number;
   /** For tests. */
   readonly keyCost?: ScryptCost;
@@ -73,6 +75,7 @@ export async function foundCa(options: FoundOptions): Promise<readonly FirstIssu
   const policy = parsePolicy(text, join(directory, 'policy.yaml'));
   const cost = options.keyCost === undefined ? {} : { keyCost: options.keyCost };
   await refuseAll(options, policy);
+  if (options.rehearsal === true) return [];
 
   await makeRoot({
     directory: rootDirectory, organization, passphrase: options.rootPassphrase, keyType, validity: validity.root ?? longestValidity.authority, now: now(), ...cost, ...(signatureHash === undefined ? {} : { signatureHash }),

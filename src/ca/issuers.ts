@@ -107,18 +107,19 @@ export function installIssuer(ground: Ground, certificate: string, by: By): Issu
   if (parsed.basicConstraints?.ca !== true || parsed.basicConstraints.pathLen !== 0) throw new OfficeError('invalid', 'the certificate is not that of an issuing CA (CA with path length 0)');
   if (parsed.notAfter <= ground.now()) throw new OfficeError('invalid', 'the certificate has expired');
   const spki = digestOf(spkiOf(x509.publicKey));
-  return ground.ledger.change(() => {
-    const { database } = ground.ledger;
+  const { database } = ground.ledger;
+  const issuer = ground.ledger.change((): Issuer => {
     const row = database.prepare("SELECT generation, spki FROM issuer WHERE state = 'requested'").get();
     if (row === undefined || row['spki'] !== spki) throw new OfficeError('invalid', 'the certificate is not for the key that was made last: make a request with wardgate ca renew-issuing, and have that signed');
     const generation = Number(row['generation']);
     database.prepare("UPDATE issuer SET state = 'retired' WHERE state = 'current'").run();
     database.prepare("UPDATE issuer SET state = 'current', certificate = ? WHERE generation = ?").run(x509.raw, generation);
     record(ground, 'issuer_installed', { ...by, serial: parsed.serial, detail: { generation, sha256: parsed.sha256, not_after: new Date(parsed.notAfter).toISOString() } });
-    writeWhole(certificateFileOf(ground.directory, generation), x509.toString(), 0o644);
-    writeWhole(join(ground.directory, 'issuing.pem'), x509.toString(), 0o644);
     return { generation, state: 'current', certificate: x509.toString() };
   });
+  // Not in a rehearsal, which undoes what the database was told and could not undo files.
+  if (!database.isTransaction) for (const file of [certificateFileOf(ground.directory, issuer.generation), join(ground.directory, 'issuing.pem')]) writeWhole(file, x509.toString(), 0o644);
+  return issuer;
 }
 
 function readPem(certificate: string): X509Certificate {

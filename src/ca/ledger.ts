@@ -43,6 +43,8 @@ export interface Ledger {
   readonly database: DatabaseSync;
   /** Runs `change` alone, also among processes, and makes it durable; or nothing of it has happened. */
   change<Result>(change: () => Result): Result;
+  /** Runs `change` as `change` does, and undoes it. */
+  rehearse<Result>(change: () => Result): Result;
   /** Within a change. */
   append(event: NewEvent, at: number, sealer?: Sealer): CaEvent;
   /** Oldest first; those of a request or all. */
@@ -90,7 +92,17 @@ export function openLedger(file: string, { create = false } = {}): Ledger {
 
   return {
     database,
+    rehearse(change) {
+      begin(database);
+      try {
+        return change();
+      } finally {
+        if (database.isTransaction) database.exec('ROLLBACK');
+      }
+    },
     change(change) {
+      // Within a rehearsal.
+      if (database.isTransaction) return change();
       begin(database);
       try {
         const result = change();

@@ -117,6 +117,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     },
     installIssuer: (certificate, by) => installIssuer(ground, certificate, by),
     issueResponder: (wanted, by) => issueResponder(ground, wanted, by),
+    rehearse: (act) => ledger.rehearse(act),
     faults: () => faults(ground),
     close: () => ledger.close(),
   };

@@ -84,9 +84,9 @@ export function revoke(ground: Ground, id: string, by: By & { readonly reason: R
 }
 
 function takeBack(ground: Ground, what: 'revoke' | 'supersede', { request, serial, revoked }: CaEntry, { reason, ...by }: By & { readonly reason: Reason }): void {
-  step(ground, request, what, { ...by, serial, detail: { reason } });
+  const { time } = step(ground, request, what, { ...by, serial, detail: { reason } });
   // Of one that was superseded the first moment stays.
-  ground.ledger.database.prepare('UPDATE certificate SET revoked_at = ?, reason = ? WHERE serial = ?').run(revoked?.at ?? ground.now(), reason, serial);
+  ground.ledger.database.prepare('UPDATE certificate SET revoked_at = ?, reason = ? WHERE serial = ?').run(revoked?.at ?? Date.parse(time), reason, serial);
 }
 
 export function destroy(ground: Ground, id: string, { witness, how, ...by }: By & { readonly witness: string; readonly how: string }): CaEntry {

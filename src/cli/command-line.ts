@@ -3,6 +3,7 @@ import { auditRun, type RunCommand } from './audit-run/command.ts';
 import { acknowledgeAlarm, listAlarms, showAlarm } from './alarm.ts';
 import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type VerifyCommand } from './audit.ts';
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
+import { addCaCommands } from './ca/commands.ts';
 import { check } from './check.ts';
 import { addCompletionCommand } from './completion.ts';
 import { addDiagnoseCommand } from './diagnose/command.ts';
@@ -218,6 +219,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
 
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
+  addCaCommands(program, { configOption, jsonOption, user, print, settle });
   addProfileCommand(program, { configOption, jsonOption, user, print, settle });
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });

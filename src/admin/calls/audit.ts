@@ -5,13 +5,17 @@ import { InputError } from '../input.ts';
 
 /** What is done with the audit as a whole. */
 export interface AuditTarget {
-  readonly archive: Pick<Archive, 'note' | 'hold' | 'release' | 'prune'>;
+  readonly archive: Pick<Archive, 'note' | 'certificate' | 'hold' | 'release' | 'prune'>;
   settle(): Promise<void>;
 }
 
 const short = hex.max(64);
 const meant = { fingerprint: short.exactOptional(), serial: short.exactOptional(), patient: text.exactOptional(), route: text.exactOptional() };
 const noteRequest = z.strictObject({ ...meant, id: text.exactOptional(), detail: z.string().min(1).max(4_000), settle: z.boolean() });
+const stepRequest = z.strictObject({
+  event: z.enum(['certificate_request', 'certificate']), subject: text.exactOptional(), names: z.array(text).max(200).exactOptional(), serial: short.exactOptional(), issuer: text.exactOptional(),
+  fingerprint: short.exactOptional(), not_after: time.exactOptional(), address: text.exactOptional(), detail: z.string().min(1).max(4_000),
+});
 const holdRequest = z.strictObject({ ...meant, from: time.exactOptional(), to: time.exactOptional(), reason })
   .refine((order) => [...Object.keys(meant), 'from', 'to'].some((key) => Object.hasOwn(order, key)), { error: 'expected at least one of from, to, fingerprint, serial, patient and route' });
 
@@ -22,6 +26,13 @@ export const AUDIT_CALLS: readonly AdminCall[] = [
     answer: ({ audit: { archive, settle } }, { settle: afterwards, ...use }, who) => allowed(async () => {
       await archive.note({ ...use, who });
       if (afterwards) await settle();
+      return { noted: true };
+    }),
+  }),
+  call({
+    method: 'POST', path: '/v1/audit/certificate', summary: 'Puts a step of the CA on record', role: 'operator', local: true, input: stepRequest, output: done('noted'),
+    answer: ({ audit: { archive } }, step, who) => allowed(async () => {
+      await archive.certificate({ ...step, who });
       return { noted: true };
     }),
   }),

@@ -80,7 +80,7 @@ export function activityOf(record: AuditRecord): Activity {
       if (who !== undefined) return plain('110113', '110137');
       return plain('110114', detail === 'signed out' || detail === 'token given back' ? '110123' : '110122');
     case 'responder': return plain('110113', '110126');
-    case 'certificate_request': return plain('110113', '110137');
+    case 'certificate_request': case 'certificate': return plain('110113', '110137');
     // Somebody has looked at what the audit showed.
     case 'evidence': case 'alarm': return plain('110101', undefined);
     case 'audit': return plain('110113', '110133');

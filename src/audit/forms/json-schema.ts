@@ -12,7 +12,7 @@ const moment = (description: string): Property => ({ type: 'string', pattern: '^
 
 const EVENTS: Readonly<Record<AuditRecord['event'], true>> = {
   request: true, connection: true, revocation: true, suspension: true, break_glass: true, webhook: true, audit: true, configuration: true, start: true, stop: true, second_factor: true, evidence: true,
-  responder: true, certificate_request: true, alarm: true, administration: true,
+  responder: true, certificate_request: true, certificate: true, alarm: true, administration: true,
 };
 const RESULTS: Readonly<Record<AuditRecord['result'], true>> = { permitted: true, denied: true, failed: true, done: true };
 

@@ -1,0 +1,53 @@
+import type { CaEntry, CaEvent, CaRequest, Office } from '../../ca/office.ts';
+
+const DAY_MS = 86_400_000;
+
+export const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
+
+/** One line about a certificate or about a request without one. */
+export function lineOf({ id, state, profile, name, temporary, missing }: CaRequest, entry: CaEntry | undefined): string {
+  const until = entry === undefined ? (missing.length === 0 ? '' : `  waits for ${missing.join(' and ')}`) : `  until ${dayOf(entry.notAfter)}  serial ${entry.serial}`;
+  return `${id}  ${(entry?.state ?? state).padEnd(10)} ${profile.padEnd(10)} ${name}${temporary === true ? '  TEMPORARY' : ''}${until}`;
+}
+
+/** All of a request, and of its certificate. */
+export function detailsOf(request: CaRequest, entry: CaEntry | undefined): string {
+  const names = (Object.entries(request.names) as [string, string[]][]).flatMap(([kind, values]) => values.map((value) => `${kind}:${value}`)).join(', ');
+  return [
+    `request       ${request.id}, ${entry?.state ?? request.state}`,
+    `subject       ${request.subject}`,
+    ...(names === '' ? [] : [`names         ${names}`]),
+    `profile       ${request.profile}, valid for ${Number((request.validity / DAY_MS).toFixed(2))} days${request.temporary === true ? ', TEMPORARY' : ''}`,
+    `applicant     ${request.applicant.name}${request.applicant.fingerprint === undefined ? '' : `, certificate ${request.applicant.fingerprint}`}, ${request.submitted}`,
+    `for           ${request.purpose} (system ${request.system})`,
+    `key           ${request.key.kind === 'made' ? `made here when it is issued (${request.key.type}), and not kept` : `the applicant's, SHA-256 ${request.key.spki_sha256}`}`,
+    ...(request.renews === undefined ? [] : [`renews        ${request.renews}`]),
+    ...(request.sensitive === undefined ? [] : [`sensitive     ${request.sensitive.name}: ${request.sensitive.role} has to approve`]),
+    ...request.approvals.map(({ by, role, time, fingerprint }) => `approved      by ${by} as ${role}, ${time}, certificate ${fingerprint}`),
+    ...request.missing.map((one) => `waits for     ${one}`),
+    `digest        ${request.digest}`,
+    ...(entry === undefined ? [] : [
+      `serial        ${entry.serial}, issuing CA ${entry.generation}`,
+      `valid         ${new Date(entry.notBefore).toISOString()} to ${new Date(entry.notAfter).toISOString()}`,
+      `fingerprint   ${entry.sha256}`,
+      ...(entry.revoked === undefined ? [] : [`revoked       ${new Date(entry.revoked.at).toISOString()}, ${entry.revoked.reason}`]),
+      ...(entry.renewedBy === undefined ? [] : [`renewed by    ${entry.renewedBy}`]),
+    ]),
+  ].join('\n');
+}
+
+export function eventLine({ seq, time, step, who, why, detail, hash, sealed }: CaEvent): string {
+  const more = ['role', 'to', 'how', 'reason', 'witness', 'number', 'sha256', 'ceremony', 'automatic'].flatMap((key) => (detail[key] === undefined ? [] : [`${key} ${String(detail[key])}`]));
+  return `${String(seq).padStart(5)}  ${time}  ${step}  by ${who}${more.length === 0 ? '' : `  (${more.join(', ')})`}${why === undefined ? '' : `  ${why}`}  ${hash.slice(0, 16)}${sealed ? ' sealed' : ''}`;
+}
+
+/** What --json prints of one: no DER, the PEM instead. */
+export function factsOf(request: CaRequest, entry: CaEntry | undefined): object {
+  if (entry === undefined) return request;
+  const { der: _der, chain, notBefore, notAfter, ...rest } = entry;
+  return { ...request, state: entry.state, certificate: { ...rest, chain, notBefore: new Date(notBefore).toISOString(), notAfter: new Date(notAfter).toISOString() } };
+}
+
+export function entryOf(office: Office, request: CaRequest): CaEntry | undefined {
+  return request.serial === undefined ? undefined : office.entry(request.serial);
+}
