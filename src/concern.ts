@@ -57,7 +57,8 @@ function insideOf(runtime: ListenerRuntime): NonNullable<Policy['inside']> {
   return ('service' in runtime ? runtime.service.policy.inside : runtime.policy.inside) ?? [];
 }
 
-function identityOf({ admissions }: Connection): Identity | undefined {
+/** Who a connection's client is, where a role matched. */
+export function identityOf({ admissions }: Connection): Identity | undefined {
   for (const held of admissions.values()) if (held.kind === 'known' && held.identity !== undefined) return held.identity;
   return undefined;
 }
@@ -68,11 +69,18 @@ function mayUse(allow: readonly string[], runtime: ListenerRuntime, identity: Id
   return allow.includes('public') || (identity !== undefined && allow.some((role) => identity.roles.has(role)));
 }
 
-function underWay(route: string | undefined, runtime: ListenerRuntime, { underWay: requests, stream }: Connection): number {
+/** Requests and streams that a connection has under way, of one route or of all. */
+export function underWay(route: string | undefined, runtime: ListenerRuntime, connection: Connection): number {
   if (!('service' in runtime)) return 1;
+  const routes = routesUnderWay(runtime, connection);
+  return routes.filter((name) => route === undefined || name === route).length;
+}
+
+/** The route of each request and stream that a connection has under way; undefined for one that no route serves. Streams of other protocols have none. */
+export function routesUnderWay(runtime: ListenerRuntime, { underWay: requests, stream }: Connection): readonly (string | undefined)[] {
+  if (!('service' in runtime)) return [];
   const { policy } = runtime.service;
-  const all: readonly RequestFacts[] = [...requests, ...(stream === undefined ? [] : [stream])];
-  return all.filter((facts) => route === undefined || routeOf(policy, facts) === route).length;
+  return [...requests, ...(stream === undefined ? [] : [stream])].map((facts) => routeOf(policy, facts));
 }
 
 function routeOf({ routes, aliases }: Policy, { host, target, method }: RequestFacts): string | undefined {

@@ -37,6 +37,7 @@ import { createTlsListener } from './tls/listener.ts';
 import type { TicketSecret } from './tls/tickets.ts';
 import { createRedirectListener } from './tls/redirect.ts';
 import { createThreadStaples } from './thread-staples.ts';
+import { createTrustConcern } from './trust-concern.ts';
 import { createTurnedAway } from './turned-away.ts';
 import { createWitness } from './witness.ts';
 
@@ -102,6 +103,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
   const accept = createArrival({ metrics, witness, record: recordConnection });
   const concern = createConcern(serving);
+  const trust = createTrustConcern(serving, now);
   const sweepConnections = createSweep({ serving, metrics, desk, now, record: recordConnection });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
@@ -125,6 +127,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         withdrawn = new Set(ask.grants);
         return undefined;
       case 'concerned': return concern(ask.scope, ask.allow);
+      case 'trust_standing': return trust.standing();
+      case 'trust_concern': return trust.concern(ask.realms, ask.skew);
       case 'device': return devices.put(ask.id, ask.device);
       case 'staples': return staples.take(ask.staples);
       case 'transfers': return void (transfers = createTransfers(ask.transfers));

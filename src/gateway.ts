@@ -52,6 +52,7 @@ import { openRedis } from './store/redis.ts';
 import { openReplicas } from './store/replicas.ts';
 import { lockState, type StateLock } from './store/state-lock.ts';
 import { openToldEvents } from './store/told-events.ts';
+import { createTrustDesk } from './trust-change.ts';
 import { unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.ts';
 import type { AuditAnswer, Concerned, MetricsAnswer, ThreadStatus, ToThread } from './thread-protocol.ts';
 import { startThreads } from './threads.ts';
@@ -196,6 +197,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     },
     log,
   });
+  const trust = createTrustDesk({ file, snapshot: () => current.snapshot, threads, audit, now, log });
   const preparation = createPreparation(threads, upstreams);
   const publisher = createPublisher(threads, table);
   const inventory = openInventory({
@@ -237,7 +239,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     status, reload, reloadCertificates: material.reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
     grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
   };
-  const adminTarget: AdminTarget = { ...operations, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
+  const adminTarget: AdminTarget = { ...operations, trust, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
   const adminGround = { target: adminTarget, record: audit.append, now };
   const adminPages = createAdminPages(adminGround);
   let metricsAt: BoundListener | undefined;
@@ -350,6 +352,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const snapshot = certificates.arrange(read);
     secondFactor ??= openFactors(snapshot);
     await issuerKeys.load(snapshot);
+    const recordTrust = await trust.foresee(snapshot);
     await preparation.prepare(snapshot);
     // From here on there is no way back: a thread that does not follow is replaced by one that starts with the new.
     await publisher.tell({ kind: 'crls', handles: revocation.handles });
@@ -363,6 +366,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     await publisher.tell({ kind: 'keys', sets: issuerKeys.sets() });
     upstreams.adopt();
     await publisher.publish({ kind: 'commit' });
+    recordTrust();
     issuerKeys.adopt(snapshot);
   }
 

@@ -1,7 +1,7 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { SegmentGround, WriterPositions } from './audit/writer.ts';
 import type { Device } from './config/inventory.ts';
-import type { Snapshot } from './config/snapshot.ts';
+import type { Realm, Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { GrantAsk, PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
@@ -58,6 +58,10 @@ export type ToThread =
   | { readonly kind: 'staples'; readonly staples: readonly Staple[] }
   /** Whom a suspension would concern; `allow` are the roles that may use its route. */
   | { readonly kind: 'concerned'; readonly scope: SuspensionScope; readonly allow: readonly string[] }
+  /** Which anchors open connections and the latest clients stand on. */
+  | { readonly kind: 'trust_standing' }
+  /** Whose certificates would no longer lead to an anchor, if these were the anchors and intermediates. */
+  | { readonly kind: 'trust_concern'; readonly realms: readonly ListenerRealm[]; readonly skew: number }
   /** An OCSP answer other than the one that was given out before. */
   | { readonly kind: 'answer'; readonly question: OcspKey; readonly statement: Statement }
   /** Judges open connections again where their admission no longer stands. Answers once what the deny list ends is ended; the rest follows. */
@@ -161,6 +165,32 @@ export interface Concerned {
   /** Requests and streams that would end. */
   readonly under_way: number;
   readonly clients: readonly ConcernedClient[];
+}
+
+/** What a listener would trust under one name. */
+export interface ListenerRealm extends Pick<Realm, 'name' | 'anchors' | 'intermediates'> {
+  readonly listener: string;
+}
+
+/** What stands on one anchor on one thread. */
+export interface AnchorStanding {
+  readonly listener: string;
+  readonly realm: string;
+  /** SHA-256, hex. */
+  readonly anchor: string;
+  readonly connections: number;
+  /** Certificates that were let in lately: the beginnings of their SHA-256. */
+  readonly certificates: readonly string[];
+}
+
+/** Whom a change of trust would cut off, on one thread or on all of them. */
+export interface TrustConcern extends Concerned {
+  /** Open connections by role; '' for those without one. */
+  readonly roles: Readonly<Record<string, number>>;
+  /** Requests and streams under way, by route. */
+  readonly routes: Readonly<Record<string, number>>;
+  /** Intermediates that clients have brought, as DER, by listener. */
+  readonly learnt: Readonly<Record<string, readonly Uint8Array[]>>;
 }
 
 export interface ConcernedClient {

@@ -2,6 +2,7 @@ import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts'
 import type { DenySubject } from '../store/deny-list.ts';
 import type { AuditTarget } from './calls/audit.ts';
 import type { FactorTarget } from './calls/factor.ts';
+import type { TrustTarget } from './calls/trust.ts';
 
 /** What the admin interface can do to a gateway. */
 export interface AdminTarget {
@@ -11,6 +12,7 @@ export interface AdminTarget {
   reloadCertificates(): Promise<readonly string[]>;
   deny(entry: DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
+  readonly trust: TrustTarget;
   readonly audit: AuditTarget;
   /** Undefined where no route requires a second factor. */
   factors(): FactorTarget | undefined;

@@ -19,6 +19,7 @@ import { addRenewCommand } from './renew/command.ts';
 import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
 import { resume, suspend } from './suspend.ts';
+import { addTrustCommands } from './trust.ts';
 import { usage, WrongUsage } from './usage.ts';
 import { VERSION } from '../version.ts';
 
@@ -217,6 +218,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', '\nExample:\n  wardgate audit run --from 2026-01-01 --to 2026-07-01 --page audit-2026-1.html\n\nExit status 0: no findings; 1: findings.')
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
+  addTrustCommands(program, { configOption, jsonOption, user, print, settle });
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addCaCommands(program, { configOption, jsonOption, user, print, settle });

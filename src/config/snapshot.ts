@@ -142,6 +142,8 @@ export interface Realm {
   /** '' for the default, else a lowercase host name. */
   readonly name: string;
   readonly anchors: readonly Uint8Array[];
+  /** Which entry of `trust`, as written, each of the anchors came from. */
+  readonly from?: readonly string[];
   readonly intermediates: readonly Uint8Array[];
 }
 
@@ -343,11 +345,12 @@ function serverCertificate(file: string, chain: Chain, key: string): ServerCerti
 }
 
 function makeRealm(name: string, trust: readonly string[], intermediates: readonly string[], files: CheckedFiles): Realm {
-  const ders = (use: FileUse, names: readonly string[]): Uint8Array[] => {
-    const certificates = names.flatMap((file) => files.certificates(use, file));
-    return [...new Map(certificates.map((certificate) => [certificate.sha256, certificate.der])).values()];
+  const once = (use: FileUse, names: readonly string[]) => {
+    const certificates = names.flatMap((file) => files.certificates(use, file).map((certificate) => ({ file, certificate })));
+    return [...new Map(certificates.toReversed().map((one) => [one.certificate.sha256, one])).values()].toReversed();
   };
-  return { name, anchors: ders('client-trust', trust), intermediates: ders('intermediates', intermediates) };
+  const anchors = once('client-trust', trust);
+  return { name, anchors: anchors.map(({ certificate }) => certificate.der), from: anchors.map(({ file }) => file), intermediates: once('intermediates', intermediates).map(({ certificate }) => certificate.der) };
 }
 
 function upstreamMaterial(upstream: Pick<UpstreamConfig, 'tls'>, files: CheckedFiles): UpstreamMaterial {

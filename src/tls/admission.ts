@@ -40,6 +40,8 @@ export interface AdmissionOffice {
   denial(held: KnownAdmission): string | undefined;
   /** Intermediates that clients have brought so far, by realm. */
   learnt(): LearntIntermediates;
+  /** The latest admissions of certificates that were let in, open connections or not, each with its realm. */
+  known(): readonly (readonly [realm: string, KnownAdmission])[];
   /** The certificates that refer to trust under a name: two names with the same trust are one. */
   realmOf(name: string): string;
 }
@@ -78,6 +80,9 @@ const RETRY_MS = 5_000;
 
 /** Detours around revoked CAs before the refusal stands. */
 const MOST_DETOURS = 4;
+
+/** In hex. */
+const SHA256_LENGTH = 64;
 
 type Taken = KnownAdmission | RefusedAdmission;
 type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
@@ -336,7 +341,12 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return identity === undefined ? undefined : deniedClient({ deny, scopes }, leaf, [identity]);
   }
 
-  return { admit, stands, denial, realmOf, learnt: () => new Map([...learnt].map(([realm, known]) => [realm, [...known.values()]])) };
+  function latest(): readonly (readonly [string, KnownAdmission])[] {
+    // A key is the certificate's SHA-256, then its realm.
+    return [...admissions.entries()].flatMap(([key, held]) => (held.kind === 'known' ? [[key.slice(SHA256_LENGTH + 1), held] as const] : []));
+  }
+
+  return { admit, stands, denial, realmOf, learnt: () => new Map([...learnt].map(([realm, known]) => [realm, [...known.values()]])), known: latest };
 }
 
 function refuse(reason: RefusedAdmission['reason'], detail: string, epoch: number, validUntil: number): RefusedAdmission {
