@@ -12,18 +12,21 @@ import { parseCertificate } from '../src/pki/certificate.ts';
 import { scanCrl } from '../src/pki/crl.ts';
 import { buildOcspRequest, judgeOcspResponse } from '../src/pki/ocsp.ts';
 import { testCa, type TestCa } from './support/ca.ts';
-import { issueCertificate, testPki } from './support/pki.ts';
+import { ask, startGateway } from './support/gateway.ts';
+import { issueCertificate, testPki, type Issued, type TestPki } from './support/pki.ts';
 
 const run = promisify(execFile);
 
 let ca: TestCa;
+let pki: TestPki;
 let server: CaServer;
 let url: string;
 const certificateOf = (name: string) => parseCertificate(ca.first.get(name)?.entry.der as Buffer);
 const issuing = () => parseCertificate(ca.office.issuer().der);
 
 beforeAll(async () => {
-  ca = await testCa(['Kiosk 1', 'Kiosk 2', 'Kiosk 3']);
+  pki = await testPki();
+  ca = await testCa(['Kiosk 1', 'Kiosk 2', 'Kiosk 3', 'Kiosk 4', 'Kiosk 5']);
   server = await startCaServer({ office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT });
   url = `http://127.0.0.1:${server.publish.port}`;
   await ca.write('issuing.pem', ca.office.issuer().certificate);
@@ -116,7 +119,7 @@ describe('the responder of the CA', () => {
   });
 
   test('is not authorized for certificates of other CAs', async () => {
-    const { device, issuing: other } = await testPki();
+    const { device, issuing: other } = pki;
     const { body } = await post(buildOcspRequest(parseCertificate(device.der), parseCertificate(other.der)));
     expect(body.toString('hex')).toBe('30030a0106');
   });
@@ -155,6 +158,28 @@ describe('the responder of the CA', () => {
     now += 4 * 86_400_000;
     await desk.refresh();
     expect(responders()).toBe(before + 1);
+  });
+});
+
+describe('a gateway', () => {
+  test.each([['ocsp', 'sources: [ocsp]'], ['crl', 'sources: [crl]']])('that asks by %s admits a good device and refuses a revoked one', async (source, sources) => {
+    const gateway = await startGateway(pki, 9, {
+      threads: 1, routes: '\n  - { name: none, match: { path: /none }, allow: [device], upstream: records }', clientAuth: '{ mode: required, trust: [ca-root.pem], intermediates: [ca-issuing.pem] }',
+      revocation: `{ check: leaf, ${sources}, ocsp: { responder: "${url}/ocsp", max_age: 1s }, crl: { urls: ["${url}/issuing.crl"], refresh: 1s } }`,
+      files: { 'ca-root.pem': ca.office.root, 'ca-issuing.pem': ca.office.issuer().certificate },
+    });
+    try {
+      const by = async (name: string) => {
+        const first = ca.first.get(name);
+        return (await ask(pki, gateway.port, '/elsewhere', { client: { chain: first?.entry.chain, key: first?.key } as Issued })).json()['code'];
+      };
+      await expect.poll(() => by('Kiosk 1')).toBe('not_found');
+      const kiosk = source === 'ocsp' ? 'Kiosk 4' : 'Kiosk 5';
+      ca.office.revoke(certificateOf(kiosk).serial, { who: 'security', why: 'stolen', reason: 'keyCompromise' });
+      await expect.poll(() => by(kiosk)).toBe('certificate_rejected');
+    } finally {
+      await gateway.stop();
+    }
   });
 });
 

@@ -20,7 +20,7 @@ export interface TestCa {
   remove(): void;
 }
 
-/** A CA with a server `localhost` and devices that were issued with it, in a directory of its own; keys are cheap to guess at, as nothing is behind them. */
+/** A CA with a server `localhost` and devices (or `PROFILE:NAME`) that were issued with it, in a directory of its own; keys are cheap to guess at, as nothing is behind them. */
 export async function testCa(devices: readonly string[], options: { readonly now?: () => number; readonly policy?: (text: string) => string; readonly validity?: number } = {}): Promise<TestCa> {
   const base = mkdtempSync(join(tmpdir(), 'wardgate-ca-'));
   const directory = join(base, 'ca');
@@ -32,7 +32,10 @@ export async function testCa(devices: readonly string[], options: { readonly now
     policy: options.policy?.(initialPolicy(names)) ?? initialPolicy(names), ...(options.validity === undefined ? {} : { validity: { leaf: options.validity } }),
     certificates: [
       { profile: 'server', name: 'localhost', names: { ip: ['127.0.0.1'] } },
-      ...devices.map((name) => ({ profile: 'device', name, id: `${name.toLowerCase().replace(' ', '-')}.devices.hospital.test` })),
+      ...devices.map((text) => {
+        const [name = '', profile = 'device'] = text.split(':').toReversed();
+        return profile === 'device' ? { profile, name, id: `${name.toLowerCase().replace(' ', '-')}.devices.hospital.test` } : { profile, name };
+      }),
     ],
   });
   const office = openOffice({ directory, passphrase: PASSPHRASE, ...now, keyCost });
