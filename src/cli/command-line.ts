@@ -4,6 +4,7 @@ import { acknowledgeAlarm, listAlarms, showAlarm } from './alarm.ts';
 import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type VerifyCommand } from './audit.ts';
 import { listGrants, reviewGrant, withdrawGrant } from './break-glass.ts';
 import { addCaCommands } from './ca/commands.ts';
+import { addServeCommand } from './ca/serve.ts';
 import { check } from './check.ts';
 import { addCompletionCommand } from './completion.ts';
 import { addDiagnoseCommand } from './diagnose/command.ts';
@@ -221,7 +222,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addTrustCommands(program, { configOption, jsonOption, user, print, settle });
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
-  addCaCommands(program, { configOption, jsonOption, user, print, settle });
+  addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });
   addProfileCommand(program, { configOption, jsonOption, user, print, settle });
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });
