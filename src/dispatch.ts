@@ -5,6 +5,8 @@ import { ALARMS_CONSUMER, alarmsSetup } from './audit/alarms/configured.ts';
 import type { AlarmsAsk } from './audit/alarms/consumer.ts';
 import type { AlarmReport } from './audit/alarms/desk.ts';
 import type { SafeBoard } from './audit/board.ts';
+import { EXPIRY_CONSUMER, expirySetup } from './audit/expiry/configured.ts';
+import type { ExpiryAsk } from './audit/expiry/consumer.ts';
 import { beginningOf, type Beginning } from './audit/feed.ts';
 import { beginPosition, feedDirectory } from './audit/positions.ts';
 import { segmentNames } from './audit/segment-file.ts';
@@ -32,6 +34,8 @@ export interface Dispatch {
   report(): Promise<DispatchReport | undefined>;
   /** Rejects where there are no alarms, or the thread does not run at the moment. */
   alarms<Answer>(ask: AlarmsAsk): Promise<Answer>;
+  /** The same for warnings of what ends. */
+  expiry<Answer>(ask: ExpiryAsk): Promise<Answer>;
   /** All writers are closed: hands out what it can in a moment. Never rejects. */
   close(): Promise<void>;
 }
@@ -131,8 +135,8 @@ export function createDispatch({ directory, state, board, log, raised }: Dispatc
    * Where everybody begins is on the disk before anything more is served: a process that is killed before its consumers have begun
    * would have them begin with the next start, and nobody would get what it had recorded.
    */
-  function notePositions({ sinks, alarms }: EvidenceSetup): void {
-    const consumers = [...(alarms === undefined ? [] : [{ name: ALARMS_CONSUMER, history: false }]), ...sinks];
+  function notePositions({ sinks, alarms, expiry }: EvidenceSetup): void {
+    const consumers = [...(alarms === undefined ? [] : [{ name: ALARMS_CONSUMER, history: false }]), ...(expiry === undefined ? [] : [{ name: EXPIRY_CONSUMER, history: false }]), ...sinks];
     for (const { name, history } of consumers) {
       try {
         beginPosition(positions, name, () => beginningOf(segmentNames(directory), board, history ? 'everything' : begin));
@@ -161,6 +165,10 @@ export function createDispatch({ directory, state, board, log, raised }: Dispatc
       if (setup?.alarms === undefined) return Promise.reject(new Error('no alarms are configured'));
       return running?.line.call({ kind: 'alarms', ask }, REPORT_MS) ?? Promise.reject(new Error('the thread that keeps alarms does not run at the moment'));
     },
+    expiry(ask) {
+      if (setup?.expiry === undefined) return Promise.reject(new Error('no warnings of what ends are configured'));
+      return running?.line.call({ kind: 'expiry', ask }, REPORT_MS) ?? Promise.reject(new Error('the thread that warns of what ends does not run at the moment'));
+    },
     async close() {
       if (closed) return;
       closed = true;
@@ -172,14 +180,16 @@ export function createDispatch({ directory, state, board, log, raised }: Dispatc
 }
 
 function isWanted(setup: EvidenceSetup | undefined): boolean {
-  return setup !== undefined && (setup.sinks.length > 0 || setup.alarms !== undefined);
+  return setup !== undefined && (setup.sinks.length > 0 || setup.alarms !== undefined || setup.expiry !== undefined);
 }
 
 /** Who gets records, with all that it takes. */
 function setupOf({ config, sinks, alarmChannels, directory }: Snapshot, positions: string, state: string): EvidenceSetup {
   const alarms = alarmsSetup(config, alarmChannels, state);
+  const expiry = expirySetup(config, alarmChannels, state);
   return {
     ...(alarms === undefined ? {} : { alarms }),
+    ...(expiry === undefined ? {} : { expiry }),
     sinks: config.audit.sinks.map((sink) => sinkSetup(sink, sinks[sink.name], (path) => resolve(directory, path), positions)),
     masked: { audit: { masking: config.audit.masking }, routes: config.routes.map(({ name, match: { path } }) => ({ name, match: { path } })) },
     reporter: { name: hostname(), version: VERSION },

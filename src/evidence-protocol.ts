@@ -1,6 +1,8 @@
 import type { AlarmsAsk } from './audit/alarms/consumer.ts';
 import type { AlarmReport } from './audit/alarms/desk.ts';
 import type { AlarmsSetup } from './audit/alarms/open.ts';
+import type { ExpiryAsk } from './audit/expiry/consumer.ts';
+import type { ExpirySetup } from './audit/expiry/open.ts';
 import type { Beginning, ConsumerReport } from './audit/feed.ts';
 import type { Reporter } from './audit/forms/forms.ts';
 import type { MaskedBy } from './audit/masking.ts';
@@ -27,6 +29,7 @@ export interface EvidenceSetup {
   readonly masked: MaskedBy;
   readonly reporter: Reporter;
   readonly alarms?: AlarmsSetup;
+  readonly expiry?: ExpirySetup;
 }
 
 /** What the main thread asks of it. */
@@ -35,6 +38,7 @@ export type ToEvidence =
   | { readonly kind: 'configure'; readonly setup: EvidenceSetup; readonly begin: Beginning }
   | { readonly kind: 'report' }
   | { readonly kind: 'alarms'; readonly ask: AlarmsAsk }
+  | { readonly kind: 'expiry'; readonly ask: ExpiryAsk }
   /** Hands out what is there, for `deadline` ms at most, and ends. */
   | { readonly kind: 'close'; readonly deadline: number };
 

@@ -2,6 +2,8 @@ import type { MessagePort } from 'node:worker_threads';
 import { ALARMS_CONSUMER } from './audit/alarms/configured.ts';
 import { createAlarmsConsumer, type AlarmsConsumer } from './audit/alarms/consumer.ts';
 import { openSafeBoard } from './audit/board.ts';
+import { EXPIRY_CONSUMER } from './audit/expiry/configured.ts';
+import { createExpiryConsumer, type ExpiryConsumer } from './audit/expiry/consumer.ts';
 import { createFeed, type Beginning, type Consumer } from './audit/feed.ts';
 import { createForms } from './audit/forms/forms.ts';
 import { createMask, maskRules } from './audit/masking.ts';
@@ -31,6 +33,7 @@ export function startEvidence({ directory, positions, began, board, state }: Evi
   let current: ReadonlyMap<string, string> = new Map();
   let turn: Promise<unknown> = Promise.resolve();
   let alarms: AlarmsConsumer | undefined;
+  let expiry: ExpiryConsumer | undefined;
 
   function answer(ask: ToEvidence): unknown {
     switch (ask.kind) {
@@ -38,6 +41,9 @@ export function startEvidence({ directory, positions, began, board, state }: Evi
       case 'alarms':
         if (alarms === undefined) throw new Error('no alarms are configured');
         return alarms.answer(ask.ask);
+      case 'expiry':
+        if (expiry === undefined) throw new Error('no warnings of what ends are configured');
+        return expiry.answer(ask.ask);
       case 'report': return feed.report() satisfies EvidenceReport;
       case 'close': return turn = turn.then(() => feed.close(ask.deadline));
     }
@@ -51,17 +57,21 @@ export function startEvidence({ directory, positions, began, board, state }: Evi
     current = new Map(wanted.map(({ name, identity }) => [name, identity]));
   }
 
-  function consumersOf({ sinks, alarms: wantedAlarms, masked, reporter }: EvidenceSetup): readonly Wanted[] {
+  function consumersOf({ sinks, alarms: wantedAlarms, expiry: wantedExpiry, masked, reporter }: EvidenceSetup): readonly Wanted[] {
     const opened = keys ??= openMaskingKeys(state, now);
     const rules = maskRules(masked);
     const forms = createForms({ rules, key: opened.current, reporter });
     const mask = createMask(rules, opened.current);
     if (wantedAlarms === undefined) alarms = undefined;
+    if (wantedExpiry === undefined) expiry = undefined;
+    const warnings = wantedExpiry === undefined ? [] : [{
+      name: EXPIRY_CONSUMER, identity: JSON.stringify([wantedExpiry, masked, reporter]), make: () => expiry = createExpiryConsumer(wantedExpiry, { mask, host: reporter.name, now, warn }),
+    }];
     const own = wantedAlarms === undefined ? [] : [{
       name: ALARMS_CONSUMER, identity: JSON.stringify([wantedAlarms, masked, reporter]),
       make: () => alarms = createAlarmsConsumer(wantedAlarms, { mask, host: reporter.name, began, now, warn, raised: (alarm) => void line.call({ kind: 'raised', alarm }).catch(() => undefined) }),
     }];
-    return [...own, ...sinks.map((setup) => ({
+    return [...own, ...warnings, ...sinks.map((setup) => ({
       name: setup.name, identity: JSON.stringify([setup, masked, reporter]), make: () => createSink(setup, { forms, host: reporter.name, process: process.pid, now, warn }),
       ...(setup.history ? { begin: 'everything' as const } : {}),
     }))];

@@ -24,6 +24,7 @@ import { createDispatch } from './dispatch.ts';
 import { createCrlReload } from './crl-reload.ts';
 import type { NewDenial } from './denials.ts';
 import { createDesk } from './desk.ts';
+import { createExpiry, type ExpiryReport } from './expiry.ts';
 import { openSecondFactor, type SecondFactor } from './factor/second-factor.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
@@ -96,6 +97,8 @@ export interface Gateway {
   alarms(): Promise<readonly AlarmReport[]>;
   /** Durable and on record when it resolves; rejects when there is none of that id, or it was acknowledged before. */
   acknowledge(id: string, who: string, note: string): Promise<void>;
+  /** What ends within so many ms, `most` of it. */
+  expiry(within: number, most: number): Promise<ExpiryReport>;
   /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest. */
   stop(grace?: number): Promise<void>;
 }
@@ -223,10 +226,11 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     snapshot: () => current.snapshot, readAt: startedAt, serially, now, log,
     take: (next, unread) => putInForce(next, async () => undefined, unread).catch(abandon), audit, counted: (result) => metrics.certificateReloads.inc({ result }),
   });
+  const expiry = createExpiry({ snapshot: () => current.snapshot, crls: () => refresher.report().report, dispatch, now, log });
   const replicas = shared === undefined ? undefined : openReplicas({ ...shared, now, warn: (message) => log.warn({}, message) });
   const events = openToldEvents(state, now(), shared);
   const lists = createLists({
-    journals, events, replicas, publisher, inventory, audit, config: () => current.snapshot.config, now, log,
+    journals, events, replicas, publisher, inventory, audit, config: () => current.snapshot.config, pauses: expiry.pauses, now, log,
     opened: ({ id, route, reason, certificate, address, listener }) => alarms.raise('break_glass', { grant: id, route, reason, certificate, address, listener }),
     counted: (webhook, result) => metrics.webhookEvents.inc({ webhook, result }),
   });
@@ -237,7 +241,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const closers: (() => Promise<void> | void)[] = [() => pressure.close(), () => inventory.close(), () => issuerKeys.close(), () => material.close(), () => certificates.close(), lookAtBundles(() => current.snapshot, material.reload)];
   const operations = {
     status, reload, reloadCertificates: material.reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
-    grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge,
+    grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge, expiry: expiry.report,
   };
   const adminTarget: AdminTarget = { ...operations, trust, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
   const adminGround = { target: adminTarget, record: audit.append, now };
@@ -267,10 +271,14 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     const backups = watchBackups({ state, config: () => current.snapshot.config.backup, audit, raise: alarms.raise, metrics, now, log });
     closers.push(() => backups.close());
     backupReport = backups.report;
-    lists.look();
-    const expiry = setInterval(lists.look, EXPIRY_MS);
-    expiry.unref();
-    closers.push(() => clearInterval(expiry));
+    const look = (): void => {
+      lists.look();
+      expiry.look();
+    };
+    look();
+    const looking = setInterval(look, EXPIRY_MS);
+    looking.unref();
+    closers.push(() => clearInterval(looking));
     closers.push(() => {
       secondFactor?.close();
       replicas?.close();
@@ -360,7 +368,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     pressure.adopt(snapshot.config.limits);
     secondFactor?.adopt(snapshot);
     refresher.adopt(revocation);
-    void dispatch.adopt(snapshot);
+    void dispatch.adopt(snapshot).then(expiry.again);
     await devices();
     // Those of before are still there: what is under way is judged by them until the commit.
     await publisher.tell({ kind: 'keys', sets: issuerKeys.sets() });
@@ -381,12 +389,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   }
 
   async function status(): Promise<GatewayStatus> {
-    const [perThread, feed, standing] = await Promise.all([threads.all<ThreadStatus>({ kind: 'status' }, 5_000), dispatch.report(), alarms.standing()]);
+    const [perThread, feed, standing, ending] = await Promise.all([threads.all<ThreadStatus>({ kind: 'status' }, 5_000), dispatch.report(), alarms.standing(), expiry.summary()]);
     return statusOf({
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
       upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), backups: backupReport(), certificates: { ...material.report(), servers: certificates.report() },
-      auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing,
+      auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing, ending,
     });
   }
 
@@ -409,7 +417,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     pressure.report();
     measure(metrics, {
       threads: threads.count, denyListEntries: journals.denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
-      devices: inventory.counts(), snapshot: current.snapshot, servers: certificates.report(), upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(), alarms: await alarms.standing(),
+      devices: inventory.counts(), snapshot: current.snapshot, servers: certificates.report(), upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(), alarms: await alarms.standing(), ending: await expiry.summary(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));
   }

@@ -5,6 +5,7 @@ import { createDenials, type Denials } from './denials.ts';
 import type { Transfer } from './identity/people.ts';
 import type { Inventory } from './inventory.ts';
 import type { Log } from './log.ts';
+import type { SuspensionOrder } from './policy/suspensions.ts';
 import type { Publisher } from './publisher.ts';
 import { DENIALS, openDenyList, type DenyList } from './store/deny-list.ts';
 import type { DenyTable } from './store/deny-table.ts';
@@ -62,6 +63,8 @@ export interface ListsOptions {
   readonly inventory: Inventory;
   readonly audit: AuditWriter;
   readonly config: () => Snapshot['config'];
+  /** Routes that are paused at the moment because something ends. */
+  readonly pauses: () => readonly SuspensionOrder[];
   /** A grant for an emergency was opened. */
   readonly opened: (grant: GrantReport) => void;
   /** What became of an event that a webhook was told. */
@@ -71,13 +74,13 @@ export interface ListsOptions {
 }
 
 /** Each list is kept here and shared with the replicas: what one of them announces the others receive. */
-export function createLists({ journals, events, replicas, publisher, inventory, audit, config, opened, counted, now, log }: ListsOptions): Lists {
+export function createLists({ journals, events, replicas, publisher, inventory, audit, config, pauses, opened, counted, now, log }: ListsOptions): Lists {
   const { denyList, grants } = journals;
   const transfers = (): readonly Transfer[] => transfersIn(journals.transfers.latest());
   const denials = createDenials({ list: denyList, audit, sweep: publisher.sweep, announce: async (change) => announceDenial?.(change), now, log });
   const announceDenial = replicas?.share({ ...DENIALS, name: 'deny', receive: denials.receive, isNews: denyList.isNews, changes: denyList.changes });
   const suspensions = createSuspensions({
-    list: journals.suspensions, config, audit, announce: async (change) => announceSuspension?.(change), now, log,
+    list: journals.suspensions, config, pauses, audit, announce: async (change) => announceSuspension?.(change), now, log,
     publish: (orders) => publisher.publish({ kind: 'suspensions', orders }),
   });
   const announceSuspension = replicas?.share({

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { DispatchReport } from './dispatch.ts';
+import type { ExpirySummary } from './expiry.ts';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
 import type { Transfer } from './identity/people.ts';
 import type { KeyReport } from './issuer-keys.ts';
@@ -47,6 +48,8 @@ export interface GatewayStatus {
   readonly break_glass: GrantCounts;
   /** Present when alarms are configured: those that nobody has acknowledged, and how channels are told. */
   readonly alarms?: { readonly open: number; readonly by_rule: AlarmsStanding['open']; readonly channels: AlarmsStanding['channels'] };
+  /** How much ends soon, by use and tier; and how channels are told. */
+  readonly ending: ExpirySummary;
   readonly upstreams: readonly UpstreamReport[];
   /** The keys of issuers of tokens. */
   readonly tokens: readonly KeyReport[];
@@ -56,7 +59,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'upstreams' | 'tokens' | 'certificates' | 'backups'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'ending' | 'upstreams' | 'tokens' | 'certificates' | 'backups'> {
   readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
@@ -96,6 +99,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     maintenance: same.maintenance,
     break_glass: same.breakGlass,
     ...(alarms === undefined ? {} : { alarms: { open: Object.values(alarms.open).reduce((sum, one) => sum + one, 0), by_rule: alarms.open, channels: alarms.channels } }),
+    ending: { ...same.ending, ending: same.ending.ending.filter(({ count }) => count > 0) },
     upstreams: same.upstreams,
     tokens: same.tokens,
     ...(store === undefined ? {} : { store }),

@@ -24,6 +24,7 @@ export interface Suspensions {
   resume(scope: SuspensionScope, who: string): Promise<boolean>;
   /** Takes a change that another gateway made. */
   receive(change: SuspensionChange): void;
+  /** What is in force, pauses included. */
   entries(): readonly SuspensionEntry[];
   maintenance(): readonly MaintenanceReport[];
   /** Looks what has begun and what has ended by itself. To be called about once a second. */
@@ -33,6 +34,8 @@ export interface Suspensions {
 export interface SuspensionsOptions {
   readonly list: SuspensionList;
   readonly config: () => Config;
+  /** Routes that are paused at the moment because something ends. */
+  readonly pauses: () => readonly SuspensionOrder[];
   readonly audit: AuditWriter;
   /** Tells every thread what is suspended by order, and has it judge again what is under way. */
   readonly publish: (entries: readonly SuspensionEntry[]) => Promise<void>;
@@ -47,11 +50,13 @@ export class UnknownScopeError extends Error {
   readonly code = 'scope_unknown';
 }
 
-export function createSuspensions({ list, config, audit, publish, announce, now, log }: SuspensionsOptions): Suspensions {
+export function createSuspensions({ list, config, pauses, audit, publish, announce, now, log }: SuspensionsOptions): Suspensions {
   /** By scope, what was in force when last looked at: what is missing next time has expired. */
   let inForce = known();
   /** By route and place, the maintenance that lasted when last looked at. */
   let lasting = new Map<string, MaintenanceReport>();
+  /** By scope, what pauses. */
+  let paused = new Map<string, SuspensionEntry>();
 
   function known(): Map<string, SuspensionEntry> {
     return new Map(list.entries(now()).map((entry) => [scopeText(entry), entry]));
@@ -71,7 +76,7 @@ export function createSuspensions({ list, config, audit, publish, announce, now,
   }
 
   function publishAll(): Promise<void> {
-    return publish([...inForce.values()]);
+    return publish([...inForce.values(), ...paused.values()]);
   }
 
   function record(fields: Partial<AuditRecord>): Promise<void> {
@@ -103,6 +108,26 @@ export function createSuspensions({ list, config, audit, publish, announce, now,
     return begun.length > 0;
   }
 
+  /** Nobody orders them: they begin and end with what ends. */
+  function lookAtPauses(): boolean {
+    const before = paused;
+    paused = new Map(pauses().map((order): readonly [string, SuspensionEntry] => {
+      const scope = scopeText(order);
+      return [scope, before.get(scope) ?? { ...order, who: 'expiry', at: new Date(now()).toISOString() }];
+    }));
+    const begun = [...paused].filter(([scope]) => !before.has(scope));
+    const ended = [...before].filter(([scope]) => !paused.has(scope));
+    for (const [, entry] of begun) {
+      log.warn({ scope: describeScope(entry), reason: entry.reason }, 'a route is paused');
+      recordLater({ ...scopeFields(entry), who: entry.who, detail: `paused: ${entry.reason}` });
+    }
+    for (const [, entry] of ended) {
+      log.info({ scope: describeScope(entry) }, 'a route is paused no more');
+      recordLater({ ...scopeFields(entry), who: entry.who, detail: 'resumed: what it was paused for is replaced' });
+    }
+    return begun.length + ended.length > 0;
+  }
+
   return {
     async suspend(order) {
       const unknown = unknownIn(order, config());
@@ -122,10 +147,10 @@ export function createSuspensions({ list, config, audit, publish, announce, now,
       }
       takeEffect(change).catch((error: Error) => log.error({ error: error.message }, 'a suspension from another gateway could not be put on record'));
     },
-    entries: () => list.entries(now()),
+    entries: () => [...list.entries(now()), ...paused.values()],
     maintenance: () => maintenanceAt(config(), now()).map(([, report]) => report),
     look() {
-      const changed = [lookAtOrders(), lookAtSchedules()];
+      const changed = [lookAtOrders(), lookAtSchedules(), lookAtPauses()];
       if (changed.includes(true)) void publishAll();
     },
   };

@@ -96,7 +96,7 @@ describe('deliveries', () => {
     return {
       sent,
       channel: {
-        name: 'mail', pace: 30_000, most: 100, close: () => undefined,
+        name: 'mail', pace: 30_000, most: 100, close: () => undefined, announce: () => Promise.resolve(),
         send(told, id) {
           sent.push({ told, id });
           return refuse() ? Promise.reject(new Error('away')) : Promise.resolve();

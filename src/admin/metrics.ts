@@ -93,6 +93,9 @@ export interface ProcessMetrics {
   readonly alarmsPending: Gauge<'channel'>;
   readonly alarmDeliveries: Counter<'channel' | 'result'>;
   readonly unfamiliar: Counter<'route' | 'role'>;
+  readonly certificatesEnding: Gauge<'use' | 'tier'>;
+  readonly expiryPending: Gauge<'channel'>;
+  readonly expiryDeliveries: Counter<'channel' | 'result'>;
   readonly feedUp: Gauge;
   readonly feedRestarts: Gauge;
   readonly sinkLag: Gauge<'sink'>;
@@ -144,6 +147,9 @@ export function createProcessMetrics(): ProcessMetrics {
     alarmsPending: new Gauge({ name: 'wardgate_alarms_pending', help: 'Alarms that a channel has not been told of yet', labelNames: ['channel'], registers }),
     alarmDeliveries: new Counter({ name: 'wardgate_alarm_deliveries_total', help: 'Deliveries to channels of alarms, by what became of them', labelNames: ['channel', 'result'], registers }),
     unfamiliar: new Counter({ name: 'wardgate_unfamiliar_address_requests_total', help: 'Requests of certificates at places where they had not been used', labelNames: ['route', 'role'], registers }),
+    certificatesEnding: new Gauge({ name: 'wardgate_certificates_ending', help: 'Certificates and CRLs in a tier of warnings, by what they are used for', labelNames: ['use', 'tier'], registers }),
+    expiryPending: new Gauge({ name: 'wardgate_expiry_warnings_pending', help: 'Warnings that a channel has not taken yet', labelNames: ['channel'], registers }),
+    expiryDeliveries: new Counter({ name: 'wardgate_expiry_deliveries_total', help: 'Messages of warnings, by what became of them', labelNames: ['channel', 'result'], registers }),
     feedUp: new Gauge({ name: 'wardgate_feed_up', help: 'Whether the thread that hands records to sinks and alarms runs', registers }),
     feedRestarts: new Gauge({ name: 'wardgate_feed_restarts', help: 'Times that thread had to be started again', registers }),
     sinkLag: new Gauge({ name: 'wardgate_sink_lag_records', help: 'Records that are not safe with a sink yet', labelNames: ['sink'], registers }),

@@ -1,5 +1,6 @@
 import { AggregatorRegistry } from 'prom-client';
 import type { AlarmsStanding } from '../audit/alarms/open.ts';
+import type { ChannelReport } from '../audit/expiry/digests.ts';
 import type { ConsumerReport } from '../audit/feed.ts';
 import type { Snapshot } from '../config/snapshot.ts';
 import type { UpstreamReport } from '../forward/upstream/watch.ts';
@@ -26,10 +27,12 @@ export interface Measured {
   readonly feed: { readonly up: boolean; readonly restarts: number; readonly consumers: readonly ConsumerReport[] } | undefined;
   /** Absent where alarms are not configured. */
   readonly alarms: AlarmsStanding | undefined;
+  /** How much ends soon, and how channels are told of it. */
+  readonly ending: { readonly ending: readonly { readonly use: string; readonly tier: string; readonly count: number }[]; readonly channels: readonly ChannelReport[] };
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, servers, upstreams, tokens, feed, alarms }: Measured): void {
+export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, servers, upstreams, tokens, feed, alarms, ending }: Measured): void {
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
   metrics.suspensions.set(suspensions);
@@ -45,6 +48,17 @@ export function measure(metrics: ProcessMetrics, { threads, denyListEntries, sus
   measureIssuers(metrics, tokens);
   measureFeed(metrics, feed);
   measureAlarms(metrics, alarms);
+  measureEnding(metrics, ending);
+}
+
+function measureEnding({ certificatesEnding, expiryPending, expiryDeliveries }: ProcessMetrics, { ending, channels }: Measured['ending']): void {
+  for (const metric of [certificatesEnding, expiryPending, expiryDeliveries]) metric.reset();
+  for (const { use, tier, count } of ending) certificatesEnding.set({ use, tier }, count);
+  for (const { name: channel, pending, delivered, failed } of channels) {
+    expiryPending.set({ channel }, pending);
+    expiryDeliveries.inc({ channel, result: 'delivered' }, delivered);
+    expiryDeliveries.inc({ channel, result: 'failed' }, failed);
+  }
 }
 
 function measureAlarms({ alarmsOpen, alarmsPending, alarmDeliveries, unfamiliar }: ProcessMetrics, alarms: Measured['alarms']): void {

@@ -24,6 +24,8 @@ export interface AdminTarget {
   grants(): readonly unknown[];
   alarms(): Promise<readonly unknown[]>;
   acknowledge(id: string, who: string, note: string): Promise<void>;
+  /** What ends within so many ms, `most` of it, the first to end first. */
+  expiry(within: number, most: number): Promise<unknown>;
   withdraw(id: string, who: string, note: string): Promise<void>;
   review(id: string, who: string, note: string): Promise<void>;
 }

@@ -23,6 +23,7 @@ export const FIELD_CLASSES: Readonly<Record<keyof AuditRecord, FieldClass>> = {
   issuer: 'issuer',
   subject: 'subject',
   fingerprint: 'plain',
+  not_before: 'plain',
   not_after: 'plain',
   key: 'plain',
   role: 'plain',

@@ -22,7 +22,8 @@ export interface AuditRecord {
   readonly issuer?: string;
   readonly subject?: string;
   readonly fingerprint?: string;
-  /** When the leaf ends, ISO 8601 UTC. */
+  /** From when until when the leaf is good, ISO 8601 UTC. */
+  readonly not_before?: string;
   readonly not_after?: string;
   /** SHA-256 of a SubjectPublicKeyInfo, when a whole key is revoked. */
   readonly key?: string;
@@ -115,7 +116,7 @@ export function sessionFields({ tls, cipher, resumed }: Required<Pick<AuditRecor
   return { tls, cipher, resumed };
 }
 
-type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint' | 'not_after'>;
+type CertificateFields = Pick<AuditRecord, 'serial' | 'issuer' | 'subject' | 'fingerprint' | 'not_before' | 'not_after'>;
 
 const fieldsByCertificate = new WeakMap<Certificate, CertificateFields>();
 
@@ -128,6 +129,7 @@ export function certificateFields(certificate: Certificate): CertificateFields {
       issuer: formatName(certificate.issuer),
       subject: formatName(certificate.subject),
       fingerprint: certificate.sha256,
+      not_before: new Date(certificate.notBefore).toISOString(),
       not_after: new Date(certificate.notAfter).toISOString(),
     };
     fieldsByCertificate.set(certificate, fields);

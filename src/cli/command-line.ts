@@ -8,6 +8,7 @@ import { addServeCommand } from './ca/serve.ts';
 import { check } from './check.ts';
 import { addCompletionCommand } from './completion.ts';
 import { addDiagnoseCommand } from './diagnose/command.ts';
+import { addExpiryCommand } from './expiry.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { addBackupCommands } from './backup/commands.ts';
@@ -223,6 +224,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });
+  addExpiryCommand(program, { configOption, jsonOption, print, settle });
   addProfileCommand(program, { configOption, jsonOption, user, print, settle });
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });
   addKeepingCommands(program, audit, { configOption, jsonOption, user, print, settle });

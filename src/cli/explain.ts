@@ -37,6 +37,7 @@ import { createRevocationView } from '../revocation/view.ts';
 import { readDenyList } from '../store/deny-list.ts';
 import { readToldDevices, withTold } from '../store/told-devices.ts';
 import { readTransfers } from '../store/transfers.ts';
+import { pausesOf } from '../pauses.ts';
 import { readSuspensions } from '../store/suspensions.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
@@ -119,7 +120,7 @@ async function decide(
   const { config } = snapshot;
   const { unavailable } = config.revocation;
   const inside = (config.networks.inside ?? []).map(parseNetwork);
-  const suspensions = compileSuspensions(readSuspensions(resolve(snapshot.directory, config.state), now));
+  const suspensions = compileSuspensions([...readSuspensions(resolve(snapshot.directory, config.state), now), ...pausesOf(snapshot, now)]);
   if (listener.protocol === 'tcp') return decideStream(snapshot, listener, { sender, address, suspensions, inside }, admission, now, steps);
   if (request === undefined) return undefined;
   const host = parseHost(request.host);

@@ -128,6 +128,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.maintenance.map(({ route, reason, until }) => `maintenance   route ${route} (${reason}), until ${until}`),
     `break-glass   ${status.break_glass.open} open, ${status.break_glass.unreviewed} to be reviewed`,
     ...(status.alarms === undefined ? [] : [`alarms        ${status.alarms.open} open${status.alarms.channels.map(({ name, pending }) => (pending === 0 ? '' : `, ${pending} not yet told to ${name}`)).join('')}`]),
+    ...status.ending.ending.map(({ use, tier, count }) => `ending        ${count} ${use}: ${tier}`),
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
   ];
   return lines.join('\n');

@@ -3,6 +3,7 @@ import { show } from './issue.ts';
 import { adminFaults } from './references/admin.ts';
 import { alarmFaults } from './references/alarms.ts';
 import { halfPairs, pairFaults } from './references/key-pairs.ts';
+import { expiryFaults } from './references/expiry.ts';
 import { keySiteFaults } from './references/key-sites.ts';
 import { durationAt, items, keys, listKnown, texts } from './references/plain-values.ts';
 import { sinkFaults } from './references/sinks.ts';
@@ -32,6 +33,7 @@ export function referenceFaults(value: unknown): readonly Fault[] {
     ...keys(value, ['tokens']).flatMap((name) => issuerFaults(value, ['tokens', name])),
     ...sinkFaults(value),
     ...alarmFaults(value),
+    ...expiryFaults(value),
     ...tracingFaults(value),
     ...secondFactorFaults(value),
     ...keySiteFaults(value),

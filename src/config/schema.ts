@@ -4,6 +4,7 @@ import { alarms } from './schema/alarms.ts';
 import { audit } from './schema/audit.ts';
 import { backup } from './schema/backup.ts';
 import { devices } from './schema/devices.ts';
+import { expiry } from './schema/expiry.ts';
 import { limits } from './schema/limits.ts';
 import { listener } from './schema/listener.ts';
 import { metrics } from './schema/metrics.ts';
@@ -46,6 +47,7 @@ export const configSchema = mapping({
   audit,
   alarms: alarms.exactOptional(),
   backup: backup.exactOptional(),
+  expiry: expiry.exactOptional(),
   second_factor: secondFactor,
   store: store.exactOptional(),
   admin,
@@ -96,6 +98,7 @@ export type SinkConfig = Config['audit']['sinks'][number];
 export type SyslogAnchorConfig = NonNullable<NonNullable<Config['audit']['anchor']>['syslog']>;
 export type AlarmsConfig = NonNullable<Config['alarms']>;
 export type AlarmChannelConfig = AlarmsConfig['channels'][number];
+export type ExpiryConfig = NonNullable<Config['expiry']>;
 export type StoreConfig = NonNullable<Config['store']>;
 export type SecondFactorConfig = Config['second_factor'];
 export type TracingConfig = NonNullable<Config['tracing']>;

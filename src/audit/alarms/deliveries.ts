@@ -13,7 +13,7 @@ export interface Deliveries {
 
 export interface DeliveriesOptions {
   readonly desk: Pick<Desk, 'due' | 'told' | 'report'>;
-  readonly channels: readonly Channel[];
+  readonly channels: readonly Omit<Channel, 'announce'>[];
   /** Keeps what changed on the desk. */
   readonly commit: () => void;
   readonly now: () => number;
@@ -25,7 +25,7 @@ const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 5 * 60_000;
 
 interface Way {
-  readonly channel: Channel;
+  readonly channel: Omit<Channel, 'announce'>;
   busy: Promise<void> | undefined;
   /** ms since the epoch: not before. */
   next: number;

@@ -30,6 +30,7 @@ const PROPERTIES: Readonly<Record<keyof AuditRecord, Property>> = {
   issuer: text('Its issuer, RFC 4514.'),
   subject: text('Its subject, RFC 4514. Masked: personal attributes are pseudonyms.'),
   fingerprint: hex('SHA-256 of the certificate.'),
+  not_before: moment('When the certificate begins.'),
   not_after: moment('When the certificate ends.'),
   key: hex('SHA-256 of a public key, when all its certificates are denied.'),
   role: text('The client\'s role.'),

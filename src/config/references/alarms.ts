@@ -6,6 +6,8 @@ import { items, keys, listKnown, texts } from './plain-values.ts';
 import { unknownRoles } from './roles.ts';
 
 const RULES = Object.keys(alarmRules.unwrap().shape);
+/** What channels may choose: `expiry` stands for warnings of what ends. */
+const CHOSEN = [...RULES, 'expiry'];
 
 /** Rules of alarms and who is told. */
 export function alarmFaults(value: unknown): readonly Fault[] {
@@ -31,7 +33,7 @@ function channelFaults(value: unknown): readonly Fault[] {
       ...halfPairs(value, [...path, 'tls'], 'tls.'),
       ...(user !== undefined && password === undefined ? [{ path: [...path, 'user'], message: 'expected the password beside it, in password_file' }] : []),
       ...(user === undefined && password !== undefined ? [{ path: [...path, 'password_file'], message: 'expected who logs in beside it, in user' }] : []),
-      ...texts(value, [...path, 'rules']).flatMap(({ text, place }): Fault[] => (RULES.includes(text) ? [] : [{ path: place, message: `no rule named ${show(text)}; ${listKnown(RULES)}` }])),
+      ...texts(value, [...path, 'rules']).flatMap(({ text, place }): Fault[] => (CHOSEN.includes(text) ? [] : [{ path: place, message: `no rule named ${show(text)}; ${listKnown(CHOSEN)}` }])),
     ];
   });
 }

@@ -4,7 +4,7 @@ import { halfPairs } from './key-pairs.ts';
 import { items } from './plain-values.ts';
 
 /** Positions are kept under these names by others. */
-const TAKEN = ['alarms'];
+const TAKEN = ['alarms', 'expiry'];
 
 /** Sinks of the audit, and the receiver of its checkpoints. */
 export function sinkFaults(value: unknown): readonly Fault[] {

@@ -5,7 +5,7 @@ import { mapping, oneOf, some, trustFiles } from './shapes.ts';
 
 const chosen = {
   name: name.describe('What status, logs and metrics call it.'),
-  rules: some(name, 'expected a list of rules').describe('Only alarms of these rules; absent: all.').exactOptional(),
+  rules: some(name, 'expected a list of rules').describe('Only alarms of these rules, and with expiry warnings of what ends (docs/expiry.md); absent: all.').exactOptional(),
   after: timeout.describe('Only alarms that nobody has acknowledged for so long; absent: all, at once.').exactOptional(),
   timeout: timeout.describe('How long a step of a delivery may take.').prefault('15s'),
   tls: mapping({

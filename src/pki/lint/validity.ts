@@ -1,9 +1,12 @@
+import { WARNED_DAYS } from '../../config/warned-days.ts';
 import type { Certificate } from '../certificate.ts';
+import { tierOf } from '../ending.ts';
 import { isPublic } from './validation.ts';
 import { dayText, spanText } from './rules.ts';
 import type { CertificateUse, Finding, LintContext } from './rules.ts';
 
 const DAY = 86_400_000;
+const TIERS = WARNED_DAYS.map((days) => days * DAY);
 
 /** CA/Browser Forum, Baseline Requirements section 6.3.2 with ballot SC-081v3: days that a public server certificate may last, by when it begins. */
 export const PUBLIC_SERVER_DAYS: readonly (readonly [from: number, days: number])[] = [
@@ -51,22 +54,16 @@ function dayCount(days: number): string {
   return `${Math.ceil(days)} days`;
 }
 
-const TIERS = [
-  { days: 7, fraction: 52, severity: 'error' },
-  { days: 30, fraction: 12, severity: 'warning' },
-  { days: 90, fraction: 4, severity: 'warning' },
-] as const;
-
 /**
  * How the time now stands to its validity. It is warned of 90, 30 and 7 days before the end, or a quarter, a twelfth and a
- * fifty-second of the whole where that is less: a certificate of 90 days is renewed in its last three weeks.
+ * fiftieth of the whole where that is less: a certificate of 90 days is renewed in its last three weeks.
  */
 export function timeFindings({ notBefore, notAfter }: Certificate, { now }: LintContext): readonly Finding[] {
   // Section 4.1.2.5 of RFC 5280: the last second belongs to it.
   if (now >= notAfter + 1000) return [{ rule: 'expired', severity: 'error', detail: `expired on ${dayText(notAfter)}`, remedy: 'renew it now, or remove it' }];
   if (now < notBefore) return [{ rule: 'not-yet-valid', severity: 'error', detail: `not valid before ${new Date(notBefore).toISOString()}`, remedy: 'wait, or set the clock right' }];
   const left = notAfter - now;
-  const tier = TIERS.find(({ days, fraction }) => left <= Math.min(days * DAY, (notAfter - notBefore) / fraction));
+  const tier = tierOf(TIERS, { kind: 'certificate', from: notBefore, until: notAfter }, now);
   if (tier === undefined) return [];
-  return [{ rule: 'expiring', severity: tier.severity, detail: `expires on ${dayText(notAfter)}, in ${spanText(left)}`, remedy: 'renew it' }];
+  return [{ rule: 'expiring', severity: tier === Math.min(...TIERS) ? 'error' : 'warning', detail: `expires on ${dayText(notAfter)}, in ${spanText(left)}`, remedy: 'renew it' }];
 }

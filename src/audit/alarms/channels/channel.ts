@@ -6,6 +6,19 @@ export interface Told {
   readonly alarm: AlarmReport;
 }
 
+/** A message about something else than alarms, as each kind of channel tells it. `time` is ISO 8601. */
+export interface Announcement {
+  readonly kind: string;
+  readonly time: string;
+  readonly subject: string;
+  /** Of a mail. */
+  readonly text: string;
+  /** Of a webhook, beside `id` and `gateway`. */
+  readonly body: object;
+  /** Of syslog, a message each. */
+  readonly lines: readonly { readonly text: string; readonly body: object }[];
+}
+
 /** A way to somebody who should know. */
 export interface Channel {
   readonly name: string;
@@ -15,6 +28,8 @@ export interface Channel {
   readonly most: number;
   /** Resolves once the receiver has taken all of it; rejects within the channel's deadline when it has not. `id` is the same when the same is tried again. */
   send(told: readonly Told[], id: string): Promise<void>;
+  /** The same for something else. */
+  announce(announcement: Announcement, id: string): Promise<void>;
   close(): void;
 }
 

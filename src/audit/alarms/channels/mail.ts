@@ -21,16 +21,19 @@ export function openMail({ name, host, port, implicit, from, to, login, timeout,
     tls: { ca: tls.trust, servername: tls.serverName, minVersion: 'TLSv1.2', rejectUnauthorized: true, ...(tls.certificate === undefined || tls.key === undefined ? {} : { cert: tls.certificate, key: tls.key }) },
     ...(login === undefined ? {} : { auth: { user: login.user, pass: login.password } }),
   });
+
+  async function mail(subject: string, text: string, id: string): Promise<void> {
+    const { rejected = [] } = await within(2 * timeout, (await (transport ??= open())).sendMail({
+      from, to: [...to], subject, text, messageId: `<${hash('sha256', id, 'hex').slice(0, 32)}@${from.split('@').at(-1)}>`, headers: { 'Auto-Submitted': 'auto-generated' },
+    }), 'the mail server');
+    // Whoever is left may be the only one who reads it.
+    if (rejected.length > 0) throw new Error(`the mail server refused ${rejected.length} of ${to.length} recipients`);
+  }
+
   return {
     name, pace: PACE_MS, most: MOST,
-    async send(told, id) {
-      const { rejected = [] } = await within(2 * timeout, (await (transport ??= open())).sendMail({
-        from, to: [...to], subject: subjectLine(told), text: plainText(told, gateway), messageId: `<${hash('sha256', id, 'hex').slice(0, 32)}@${from.split('@').at(-1)}>`,
-        headers: { 'Auto-Submitted': 'auto-generated' },
-      }), 'the mail server');
-      // Whoever is left may be the only one who reads it.
-      if (rejected.length > 0) throw new Error(`the mail server refused ${rejected.length} of ${to.length} recipients`);
-    },
+    send: (told, id) => mail(subjectLine(told), plainText(told, gateway), id),
+    announce: ({ subject, text }, id) => mail(subject, text, id),
     close: () => void transport?.then((opened) => opened.close(), () => undefined),
   };
 }
