@@ -62,7 +62,7 @@ export function configurationDocs(): string {
   const [https = {}, tcp = {}, redirect = {}] = top('listeners').items?.oneOf ?? [];
   const sections: readonly (readonly [title: string, rows: readonly Row[]])[] = [
     ['The process', ['state', 'threads', 'limits', 'networks', 'aliases', 'audit', 'admin', 'metrics', 'store', 'tracing'].flatMap((name) => rowsOf(name, top(name), false))],
-    ['Alarms', rowsOf('alarms', top('alarms'), false)],
+    ['Alarms, and warnings of what ends', ['alarms', 'expiry'].flatMap((name) => rowsOf(name, top(name), false))],
     ['Backups', rowsOf('backup', top('backup'), false)],
     ['`listeners[]`, protocol `https`', members('listeners[]', https)],
     ['`listeners[]`, protocol `tcp`; `tls` and `client_auth` as for `https`', members('listeners[]', tcp).filter(({ key }) => !/`(tls|client_auth)\./.test(key))],

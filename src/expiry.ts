@@ -73,6 +73,8 @@ export function createExpiry({ snapshot, crls, dispatch, now, log }: ExpiryOptio
     const before = logged;
     logged = new Map();
     for (const item of items) {
+      // Of CRLs those who fetch them say so.
+      if (item.use === 'crl') continue;
       const tier = tierOf(tiers, endingOf(item), now());
       if (tier === undefined) continue;
       logged.set(item.key, tier);

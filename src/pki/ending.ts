@@ -11,6 +11,8 @@ export type Ending = Period & { readonly kind: 'certificate' | 'crl' };
 export const ENDED = 0;
 
 const DAY = 86_400_000;
+/** How long before its end, in ms, something is warned of unless a configuration says otherwise. */
+export const USUAL_TIERS: readonly number[] = [90 * DAY, 30 * DAY, 7 * DAY];
 /** Tiers are those of a certificate of about a year; what lives shorter has them shorter in the same proportion. */
 const WHOLE_LIFE = 360 * DAY;
 /** A weekly CRL of AD CS is replaced when a fifteenth of it is left; one that is must never be warned of. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Config, ExpiryConfig } from '../../config/schema.ts';
-import { expiry } from '../../config/schema/expiry.ts';
 import type { AlarmChannelMaterial } from '../../config/snapshot.ts';
+import { USUAL_TIERS } from '../../pki/ending.ts';
 import { channelSetup } from '../alarms/channels/configured.ts';
 import type { ExpirySetup } from './open.ts';
 
@@ -15,7 +15,7 @@ export function expiryFile(state: string): string {
 
 /** The tiers of a configuration, or those that hold without one; ms before the end, the longest first. */
 export function tiersOf(config: Pick<Config, 'expiry'>): readonly number[] {
-  return ordered(config.expiry ?? expiry.parse({}) as ExpiryConfig).map(({ before }) => before);
+  return ordered(config.expiry).map(({ before }) => before);
 }
 
 /** What warnings of a configuration are made of; undefined where there are none. `state`: the state directory, absolute. */
@@ -36,6 +36,6 @@ export function expirySetup({ alarms, expiry: wanted }: Pick<Config, 'alarms' | 
   };
 }
 
-function ordered({ tiers }: ExpiryConfig): ExpiryConfig['tiers'] {
-  return tiers.toSorted((left, right) => right.before - left.before);
+function ordered(wanted: ExpiryConfig | undefined): NonNullable<ExpiryConfig['tiers']> {
+  return (wanted?.tiers ?? USUAL_TIERS.map((before) => ({ before }))).toSorted((left, right) => right.before - left.before);
 }

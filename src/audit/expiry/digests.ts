@@ -77,7 +77,7 @@ export function createDigests({ channels, book, gateway, now, commit, warn }: Di
     return items.flatMap(({ key, before }): Due[] => {
       const entry = book().get(key);
       return entry === undefined || !book().isInUse(entry, now()) ? [] : [{ entry, before }];
-    });
+    }).sort((left, right) => left.entry.until - right.entry.until);
   }
 
   async function send(way: Way, digest: Digest): Promise<void> {

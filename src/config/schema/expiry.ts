@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { matching, name, timeout, timeZone } from '../values.ts';
-import { WARNED_DAYS } from '../warned-days.ts';
 import { mapping, some } from './shapes.ts';
 
 const tier = mapping({
@@ -17,7 +16,7 @@ export const expiry = mapping({
   timezone: timeZone.describe('Time zone (IANA) of at.').default('UTC'),
   at: matching('expected a time of day such as 08:00', /^(?:[01]\d|2[0-3]):[0-5]\d$/).describe('When warnings are sent, once a day and all in one; what ends sooner than that is told of at once.').default('08:00'),
   tiers: z.array(tier, { error: 'expected a list of tiers such as { before: 30d, channels: [pki] }' }).max(10, { error: 'expected 10 tiers at most' })
-    .describe('Each is told once; the last, and what has ended, daily until it is replaced.').prefault(WARNED_DAYS.map((days) => ({ before: `${days}d` }))),
+    .describe('Each is told once; the last, and what has ended, daily until it is replaced. Absent: 90d, 30d and 7d.').exactOptional(),
   clients: clients.describe('Certificates of clients, as they are seen in use.').prefault({}),
   pause: some(name, 'expected a list of routes').describe('Routes that answer 503 on a listener whose own certificate is in the last tier or has ended, and serve again by themselves once it is replaced; absent: none.').exactOptional(),
 }).describe('Who is told before certificates and CRLs end; docs/expiry.md. Absent: status, metrics and log say so, and that is all.');

@@ -1,12 +1,10 @@
-import { WARNED_DAYS } from '../../config/warned-days.ts';
 import type { Certificate } from '../certificate.ts';
-import { tierOf } from '../ending.ts';
+import { tierOf, USUAL_TIERS } from '../ending.ts';
 import { isPublic } from './validation.ts';
 import { dayText, spanText } from './rules.ts';
 import type { CertificateUse, Finding, LintContext } from './rules.ts';
 
 const DAY = 86_400_000;
-const TIERS = WARNED_DAYS.map((days) => days * DAY);
 
 /** CA/Browser Forum, Baseline Requirements section 6.3.2 with ballot SC-081v3: days that a public server certificate may last, by when it begins. */
 export const PUBLIC_SERVER_DAYS: readonly (readonly [from: number, days: number])[] = [
@@ -63,7 +61,7 @@ export function timeFindings({ notBefore, notAfter }: Certificate, { now }: Lint
   if (now >= notAfter + 1000) return [{ rule: 'expired', severity: 'error', detail: `expired on ${dayText(notAfter)}`, remedy: 'renew it now, or remove it' }];
   if (now < notBefore) return [{ rule: 'not-yet-valid', severity: 'error', detail: `not valid before ${new Date(notBefore).toISOString()}`, remedy: 'wait, or set the clock right' }];
   const left = notAfter - now;
-  const tier = tierOf(TIERS, { kind: 'certificate', from: notBefore, until: notAfter }, now);
+  const tier = tierOf(USUAL_TIERS, { kind: 'certificate', from: notBefore, until: notAfter }, now);
   if (tier === undefined) return [];
-  return [{ rule: 'expiring', severity: tier === Math.min(...TIERS) ? 'error' : 'warning', detail: `expires on ${dayText(notAfter)}, in ${spanText(left)}`, remedy: 'renew it' }];
+  return [{ rule: 'expiring', severity: tier === Math.min(...USUAL_TIERS) ? 'error' : 'warning', detail: `expires on ${dayText(notAfter)}, in ${spanText(left)}`, remedy: 'renew it' }];
 }
