@@ -80,6 +80,8 @@ const ROWS: readonly Row[] = [
       curve('Deny list and OCSP answers', 'Held at the moment', [gauge(`max(wardgate_deny_list_entries{${HERE}})`, 'deny list'), gauge(`max(wardgate_ocsp_cache_entries{${HERE}})`, 'OCSP answers')], 'short', 6),
       { title: 'What ends when', about: 'Certificates that the gateway shows or trusts, the first to end first', queries: [gauge(`sort(min by (use, name) (wardgate_certificate_not_after_timestamp_seconds{${HERE}}) - time())`)], unit: 's', width: 18, kind: 'table' },
       curve('Read again', 'Changed certificates, keys and CAs', [gauge(`sum by (result) (increase(wardgate_certificate_reloads_total{${HERE}}[$__rate_interval]))`, '{{result}}')], 'short', 6),
+      curve('Ending', 'Certificates and CRLs in each tier of warnings', [gauge(`max by (use, tier) (wardgate_certificates_ending{${HERE}}) > 0`, '{{use}} {{tier}}')], 'short', 12),
+      curve('Warnings', 'Of what ends: those that a channel has not taken yet, and messages', [gauge(`max by (channel) (wardgate_expiry_warnings_pending{${HERE}})`, '{{channel}}'), rate('wardgate_expiry_deliveries_total', 'channel, result')], 'short', 12),
     ],
   },
   {
