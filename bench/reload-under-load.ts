@@ -64,7 +64,8 @@ async function reloaded(gateway: SpawnedGateway, count: number): Promise<void> {
   if (gateway.process.output().includes('not reloaded')) throw new Error(`reload ${count} was refused:\n${gateway.process.output()}`);
 }
 
-interface LoadState {
+/** What clients share while they ask. */
+export interface LoadState {
   readonly port: number;
   readonly pki: BenchPki;
   readonly failures: string[];
@@ -74,11 +75,11 @@ interface LoadState {
   running: boolean;
 }
 
-const GET = 'GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n';
-const POST = `POST /records HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
+export const GET = 'GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n';
+export const POST = `POST /records HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
 
 /** One client: asks, reads the answer to its last octet, asks again, until the load ends. */
-async function keepAsking(load: LoadState, request: string, reconnecting: boolean): Promise<void> {
+export async function keepAsking(load: LoadState, request: string, reconnecting: boolean): Promise<void> {
   let socket: TLSSocket | undefined;
   while (load.running) {
     try {
@@ -126,7 +127,8 @@ function askOnce(socket: TLSSocket, request: string): Promise<string> {
   return promise.finally(() => socket.off('data', read).off('close', ended).off('error', failed));
 }
 
-function startBackend({ pki }: BenchPki): Promise<Bound> {
+/** Answers everything at once with 1 KiB. */
+export function startBackend({ pki }: BenchPki): Promise<Bound> {
   return listen(createServer({
     cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true,
   }, (request, response) => {

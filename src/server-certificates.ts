@@ -67,6 +67,8 @@ export interface ServerCertificatesOptions {
 
 /** How often standings are looked at: what expires or is revoked gives way within two of these, and the time of a swap. */
 const LOOK_MS = 500;
+/** How long before its end a certificate gives way: by then another must be in place on every thread, or clients would be refused. */
+const AHEAD_MS = 2_000;
 const MOST_KEPT = 256;
 const LARGEST_ANSWER = 64 * 1024;
 
@@ -114,7 +116,7 @@ export function watchServerCertificates({ snapshot, state, deny, crls, swap, pub
   function standing({ chain, roots }: Entry, { skew }: Snapshot['config']['revocation']): Standing {
     const at = now();
     const shown = staples.all().some(({ certificate }) => certificate === chain[0].sha256);
-    return standingOf(chain, { now: at, skew, roots, stapled: shown, revoked: (certificate, issuer) => revocationOf(certificate, issuer, at, skew) });
+    return standingOf(chain, { now: at, skew, ahead: AHEAD_MS, roots, stapled: shown, revoked: (certificate, issuer) => revocationOf(certificate, issuer, at, skew) });
   }
 
   function revocationOf(certificate: Certificate, issuer: Certificate | undefined, at: number, skew: number): string | undefined {

@@ -132,18 +132,18 @@ const state = async (file: string): Promise<unknown> => {
 };
 
 describe('a certificate of another CA takes over', () => {
-  it('within seconds when the first expires, while open connections stay; the first comes back when it is replaced', async () => {
+  it('in time when the first expires, while open connections stay; the first comes back when it is replaced', async () => {
+    const open = await openTls(pki, gateway.port, { ca: trusted(), client: pki.doctor });
     const expiring = await issue(first, { notAfter: Date.now() + 3_000 });
     await replace('main', expiring);
-    const open = await openTls(pki, gateway.port, { ca: trusted(), client: pki.doctor });
-    expect(open.getPeerX509Certificate()?.serialNumber.toLowerCase()).toBe(expiring.serialHex);
     await expect.poll(served).toEqual([standby.serialHex]);
+    // Nobody is shown one that has expired; only a machine that is very busy is later.
     expect(Date.now()).toBeLessThan(expiring.notAfter + 10_000);
     expect(await exchange(open, 'GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('hello'))).toMatch(/^HTTP\/1\.1 200 /);
     open.destroy();
     expect(await state('main.pem')).toBe('expired, stands by');
     const { stdout } = await wardgate(['status', '-c', gateway.path('wardgate.yaml')]);
-    expect(stdout).toMatch(/server {6}clinical main\.pem \(ec, until .*\): stands by, NOT USABLE \(expired\): expired at /);
+    expect(stdout).toMatch(/server {6}clinical main\.pem \(ec, until .*\): stands by, NOT USABLE \(expired\): its time is over at /);
     const text = await (await fetch(`http://127.0.0.1:${gateway.gateway.metrics?.port}/metrics`)).text();
     expect(text).toContain('wardgate_server_certificate_state{listener="clinical",name="main.pem",state="expired"} 1');
     expect(text).toContain('wardgate_server_certificate_serving{listener="clinical",name="standby.pem"} 1');

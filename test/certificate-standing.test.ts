@@ -43,6 +43,8 @@ describe('a server certificate', () => {
     const leaf = await server(issuing, { notAfter: now + DAY });
     expect(await standing([leaf, issuing], { now: leaf.notAfter + 999 })).toBe('usable');
     expect(await standing([leaf, issuing], { now: leaf.notAfter + 1_000 })).toBe('expired');
+    expect(await standing([leaf, issuing], { now: leaf.notAfter - 1_000, ahead: 2_000 })).toBe('expired');
+    expect(await standing([await server(short), short], { now: short.notAfter - 1_000, ahead: 2_000 })).toBe('unverified');
   });
 
   it('is not valid before its time, but for what clocks may differ', async () => {

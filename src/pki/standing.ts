@@ -19,6 +19,8 @@ export interface StandingOptions {
   readonly now: number;
   /** How far a CA's clock may be ahead of ours, in ms. */
   readonly skew: number;
+  /** How long before its end it counts as over, in ms: another has to be in place by then. Default 0. */
+  readonly ahead?: number;
   /** What clients verify it to; none: it is followed as far as its own file goes. */
   readonly roots: readonly Certificate[];
   /** Why a certificate counts as revoked, undefined when nobody says so; the issuer is absent where it is not known. */
@@ -32,16 +34,16 @@ const STATUS_REQUEST = 5;
 const USABLE: Standing = { state: 'usable', detail: '' };
 
 /** How the certificate stands that `chain` begins with; what follows are its intermediates as they are sent. */
-export function standingOf(chain: readonly [Certificate, ...Certificate[]], { now, skew, roots, revoked, stapled }: StandingOptions): Standing {
+export function standingOf(chain: readonly [Certificate, ...Certificate[]], { now, skew, ahead = 0, roots, revoked, stapled }: StandingOptions): Standing {
   const [leaf, ...rest] = chain;
   for (const { certificate, issuer } of linksOf(leaf, rest, roots)) {
     const detail = revoked(certificate, issuer);
     if (detail !== undefined) return { state: 'revoked', detail: certificate === leaf ? detail : `${formatName(certificate.subject)}: ${detail}` };
   }
   // The period includes its last second (RFC 5280 section 4.1.2.5).
-  if (now >= leaf.notAfter + 1000) return { state: 'expired', detail: `expired at ${new Date(leaf.notAfter).toISOString()}` };
+  if (now + ahead >= leaf.notAfter + 1000) return { state: 'expired', detail: `its time is over at ${new Date(leaf.notAfter).toISOString()}` };
   if (now < leaf.notBefore - skew) return { state: 'not_yet_valid', detail: `valid from ${new Date(leaf.notBefore).toISOString()}` };
-  const verdict = validatePath(leaf, createPool(roots.length > 0 ? roots : topsOf(leaf, rest), rest), { now, skew, purpose: 'server', serials: 'any' });
+  const verdict = validatePath(leaf, createPool(roots.length > 0 ? roots : topsOf(leaf, rest), rest), { now: now + ahead, skew, purpose: 'server', serials: 'any' });
   if (verdict.kind === 'invalid') return { state: 'unverified', detail: verdict.detail };
   if (mustStaple(leaf) && !stapled) return { state: 'no_staple', detail: 'it demands an OCSP answer (RFC 7633), and there is none to show' };
   return USABLE;
