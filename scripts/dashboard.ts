@@ -100,6 +100,7 @@ const ROWS: readonly Row[] = [
       curve('On their way', 'Age of the oldest record that is not safe with its sink', [gauge(`max by (sink) (wardgate_sink_lag_seconds{${HERE}})`, '{{sink}}')], 's', 6),
       curve('Handed over', 'By sink and what became of them', [rate('wardgate_sink_records_total', 'sink, result')], 'ops', 6),
       curve('Backups', 'Since the last one was made, and since the last one was tested', [gauge(`min by (run) (time() - (wardgate_backup_last_success_timestamp_seconds{${HERE}} > 0))`, '{{run}}'), gauge(`max by (run) (wardgate_backup_missed{${HERE}})`, '{{run}} overdue')], 's', 6),
+      curve('Temporary certificates', 'That are to be replaced', [gauge(`max by (use) (wardgate_temporary_certificates{${HERE}})`, '{{use}}')], 'short', 6),
       curve('Not taken', 'Times that a sink did not take what it was handed', [rate('wardgate_sink_failures_total', 'sink')], 'ops', 6),
       curve('Waiting', 'Records that are not safe with their sink yet', [gauge(`max by (sink) (wardgate_sink_lag_records{${HERE}})`, '{{sink}}')], 'short', 8),
       curve('Taking', 'One: the sink took what it was last handed', [gauge(`min by (sink) (wardgate_sink_up{${HERE}})`, '{{sink}}')], 'short', 8),

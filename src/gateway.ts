@@ -12,7 +12,7 @@ import type { AlarmReport } from './audit/alarms/desk.ts';
 import { createSafeBoard } from './audit/board.ts';
 import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
 import { anchorReceiver } from './audit/sinks/configured.ts';
-import { watchBackups, type BackupWatch } from './backup-watch.ts';
+import { watchBackups } from './backup-watch.ts';
 import { keepCheckpoints } from './checkpoints.ts';
 import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
@@ -57,6 +57,7 @@ import { createTrustDesk } from './trust-change.ts';
 import { unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.ts';
 import type { AuditAnswer, Concerned, MetricsAnswer, ThreadStatus, ToThread } from './thread-protocol.ts';
 import { startThreads } from './threads.ts';
+import { watchTemporaries } from './temporary-watch.ts';
 import { deniedCertificate } from './tls/admission.ts';
 
 export { ConfigurationError } from './configuration.ts';
@@ -247,7 +248,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const adminGround = { target: adminTarget, record: audit.append, now };
   const adminPages = createAdminPages(adminGround);
   let metricsAt: BoundListener | undefined;
-  let backupReport: BackupWatch['report'] = () => [];
+  let flagged = (): Pick<GatewayStatus, 'backups' | 'temporary'> => ({ backups: [], temporary: [] });
   try {
     // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
     await checkpoints.start(audit);
@@ -270,7 +271,9 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     closers.push(() => watcher.close());
     const backups = watchBackups({ state, config: () => current.snapshot.config.backup, audit, raise: alarms.raise, metrics, now, log });
     closers.push(() => backups.close());
-    backupReport = backups.report;
+    const temporaries = watchTemporaries({ state, snapshot: () => current.snapshot, audit, raise: alarms.raise, metrics, now, log });
+    closers.push(() => temporaries.close());
+    flagged = () => ({ backups: backups.report(), temporary: temporaries.report() });
     const look = (): void => {
       lists.look();
       expiry.look();
@@ -393,7 +396,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return statusOf({
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
-      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), backups: backupReport(), certificates: { ...material.report(), servers: certificates.report() },
+      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), ...flagged(), certificates: { ...material.report(), servers: certificates.report() },
       auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing, ending,
     });
   }

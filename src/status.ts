@@ -14,6 +14,7 @@ import type { GrantCounts } from './break-glass.ts';
 import type { SuspensionEntry } from './store/suspensions.ts';
 import type { MaintenanceReport } from './suspensions.ts';
 import type { ReplicaState } from './store/replicas.ts';
+import type { TemporaryReport } from './temporary-watch.ts';
 import type { ThreadStatus } from './thread-protocol.ts';
 
 /** Where a listener is bound. */
@@ -30,6 +31,8 @@ export interface GatewayStatus {
   readonly backups: readonly BackupReport[];
   /** How certificates, keys and CAs stand to their files, and which server certificates serve. */
   readonly certificates: MaterialReport & { readonly servers: readonly ServerCertificateReport[] };
+  /** Temporary certificates that are to be replaced. */
+  readonly temporary: readonly TemporaryReport[];
   readonly threads: number;
   readonly epoch: number;
   readonly connections: number;
@@ -59,7 +62,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'ending' | 'upstreams' | 'tokens' | 'certificates' | 'backups'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'ending' | 'upstreams' | 'tokens' | 'certificates' | 'backups' | 'temporary'> {
   readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
@@ -86,6 +89,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     config: { file: resolve(file), digest, loaded_at: new Date(loadedAt).toISOString(), ...(lastError === undefined ? {} : { last_error: lastError }) },
     certificates: same.certificates,
     backups: same.backups,
+    temporary: same.temporary,
     threads: perThread.length,
     epoch: same.epoch,
     connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),

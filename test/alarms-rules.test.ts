@@ -63,6 +63,7 @@ const TRACES: Readonly<Record<string, Trace>> = {
     fires: [{ ...request(NOON), event: 'break_glass', result: 'done', alarm: 'break_glass', break_glass: { id: 'g1', reason: 'x', text: 'y' } }],
     clean: [request(NOON, { break_glass: { id: 'g1', reason: 'x', text: 'y' } })],
   },
+  temporary_certificate: { fires: [{ ...overdue(NOON, 'create'), alarm: 'temporary_certificate', fingerprint: 'ee' }, { ...overdue(NOON + 24 * HOUR, 'create'), alarm: 'temporary_certificate', fingerprint: 'ee' }], clean: [request(NOON)] },
   backup_missed: { fires: [overdue(NOON, 'create'), overdue(NOON + 24 * HOUR, 'create')], clean: [{ ...overdue(NOON, 'create'), alarm: undefined, result: 'done' } as unknown as AuditRecord] },
 };
 
@@ -226,7 +227,7 @@ describe('order and bounds', () => {
   test('nothing of a person or a patient is in an alarm', () => {
     const personal = { id: 'Dr Chen', subject: 'CN=Dr Chen', patient: 'P123', path: '/Patient/P123', query: 'name=Chen', issuer: 'CN=Chen', host: 'chen.test' };
     const raised = Object.values(TRACES).flatMap(({ fires, settings }) => raisedBy(fires.map((record) => (record.event === 'certificate_request' ? record : { ...record, ...personal })), settings ?? {}));
-    expect(new Set(raised.map(({ rule }) => rule)).size).toBe(17);
+    expect(new Set(raised.map(({ rule }) => rule)).size).toBe(18);
     expect(JSON.stringify(raised)).not.toMatch(/Chen|P123/i);
   });
 });

@@ -74,6 +74,7 @@ export interface ProcessMetrics {
   readonly serverCertificateState: Gauge<'listener' | 'name' | 'state'>;
   readonly serverCertificateServing: Gauge<'listener' | 'name'>;
   readonly stapleUntil: Gauge<'listener' | 'name'>;
+  readonly temporaryCertificates: Gauge<'use'>;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
   readonly alarms: Counter<'rule'>;
@@ -122,6 +123,7 @@ export function createProcessMetrics(): ProcessMetrics {
     ocspCacheEntries: new Gauge({ name: 'wardgate_ocsp_cache_entries', help: 'OCSP answers held', registers }),
     certificateNotAfter: new Gauge({ name: 'wardgate_certificate_not_after_timestamp_seconds', help: 'When a certificate the gateway uses ends', labelNames: ['use', 'name'], registers }),
     reloadSuccess: new Gauge({ name: 'wardgate_config_last_reload_success_timestamp_seconds', help: 'When a configuration was last loaded with success', registers }),
+    temporaryCertificates: new Gauge({ name: 'wardgate_temporary_certificates', help: 'Temporary certificates that are to be replaced', labelNames: ['use'], registers }),
     backupLast: new Gauge({ name: 'wardgate_backup_last_success_timestamp_seconds', help: 'When a backup was last made or tested with success; 0: never', labelNames: ['run'], registers }),
     backupMissed: new Gauge({ name: 'wardgate_backup_missed', help: 'Whether a backup or a restore test is overdue', labelNames: ['run'], registers }),
     certificateReloads: new Counter({ name: 'wardgate_certificate_reloads_total', help: 'Times that changed certificates, keys and CAs were read again, by what became of it', labelNames: ['result'], registers }),

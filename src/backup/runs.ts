@@ -1,5 +1,5 @@
-import { chownSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { readNoteFile, writeNoteFile } from '../store/note-file.ts';
 import { RUNS } from './manifest.ts';
 
 /** What is expected to be done every so often. */
@@ -41,32 +41,10 @@ export function noteWatch(state: string, watch: Watch): void {
   writeNote(state, 'watch', watch);
 }
 
-/** Half a note cannot be: what is none was never written by us, and counts as no run. */
 function readNote(state: string, name: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(readFileSync(join(state, RUNS, `${name}.json`), 'utf8'));
-    return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  return readNoteFile(join(state, RUNS, `${name}.json`));
 }
 
 function writeNote(state: string, name: string, value: object): void {
-  const directory = join(state, RUNS);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const file = join(directory, `${name}.json`);
-  const next = openSync(`${file}.${process.pid}.new`, 'w', 0o600);
-  try {
-    writeSync(next, `${JSON.stringify(value)}\n`);
-    fsyncSync(next);
-  } finally {
-    closeSync(next);
-  }
-  renameSync(`${file}.${process.pid}.new`, file);
-  if (process.getuid?.() !== 0) return;
-  // What root writes for the gateway is the gateway's to read.
-  const { uid, gid } = statSync(state);
-  chownSync(directory, uid, gid);
-  chownSync(file, uid, gid);
+  writeNoteFile(state, join(RUNS, `${name}.json`), value);
 }

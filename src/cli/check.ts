@@ -1,8 +1,11 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { formatIssue, inOrder, readConfig, type Issue } from '../config/load.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { crlAuthorities, readCrls } from '../revocation/crl-store.ts';
 import { endsSoon, endsSoonText } from '../revocation/freshness.ts';
+import { readTemporaries, type Temporary } from '../store/temporaries.ts';
 import { counted } from './counted.ts';
 
 /** What `wardgate check` is asked to do. */
@@ -30,7 +33,7 @@ export async function check(options: CheckOptions, out: Output): Promise<0 | 1> 
   const result = await loadSnapshot(options.config, { now, lint: true, runCommands: options.runCommands === true });
   const good = result.kind === 'ok';
   const errors = good ? [] : result.issues;
-  const warnings = good ? inOrder([...result.warnings, ...await crlWarnings(result.snapshot, now)]) : [];
+  const warnings = good ? inOrder([...result.warnings, ...await crlWarnings(result.snapshot, now), ...await temporaryWarnings(result.snapshot)]) : [];
   if (options.json === true) {
     const digest = good ? { digest: result.snapshot.digest } : {};
     out.write(`${JSON.stringify({ file: options.config, good, ...digest, errors, warnings })}\n`);
@@ -49,6 +52,26 @@ export async function crlWarnings(snapshot: Snapshot, now: number): Promise<read
   if (found.length === 0) return [];
   const { place } = readConfig(await readFile(snapshot.file, 'utf8'), snapshot.file);
   return found.map(({ source, detail }) => place({ path: ['revocation', 'crl', 'files', snapshot.config.revocation.crl.files.indexOf(source)], message: detail }));
+}
+
+/** A listener's certificate that is there for a few days, at the line that names it. */
+async function temporaryWarnings({ file, directory, config, listeners }: Snapshot): Promise<readonly Issue[]> {
+  const temporary = new Map(temporariesIn(resolve(directory, config.state)).map((one) => [one.sha256, one]));
+  if (temporary.size === 0) return [];
+  const { place } = readConfig(await readFile(file, 'utf8'), file);
+  return config.listeners.flatMap(({ name }, listener) => (listeners[name]?.certificates ?? []).flatMap(({ certificate }, index) => {
+    const found = temporary.get(new X509Certificate(certificate).fingerprint256.replaceAll(':', '').toLowerCase());
+    return found === undefined ? [] : [place({ path: ['listeners', listener, 'tls', 'certificates', index], message: `is a temporary certificate, which ends ${found.not_after}: have a regular one issued (${found.why})` })];
+  }));
+}
+
+/** Whoever checks a configuration need not be allowed to read the gateway's state. */
+function temporariesIn(state: string): readonly Temporary[] {
+  try {
+    return readTemporaries(state);
+  } catch {
+    return [];
+  }
 }
 
 function lines(errors: readonly Issue[], warnings: readonly Issue[]): string {

@@ -21,6 +21,7 @@ import { addRenewCommand } from './renew/command.ts';
 import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
 import { resume, suspend } from './suspend.ts';
+import { addTemporaryCommands } from './temporary/commands.ts';
 import { addTrustCommands } from './trust.ts';
 import { usage, WrongUsage } from './usage.ts';
 import { VERSION } from '../version.ts';
@@ -222,6 +223,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
 
   addTrustCommands(program, { configOption, jsonOption, user, print, settle });
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
+  addTemporaryCommands(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });
   addExpiryCommand(program, { configOption, jsonOption, print, settle });

@@ -6,7 +6,7 @@ import { twoPlaces, unfamiliarAddress } from './place-rules.ts';
 import type { AuditRecord } from '../record.ts';
 import type { Places } from './places.ts';
 import { triggerOf, type Finding, type Rule, type RuleName, type RulesConfig, type SettingsOf, type Standing, type Trigger, type View } from './rule.ts';
-import { backupMissed, breakGlass, offHours, revocationWithoutReason, said, sensitiveNames } from './single-rules.ts';
+import { backupMissed, breakGlass, offHours, revocationWithoutReason, said, sensitiveNames, temporaryCertificate } from './single-rules.ts';
 import { NEVER_LATE_MS } from './window.ts';
 
 /** A rule has found something at a record. */
@@ -99,6 +99,7 @@ function rulesOf(rules: RulesConfig, timezone: string): readonly Rule[] {
     foreign_token: (settings) => said('foreign_token', settings),
     break_glass: breakGlass,
     backup_missed: backupMissed,
+    temporary_certificate: temporaryCertificate,
   };
   return (Object.keys(made) as RuleName[]).flatMap((name) => {
     const settings = rules[name];

@@ -88,6 +88,18 @@ export function backupMissed({ exempt }: SettingsOf<'backup_missed'>): Rule {
   };
 }
 
+/** The gateway says so once a day until a regular one is there. */
+export function temporaryCertificate({ exempt }: SettingsOf<'temporary_certificate'>): Rule {
+  const isExempt = exemptOf(exempt);
+  return {
+    name: 'temporary_certificate',
+    look({ record }) {
+      if (record.alarm !== 'temporary_certificate' || isExempt(record)) return undefined;
+      return { subject: whoOf(record) ?? 'the gateway', text: `a temporary certificate is not replaced yet; it ends ${record.not_after ?? 'soon'}`, quiet: 3 * DAY_MS };
+    },
+  };
+}
+
 /** A certificate for a name that matters, asked for while nobody should. */
 export function sensitiveNames({ names, hours, exempt }: SettingsOf<'sensitive_names'>, zone: string): Rule {
   const isExempt = exemptOf(exempt);

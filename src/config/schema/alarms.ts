@@ -69,6 +69,7 @@ export const alarmRules = mapping({
   moved_device: plain('A device is used outside its networks.'),
   foreign_token: plain('An access token is shown with another certificate than the one it is bound to.'),
   break_glass: plain('A grant for an emergency is opened.'),
+  temporary_certificate: plain('A temporary certificate is in use for a day, and another one.'),
   backup_missed: plain('A backup, or a restore test, that backup.expected names was not made in time.'),
 }).describe('What is told of; each rule is on unless it is off.').prefault({});
 

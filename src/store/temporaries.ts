@@ -1,0 +1,57 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { readNoteFile, writeNoteFile } from './note-file.ts';
+
+/** A certificate for a few days, until a regular one is there. Times are ISO 8601. */
+export interface Temporary {
+  /** SHA-256 of the certificate, hex. */
+  readonly sha256: string;
+  readonly serial: string;
+  readonly use: 'server' | 'client';
+  /** Common name. */
+  readonly name: string;
+  /** The listener that shows it. */
+  readonly listener?: string;
+  /** Id of its request at the CA. */
+  readonly request: string;
+  readonly made: string;
+  readonly not_after: string;
+  readonly who: string;
+  readonly why: string;
+  readonly approved_by: readonly string[];
+  /** Once a regular one is there. */
+  readonly replaced?: { readonly at: string; readonly who: string; readonly how: string };
+  /** When it was last said that it still is in use. */
+  readonly told?: string;
+}
+
+const DIRECTORY = 'temporary';
+const NAME = /^[0-9a-f]{64}\.json$/;
+
+/** All that there ever were, oldest first. */
+export function readTemporaries(state: string): readonly Temporary[] {
+  let names: readonly string[];
+  try {
+    names = readdirSync(join(state, DIRECTORY));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  const found = names.filter((name) => NAME.test(name)).flatMap((name) => (readNoteFile(join(state, DIRECTORY, name)) as unknown as Temporary | undefined) ?? []);
+  return found.sort((one, other) => (one.made < other.made ? -1 : 1));
+}
+
+/** Durable when it returns. */
+export function noteTemporary(state: string, temporary: Temporary): void {
+  writeNoteFile(state, join(DIRECTORY, `${temporary.sha256}.json`), temporary);
+}
+
+/** Where the key of a request waits for its approval, relative to the state directory. */
+export function pendingKey(request: string): string {
+  return join(DIRECTORY, `${request}.key`);
+}
+
+/** Those that still have to be replaced; a client's is none when it has ended, a server's may be shown all the same. */
+export function standing(all: readonly Temporary[], now: number): readonly Temporary[] {
+  return all.filter(({ use, replaced, not_after: end }) => replaced === undefined && (use === 'server' || Date.parse(end) > now));
+}
