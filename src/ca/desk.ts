@@ -56,6 +56,10 @@ function refuseKnownKey({ ledger: { database } }: Ground, spki: string): void {
 
 /** Asks for the successor of a certificate; one that needs nobody's approval is approved at once. */
 export function renew(ground: Ground, id: string, renewal: Renewal): CaRequest {
+  return ground.ledger.change(() => askAgain(ground, id, renewal));
+}
+
+function askAgain(ground: Ground, id: string, renewal: Renewal): CaRequest {
   const { ledger, policy, now } = ground;
   const { body: old, state } = requestRow(ground, id);
   const row = ledger.database.prepare('SELECT serial, sha256, not_after FROM certificate WHERE request = ?').get(old.id);
@@ -139,7 +143,8 @@ function approverOf({ ledger: { database }, policy, now }: Ground, fingerprint: 
   const own = database.prepare('SELECT r.state AS state, r.body AS body, c.revoked_at AS revoked_at FROM certificate c JOIN request r ON r.id = c.request WHERE c.sha256 = ?').get(fingerprint);
   if (own !== undefined) {
     const { state, body } = rowOf(own);
-    if (!LIVE.has(state)) throw new OfficeError('not_authorized', `the certificate of the approver is ${state}`);
+    // One that is on its way may be in anybody's hands.
+    if (state !== 'delivered' && state !== 'confirmed') throw new OfficeError('not_authorized', `the certificate of the approver is ${state}`);
     return { by: body.name, role: profileOf(policy, body.profile).role ?? body.profile, fingerprint, key };
   }
   const pinned = policy.approvers.find((one) => one.fingerprint === fingerprint);

@@ -21,7 +21,7 @@ export function faults(ground: Ground): readonly string[] {
 
 function requestFaults(ground: Ground, events: readonly CaEvent[]): readonly string[] {
   const rows = new Map(ground.ledger.database.prepare('SELECT id, state, body FROM request').all().map((row) => [row['id'] as string, rowOf(row)]));
-  const found: string[] = [];
+  const found: string[] = events.some(({ step }) => step === 'init') ? [] : ['the CA was never finished: wardgate ca init was cut off; remove it and make another one'];
   const states = new Map<string, State>();
   const founded = events.find(({ step }) => step === 'init')?.seq ?? Number.POSITIVE_INFINITY;
   for (const { seq, request, step, detail } of events) {

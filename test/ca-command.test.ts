@@ -1,0 +1,199 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { pem } from '../src/ca/der.ts';
+import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate, type CommandRun } from './support/command.ts';
+import { ask, startGateway, type TestGateway } from './support/gateway.ts';
+import { PASSPHRASE, testCa, type TestCa } from './support/office.ts';
+import { testPki, type Issued, type TestPki } from './support/pki.ts';
+
+let ca: TestCa;
+let pki: TestPki;
+let backend: Backend;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  [ca, pki] = await Promise.all([testCa(), testPki()]);
+  for (const name of ['Li Na', 'Chen Jing', 'api.hospital.test']) {
+    writeFileSync(ca.path(`${name}.pem`), ca.of(name).entry.chain);
+    writeFileSync(ca.path(`${name}.key`), ca.of(name).key, { mode: 0o600 });
+  }
+  writeFileSync(ca.path('ca.pass'), `${PASSPHRASE}\n`, { mode: 0o600 });
+  backend = await startBackend(pki);
+  const office = ca.open();
+  gateway = await startGateway(pki, backend.port, {
+    threads: 1,
+    clientAuth: '{ mode: optional, trust: [root.pem, ca-root.pem], intermediates: [issuing.pem, ca-issuing.pem] }',
+    revocation: '{ sources: [crl], crl: { files: [issuing.crl, root.crl, ca-issuing.crl, ca-root.crl] } }',
+    files: {
+      'ca-root.pem': office.root, 'ca-issuing.pem': office.issuers()[0]?.certificate ?? '',
+      'ca-issuing.crl': pem('X509 CRL', office.lastCrl()?.der ?? Buffer.alloc(0)), 'ca-root.crl': pem('X509 CRL', readFileSync(join(ca.directory, 'root.crl'))),
+    },
+  });
+  office.close();
+});
+afterAll(async () => {
+  await gateway.stop();
+  backend.close();
+  ca.remove();
+});
+
+/** One command of the CA that tells the gateway. */
+function command(name: string, ...args: readonly string[]): Promise<CommandRun> {
+  return wardgate(['ca', name, ...args, '--dir', ca.directory, '-c', gateway.path('wardgate.yaml')]);
+}
+
+async function json(name: string, ...args: readonly string[]): Promise<Record<string, unknown> & { certificate: Record<string, unknown> }> {
+  const { code, stdout, stderr } = await command(name, ...args, '--json', '--who', 'operator');
+  expect([code, stderr]).toEqual([0, '']);
+  return JSON.parse(stdout) as Record<string, unknown> & { certificate: Record<string, unknown> };
+}
+
+const KEY = ['--passphrase-file'] as const;
+const key = (): readonly string[] => [...KEY, ca.path('ca.pass')];
+const approver = (name = 'Li Na'): readonly string[] => ['--cert', ca.path(`${name}.pem`), '--key', ca.path(`${name}.key`)];
+
+function openssl(...args: readonly string[]): string {
+  return execFileSync('openssl', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+describe('wardgate ca, beside a gateway', () => {
+  let id = '';
+  let passphrase = '';
+  let fingerprint = '';
+  let doctor: Issued;
+  const asked = () => ask(pki, gateway.port, '/records', { client: doctor });
+
+  test('asks, approves and issues: the certificate is let in at once, and each step is in the audit', async () => {
+    const dry = await json('request', '--profile', 'doctor', '--name', 'Dr Chen', '--purpose', 'rounds', '--system', 'records', '--applicant', 'Ward 3', '--dry-run');
+    expect(dry).toMatchObject({ dry_run: true, state: 'requested' });
+    expect(await json('list')).not.toContainEqual(expect.objectContaining({ name: 'Dr Chen' }));
+    ({ id } = await json('request', '--profile', 'doctor', '--name', 'Dr Chen', '--purpose', 'rounds', '--system', 'records', '--applicant', 'Ward 3') as unknown as { id: string });
+    const early = await command('issue', id, '--out', ca.path('chen.p12'), ...key());
+    expect([early.code, early.stderr]).toEqual([1, `wardgate: ${id}: issuing is not possible: it is requested; it has to be approved first\n`]);
+    expect(await json('approve', id, ...approver(), '--note', 'known to me')).toMatchObject({ state: 'approved', approvals: [{ by: 'Li Na', role: 'registrar' }] });
+    const issued = await json('issue', id, '--out', ca.path('chen.p12'), ...key());
+    passphrase = issued['passphrase'] as string;
+    fingerprint = issued.certificate['sha256'] as string;
+    expect(statSync(ca.path('chen.p12')).mode & 0o777).toBe(0o600);
+    const text = openssl('pkcs12', '-in', ca.path('chen.p12'), '-passin', `pass:${passphrase}`, '-nodes');
+    doctor = { chain: issued.certificate['chain'], key: /-----BEGIN PRIVATE KEY-----[^]+-----END PRIVATE KEY-----\n/.exec(text)?.[0] } as Issued;
+    await json('deliver', id, '--to', 'Dr Chen', '--how', 'USB stick 14');
+    expect((await asked()).status).toBe(200);
+    expect(await json('confirm', id, '--how', 'seen on the gateway')).toMatchObject({ state: 'confirmed' });
+    const records = (await gateway.records()).filter(({ event }) => event === 'certificate_request' || event === 'certificate');
+    expect(records.map(({ event, who, detail }) => [event, who, String(detail).replace(/ \(.*/s, '')])).toEqual([
+      ['certificate_request', 'Ward 3', `submit ${id}`], ['certificate', 'Li Na', `approve ${id}`], ['certificate', 'operator', `reserve ${id}`], ['certificate', 'operator', `issue ${id}`],
+      ['certificate', 'operator', `deliver ${id}`], ['certificate', 'operator', `confirm ${id}`],
+    ]);
+    expect(records[0]).toMatchObject({ subject: 'CN=Dr Chen,OU=Doctors,O=Hospital', names: ['Dr Chen'], result: 'done' });
+    expect(records.at(-1)).toMatchObject({ fingerprint });
+  });
+
+  test('the key is nowhere in the CA', () => {
+    const inner = doctor.key.split('\n').slice(1, 3).join('');
+    for (const name of readdirSync(ca.directory)) {
+      const bytes = readFileSync(join(ca.directory, name));
+      expect(bytes.includes(inner.slice(0, 60)) || bytes.includes(Buffer.from(inner.slice(0, 60), 'base64').subarray(20, 44))).toBe(false);
+    }
+  });
+
+  test('what OpenSSL, curl and keytool say to it', async () => {
+    writeFileSync(ca.path('chen.pem'), doctor.chain);
+    const root = join(ca.directory, 'root.pem');
+    const issuing = join(ca.directory, 'issuing.pem');
+    expect(openssl('verify', '-x509_strict', '-purpose', 'sslclient', '-CAfile', root, '-untrusted', issuing, ca.path('chen.pem'))).toContain('OK');
+    expect(openssl('verify', '-x509_strict', '-purpose', 'sslserver', '-verify_hostname', 'api.hospital.test', '-CAfile', root, '-untrusted', issuing, ca.path('api.hospital.test.pem'))).toContain('OK');
+    openssl('crl', '-inform', 'DER', '-in', join(ca.directory, 'root.crl'), '-CAfile', root, '-noout');
+    expect(openssl('pkey', '-in', join(ca.directory, 'issuing-1.key'), '-passin', `pass:${PASSPHRASE}`, '-noout')).toBe('');
+
+    const { entry, key: serverKey } = ca.of('api.hospital.test');
+    const server = createServer({ cert: entry.chain, key: serverKey, ca: readFileSync(root), requestCert: true }, (request, response) => response.end(`seen ${String((request.socket as unknown as { getPeerX509Certificate(): { subject: string } }).getPeerX509Certificate().subject)}`)).listen(0, '127.0.0.1');
+    await new Promise((done) => server.once('listening', done));
+    const curl = await new Promise<string>((done) => {
+      const { port } = server.address() as AddressInfo;
+      void import('node:child_process').then(({ execFile }) => execFile('curl', ['-sS', '--max-time', '10', '--cacert', root, '--resolve', `api.hospital.test:${port}:127.0.0.1`, '--cert-type', 'P12', '--cert', `${ca.path('chen.p12')}:${passphrase}`, `https://api.hospital.test:${port}/`], (error, stdout, stderr) => done(`${stdout}${stderr}${error?.message ?? ''}`)));
+    });
+    server.close();
+    expect(curl).toContain('CN=Dr Chen');
+
+    const keytool = spawnSync('keytool', ['-list', '-v', '-keystore', ca.path('chen.p12'), '-storepass', passphrase], { encoding: 'utf8' });
+    if (keytool.error !== undefined) process.stdout.write('keytool is not installed: what Java says to a PKCS#12 file is not tested\n');
+    else expect(keytool.stdout).toMatch(/Certificate chain length: 2[^]*Owner: CN=Dr Chen, OU=Doctors, O=Hospital/);
+  });
+
+  test('revoking ends it on the running gateway at once, and puts it on the CRL', async () => {
+    expect(await json('revoke', id, '--reason', 'keyCompromise', '--why', 'laptop stolen', '--dry-run')).toMatchObject({ state: 'revoked', dry_run: true });
+    expect((await asked()).status).toBe(200);
+    const { code, stdout } = await command('revoke', id, '--reason', 'keyCompromise', '--why', 'laptop stolen', ...key());
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/deny list {5}denied certificate [0-9a-f]{64}, on the running gateway\nCRL {11}.*issuing\.crl/)]);
+    expect((await asked()).status).toBe(403);
+    const crl = openssl('crl', '-inform', 'DER', '-in', join(ca.directory, 'issuing.crl'), '-CAfile', join(ca.directory, 'issuing.pem'), '-noout', '-text');
+    expect(crl).toMatch(/Key Compromise/);
+    const verified = spawnSync('openssl', ['verify', '-crl_check', '-CAfile', join(ca.directory, 'root.pem'), '-untrusted', join(ca.directory, 'issuing.pem'), '-CRLfile', join(ca.directory, 'issuing.crl'), ca.path('chen.pem')], { encoding: 'utf8' });
+    expect(verified.stderr).toContain('certificate revoked');
+    expect((await gateway.records()).findLast(({ event }) => event === 'revocation')).toMatchObject({ fingerprint, detail: expect.stringContaining('laptop stolen') });
+  });
+
+  test('destruction ends it, and its report has the whole chain of events', async () => {
+    await json('destroy', id, '--witness', 'Li Na', '--how', 'shredded');
+    const report = await command('report', id, '--out', ca.path('report.txt'));
+    expect(report.code).toBe(0);
+    const text = readFileSync(ca.path('report.txt'), 'utf8');
+    expect(text.match(/^ +\d+ {2}\S+ {2}(\w+) {2}by/gm)?.map((line) => line.split(/ {2}/).filter((part) => part !== '')[2])).toEqual(['submit', 'approve', 'reserve', 'issue', 'deliver', 'confirm', 'revoke', 'destroy']);
+    expect(text).toMatch(/approved {6}by Li Na as registrar[^]*the event log of the CA is whole[^]*BEGIN CERTIFICATE/);
+    expect(await json('report', id)).toMatchObject({ report: 'certificate', faults: [], events: expect.arrayContaining([expect.objectContaining({ step: 'approve', detail: expect.objectContaining({ signed: expect.anything() }) })]) });
+    expect(await json('verify')).toMatchObject({ whole: true, faults: [] });
+    expect(await command('list', '--duplicates')).toMatchObject({ code: 0, stdout: 'no public key is in two certificates\n' });
+  });
+
+  test('an approver\'s key may be in PKCS#12 under a passphrase, and one may refuse', async () => {
+    const { id: other } = await json('request', '--profile', 'server', '--name', 'new.hospital.test', '--ip', '10.1.2.3', '--purpose', 'x', '--system', 'records', '--validity', '30d') as unknown as { id: string };
+    writeFileSync(ca.path('sec.p12'), ca.of('Chen Jing').pkcs12, { mode: 0o600 });
+    writeFileSync(ca.path('sec.pass'), ca.of('Chen Jing').passphrase, { mode: 0o600 });
+    expect(await json('approve', other, '--pkcs12', ca.path('sec.p12'), '--key-passphrase-file', ca.path('sec.pass'))).toMatchObject({ state: 'approved', names: { dns: ['new.hospital.test'], ip: ['10.1.2.3'] } });
+    expect(await json('refuse', other, '--why', 'no such machine')).toMatchObject({ state: 'refused' });
+    expect((await command('approve', other)).code).toBe(2);
+  });
+
+  test('a passphrase may come from a command, and one that others can read is refused', async () => {
+    expect(await json('crl', '--passphrase-command', `cat ${ca.path('ca.pass')}`)).toMatchObject({ file: join(ca.directory, 'issuing.crl') });
+    chmodSync(ca.path('ca.pass'), 0o644);
+    const { code, stderr } = await command('crl', ...key());
+    chmodSync(ca.path('ca.pass'), 0o600);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('is open to others')]);
+    expect((await command('crl')).stderr).toContain('give its passphrase');
+  });
+});
+
+describe('wardgate ca init', () => {
+  test('makes root, issuing CA, server, clients and approvers in one command', async () => {
+    const args = ['ca', 'init', '--dir', ca.path('new'), '--root-out', ca.path('usb'), '--name', 'Clinic', '--server', 'api.clinic.test,localhost,127.0.0.1', '--client', 'doctor:Dr Wang', '--client', 'patient:P 7:1007',
+      '--client', 'device:kiosk-1.clinic.test', '--approver', 'registrar:Li Na', '--passphrase-file', ca.path('new.pass'), '--root-passphrase-file', ca.path('usb.pass'), '--permit-dns', 'clinic.test', '--permit-dns', 'localhost'];
+    const dry = await wardgate([...args, '--dry-run']);
+    expect([dry.code, existsSync(ca.path('new')), existsSync(ca.path('usb.pass'))]).toEqual([0, false, false]);
+    const { code, stdout, stderr } = await wardgate(args);
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toContain(`trust: [${ca.path('new/root.pem')}]`);
+    const first = ca.path('new/first');
+    expect(readdirSync(first).filter((name) => name.endsWith('.pem')).toSorted()).toEqual(['device-kiosk-1.clinic.test.pem', 'doctor-dr-wang.pem', 'patient-p-7.pem', 'registrar-li-na.pem', 'server-api.clinic.test.pem']);
+    for (const name of readdirSync(first)) {
+      expect(statSync(join(first, name)).mode & 0o077).toBe(name.endsWith('.pem') ? 0o044 : 0);
+      if (name.endsWith('.pem')) expect(openssl('verify', '-x509_strict', '-CAfile', ca.path('new/root.pem'), '-untrusted', ca.path('new/issuing.pem'), join(first, name))).toContain('OK');
+    }
+    expect(readdirSync(ca.path('usb')).toSorted()).toEqual(['root.crl', 'root.key', 'root.log', 'root.pem']);
+    expect(statSync(ca.path('usb')).mode & 0o777).toBe(0o700);
+    expect((await wardgate(['ca', 'verify', '--dir', ca.path('new')])).code).toBe(0);
+  });
+
+  test.each([[['--key', 'rsa1024'], 'RSA of 1024 bits'], [['--hash', 'sha1'], 'signature: sha1'], [['--days', '5000'], '5000 days; expected at most 731']])('refuses %s with the reason', async (weak, why) => {
+    const { code, stderr } = await wardgate(['ca', 'init', '--dir', ca.path('weak'), '--name', 'Clinic', '--passphrase-file', ca.path('w.pass'), '--root-passphrase-file', ca.path('w2.pass'), ...weak]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`no CA was made: ${why.includes(';') ? 'validity: ' : ''}`)]);
+    expect(stderr).toContain(why);
+    expect([existsSync(ca.path('weak')), existsSync(ca.path('w.pass'))]).toEqual([false, false]);
+  });
+});
