@@ -117,10 +117,12 @@ export function openExpiry({ file, tiers, at: minute, timezone, except, channels
       if (own.length > 0) digests.add(name, own);
     }
     book.note(due, told, at);
-    if (due.length > 0) soonest = at + TOGETHER_MS;
-    if (isDaily) daily = nextDaily(at);
+    const next = isDaily ? nextDaily(at) : daily;
     // On the disk before anything is sent: what is sent and not noted would be sent again after every kill.
-    if (due.length > 0 || isDaily) commit([{ kind: TURN_ROWS, key: 'daily', value: { next: daily } }]);
+    if (due.length > 0 || isDaily) commit([{ kind: TURN_ROWS, key: 'daily', value: { next } }]);
+    // Behind it: what could not be kept is due again.
+    daily = next;
+    if (due.length > 0) soonest = at + TOGETHER_MS;
   }
 
   /** What a record says of a certificate that a client has used; undefined when it says nothing. */
