@@ -80,8 +80,10 @@ const ROWS: readonly Row[] = [
       curve('Deny list and OCSP answers', 'Held at the moment', [gauge(`max(wardgate_deny_list_entries{${HERE}})`, 'deny list'), gauge(`max(wardgate_ocsp_cache_entries{${HERE}})`, 'OCSP answers')], 'short', 6),
       { title: 'What ends when', about: 'Certificates that the gateway shows or trusts, the first to end first', queries: [gauge(`sort(min by (use, name) (wardgate_certificate_not_after_timestamp_seconds{${HERE}}) - time())`)], unit: 's', width: 18, kind: 'table' },
       curve('Read again', 'Changed certificates, keys and CAs', [gauge(`sum by (result) (increase(wardgate_certificate_reloads_total{${HERE}}[$__rate_interval]))`, '{{result}}')], 'short', 6),
-      curve('Ending', 'Certificates and CRLs in each tier of warnings', [gauge(`max by (use, tier) (wardgate_certificates_ending{${HERE}}) > 0`, '{{use}} {{tier}}')], 'short', 12),
-      curve('Warnings', 'Of what ends: those that a channel has not taken yet, and messages', [gauge(`max by (channel) (wardgate_expiry_warnings_pending{${HERE}})`, '{{channel}}'), rate('wardgate_expiry_deliveries_total', 'channel, result')], 'short', 12),
+      curve('Ending', 'Certificates and CRLs in each tier of warnings', [gauge(`max by (use, tier) (wardgate_certificates_ending{${HERE}}) > 0`, '{{use}} {{tier}}')], 'short', 6),
+      curve('Warnings', 'Of what ends: those that a channel has not taken yet, and messages', [gauge(`max by (channel) (wardgate_expiry_warnings_pending{${HERE}})`, '{{channel}}'), rate('wardgate_expiry_deliveries_total', 'channel, result')], 'short', 6),
+      curve('Own certificates', 'The state that each is in, and those that clients are shown', [gauge(`max by (listener, name, state) (wardgate_server_certificate_state{${HERE}}) > 0`, '{{listener}} {{name}} {{state}}'), gauge(`max by (listener, name) (wardgate_server_certificate_serving{${HERE}})`, '{{listener}} {{name}} serving')], 'short', 6),
+      curve('Life left of stapled answers', 'OCSP answers of our own certificates; fetched anew ahead of their end', [gauge(`min by (listener, name) (wardgate_server_certificate_staple_until_timestamp_seconds{${HERE}}) - time()`, '{{listener}} {{name}}')], 's', 6),
     ],
   },
   {

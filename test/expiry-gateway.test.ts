@@ -110,6 +110,7 @@ describe('what ends, at a gateway', () => {
     const { stdout } = await wardgate(['expiry', '-c', config(), '--within', '60d']);
     expect(stdout).toMatch(/ 4 d {2}7d +server +CN=localhost\n +listener clinical; serial [0-9a-f]+; told in 7d \S+Z: pki, sms, head/);
     expect((await wardgate(['expiry', '-c', config(), '--within', 'soon'])).code).toBe(2);
+    await expect(callGateway(socket(), 'GET', '/v1/expiry?most=99999')).rejects.toThrow('most: expected 10000 at most');
   });
 
   test('a route that is not core is paused, explained and on record, and serves by itself once the certificate is replaced', async () => {
