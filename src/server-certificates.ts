@@ -191,7 +191,7 @@ export function watchServerCertificates({ snapshot, state, deny, crls, swap, pub
       const others = insteadOf(entry.certificate, serving);
       const place = serves ? 'it serves, for want of a better one' : `it stands by${others.length === 0 ? '' : `, and ${others.join(' and ')} serves`}`;
       const text = after === 'usable' ? `${file} is usable again${serves ? ', and serves' : ''}` : `${file} is not usable (${after}): ${detail}; ${place}`;
-      audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: after === 'usable' ? 'done' : 'failed', listener: listener.name, detail: `server certificate ${text}` }).catch(() => undefined);
+      audit.append({ time: new Date(now()).toISOString(), event: 'configuration', result: after === 'usable' ? 'done' : 'failed', listener: listener.name, detail: `server certificate ${text}`, ...(after === 'usable' ? {} : { alarm: 'server_certificate' as const }) }).catch(() => undefined);
       if (after === 'usable') log.info({ listener: listener.name, certificate: file }, `server certificate ${text}`);
       else log.error({ listener: listener.name, certificate: file, state: after }, `server certificate ${text}`);
       if (after !== 'usable') alarm({ listener: listener.name, certificate: file, state: after, detail });

@@ -65,6 +65,7 @@ describe('a hospital of 1,000 certificates', () => {
     plant('break_glass', 17 * HOUR, { event: 'break_glass', result: 'done', ...as(hospital.kiosks[30] as Person), alarm: 'break_glass', break_glass: { id: 'g1', reason: 'emergency', text: 'patient Chen is unconscious' } });
     plant('temporary_certificate', 6 * HOUR, { event: 'alarm', result: 'failed', alarm: 'temporary_certificate', fingerprint: 'ee'.repeat(32), detail: 'temporary_certificate' });
     plant('backup_missed', 7 * HOUR, { event: 'alarm', result: 'failed', alarm: 'backup_missed', detail: 'backup_missed' });
+    plant('server_certificate', 6 * HOUR, { event: 'configuration', result: 'failed', listener: 'clinical', alarm: 'server_certificate', detail: 'server certificate a.pem is not usable (expired): its time is over; it serves, for want of a better one' });
     times(5, 2 * MINUTE, (at) => plant('responder', 18 * HOUR + at, { event: 'responder', result: 'failed', endpoint: 'http://ocsp.hospital.test', detail: 'no answer within 2000 ms' }));
     times(15, 10_000, (at) => plant('certificate_requests', 14 * HOUR + at, { event: 'certificate_request', result: 'done', who: 'x', address: '10.1.0.77', subject: 'CN=Doctor' }));
     plant('sensitive_names', 2 * HOUR, { event: 'certificate_request', result: 'done', who: 'y', address: '10.1.0.78', subject: 'CN=Domain-Admin' });

@@ -27,6 +27,10 @@ interface Trace {
 
 const overdue = (at: number, run: 'create' | 'verify'): AuditRecord => ({ time: new Date(at).toISOString(), event: 'alarm', result: 'failed', alarm: 'backup_missed', detail: `${run}: overdue` });
 
+const unusable = (at: number, place: string): AuditRecord => ({
+  time: new Date(at).toISOString(), event: 'configuration', result: 'failed', listener: 'clinical', alarm: 'server_certificate', detail: `server certificate a.pem is not usable (expired): its time is over; it ${place}`,
+});
+
 const TRACES: Readonly<Record<string, Trace>> = {
   unfamiliar_address: {
     fires: [...learnt(), request(NOON, { address: '203.0.113.7' }), request(NOON + MINUTE, { address: '203.0.113.8' })],
@@ -65,6 +69,7 @@ const TRACES: Readonly<Record<string, Trace>> = {
   },
   temporary_certificate: { fires: [{ ...overdue(NOON, 'create'), alarm: 'temporary_certificate', fingerprint: 'ee' }, { ...overdue(NOON + 24 * HOUR, 'create'), alarm: 'temporary_certificate', fingerprint: 'ee' }], clean: [request(NOON)] },
   backup_missed: { fires: [overdue(NOON, 'create'), overdue(NOON + 24 * HOUR, 'create')], clean: [{ ...overdue(NOON, 'create'), alarm: undefined, result: 'done' } as unknown as AuditRecord] },
+  server_certificate: { fires: [unusable(NOON, 'stands by, and b.pem serves'), unusable(NOON + MINUTE, 'serves, for want of a better one')], clean: [{ ...unusable(NOON, 'serves'), alarm: undefined, result: 'done' } as unknown as AuditRecord] },
 };
 
 describe.each(Object.entries(TRACES))('%s', (rule, { fires, clean, settings = {} }) => {
@@ -227,7 +232,7 @@ describe('order and bounds', () => {
   test('nothing of a person or a patient is in an alarm', () => {
     const personal = { id: 'Dr Chen', subject: 'CN=Dr Chen', patient: 'P123', path: '/Patient/P123', query: 'name=Chen', issuer: 'CN=Chen', host: 'chen.test' };
     const raised = Object.values(TRACES).flatMap(({ fires, settings }) => raisedBy(fires.map((record) => (record.event === 'certificate_request' ? record : { ...record, ...personal })), settings ?? {}));
-    expect(new Set(raised.map(({ rule }) => rule)).size).toBe(18);
+    expect(new Set(raised.map(({ rule }) => rule)).size).toBe(19);
     expect(JSON.stringify(raised)).not.toMatch(/Chen|P123/i);
   });
 });

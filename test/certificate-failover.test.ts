@@ -148,7 +148,7 @@ describe('a certificate of another CA takes over', () => {
     expect(text).toContain('wardgate_server_certificate_state{listener="clinical",name="main.pem",state="expired"} 1');
     expect(text).toContain('wardgate_server_certificate_serving{listener="clinical",name="standby.pem"} 1');
     const records = await gateway.records();
-    expect(records.find(({ detail }) => String(detail).includes('main.pem is not usable'))).toMatchObject({ event: 'configuration', result: 'failed', listener: 'clinical', detail: expect.stringContaining('; it stands by, and standby.pem serves') as unknown });
+    expect(records.find(({ detail }) => String(detail).includes('main.pem is not usable'))).toMatchObject({ event: 'configuration', result: 'failed', listener: 'clinical', alarm: 'server_certificate', detail: expect.stringContaining('; it stands by, and standby.pem serves') as unknown });
     const next = await issue(first);
     await replace('main', next);
     await expect.poll(served).toEqual([next.serialHex]);

@@ -28,7 +28,7 @@ export type Reason =
   | 'session_unknown' | 'session_ended' | 'session_expired' | 'session_idle' | 'session_other_certificate';
 
 /** What somebody should look at, beside being refused: the rules that alarms are raised by. */
-export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours' | 'break_glass' | 'foreign_token' | 'backup_missed' | 'temporary_certificate';
+export type Alarm = 'unregistered_device' | 'mismatched_device' | 'inactive_device' | 'moved_device' | 'off_hours' | 'break_glass' | 'foreign_token' | 'backup_missed' | 'temporary_certificate' | 'server_certificate';
 
 /**
  * What admission found out about a connection, once for its leaf; `validUntil` (ms since the epoch) and `epoch` say how long

@@ -6,7 +6,7 @@ import { twoPlaces, unfamiliarAddress } from './place-rules.ts';
 import type { AuditRecord } from '../record.ts';
 import type { Places } from './places.ts';
 import { triggerOf, type Finding, type Rule, type RuleName, type RulesConfig, type SettingsOf, type Standing, type Trigger, type View } from './rule.ts';
-import { backupMissed, breakGlass, offHours, revocationWithoutReason, said, sensitiveNames, temporaryCertificate } from './single-rules.ts';
+import { backupMissed, breakGlass, offHours, revocationWithoutReason, said, sensitiveNames, serverCertificate, temporaryCertificate } from './single-rules.ts';
 import { NEVER_LATE_MS } from './window.ts';
 
 /** A rule has found something at a record. */
@@ -100,6 +100,7 @@ function rulesOf(rules: RulesConfig, timezone: string): readonly Rule[] {
     break_glass: breakGlass,
     backup_missed: backupMissed,
     temporary_certificate: temporaryCertificate,
+    server_certificate: serverCertificate,
   };
   return (Object.keys(made) as RuleName[]).flatMap((name) => {
     const settings = rules[name];

@@ -100,6 +100,19 @@ export function temporaryCertificate({ exempt }: SettingsOf<'temporary_certifica
   };
 }
 
+/** Said once when it begins: where nothing stands in, clients are refused, or soon will be. */
+export function serverCertificate({ exempt }: SettingsOf<'server_certificate'>): Rule {
+  const isExempt = exemptOf(exempt);
+  return {
+    name: 'server_certificate',
+    look({ record }) {
+      if (record.alarm !== 'server_certificate' || isExempt(record)) return undefined;
+      const alone = record.detail?.endsWith(' for want of a better one') === true;
+      return { subject: `listener ${record.listener ?? 'unnamed'}`, text: alone ? 'a server certificate is not usable, and no other stands in' : 'a server certificate is not usable; another serves in its place', quiet: HOUR_MS };
+    },
+  };
+}
+
 /** A certificate for a name that matters, asked for while nobody should. */
 export function sensitiveNames({ names, hours, exempt }: SettingsOf<'sensitive_names'>, zone: string): Rule {
   const isExempt = exemptOf(exempt);

@@ -71,6 +71,7 @@ export const alarmRules = mapping({
   break_glass: plain('A grant for an emergency is opened.'),
   temporary_certificate: plain('A temporary certificate is in use for a day, and another one.'),
   backup_missed: plain('A backup, or a restore test, that backup.expected names was not made in time.'),
+  server_certificate: plain('A certificate of a listener has expired, is revoked or does not verify: another serves in its place, or none does (docs/certificates.md).'),
 }).describe('What is told of; each rule is on unless it is off.').prefault({});
 
 export const alarms = mapping({
