@@ -4,7 +4,7 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** What is allowed and probably not meant. */
 export function configWarnings(config: Config): readonly Fault[] {
-  return [...statusWarnings(config), ...unusedUpstreams(config), ...unusedIssuers(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config), ...keysBeside(config)];
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...unusedIssuers(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config), ...keysBeside(config), ...nobodyTold(config)];
 }
 
 function statusWarnings(config: Config): Fault[] {
@@ -20,6 +20,13 @@ function statusWarnings(config: Config): Fault[] {
     ? 'only the responders that certificates name are asked: a certificate that names none is refused (unavailable: deny)'
     : `no CRL file, no URL, no distribution point and no responder is configured: the status of every certificate is unknown${refuses ? ', and every client with one is refused (unavailable: deny)' : ''}`;
   return [{ path: ['revocation'], at: 'key', message }];
+}
+
+/** Warnings of what ends that go nowhere. */
+function nobodyTold({ expiry, alarms }: Config): Fault[] {
+  if (expiry === undefined || expiry.tiers?.every(({ channels }) => channels !== undefined) === true) return [];
+  if (alarms?.channels.some(({ rules }) => rules === undefined || rules.includes('expiry')) === true) return [];
+  return [{ path: ['expiry'], at: 'key', message: 'nobody is told: none of alarms.channels takes everything, or has expiry among its rules' }];
 }
 
 /** Whether somewhere a client whose status is unknown is refused. */
