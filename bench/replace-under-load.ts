@@ -107,9 +107,11 @@ export async function replaceUnderLoad({ connections, replacements, wrk, expiry,
   }
 }
 
-type Client = ReplaceResult['clients'][number];
+/** A kind of client: how many requests were answered, and what went wrong. */
+export type Client = ReplaceResult['clients'][number];
 
-async function askWithOpenssl({ pki: { path } }: BenchDirectory, load: LoadState): Promise<Client> {
+/** Asks as the doctor, each time over a connection of its own. */
+export async function askWithOpenssl({ pki: { path } }: BenchDirectory, load: LoadState): Promise<Client> {
   const args = ['-servername', 'localhost', '-CAfile', path('root.pem'), '-verify_return_error', '-cert', path('doctor.pem'), '-cert_chain', path('issuing.pem'), '-key', path('doctor.key')];
   const failures: string[] = [];
   let requests = 0;
@@ -122,7 +124,7 @@ async function askWithOpenssl({ pki: { path } }: BenchDirectory, load: LoadState
 }
 
 /** `wrk` shows no certificate: it asks on the route that needs none. */
-function runWrk(client: string, port: number, load: LoadState, connections: number, args: readonly string[]): Promise<Client> {
+export function runWrk(client: string, port: number, load: LoadState, connections: number, args: readonly string[]): Promise<Client> {
   return new Promise((done, failed) => {
     const child = spawn('wrk', ['-t', '1', '-c', String(connections), '-d', '600s', '--timeout', '5s', '-H', 'Host: localhost', ...args, `https://localhost:${port}/public/news`], { stdio: ['ignore', 'pipe', 'inherit'] });
     let output = '';

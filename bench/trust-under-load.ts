@@ -1,11 +1,10 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { connect, type TLSSocket } from 'node:tls';
-import { sClient } from '../test/support/openssl.ts';
 import { createAuthority, issueCertificate, issueCrl, type Issued } from '../test/support/pki.ts';
 import { benchDirectory, spawnGateway, type BenchDirectory } from './gateway.ts';
 import { GET, keepAsking, POST, startBackend, type LoadState } from './reload-under-load.ts';
+import { askWithOpenssl, runWrk, type Client } from './replace-under-load.ts';
 
 export interface TrustOptions {
   /** Clients of a CA that stays, asking without a pause; one in eight connects anew for each answer. */
@@ -24,11 +23,9 @@ export interface TrustResult {
   readonly changes: readonly { readonly ended: number; readonly served: number }[];
   /** The share of clients that resumed: before a change, right after it, and when they came once more. */
   readonly resumed: readonly { readonly before: number; readonly after: number; readonly later: number }[];
-  readonly clients: readonly { readonly client: string; readonly requests: number; readonly failures: readonly string[] }[];
+  readonly clients: readonly Client[];
   readonly seconds: number;
 }
-
-type Client = TrustResult['clients'][number];
 
 const WAIT_MS = 20_000;
 const RETURNING = 16;
@@ -67,7 +64,7 @@ export async function trustUnderLoad({ connections, concerned, changes, wrk, say
   const from = performance.now();
   try {
     const asking = Array.from({ length: connections }, (_, index) => keepAsking(load, index % 2 === 0 ? GET : POST, Math.floor(index / 2) % 8 === 0));
-    const others = [askWithOpenssl(directory, load), ...(wrk ? [runWrk('wrk, connections kept', load, 16, []), runWrk('wrk, a connection a request', load, 4, ['-H', 'Connection: close'])] : [])];
+    const others = [askWithOpenssl(directory, load), ...(wrk ? [runWrk('wrk, connections kept', load.port, load, 16, []), runWrk('wrk, a connection a request', load.port, load, 4, ['-H', 'Connection: close'])] : [])];
     for (let change = 1; change <= changes; change++) {
       const held = await Promise.all(Array.from({ length: concerned }, () => hold(gateway.port, root.certificate, kiosk)));
       await come();
@@ -141,35 +138,6 @@ function open(port: number, ca: string, client: Issued, session?: Buffer): TLSSo
 
 async function ended(socket: TLSSocket): Promise<void> {
   if (!socket.closed) await once(socket, 'close', { signal: AbortSignal.timeout(WAIT_MS) });
-}
-
-async function askWithOpenssl({ pki: { path } }: BenchDirectory, load: LoadState): Promise<Client> {
-  const args = ['-servername', 'localhost', '-CAfile', path('root.pem'), '-verify_return_error', '-cert', path('doctor.pem'), '-cert_chain', path('issuing.pem'), '-key', path('doctor.key')];
-  const failures: string[] = [];
-  let requests = 0;
-  while (load.running) {
-    const { status, output } = await sClient(load.port, args, GET.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
-    if (status === 200) requests++;
-    else failures.push(output.slice(-400));
-  }
-  return { client: 'openssl s_client in a loop', requests, failures };
-}
-
-/** `wrk` shows no certificate: it asks on the route that needs none. */
-function runWrk(client: string, load: LoadState, connections: number, args: readonly string[]): Promise<Client> {
-  return new Promise((done, failed) => {
-    const child = spawn('wrk', ['-t', '1', '-c', String(connections), '-d', '600s', '--timeout', '5s', '-H', 'Host: localhost', ...args, `https://localhost:${load.port}/public/news`], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let output = '';
-    child.on('error', failed);
-    child.stdout.on('data', (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-    const look = setInterval(() => load.running || child.kill('SIGINT'), 100);
-    child.on('close', () => {
-      clearInterval(look);
-      done({ client, requests: Number(/(\d+) requests in/.exec(output)?.[1] ?? 0), failures: [/Socket errors: .*/, /Non-2xx or 3xx responses: .*/].flatMap((pattern) => pattern.exec(output)?.[0] ?? []) });
-    });
-  });
 }
 
 async function put(file: string, text: string): Promise<void> {

@@ -95,6 +95,21 @@ describe('reading a ClientHello', () => {
     }
   });
 
+  it.each([['tickets', 41], ['groups', 10], ['an extension that goes on past the end', 0xfafa]])('whose list of %s is malformed goes to the name all the same, not to the default', async (_what, type) => {
+    const hello = await helloOf(CLIENTS.openssl);
+    const broken = Buffer.from([type >> 8, type & 0xff, 0, type === 0xfafa ? 0xff : 4, 0xff, 0xff, 0xff, 0xff]);
+    const body = hello.subarray(9);
+    // Version, random, session id, suites, compression: behind them stands how long the extensions are.
+    let at = 34;
+    at += 1 + body.readUInt8(at);
+    at += 2 + body.readUInt16BE(at);
+    at += 1 + body.readUInt8(at);
+    const extensions = Buffer.concat([body.subarray(at + 2), broken]);
+    const longer = Buffer.concat([body.subarray(0, at), Buffer.from([extensions.length >> 8, extensions.length & 0xff]), extensions]);
+    const message = Buffer.concat([Buffer.from([1, 0, longer.length >> 8, longer.length & 0xff]), longer]);
+    expect(readClientHello(record(message))).toMatchObject({ kind: 'hello', serverName: OTHER_NAME, tickets: [] });
+  });
+
   it.each(['node', 'openssl'] as const)('of %s waits for every octet of it, however it is cut', async (client) => {
     const hello = await helloOf(CLIENTS[client]);
     for (const octets of [hello, Buffer.concat(inParts(hello, 4))]) {

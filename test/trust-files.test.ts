@@ -95,6 +95,21 @@ describe('a directory of trust', () => {
     await expect.poll(failing, { timeout: 20_000 }).toBeUndefined();
   });
 
+  it('serves for upstreams, too, and for what roles are bound to', async () => {
+    await mkdir(served.path('backends'));
+    await writeFile(served.path('backends/one.pem'), kiosks.certificate);
+    const upstreams = (trust: string): string => `{ records: { endpoints: ["https://127.0.0.1:${backend.port}"], tls: { trust: ${trust}, certificate: gateway.pem, key: gateway.key, server_name: records.internal } } }`;
+    const roles = '[{ role: device, match: { subject: { OU: Devices }, trust: backends }, id: "{san.dns}" }, { role: doctor, match: { subject: { OU: Doctors } }, id: "{subject.CN}" }, { role: patient, match: { subject: { OU: Patients } }, id: "{subject.CN}" }]';
+    await served.configure(configuration(backend.port, { clientAuth: '{ mode: optional, trust: anchors, intermediates: [issuing.pem] }', revocation: '{ check: off }', upstreams: upstreams('backends'), roles }));
+    await served.gateway.reload();
+    expect([await statusOf(pki.doctor), await statusOf(kiosk)]).toEqual([502, 502]);
+    await writeFile(served.path('backends/two.pem'), pki.backendCa.certificate);
+    await expect.poll(() => statusOf(kiosk), { timeout: 20_000 }).toBe(200);
+    await rm(served.path('backends/one.pem'));
+    await expect.poll(() => statusOf(kiosk), { timeout: 20_000 }).toBe(403);
+    expect(await statusOf(pki.doctor)).toBe(200);
+  });
+
   it('may be a volume of Kubernetes: links into a hidden directory, which is not read twice', async () => {
     const volume = await mkdtemp(join(tmpdir(), 'wardgate-volume-'));
     await mkdir(join(volume, '..2026_11_22'));

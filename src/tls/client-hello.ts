@@ -51,6 +51,7 @@ export function readClientHello(octets: Buffer): ClientHello {
   const message = handshakeMessage(octets);
   if (!(message instanceof Uint8Array)) return message;
   const cursor = new Cursor(message);
+  let serverName: string | undefined;
   try {
     cursor.skip(2 + 32);
     cursor.skip(cursor.uint8());
@@ -58,7 +59,6 @@ export function readClientHello(octets: Buffer): ClientHello {
     cursor.skip(cursor.uint8());
     if (cursor.atEnd()) return { kind: 'hello', serverName: undefined, tickets: [] };
     const extensions = new Cursor(cursor.take(cursor.uint16()));
-    let serverName: string | undefined;
     const tickets: string[] = [];
     const offered = new Map<number, Buffer>();
     while (!extensions.atEnd()) {
@@ -72,7 +72,8 @@ export function readClientHello(octets: Buffer): ClientHello {
     }
     return { kind: 'hello', serverName, tickets, ...(offered.has(STATUS_REQUEST) ? { status: readStatusRequest(suites, offered) } : {}) };
   } catch {
-    return OTHER;
+    // What is wrong behind the name takes nobody to the certificates of another.
+    return serverName === undefined ? OTHER : { kind: 'hello', serverName, tickets: [] };
   }
 }
 
