@@ -12,6 +12,7 @@ import { addExpiryCommand } from './expiry.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { addBackupCommands } from './backup/commands.ts';
+import { addHolderCommands } from './holder/commands.ts';
 import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { addMaskingKeyCommands } from './masking-key.ts';
 import { lint, type LintOptions } from './lint.ts';
@@ -224,6 +225,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addTrustCommands(program, { configOption, jsonOption, user, print, settle });
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addTemporaryCommands(program, { configOption, jsonOption, user, print, settle });
+  addHolderCommands(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });
   addExpiryCommand(program, { configOption, jsonOption, print, settle });

@@ -10,6 +10,7 @@ import { planRestore } from '../../backup/plan.ts';
 import { restore } from '../../backup/restore.ts';
 import { noteRun } from '../../backup/runs.ts';
 import { survey, type Survey } from '../../backup/survey.ts';
+import { isCaDirectory, openOffice } from '../../ca/office.ts';
 import { fileReferences } from '../../config/file-references.ts';
 import { createDenyTable } from '../../store/deny-table.ts';
 import { readDenyList } from '../../store/deny-list.ts';
@@ -109,7 +110,8 @@ function databaseFault(path: string, shown: string): readonly string[] {
 
 /** Whatever would stop a start. */
 function stateFaults(state: string): readonly string[] {
-  const looks = [() => readDenyList(state, createDenyTable()), () => readToldDevices(state), () => readGrants(state), () => readAuditKey(state)];
+  const ca = join(state, 'ca');
+  const looks: (() => unknown)[] = [...(isCaDirectory(ca) ? [() => refuseBroken(ca)] : []), () => readDenyList(state, createDenyTable()), () => readToldDevices(state), () => readGrants(state), () => readAuditKey(state)];
   return looks.flatMap((look) => {
     try {
       look();
@@ -118,6 +120,16 @@ function stateFaults(state: string): readonly string[] {
       return [(error as Error).message];
     }
   });
+}
+
+function refuseBroken(ca: string): void {
+  const office = openOffice({ directory: ca });
+  try {
+    const [first] = office.faults();
+    if (first !== undefined) throw new Error(`the CA: ${first}`);
+  } finally {
+    office.close();
+  }
 }
 
 /** Files that the configuration names from the root of the file system lie below `root` now. */
