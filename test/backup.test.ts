@@ -1,17 +1,19 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { constants, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeOwnKey } from '../src/backup/lock.ts';
 import { lastRun } from '../src/backup/runs.ts';
+import { openOffice, type Office } from '../src/ca/office.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, type CommandRun } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
 import { openBackupByTheBook } from './support/open-backup.ts';
+import { testCa } from './support/ca.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
 const CHEAP = { N: 2, r: 1, p: 1 };
@@ -23,6 +25,8 @@ let directory: string;
 /** Where a key lies that is not beside the configuration, and where backups go. */
 let elsewhere: string;
 let gateway: Gateway | undefined;
+/** Of the CA, which is at work all the time. */
+let office: Office;
 
 const at = (name: string): string => join(directory, name);
 const config = (): string => at('wardgate.yaml');
@@ -62,10 +66,18 @@ beforeAll(async () => {
   }
   await rename(at('server-ec.key'), join(elsewhere, 'private/server-ec.key'));
   await writeFile(config(), configuration(backend.port, { threads: 1, top: 'alarms: {}' }).replace('key: server-ec.key', `key: ${join(elsewhere, 'private/server-ec.key')}`));
+  const ca = await testCa(['Kiosk 9']);
+  ca.office.close();
+  await mkdir(at('state'), { mode: 0o700 });
+  await cp(ca.directory, at('state/ca'), { recursive: true, mode: constants.COPYFILE_FICLONE });
+  await chmod(at('state/ca'), 0o700);
+  rmSync(join(ca.directory, '..'), { recursive: true });
+  office = openOffice({ directory: at('state/ca') });
   await start();
 });
 
 afterAll(async () => {
+  office.close();
   await stop();
   await backend.close();
   await Promise.all([directory, elsewhere].map((path) => rm(path, { recursive: true, force: true })));
@@ -87,7 +99,7 @@ test('one of a running gateway has all that it needs, of one moment, and nothing
   execFileSync('tar', ['-xf', '-', '-C', unpacked], { input: archive });
   expect(execFileSync('sha256sum', ['--check', '--quiet', 'SHA256SUMS'], { cwd: unpacked, encoding: 'utf8' })).toBe('');
   const names = readdirSync(unpacked, { recursive: true, encoding: 'utf8' }).filter((name) => statSync(join(unpacked, name)).isFile()).map((name) => `/${name}`);
-  expect(names).toEqual(expect.arrayContaining([config(), ...['server-rsa.key', 'root.pem', 'issuing.crl', 'state/denylist.jsonl', 'state/audit.key', 'state/alarms.db', 'state/register-of-backup.ndjson'].map(at), ...outside]));
+  expect(names).toEqual(expect.arrayContaining([config(), ...['server-rsa.key', 'root.pem', 'issuing.crl', 'state/denylist.jsonl', 'state/audit.key', 'state/alarms.db', 'state/ca/ca.db', 'state/ca/issuing-1.key', 'state/register-of-backup.ndjson'].map(at), ...outside]));
   expect(names.filter((name) => /lock|\.sock|-wal|-shm|\/audit\//.test(name))).toEqual([]);
   const alarms = new DatabaseSync(join(unpacked, at('state/alarms.db')), { readOnly: true });
   expect(alarms.prepare('PRAGMA integrity_check').get()).toMatchObject({ integrity_check: 'ok' });
@@ -125,8 +137,10 @@ test('nothing is restored under a running gateway', async () => {
 });
 
 test('backup, wipe, restore: a doctor is served, a revoked device is not, and it is on record', async () => {
+  const asked = office.submit({ profile: 'doctor', name: 'Dr Chen', key: { kind: 'made' }, applicant: { name: 'Ward 3' }, purpose: 'ward 3', system: 'records' });
   await create(safe('whole.wgb'), '--audit');
   await stop();
+  office.close();
   await Promise.all([rm(directory, { recursive: true }), rm(join(elsewhere, 'private'), { recursive: true })]);
   const began = performance.now();
   const { code, stdout, stderr } = await restore(safe('whole.wgb'));
@@ -141,6 +155,9 @@ test('backup, wipe, restore: a doctor is served, a revoked device is not, and it
   const all = await details();
   expect(all.some((detail) => detail.startsWith('made a backup')) && all.some((detail) => detail.startsWith('restored the backup'))).toBe(true);
   expect((await wardgate(['audit', 'verify', '-c', config()])).code).toBe(0);
+  office = openOffice({ directory: at('state/ca') });
+  expect(office.request(asked.id)).toMatchObject({ state: 'requested', name: 'Dr Chen' });
+  expect(office.faults()).toEqual([]);
   await stop();
 });
 
