@@ -38,7 +38,7 @@ interface Document {
 
 /** What serves CRLs, OCSP and the CA's certificates over plain HTTP, as PKIs do: everything is signed, or is asked for by those who verify it. Never throws. */
 export function createPublication(options: PublicationOptions): (request: IncomingMessage, response: ServerResponse) => void {
-  const documents = documentsOf(options);
+  const documentAt = documentsOf(options);
   const bases = [...new Set([pathOf(options.at.ocsp) ?? '/ocsp', '/ocsp'])].map((path) => path.replace(/\/$/, ''));
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -47,14 +47,14 @@ export function createPublication(options: PublicationOptions): (request: Incomi
     if (url.length > LONGEST_PATH) return end(response, 414);
     const base = bases.find((one) => path === one || path.startsWith(`${one}/`));
     if (request.method === 'POST') {
-      if (path !== '/' && base === undefined) return end(response, documents.has(path) ? 405 : 404, documents.has(path) ? { allow: 'GET, HEAD' } : {});
+      if (path !== '/' && base === undefined) return documentAt(path) === undefined ? end(response, 404) : end(response, 405, { allow: 'GET, HEAD' });
       const body = await bodyOf(request);
       // What is longer than any request is not one; the rest of it is not read.
       if (body === undefined) return end(response, 413, { connection: 'close' });
       return ocspAnswer(request, response, body);
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return end(response, 405, { allow: 'GET, HEAD, POST' });
-    const document = documents.get(path)?.();
+    const document = documentAt(path);
     if (document !== undefined) return send(request, response, document, options.now());
     if (base === undefined || path.length <= base.length + 1) return end(response, 404);
     return ocspAnswer(request, response, decoded(path.slice(base.length + 1)));
@@ -77,7 +77,7 @@ export function createPublication(options: PublicationOptions): (request: Incomi
   };
 }
 
-function documentsOf({ source, crl, at, rootCrl }: PublicationOptions): ReadonlyMap<string, () => Document | undefined> {
+function documentsOf({ source, crl, at, rootCrl }: PublicationOptions): (path: string) => Document | undefined {
   const list = (generation: number | undefined): Document | undefined => {
     const found = generation === undefined ? undefined : crl.current(generation);
     return found === undefined ? undefined : { type: 'application/pkix-crl', body: found.der, from: found.thisUpdate, until: found.nextUpdate };
@@ -94,13 +94,15 @@ function documentsOf({ source, crl, at, rootCrl }: PublicationOptions): Readonly
   const documents = new Map<string, () => Document | undefined>([
     ['/issuing.crl', () => list(current())], ['/issuing.cer', issuing], ['/root.cer', () => certificate(source.root)], ['/root.crl', ofRoot], ['/ca.p7c', all],
   ]);
-  // Each issuing CA of before has its own list, which is signed until its certificate ends.
-  for (const { generation } of certificates()) documents.set(`/issuing-${generation}.crl`, () => list(generation));
   for (const [where, what] of [[at.crl, () => list(current())], [at.issuer, issuing], [at.root_crl, ofRoot]] as const) {
     const path = pathOf(where);
     if (path !== undefined) documents.set(path, what);
   }
-  return documents;
+  // Each issuing CA of before has its own list, which is signed until its certificate ends.
+  return (path) => {
+    const generation = /^\/issuing-([1-9]\d{0,3})\.crl$/.exec(path)?.[1];
+    return generation === undefined ? documents.get(path)?.() : list(Number(generation));
+  };
 }
 
 function pathOf(url: string | undefined): string | undefined {

@@ -96,6 +96,11 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
     return { signedBy: { ...delegate.certificate, privateKey: delegate.privateKey }, delegated: true };
   }
 
+  /** No answer outlives whoever signed it. */
+  function endOf(thisUpdate: number, issuer: Issuer): number {
+    return Math.min(thisUpdate + validity, delegate?.generation === issuer.generation ? delegate.certificate.notAfter : issuer.authority.notAfter);
+  }
+
   function issuerOf({ hashOid, issuerNameHash, issuerKeyHash }: CertId): Issuer | undefined {
     return issuers.find(({ hashes }) => {
       const own = hashes.get(hashOid);
@@ -105,7 +110,7 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
 
   async function keep(certId: Uint8Array, serial: string, issuer: Issuer, status: PublishedStatus): Promise<Kept> {
     const thisUpdate = now();
-    const nextUpdate = thisUpdate + validity;
+    const nextUpdate = endOf(thisUpdate, issuer);
     const der = await signOcsp({ about: [{ certId, status }], thisUpdate, nextUpdate, ...signerFor(issuer) });
     const made = { der, certId, generation: issuer.generation, serial, status: textOf(status), thisUpdate, nextUpdate };
     kept.set(keyOf(certId), made);
@@ -128,7 +133,7 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
       return replyOf(await keep(only.certId, only.serial, issuer, only.status));
     }
     const thisUpdate = now();
-    const der = await signOcsp({ about, thisUpdate, nextUpdate: thisUpdate + validity, ...(nonce === undefined ? {} : { nonce }), ...signerFor(issuer) });
+    const der = await signOcsp({ about, thisUpdate, nextUpdate: endOf(thisUpdate, issuer), ...(nonce === undefined ? {} : { nonce }), ...signerFor(issuer) });
     return { der, kind: 'signed' };
   }
 

@@ -55,6 +55,7 @@ interface Task {
 
 /** Longest stretch that is slept in one piece: the clock may be set, and a device may have been asleep itself. */
 const LONGEST_SLEEP = 60_000;
+const HOUR = 3_600_000;
 
 export function addRenewCommand(program: Command, { jsonOption, print, settle }: CommandGround): void {
   program.command('renew').description("renew this device's certificate over EST: new key, old certificate kept until the new one has been seen working")
@@ -205,7 +206,8 @@ async function oneNight(task: Task, say: Say, night: Night): Promise<0 | 1 | 3> 
     say({ result: 'not-due', text: `${device}: not due before ${iso(schedule.due)}`, ...times(schedule) }, now);
     return 0;
   }
-  if (now >= schedule.urgent) return attempts(task, now, schedule, say, night);
+  // By now it matters more that it happens than when.
+  if (now >= schedule.urgent) return attempts(task, openUntil(now, task.window) ?? now + HOUR, schedule, say, night);
   if (openUntil(now, task.window) === undefined) {
     const { at } = nextTurn(now, task.window, device, night.random());
     say({ result: 'not-now', text: `${device}: due, and its turn is ${iso(at)}`, ...times(schedule), next: iso(at) }, now);
@@ -247,8 +249,7 @@ async function tellIfDue(task: Task, night: Night): Promise<void> {
 function nextLook(task: Task, night: Night): number {
   const now = night.now();
   const stands = standing(task, now);
-  const hour = 3_600_000;
-  if ('unreadable' in stands || stands.fault !== undefined || (now >= stands.schedule.urgent)) return now + hour * (1 + night.random() / 4);
+  if ('unreadable' in stands || stands.fault !== undefined || (now >= stands.schedule.urgent)) return now + HOUR * (1 + night.random() / 4);
   const from = Math.max(stands.schedule.due, openUntil(now, task.window) ?? now);
   return nextTurn(from, task.window, stands.device, night.random()).at;
 }

@@ -186,7 +186,9 @@ function leadsTo(file: string, target: string): boolean {
 function link(file: string, target: string): void {
   const draft = `${file}.renewal-new`;
   rmSync(draft, { force: true });
-  symlinkSync(relative(dirname(file), target), draft);
+  // Relative where nothing can come of it: above another directory there may be a link, and ".." would lead elsewhere.
+  const within = relative(dirname(file), target);
+  symlinkSync(within.startsWith('..') ? target : within, draft);
   renameSync(draft, file);
   flush(dirname(file));
 }
