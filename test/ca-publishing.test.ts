@@ -135,7 +135,8 @@ describe('the responder of the CA', () => {
   });
 
   test('signs so many answers a second and no more', async () => {
-    const desk = createOcspDesk({ source: ca.office, now: () => 1_800_000_000_000, validity: 3_600_000, responderValidity: 7 * 86_400_000, liveRate: 3 });
+    const now = Date.now();
+    const desk = createOcspDesk({ source: ca.office, now: () => now, validity: 3_600_000, responderValidity: 7 * 86_400_000, liveRate: 3 });
     await desk.refresh();
     const kinds = [];
     for (let asked = 0; asked < 5; asked += 1) kinds.push((await desk.answer(buildOcspRequest(certificateOf('Kiosk 1'), issuing(), randomBytes(32)))).kind);

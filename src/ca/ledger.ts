@@ -66,6 +66,7 @@ const SCHEMA = `
   CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the event log is only ever added to'); END;
   CREATE TABLE issuer (generation INTEGER PRIMARY KEY, state TEXT NOT NULL, certificate BLOB, spki TEXT NOT NULL) STRICT;
   CREATE TABLE request (id TEXT PRIMARY KEY, state TEXT NOT NULL, spki TEXT UNIQUE, body TEXT NOT NULL) STRICT;
+  CREATE INDEX request_renews ON request (json_extract(body, '$.renews'));
   CREATE TABLE serial (serial TEXT PRIMARY KEY, request TEXT NOT NULL, generation INTEGER NOT NULL, state TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
   CREATE TABLE certificate (serial TEXT PRIMARY KEY REFERENCES serial, request TEXT NOT NULL UNIQUE, generation INTEGER NOT NULL, der BLOB NOT NULL, sha256 TEXT NOT NULL UNIQUE, spki TEXT NOT NULL,
     not_after INTEGER NOT NULL, revoked_at INTEGER, reason TEXT) STRICT;

@@ -188,6 +188,8 @@ export interface Office {
   expire(): readonly CaEntry[];
   /** Oldest first. */
   entries(): readonly CaEntry[];
+  /** What of all of them is published, without reading the certificates. */
+  statuses(): readonly Pick<CaEntry, 'serial' | 'generation' | 'notAfter' | 'revoked'>[];
   /** By request or serial number; throws when there is none. */
   entry(id: string): CaEntry;
   requests(): readonly CaRequest[];

@@ -13,7 +13,7 @@ import { openLedger } from './ledger.ts';
 import type { By, CaRequest, Office } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
 import { parsePolicy } from './policy.ts';
-import { confirm, deliver, destroy, duplicates, entries, entry, expireAll, requests, revoke, status } from './shelf.ts';
+import { confirm, deliver, destroy, duplicates, entries, entry, expireAll, requests, revoke, status, statuses } from './shelf.ts';
 
 export type { AskedKey, AskedNames, Applicant, By, CaEntry, CaRequest, IssuedCrl, Issuer, IssueResult, Office, Renewal, RequestBody, RequestOrder, StatusAnswer } from './office-types.ts';
 export type { CaEvent, EventStep } from './ledger.ts';
@@ -100,6 +100,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     destroy: (id, by) => destroy(ground, id, by),
     expire: () => ledger.change(() => expireAll(ground)).map((serial) => entry(ground, serial)),
     entries: () => entries(ground),
+    statuses: () => statuses(ground),
     entry: (id) => entry(ground, id),
     requests: () => requests(ground),
     request: (id) => requestOf(ground, requestRow(ground, id)),

@@ -10,12 +10,20 @@ import { formatName } from '../pki/name.ts';
 import { prepareText } from '../pki/preparation.ts';
 
 const SELECT = `SELECT r.id AS id, r.state AS state, r.body AS body, c.serial AS serial, c.generation AS generation, c.der AS der, c.sha256 AS sha256, c.spki AS spki, c.revoked_at AS revoked_at, c.reason AS reason,
-  i.certificate AS issuer, (SELECT n.serial FROM certificate n JOIN request m ON m.id = n.request WHERE json_extract(m.body, '$.renews') = c.serial ORDER BY n.rowid DESC LIMIT 1) AS renewed_by
+  i.certificate AS issuer, (SELECT n.serial FROM certificate n JOIN request m ON m.id = n.request WHERE json_extract(m.body, '$.renews') = +c.serial ORDER BY n.rowid DESC LIMIT 1) AS renewed_by
   FROM certificate c JOIN request r ON r.id = c.request JOIN issuer i ON i.generation = c.generation`;
 
 /** Every certificate that was issued, oldest first. */
 export function entries(ground: Ground): readonly CaEntry[] {
   return ground.ledger.database.prepare(`${SELECT} ORDER BY c.rowid`).all().map((row) => entryOf(ground, row));
+}
+
+/** Of every certificate what is published: a process that publishes asks for it after every change. */
+export function statuses({ ledger: { database } }: Ground): readonly Pick<CaEntry, 'serial' | 'generation' | 'notAfter' | 'revoked'>[] {
+  return database.prepare('SELECT serial, generation, not_after, revoked_at, reason FROM certificate ORDER BY rowid').all().map((row) => ({
+    serial: row['serial'] as string, generation: Number(row['generation']), notAfter: Number(row['not_after']),
+    ...(row['revoked_at'] === null ? {} : { revoked: { at: Number(row['revoked_at']), reason: row['reason'] as Reason } }),
+  }));
 }
 
 /** One of them, by its request or its serial number. Throws an OfficeError. */

@@ -43,7 +43,7 @@ export function createCrlDesk({ source, now, every }: CrlDeskOptions): CrlDesk {
 /** What is revoked, by issuing CA, in a form that is another one whenever something was revoked. */
 function revokedBy(source: PublishSource): Map<number, string> {
   const found = new Map<number, string>();
-  for (const { generation, serial, revoked } of source.entries()) {
+  for (const { generation, serial, revoked } of source.statuses()) {
     if (revoked !== undefined) found.set(generation, `${found.get(generation) ?? ''} ${serial}`);
   }
   return found;

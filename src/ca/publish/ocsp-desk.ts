@@ -158,7 +158,7 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
       let signed = 0;
       const at = now();
       if (changed) {
-        const live = source.entries().filter(({ notAfter }) => notAfter > at);
+        const live = source.statuses().filter(({ notAfter }) => notAfter > at);
         const known = new Set(live.map(({ generation, serial }) => `${generation} ${serial}`));
         for (const [key, { generation, serial }] of kept) if (!known.has(`${generation} ${serial}`)) kept.delete(key);
         for (const entry of live) {

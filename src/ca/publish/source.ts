@@ -8,7 +8,7 @@ export interface PublishSource {
   readonly root: string;
   /** Another number after every change, of this process or another. */
   revision(): number;
-  entries(): readonly PublishedEntry[];
+  statuses(): readonly PublishedEntry[];
   status(serial: string, generation: number): PublishedStatus;
   /** The issuing CA of a generation, with its key. */
   issuer(generation: number): Authority;
