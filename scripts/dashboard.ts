@@ -53,6 +53,7 @@ const ROWS: readonly Row[] = [
   {
     title: 'Requests', height: 8, panels: [
       curve('By status', 'Answers a second', [rate('wardgate_requests_total', 'status')], 'reqps', 8, true),
+      curve('Denied', 'Requests and connections, by reason', [rate('wardgate_denials_total', 'reason')], 'reqps', 8, true),
       curve('By route', 'Answers a second', [rate('wardgate_requests_total', 'route')], 'reqps'),
       curve('Time to the end of the answer', 'All routes; the slow side is the upstream more often than the gateway', [0.5, 0.95, 0.99].map((share) => quantile(share, 'wardgate_request_duration_seconds')), 's'),
       curve('Slowest route', 'p95 of each', [quantile(0.95, 'wardgate_request_duration_seconds', 'route')], 's'),

@@ -15,6 +15,7 @@ import { sharedClock } from './forward/upstream/clock.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import { createConcern } from './concern.ts';
+import { createLookout } from './lookout.ts';
 import { createToldRegister } from './identity/devices.ts';
 import { createTransfers, NO_TRANSFERS } from './identity/people.ts';
 import type { Admission, Alarm, Reason } from './policy/facts.ts';
@@ -104,6 +105,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const accept = createArrival({ metrics, witness, record: recordConnection });
   const concern = createConcern(serving);
   const trust = createTrustConcern(serving, now);
+  const lookout = createLookout({ serving, metrics, snapshot: () => runtime?.snapshot, now });
   const sweepConnections = createSweep({ serving, metrics, desk, now, record: recordConnection });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
@@ -138,6 +140,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'audit': return audit.positions().then((positions): AuditAnswer => ({ ...positions, place: birth.place }));
       case 'audit_next': return ask.segments.includes(audit.current()) ? audit.prepare(ask.after, now()) : undefined;
       case 'audit_switch': return ask.to.forEach(audit.switchTo);
+      case 'pulse': return lookout.pulse();
+      case 'connections': return lookout.connections(ask.fingerprint, ask.most);
+      case 'explain': return lookout.explain(ask.ask);
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();
       case 'drain': return drain(ask.grace);
@@ -319,6 +324,7 @@ function countingWriter(writer: AuditWriter, metrics: ThreadMetrics): AuditWrite
     ...writer,
     append(record) {
       metrics.auditRecord();
+      if (record.event === 'connection' && record.result === 'denied') metrics.requests.denied(record.reason ?? 'unknown');
       return writer.append(record);
     },
     write(line, rest, done) {

@@ -21,6 +21,7 @@ import { olderBundles } from './config/trust-files.ts';
 import { unchangeable } from './config/unchangeable.ts';
 import { loadConfiguration } from './configuration.ts';
 import { createDispatch } from './dispatch.ts';
+import { createConsole } from './console.ts';
 import { createCrlReload } from './crl-reload.ts';
 import type { NewDenial } from './denials.ts';
 import { createDesk } from './desk.ts';
@@ -30,6 +31,7 @@ import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
 import { openInventory } from './inventory.ts';
 import { openIssuerKeys } from './issuer-keys.ts';
+import { createLive } from './live.ts';
 import { createLists, openJournals } from './lists.ts';
 import { SILENT, type Log } from './log.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
@@ -244,9 +246,11 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     status, reload, reloadCertificates: material.reload, deny: denials.deny, reinstate: denials.reinstate, suspend: suspensions.suspend, resume: suspensions.resume, concerned,
     grants: breakGlass.reports, withdraw: breakGlass.withdraw, review: breakGlass.review, alarms: alarms.reports, acknowledge: alarms.acknowledge, expiry: expiry.report,
   };
-  const adminTarget: AdminTarget = { ...operations, trust, audit: checkpoints, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
+  const live = createLive({ wanted: () => current.snapshot.config.admin.listener !== undefined, pulses: () => threads.all({ kind: 'pulse' }, 5_000), now });
+  const shown = createConsole({ snapshot: () => current.snapshot, status, threads: (ask) => threads.all(ask, 5_000), live, auditDirectory, state, now });
+  const adminTarget: AdminTarget = { ...operations, trust, audit: checkpoints, console: shown, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
   const adminGround = { target: adminTarget, record: audit.append, now };
-  const adminPages = createAdminPages(adminGround);
+  const adminPages = createAdminPages(adminGround, live);
   let metricsAt: BoundListener | undefined;
   let flagged = (): Pick<GatewayStatus, 'backups' | 'temporary'> => ({ backups: [], temporary: [] });
   try {
@@ -431,6 +435,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
 
   function stop(grace = DEFAULT_GRACE_MS): Promise<void> {
     stopped ??= (async () => {
+      live.close();
       await threads.all({ kind: 'drain', grace }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
       for (const close of closers.reverse()) await close();
       await refresher.close();

@@ -48,7 +48,7 @@ export async function answerCall(called: Called, caller: Caller, ground: Ground)
   if (row.role === 'operator' && caller.role !== 'operator') return { kind: 'refused', status: 403, detail: `${called.path} is for operators` };
   try {
     const { input, who } = inputOf(row, called, caller);
-    if (row.unexplained !== true) return { kind: 'answer', answer: await row.answer(ground.target, input, who) };
+    if (row.unexplained !== true) return { kind: 'answer', answer: await row.answer(ground.target, input, who, caller.role) };
     return await explained(row, input, { ...caller, who }, ground);
   } catch (error) {
     return outcomeOf(error as Error);
@@ -70,7 +70,7 @@ async function explained(row: AdminCall, input: unknown, { who, fields }: Caller
   const note = (result: 'done' | 'failed', detail: string): Promise<void> => record({ time: new Date(now()).toISOString(), event: 'administration', result, ...fields, who, detail: `${row.method} ${row.path}: ${detail}` });
   let answer: unknown;
   try {
-    answer = await row.answer(target, rest, who);
+    answer = await row.answer(target, rest, who, 'operator');
   } catch (error) {
     await note('failed', `${reason}; ${(error as Error).message}`);
     throw error;

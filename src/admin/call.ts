@@ -22,7 +22,7 @@ export interface AdminCall {
   /** Set where only the socket has it: its answer holds a secret, or it is for the commands alone. */
   readonly local?: true;
   /** `input` was checked by the row's own schema; of an `unexplained` one it lacks the reason. */
-  answer(target: AdminTarget, input: unknown, who: string): unknown;
+  answer(target: AdminTarget, input: unknown, who: string, role: AdminRole): unknown;
 }
 
 interface Described<Input extends z.ZodType> extends Omit<AdminCall, 'answer' | 'input'> {
@@ -48,8 +48,8 @@ export function explainedCall<Input extends z.ZodType<{ readonly reason: string 
 }
 
 /** A row that takes nothing. */
-export function plainCall(row: Omit<AdminCall, 'input' | 'answer'> & { answer(target: AdminTarget): unknown }): AdminCall {
-  return row;
+export function plainCall(row: Omit<AdminCall, 'input' | 'answer'> & { answer(target: AdminTarget, input: undefined, who: string, role: AdminRole): unknown }): AdminCall {
+  return row as unknown as AdminCall;
 }
 
 export const hex = z.string().regex(/^[0-9a-f]+$/);

@@ -21,7 +21,8 @@ export interface ThreadMetrics {
   readonly spans: Counter<'result'>;
 }
 
-const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/** Upper ends of the buckets of durations, in seconds. */
+export const SECONDS: readonly number[] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /** A registry of its own for each thread: counters are added up where they are scraped, never shared. */
 export function createThreadMetrics(): ThreadMetrics {
@@ -30,7 +31,7 @@ export function createThreadMetrics(): ThreadMetrics {
   return {
     registry,
     handshakes: new Counter({ name: 'wardgate_handshakes_total', help: 'TLS handshakes by outcome', labelNames: ['listener', 'result', 'reason', 'tls', 'resumed'], registers }),
-    handshakeDuration: new Histogram({ name: 'wardgate_handshake_duration_seconds', help: 'From accepted connection to finished handshake', buckets: SECONDS, registers }),
+    handshakeDuration: new Histogram({ name: 'wardgate_handshake_duration_seconds', help: 'From accepted connection to finished handshake', buckets: [...SECONDS], registers }),
     connectionsOpen: new Gauge({ name: 'wardgate_connections_open', help: 'Open client connections', labelNames: ['listener', 'protocol'], registers }),
     connectionsTerminated: new Counter({ name: 'wardgate_connections_terminated_total', help: 'Client connections ended by the gateway', labelNames: ['reason'], registers }),
     connectionsRefused: new Counter({ name: 'wardgate_connections_refused_total', help: 'Client connections closed because a limit was reached', labelNames: ['listener', 'limit'], registers }),

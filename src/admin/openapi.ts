@@ -36,7 +36,7 @@ export function openApi(): Json {
     servers: [{ url: '/' }],
     security: [{ certificate: [] }],
     tags: [...new Set(offered.map(tagOf))].map((name) => ({ name })),
-    paths: { ...Object.fromEntries(paths), '/v1/openapi.json': { get: DESCRIPTION } },
+    paths: { ...Object.fromEntries(paths), '/v1/live': { get: LIVE }, '/v1/openapi.json': { get: DESCRIPTION } },
     components: {
       securitySchemes: { certificate: { type: 'mutualTLS', description: 'An operator\'s client certificate.' } },
       schemas: { Problem: PROBLEM },
@@ -53,6 +53,11 @@ export function openApiText(): string {
 const DESCRIPTION: Json = {
   operationId: 'getOpenapi', summary: 'This description', tags: ['openapi'], 'x-role': 'read_only',
   responses: { 200: { description: 'OpenAPI 3.1.', content: { 'application/json': { schema: { type: 'object' } } } }, ...refusals(['401', '403']) },
+};
+
+const LIVE: Json = {
+  operationId: 'getLive', summary: 'The last quarter of an hour in samples of two seconds (event: history), then each sample as it comes (server-sent events)', tags: ['live'], 'x-role': 'read_only',
+  responses: { 200: { description: 'A stream that lasts an hour at most.', content: { 'text/event-stream': { schema: { type: 'string' } } } }, ...refusals(['401', '403', '429']) },
 };
 
 function tagOf({ path }: AdminCall): string {

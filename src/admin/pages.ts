@@ -2,6 +2,7 @@ import type { PageAnswer, PageRequest } from '../forward/client.ts';
 import { crossOrigin, fieldOf } from '../forward/forms.ts';
 import { answerCall, type Caller, type CallOutcome, type Ground } from './answer-call.ts';
 import { ADMIN_ROLES, type AdminRole } from './call.ts';
+import { assetAt, type Asset } from './console/assets.ts';
 
 /** On every answer: nothing of it is kept, guessed at, framed or read by another origin's pages. There is no CORS. */
 const COMMON: readonly string[] = [
@@ -15,14 +16,38 @@ const TITLES: Readonly<Record<number, readonly [code: string, title: string]>> =
   400: ['bad_request', 'The call is malformed'], 403: ['role_denied', 'Access denied'], 404: ['not_found', 'Not found'], 409: ['conflict', 'It is not in the state for that'], 500: ['failed', 'It could not be done'],
 };
 
+/**
+ * The page may run and show what our own origin serves as files, and nothing that stands in the page or is put together by a script: what is on record,
+ * which clients have a say in, never becomes markup.
+ */
+const CONSOLE_POLICY = [
+  'default-src \'none\'', 'script-src \'self\'', 'style-src \'self\'', 'img-src \'self\'', 'connect-src \'self\'', 'form-action \'none\'', 'base-uri \'none\'', 'frame-ancestors \'none\'',
+  'require-trusted-types-for \'script\'', 'trusted-types \'none\'',
+].join('; ');
+
+const FOR_PAGES: readonly string[] = [
+  'content-security-policy', CONSOLE_POLICY, 'x-frame-options', 'DENY', 'cross-origin-opener-policy', 'same-origin', 'cross-origin-embedder-policy', 'require-corp',
+  'permissions-policy', 'camera=(), geolocation=(), microphone=(), payment=(), usb=()',
+];
+
+/** What happens, for those who look on. */
+export interface LiveFeed {
+  history(): readonly unknown[];
+  /** The BroadcastChannel of what comes. */
+  readonly channel: string;
+}
+
 /** Answers what operators ask on their own listener, whose admission has been decided. Never rejects. */
-export function createAdminPages(ground: Ground): (request: PageRequest) => Promise<PageAnswer> {
+export function createAdminPages(ground: Ground, live: LiveFeed): (request: PageRequest) => Promise<PageAnswer> {
   return async (request) => {
     const { method, path, query, body } = request;
     const caller = callerOf(request);
     if (caller === undefined) return problem(403, 'the certificate has no role here');
     const foreign = foreignTo(request);
     if (foreign !== undefined) return { ...problem(400, foreign), refusal: { reason: 'form_refused', detail: foreign } };
+    if (path === '/v1/live' && method === 'GET') return events(live);
+    const asset = method === 'GET' || method === 'HEAD' ? assetAt(path) : undefined;
+    if (asset !== undefined) return file(asset);
     const outcome = await answerCall({ method: method === 'HEAD' ? 'GET' : method, path, query, text: Buffer.from(body).toString('utf8') }, caller, ground);
     return written(outcome);
   };
@@ -46,6 +71,15 @@ function foreignTo(request: PageRequest): string | undefined {
   }
   if (!/^application\/json\s*(;|$)/i.test(fieldOf(fields, 'content-type') ?? '')) return 'expected application/json';
   return crossOrigin(request);
+}
+
+/** The last quarter of an hour, then each sample as it comes. */
+function events({ history, channel }: LiveFeed): PageAnswer {
+  return { status: 200, fields: [...COMMON, ...DATA_ONLY, 'content-type', 'text/event-stream'], body: Buffer.from(`retry: 3000\nevent: history\ndata: ${JSON.stringify(history())}\n\n`), events: channel };
+}
+
+function file({ type, content }: Asset): PageAnswer {
+  return { status: 200, fields: [...COMMON, ...FOR_PAGES, 'content-type', type], body: content };
 }
 
 function written(outcome: CallOutcome): PageAnswer {

@@ -6,10 +6,23 @@ export interface RequestOutcome {
   readonly role: string;
   readonly status: number;
   readonly seconds: number;
+  /** Why it was denied; absent: it was not. */
+  readonly reason?: string;
 }
 
 export interface RequestTally {
   count(outcome: RequestOutcome): void;
+  /** Counts a connection that was denied as a whole. */
+  denied(reason: string): void;
+  /** What has been counted since the thread began. */
+  sums(): RequestSums;
+}
+
+/** Requests by the first digit of their status, denials by reason, and durations in the buckets of the histogram, each by itself and not added up. */
+export interface RequestSums {
+  readonly requests: Readonly<Record<string, number>>;
+  readonly denials: Readonly<Record<string, number>>;
+  readonly durations: readonly number[];
 }
 
 interface Durations {
@@ -18,8 +31,11 @@ interface Durations {
   count: number;
 }
 
-interface Cell extends Omit<RequestOutcome, 'seconds'> {
+interface Cell extends Omit<RequestOutcome, 'seconds' | 'reason'> {
+  /** Since the last scrape. */
   requests: number;
+  /** Before it. */
+  before: number;
   readonly durations: Durations;
 }
 
@@ -37,11 +53,28 @@ export function createRequestTally(registry: Registry, bounds: readonly number[]
     collect() {
       for (const cell of cells.values()) {
         if (cell.requests > 0) this.inc({ route: cell.route, role: cell.role, status: cell.status }, cell.requests);
+        cell.before += cell.requests;
         cell.requests = 0;
       }
     },
   });
+  const denials = new Map<string, { all: number; told: number }>();
+  new Counter({
+    name: 'wardgate_denials_total', help: 'Requests and connections denied', labelNames: ['reason'], registers: [registry],
+    collect() {
+      for (const [reason, counted] of denials) {
+        this.inc({ reason }, counted.all - counted.told);
+        counted.told = counted.all;
+      }
+    },
+  });
   registry.registerMetric(durationMetric('wardgate_request_duration_seconds', 'From request head to end of answer', bounds, byRoute));
+
+  function deny(reason: string): void {
+    const known = denials.get(reason);
+    if (known === undefined) denials.set(reason, { all: 1, told: 0 });
+    else known.all++;
+  }
 
   function cellOf({ route, role, status }: RequestOutcome): Cell {
     const key = JSON.stringify([route, role, status]);
@@ -49,7 +82,7 @@ export function createRequestTally(registry: Registry, bounds: readonly number[]
     if (cell === undefined) {
       const durations = byRoute.get(route) ?? { buckets: Array.from({ length: bounds.length + 1 }, () => 0), sum: 0, count: 0 };
       byRoute.set(route, durations);
-      cell = { route, role, status, requests: 0, durations };
+      cell = { route, role, status, requests: 0, before: 0, durations };
       cells.set(key, cell);
     }
     return cell;
@@ -60,12 +93,24 @@ export function createRequestTally(registry: Registry, bounds: readonly number[]
       const { seconds } = outcome;
       if (last === undefined || last.route !== outcome.route || last.role !== outcome.role || last.status !== outcome.status) last = cellOf(outcome);
       last.requests++;
+      if (outcome.reason !== undefined) deny(outcome.reason);
       const { durations } = last;
       let bucket = 0;
       while (bucket < bounds.length && seconds > (bounds[bucket] as number)) bucket++;
       (durations.buckets[bucket] as number)++;
       durations.sum += seconds;
       durations.count++;
+    },
+    denied: deny,
+    sums() {
+      const requests: Record<string, number> = {};
+      for (const { status, requests: since, before } of cells.values()) {
+        const kind = `${String(status)[0]}xx`;
+        requests[kind] = (requests[kind] ?? 0) + since + before;
+      }
+      const durations = Array.from({ length: bounds.length + 1 }, () => 0);
+      for (const { buckets } of byRoute.values()) buckets.forEach((count, index) => (durations[index] = (durations[index] as number) + count));
+      return { requests, denials: Object.fromEntries([...denials].map(([reason, { all }]) => [reason, all])), durations };
     },
   };
 }

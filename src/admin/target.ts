@@ -1,6 +1,7 @@
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
 import type { DenySubject } from '../store/deny-list.ts';
 import type { AuditTarget } from './calls/audit.ts';
+import type { ConsoleTarget } from './calls/console.ts';
 import type { FactorTarget } from './calls/factor.ts';
 import type { TrustTarget } from './calls/trust.ts';
 
@@ -14,6 +15,7 @@ export interface AdminTarget {
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
   readonly trust: TrustTarget;
   readonly audit: AuditTarget;
+  readonly console: ConsoleTarget;
   /** Undefined where no route requires a second factor. */
   factors(): FactorTarget | undefined;
   /** What is wrong with a role that is not configured. */

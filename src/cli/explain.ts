@@ -8,15 +8,15 @@ import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';
 import { isKnownMethod } from '../forward/methods.ts';
 import { recipientOf } from '../forward/seal/recipient.ts';
 import { openKeyRegistry } from '../forward/seal/registry.ts';
+import { describeAdmission } from '../describe-admission.ts';
 import { SILENT } from '../log.ts';
 import { createTokenDesk, issuersOf } from '../forward/token-desk.ts';
 import { createKeyRegister } from '../forward/token-keys.ts';
 import { openIssuerKeys } from '../issuer-keys.ts';
 import { createDeviceRegister } from '../identity/devices.ts';
 import { createTransfers } from '../identity/people.ts';
-import { compileRoles, identify, type RoleRules } from '../identity/roles.ts';
+import { compileRoles } from '../identity/roles.ts';
 import { parseCertificate } from '../pki/certificate.ts';
-import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { authorizeStream, type Expected, type StreamPolicy } from '../policy/authorize-stream.ts';
 import { authorize } from '../policy/authorize.ts';
@@ -32,7 +32,6 @@ import { compileSuspensions, type Suspension } from '../policy/suspensions.ts';
 import { parseTarget } from '../policy/target.ts';
 import type { TokenFinding, TokenRule } from '../policy/token.ts';
 import { createRefresher } from '../revocation/refresher.ts';
-import type { Statement } from '../revocation/status.ts';
 import { createRevocationView } from '../revocation/view.ts';
 import { readDenyList } from '../store/deny-list.ts';
 import { readToldDevices, withTold } from '../store/told-devices.ts';
@@ -253,42 +252,6 @@ async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: strin
   await refresher.close();
   describeAdmission(admission, compileRoles(config, snapshot.authorities), steps);
   return admission;
-}
-
-function describeAdmission(admission: Admission, roles: RoleRules, steps: Step[]): void {
-  if (admission.kind === 'anonymous') return;
-  if (admission.leaf !== undefined) {
-    const { leaf } = admission;
-    steps.push({ rule: 'leaf', outcome: 'pass', detail: `${formatName(leaf.subject)}, serial ${leaf.serial}, SHA-256 ${leaf.sha256}` });
-  }
-  if (admission.path === undefined) {
-    if (admission.kind === 'refused') steps.push({ rule: 'path', outcome: 'deny', detail: `${admission.reason}: ${admission.detail}` });
-    return;
-  }
-  steps.push({ rule: 'path', outcome: 'pass', detail: admission.path.map((certificate) => formatName(certificate.subject)).join(' <- ') });
-  for (const statement of admission.statements ?? []) steps.push(statementStep(statement));
-  if (admission.kind === 'refused') {
-    steps.push({ rule: 'status', outcome: 'deny', detail: `${admission.reason}: ${admission.detail}` });
-    return;
-  }
-  const { status } = admission;
-  steps.push({ rule: 'status', outcome: status.kind === 'good' ? 'pass' : 'skip', detail: status.kind === 'good' ? `good (${status.source})` : `unknown: ${status.reason}: ${status.detail}` });
-  const { identity, misses } = identify(admission, roles);
-  for (const miss of misses) steps.push({ rule: 'roles', outcome: 'skip', detail: `${miss.role}: ${miss.detail}` });
-  steps.push(identity === undefined
-    ? { rule: 'roles', outcome: 'skip', detail: 'no role matches: every route denies' }
-    : { rule: 'roles', outcome: 'pass', detail: `${[...identity.roles].join(' + ')}, id ${identity.id}` });
-  const held = admission.identity;
-  if (held !== undefined && held.role !== identity?.role) steps.push({ rule: 'transfer', outcome: 'pass', detail: `${[...held.roles].join(' + ')}, since a webhook told so` });
-}
-
-function statementStep(statement: Statement): Step {
-  const times = [
-    statement.thisUpdate === undefined ? '' : `this update ${new Date(statement.thisUpdate).toISOString()}`,
-    statement.nextUpdate === undefined ? '' : `next update ${new Date(statement.nextUpdate).toISOString()}`,
-  ].filter((time) => time !== '');
-  const outcome = statement.kind === 'good' ? 'pass' : statement.kind === 'revoked' ? 'deny' : 'skip';
-  return { rule: statement.source, outcome, detail: [`${statement.kind}: ${statement.detail}`, ...times].join(', ') };
 }
 
 function formatStep(step: Step): string {

@@ -138,6 +138,8 @@ export interface PageAnswer {
   /** Name, value, name, value… in lower case; length, storage and security of the transport are said by whoever sends it. */
   readonly fields: readonly string[];
   readonly body: Uint8Array;
+  /** The answer is a stream of events that begins with `body`: the BroadcastChannel that each further one comes by. */
+  readonly events?: string;
   /** Why the record says that the request was denied; absent: it was not. */
   readonly refusal?: { readonly reason: Reason; readonly detail: string };
 }

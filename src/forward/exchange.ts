@@ -3,7 +3,7 @@ import { formatName } from '../pki/name.ts';
 import { authorize } from '../policy/authorize.ts';
 import type { Denial, Permit, Query } from '../policy/decision.ts';
 import type { GrantQuestion, OpenGrant } from '../policy/break-glass.ts';
-import type { Admission, Alarm, RequestFacts } from '../policy/facts.ts';
+import type { Admission, Alarm, Reason, RequestFacts } from '../policy/facts.ts';
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
 import type { Route } from '../policy/routes.ts';
 import { challengeOf } from './bearer.ts';
@@ -18,6 +18,8 @@ export interface Outcome {
   readonly role: string;
   readonly status: number;
   readonly seconds: number;
+  /** Why it was denied; absent: it was not. */
+  readonly reason?: Reason;
 }
 
 /** What is asked, in whatever version of HTTP it came. */
@@ -294,7 +296,7 @@ export function leave({ client, facts }: Exchange): void {
 
 /** What an exchange came to, `ended` in ms on the monotonic clock; its span ends here, after its last record. */
 export function outcomeOf(exchange: Exchange, status: number, ended = performance.now()): Outcome {
-  const { admission, decision } = exchange;
+  const { admission, decision, verdict } = exchange;
   leave(exchange);
   exchange.span?.end(exchange, status);
   return {
@@ -302,6 +304,7 @@ export function outcomeOf(exchange: Exchange, status: number, ended = performanc
     role: admission.kind === 'known' ? admission.identity?.role ?? 'none' : 'none',
     status,
     seconds: (ended - exchange.started) / 1000,
+    ...(decision?.kind === 'denial' ? { reason: decision.reason } : verdict?.result === 'denied' && verdict.reason !== undefined ? { reason: verdict.reason } : {}),
   };
 }
 

@@ -9,6 +9,7 @@ import { deniedLate, type Exchange } from './exchange.ts';
 import { clientHeaders } from './headers.ts';
 import type { Answered, Call, RequestBody } from './message.ts';
 import { isNavigation } from './navigation.ts';
+import { openEvents } from './events.ts';
 import { problemTitle, type ProblemCode } from './problem.ts';
 
 /** Asks for one of the gateway's own pages, with all of the request's body, as an upstream is asked for an answer. */
@@ -31,6 +32,7 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
       ...(permit.route.own && permit.route.name === ADMIN_ROUTE ? { operator: true } : {}),
     };
     const page = permit.route.glass?.page === true ? await answerEmergency(exchange, request, now) : await service.desk.page(request);
+    if (page.events !== undefined) return streamEvents(page, page.events);
     const content = contentOf(page, id);
     if (page.refusal !== undefined) exchange.verdict = deniedLate(exchange, page.refusal);
     return {
@@ -40,6 +42,13 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
   } catch (error) {
     return failed((error as Error).message);
   }
+}
+
+/** An answer without an end of its own; how the client leaves it is no failure of anybody. */
+function streamEvents({ status, fields, body }: PageAnswer, channel: string): Answered {
+  const events = openEvents(channel, Buffer.from(body));
+  if (events === undefined) return failed('too many streams of events');
+  return { kind: 'answer', status, fields, length: undefined, body: events, whole: () => true, late: () => false, trailers: () => [] };
 }
 
 /** The octets of a page; a problem gets what all of the gateway's problems have, for the page's maker knows no title. */

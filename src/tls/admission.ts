@@ -44,6 +44,8 @@ export interface AdmissionOffice {
   known(): readonly (readonly [realm: string, KnownAdmission])[];
   /** The certificates that refer to trust under a name: two names with the same trust are one. */
   realmOf(name: string): string;
+  /** A certificate that was shown lately, by its SHA-256; undefined where none is remembered. */
+  certificate(sha256: string): Uint8Array | undefined;
 }
 
 /** By the name of a realm. */
@@ -346,7 +348,12 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
     return [...admissions.entries()].flatMap(([key, held]) => (held.kind === 'known' ? [[key.slice(SHA256_LENGTH + 1), held] as const] : []));
   }
 
-  return { admit, stands, denial, realmOf, learnt: () => new Map([...learnt].map(([realm, known]) => [realm, [...known.values()]])), known: latest };
+  function certificate(sha256: string): Uint8Array | undefined {
+    const leaf = leaves.peek(sha256);
+    return leaf === undefined || leaf instanceof Error ? undefined : leaf.certificate.der;
+  }
+
+  return { admit, stands, denial, realmOf, learnt: () => new Map([...learnt].map(([realm, known]) => [realm, [...known.values()]])), known: latest, certificate };
 }
 
 function refuse(reason: RefusedAdmission['reason'], detail: string, epoch: number, validUntil: number): RefusedAdmission {

@@ -33,6 +33,10 @@ export interface Page {
   allowScripts(yes: boolean): Promise<void>;
   /** Result of an expression, by value. */
   evaluate<T>(expression: string): Promise<T>;
+  /** Gives the window another size, in CSS pixels. */
+  resize(width: number, height: number): Promise<void>;
+  /** What the system prefers. */
+  prefer(scheme: 'light' | 'dark'): Promise<void>;
   /** Writes a picture of the whole page. */
   screenshot(file: string): Promise<void>;
   /** Violations of WCAG 2.2 AA that axe-core finds, as `rule: element`. */
@@ -210,6 +214,12 @@ async function openPage(child: ChildProcess): Promise<Page> {
       await call('Emulation.setScriptExecutionDisabled', { value: !yes });
     },
     evaluate,
+    async resize(width, height) {
+      await call('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: false });
+    },
+    async prefer(scheme) {
+      await call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+    },
     async screenshot(file) {
       const { data } = await call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true }) as { data: string };
       await mkdir(dirname(file), { recursive: true });

@@ -1,0 +1,64 @@
+import { z } from 'zod';
+import { call, hex, plainCall, text, time, type AdminCall } from '../call.ts';
+
+/** What those look at who watch over a gateway. Bounded, whatever the gateway holds. */
+export interface ConsoleTarget {
+  overview(): Promise<unknown>;
+  connections(fingerprint: string | undefined): Promise<unknown>;
+  certificates(): Promise<unknown>;
+  revocation(wanted: string | undefined): Promise<unknown>;
+  upstreams(): Promise<unknown>;
+  records(asked: RecordsAsked): Promise<unknown>;
+  explain(requestId: string): Promise<unknown>;
+}
+
+export interface RecordsAsked {
+  readonly result?: string;
+  readonly find?: string;
+}
+
+const named = z.looseObject({});
+
+/** Calls for looking: what the console shows, in pieces that have a bound. */
+export const CONSOLE_CALLS: readonly AdminCall[] = [
+  plainCall({
+    method: 'GET', path: '/v1/overview', summary: 'What is wrong, the worst first, and how the gateway stands in short', role: 'read_only',
+    output: z.looseObject({ time, problems: z.array(z.looseObject({ severity: z.enum(['bad', 'warn']), code: z.string() })), threads: z.int(), connections: z.int() }),
+    answer: async ({ console: shown }, _input, who, role) => ({ ...await shown.overview() as object, caller: { who, role } }),
+  }),
+  call({
+    method: 'GET', path: '/v1/connections', summary: 'Open connections, of one certificate or of all; 500 at most', role: 'read_only',
+    input: z.strictObject({ fingerprint: hex.length(64).describe('SHA-256 of the certificate.').exactOptional() }),
+    output: z.strictObject({ all: z.int(), connections: z.array(z.looseObject({ listener: z.string(), protocol: z.string(), address: z.string() })) }),
+    answer: ({ console: shown }, { fingerprint }) => shown.connections(fingerprint),
+  }),
+  plainCall({
+    method: 'GET', path: '/v1/certificates', summary: 'Certificates that the gateway shows and trusts, and those of connected clients, with when each ends', role: 'read_only',
+    output: z.strictObject({ held: z.array(z.looseObject({ use: z.string(), kind: z.string(), subject: z.string(), not_after: time })), clients: z.array(z.looseObject({ fingerprint: z.string(), not_after: time, connections: z.int() })) }),
+    answer: ({ console: shown }) => shown.certificates(),
+  }),
+  call({
+    method: 'GET', path: '/v1/revocation', summary: 'Each source of revocation: its age, its size, its last error; and the newest 200 entries of the deny list, or those that hold a text', role: 'read_only',
+    input: z.strictObject({ find: text.describe('Text that an entry must hold.').exactOptional() }),
+    output: z.looseObject({ sources: z.array(named), responders: z.array(named), denied: z.int(), deny_list: z.array(z.looseObject({ kind: z.string(), reason: z.string(), who: z.string(), at: z.string() })) }),
+    answer: ({ console: shown }, { find }) => shown.revocation(find),
+  }),
+  plainCall({
+    method: 'GET', path: '/v1/upstreams', summary: 'Upstreams and their endpoints', role: 'read_only', output: z.strictObject({ upstreams: z.array(z.looseObject({ upstream: z.string(), endpoints: z.array(named) })) }),
+    answer: ({ console: shown }) => shown.upstreams(),
+  }),
+  call({
+    method: 'GET', path: '/v1/records', summary: 'The newest records of the audit, masked as they are for everybody outside it, and how its chain stands; 200 at most', role: 'read_only',
+    input: z.strictObject({
+      result: z.enum(['permitted', 'denied', 'failed', 'done']).exactOptional(),
+      find: text.describe('A request id, a fingerprint, a route, a reason: text that the record must hold.').exactOptional(),
+    }),
+    output: z.looseObject({ records: z.array(z.looseObject({ time, event: z.string(), result: z.string() })), chain: z.looseObject({ lines: z.int() }) }),
+    answer: ({ console: shown }, asked) => shown.records(asked),
+  }),
+  call({
+    method: 'GET', path: '/v1/explain', summary: 'A request on record, decided again by the running gateway, rule by rule', role: 'read_only', input: z.strictObject({ request_id: text }),
+    output: z.looseObject({ record: named, certificate: z.enum(['known', 'unknown', 'none']), now: z.looseObject({ result: z.string(), steps: z.array(z.strictObject({ rule: z.string(), outcome: z.string(), detail: z.string() })) }).exactOptional() }),
+    answer: ({ console: shown }, { request_id: id }) => shown.explain(id),
+  }),
+];
