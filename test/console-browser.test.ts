@@ -82,7 +82,7 @@ alarms: { rules: { many_denials: { denials: 5, window: 10m } } }`,
     await shown('Dr Wang');
     await page.evaluate('document.querySelector(\'[aria-label="Revoke Dr Wang"]\').click()');
     await shown(/ends one open connection at once/);
-    await page.screenshot(join(PICTURES, 'revoke.png'));
+    await page.screenshot(join(PICTURES, 'revoke.png'), 'window');
     expect(await page.violations()).toEqual([]);
     await page.press('Revoke');
     await shown('Say why.');
@@ -103,7 +103,7 @@ alarms: { rules: { many_denials: { denials: 5, window: 10m } } }`,
     await page.evaluate('(() => { const one = document.querySelector(\'[aria-label^="Explain role_denied"]\'); one.focus(); one.click(); })()');
     await shown(/the route does not allow the role patient/);
     expect(await page.evaluate<string>('document.querySelector("dialog").innerText')).toContain('CN=Hospital Issuing CA');
-    await page.screenshot(join(PICTURES, 'explain.png'));
+    await page.screenshot(join(PICTURES, 'explain.png'), 'window');
     expect(await page.violations()).toEqual([]);
     await page.press('Close');
     expect(await page.evaluate('document.activeElement.textContent')).toBe('Explain');

@@ -37,8 +37,8 @@ export interface Page {
   resize(width: number, height: number): Promise<void>;
   /** What the system prefers. */
   prefer(scheme: 'light' | 'dark'): Promise<void>;
-  /** Writes a picture of the whole page. */
-  screenshot(file: string): Promise<void>;
+  /** Writes a picture of the whole page, or of what of it is in the window. */
+  screenshot(file: string, of?: 'page' | 'window'): Promise<void>;
   /** Violations of WCAG 2.2 AA that axe-core finds, as `rule: element`. */
   violations(): Promise<readonly string[]>;
   cookies(): Promise<readonly { readonly name: string; readonly value: string; readonly secure: boolean; readonly httpOnly: boolean; readonly sameSite?: string; readonly path: string; readonly session: boolean }[]>;
@@ -220,8 +220,8 @@ async function openPage(child: ChildProcess): Promise<Page> {
     async prefer(scheme) {
       await call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
     },
-    async screenshot(file) {
-      const { data } = await call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true }) as { data: string };
+    async screenshot(file, of = 'page') {
+      const { data } = await call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: of === 'page' }) as { data: string };
       await mkdir(dirname(file), { recursive: true });
       await writeFile(file, Buffer.from(data, 'base64'));
     },
