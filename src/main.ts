@@ -4,9 +4,9 @@
  * knows that the process is the pinned Node in an environment that cannot weaken it; until then it starts itself again.
  */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const NEEDED_MAJOR = 26;
@@ -20,7 +20,7 @@ const SCRUBBED = [
 ] as const;
 
 /** SIGUSR1 would open the inspector, and with it everything the process knows. */
-const FLAGS = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning'];
+const FLAGS = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning', ...opensslFlags(process.argv.slice(2))];
 
 // Tracing is configured in the one configuration, or not at all.
 const found = Object.keys(process.env).filter((name) => (SCRUBBED as readonly string[]).includes(name) || name.startsWith('OTEL_'));
@@ -31,6 +31,20 @@ if (found.length === 0 && right) {
   process.exitCode = await runCommandLine(process.argv.slice(2), { env: process.env, exit: (code) => process.exit(code) });
 } else {
   startAgain();
+}
+
+/** `--openssl-config FILE` in front of the command: providers are loaded while Node starts, or never. */
+function opensslFlags([first = '', second]: readonly string[]): readonly string[] {
+  const [, name, value] = /^(--openssl-config)(?:=(.*))?$/s.exec(first) ?? [];
+  const file = value ?? second;
+  if (name === undefined || file === undefined || file === '') return [];
+  // It says which code the process loads.
+  const mode = statSync(file, { throwIfNoEntry: false })?.mode;
+  if (mode === undefined || (mode & 0o022) !== 0) {
+    process.stderr.write(`wardgate: ${file} ${mode === undefined ? 'is not there' : 'can be written by others than its owner; chmod 644'}\n`);
+    process.exit(2);
+  }
+  return [`--openssl-config=${resolve(file)}`];
 }
 
 function startAgain(): void {

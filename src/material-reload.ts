@@ -132,7 +132,7 @@ export function openMaterialReload({ snapshot, readAt, take, serially, audit, co
 }
 
 function watchedFiles({ config, directory }: Snapshot): readonly string[] {
-  return [...new Set(materialReferences(config).map(({ name }) => resolve(directory, name)))];
+  return [...new Set(materialReferences(config).flatMap(({ use, name }) => (use === 'token-key' ? [] : [resolve(directory, name)])))];
 }
 
 /** Absolute paths of the files whose content differs, is new or is gone. */

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -158,6 +158,31 @@ describe('an encrypted key', () => {
     openssl(['pkcs8', '-topk8', '-in', 'server.key', '-v2', 'aes-256-cbc', '-scrypt', '-out', 'scrypt.key', '-passout', `pass:${SECRET}`]);
     await chmod(path('scrypt.key'), 0o600);
     expect((await opened('certificate: server.pem, key: scrypt.key, passphrase_file: passphrase')).certificate?.key).toBe(server.key);
+  });
+});
+
+describe('where a key lies', () => {
+  it('is warned of when others can put another in its place, by the way to a link as well', async () => {
+    await mkdir(path('open'));
+    await mkdir(path('closed'));
+    await put('open/server.key', server.key);
+    await put('closed/server.key', server.key);
+    await symlink('../closed/server.key', path('open/link.key'));
+    await symlink('../open/server.key', path('closed/link.key'));
+    await chmod(path('open'), 0o777);
+    for (const name of ['open/server.key', 'open/link.key', 'closed/link.key']) {
+      const { warnings } = await opened(`certificate: server.pem, key: ${name}`);
+      expect(warnings).toEqual([expect.stringContaining(`${JSON.stringify(name)} can be replaced by anybody: others can write to the directory "`)]);
+    }
+    expect((await opened('certificate: server.pem, key: closed/server.key')).warnings).toEqual([]);
+    await chmod(path('open'), 0o1777);
+    expect((await opened('certificate: server.pem, key: open/server.key')).warnings).toEqual([]);
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('is warned of when it belongs to somebody else', async () => {
+    await put('theirs.key', server.key);
+    await chown(path('theirs.key'), 12_345, 0);
+    expect((await opened('certificate: server.pem, key: theirs.key')).warnings).toEqual([expect.stringMatching(/^"theirs\.key" belongs to user 12345, who can read and replace it; expected the gateway's own user \(0\) or root$/)]);
   });
 });
 

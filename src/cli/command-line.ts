@@ -43,6 +43,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   const program = new Command('wardgate')
     .description('A mutual-TLS gateway for medical APIs')
     .version(VERSION)
+    .option('--openssl-config <file>', 'what OpenSSL starts with, for keys in tokens (docs/keys.md); in front of the command')
     .exitOverride()
     .showHelpAfterError('(wardgate --help lists the commands)');
   const configOption = ['-c, --config <file>', 'the configuration; $WARDGATE_CONFIG names another default', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'] as const;

@@ -1,6 +1,8 @@
+import type { KeyObject } from 'node:crypto';
 import { resolve } from 'node:path';
 import type { Certificate } from '../pki/certificate.ts';
 import { LARGEST_KEY_SET, type TokenKey } from '../pki/jwks.ts';
+import { exposureWarnings } from './exposure.ts';
 import { privacyFault, readFileOrDirectory, readRegularFile, type EntryContent, type FileContent } from './files.ts';
 import type { FileReference, FileUse, PassphraseSource } from './file-references.ts';
 import { LARGEST_INVENTORY } from './inventory.ts';
@@ -8,9 +10,10 @@ import { pathKey, printable, show, type Fault, type Path } from './issue.ts';
 import {
   holdsPrivateKey, pairFault, readChain, readCrl, readIntermediates, readKeys, readPassword, readSecret, readTrust, type Chain, type Findings, type Purpose,
 } from './material.ts';
-import { openKey, openPkcs12, type OpenedKey } from './own-keys.ts';
+import { openKey, openPkcs12, type OpenedKey, type PrivateKey } from './own-keys.ts';
 import { passphraseIn, readPassphrases, type Passphrase, type Passphrases } from './passphrases.ts';
 import type { OwnPairConfig } from './schema.ts';
+import { readTokenUri } from './token-keys.ts';
 import { readTrustContent, type BundleFacts } from './trust-files.ts';
 
 const MIB = 1024 ** 2;
@@ -21,10 +24,21 @@ const LARGEST: { readonly [Use in FileUse]?: number } = { 'crl': LARGEST_CRL, 'i
 /** Every file once, by absolute path: a file that is named twice is the same in both places. */
 async function readFiles(references: readonly FileReference[], directory: string): Promise<ReadonlyMap<string, EntryContent>> {
   const wanted = new Map<string, FileReference>();
-  for (const reference of references) wanted.set(resolve(directory, reference.name), reference);
+  for (const reference of references) if (reference.use !== 'token-key') wanted.set(resolve(directory, reference.name), reference);
   const read = [...wanted].map(async ([path, { name, use }]) =>
     [path, await (TRUST_READERS[use] === undefined ? readRegularFile : readFileOrDirectory)(path, name, LARGEST[use] ?? LARGEST_FILE)] as const);
   return new Map(await Promise.all(read));
+}
+
+/** What is doubtful about where the secrets lie, each at the first place that names it. */
+async function exposures(references: readonly FileReference[], directory: string, contentOf: (name: string) => FileContent | undefined): Promise<readonly Fault[]> {
+  const secrets = new Map(references.toReversed().flatMap((reference) => {
+    const content = contentOf(reference.name);
+    return content?.kind === 'ok' && reference.use !== 'token-key' && isSecret(reference.use, content.bytes) ? [[reference.name, { path: reference.path, owner: content.owner }] as const] : [];
+  }));
+  const found = await Promise.all([...secrets].map(async ([name, { path, owner }]) =>
+    placed(await exposureWarnings(resolve(directory, name), name, owner, process.geteuid?.() ?? 0), path)));
+  return found.flat();
 }
 
 /** What the files turned out to hold, by the name they have in the configuration. Only for names without a fault. */
@@ -38,6 +52,8 @@ export interface CheckedFiles {
   bundle(use: FileUse, name: string): BundleFacts | undefined;
   bytes(name: string): Uint8Array;
   keys(name: string): readonly TokenKey[];
+  /** The keys that stay in tokens. */
+  tokens(): readonly KeyObject[];
 }
 
 export interface CheckOptions {
@@ -49,7 +65,7 @@ export interface CheckOptions {
   readonly runCommands?: boolean;
 }
 
-type Held = { readonly chain?: Chain; readonly key?: string; readonly certificates?: readonly Certificate[]; readonly bundle?: BundleFacts; readonly bytes?: Uint8Array; readonly keys?: readonly TokenKey[] };
+type Held = { readonly chain?: Chain; readonly key?: string; readonly token?: KeyObject; readonly certificates?: readonly Certificate[]; readonly bundle?: BundleFacts; readonly bytes?: Uint8Array; readonly keys?: readonly TokenKey[] };
 
 /** What a file holds, and what is wrong with the passphrase that it is opened with. */
 interface Look extends Findings<Held> {
@@ -76,7 +92,8 @@ export async function readAndCheck(references: readonly FileReference[], directo
   };
   const sources = references.flatMap(({ passphrase }) => (passphrase === undefined ? [] : [passphrase]));
   const passphrases = await readPassphrases(sources, { contentOf: fileOf, directory, run: options.runCommands === true });
-  return { ...checkFiles(references, contentOf, passphrases, options), contents };
+  const checked = checkFiles(references, contentOf, passphrases, options);
+  return { ...checked, warnings: [...checked.warnings, ...await exposures(references, directory, fileOf)], contents };
 }
 
 /** Checks what the files of a configuration hold, and which of them belong together. */
@@ -87,7 +104,7 @@ function checkFiles(references: readonly FileReference[], contentOf: (name: stri
   const closed = new Set<string>();
   for (const { path, use, name, passphrase } of references) {
     const opener = passphrase === undefined ? undefined : { source: passphrase, told: passphrases(passphrase) };
-    const look = checkFile(use, name, contentOf(name), opener, options);
+    const look = use === 'token-key' ? checkTokenKey(name, opener) : checkFile(use, name, contentOf(name), opener, options);
     faults.push(...placed(look.faults, path), ...placed(look.passphraseFaults, passphrase?.path ?? path));
     warnings.push(...placed(look.warnings, path), ...placed(look.passphraseWarnings, passphrase?.path ?? path));
     if (look.value !== undefined) held.set(heldKey(use, name), look.value);
@@ -99,6 +116,13 @@ function checkFiles(references: readonly FileReference[], contentOf: (name: stri
 
 function placed(messages: readonly string[] | undefined, path: Path): readonly Fault[] {
   return messages?.map((message) => ({ path, message })) ?? [];
+}
+
+/** A key that stays in a token: its name is all that there is to read. */
+function checkTokenKey(name: string, opener: Opener | undefined): Look {
+  const uri = readTokenUri(name);
+  if (uri.kind === 'fault') return { faults: [uri.message], warnings: [] };
+  return openWith(opener, (passphrase) => openKey(Buffer.from(uri.pem), name, passphrase), heldKeyOf);
 }
 
 interface Opener {
@@ -114,7 +138,7 @@ const TRUST_READERS: Partial<Record<FileUse, (bytes: Uint8Array, name: string, n
   'intermediates': readIntermediates,
 };
 
-function checkFile(use: FileUse, name: string, content: EntryContent | undefined, opener: Opener | undefined, options: CheckOptions): Look {
+function checkFile(use: Exclude<FileUse, 'token-key'>, name: string, content: EntryContent | undefined, opener: Opener | undefined, options: CheckOptions): Look {
   if (content === undefined) return { faults: [], warnings: [] };
   if (content.kind === 'fault') return { faults: [content.message], warnings: [] };
   const reader = TRUST_READERS[use];
@@ -142,11 +166,11 @@ function isSecret(use: FileUse, bytes: Uint8Array): boolean {
   }
 }
 
-function readHeld(use: FileUse, name: string, bytes: Uint8Array, opener: Opener | undefined, now: number): Look {
+function readHeld(use: Exclude<FileUse, 'token-key'>, name: string, bytes: Uint8Array, opener: Opener | undefined, now: number): Look {
   switch (use) {
     case 'server-certificate': return wrap(readChain(bytes, name, 'server', now), (chain) => ({ chain }));
     case 'client-certificate': return wrap(readChain(bytes, name, 'client', now), (chain) => ({ chain }));
-    case 'key': return openWith(opener, (passphrase) => openKey(bytes, name, passphrase), (key) => ({ value: { key }, faults: [], warnings: [] }));
+    case 'key': return openWith(opener, (passphrase) => openKey(bytes, name, passphrase), heldKeyOf);
     case 'server-pkcs12': return readPair(bytes, name, 'server', opener, now);
     case 'client-pkcs12': return readPair(bytes, name, 'client', opener, now);
     case 'passphrase': {
@@ -162,6 +186,10 @@ function readHeld(use: FileUse, name: string, bytes: Uint8Array, opener: Opener 
     // What is wrong in it has places of its own.
     case 'inventory': return { value: { bytes }, faults: [], warnings: [] };
   }
+}
+
+function heldKeyOf({ pem, token }: PrivateKey): Findings<Held> {
+  return { value: { key: pem, ...(token === undefined ? {} : { token }) }, faults: [], warnings: [] };
 }
 
 function readPair(bytes: Uint8Array, name: string, purpose: Purpose, opener: Opener | undefined, now: number): Look {
@@ -188,8 +216,8 @@ function wrap<T>(findings: Findings<T>, hold: (value: T) => Held): Findings<Held
 
 /** Keys that do not belong to the certificate beside them, and pairs that OpenSSL does not take. */
 function pairFaults(references: readonly FileReference[], held: ReadonlyMap<string, Held>): Fault[] {
-  return references.filter(({ use }) => use === 'key' || use.endsWith('-pkcs12')).flatMap((key) => {
-    const beside = key.use === 'key' ? references.find((other) => other.use.endsWith('-certificate') && sameParent(other.path, key.path)) : key;
+  return references.filter(({ use }) => use.endsWith('key') || use.endsWith('-pkcs12')).flatMap((key) => {
+    const beside = key.use.endsWith('key') ? references.find((other) => other.use.endsWith('-certificate') && sameParent(other.path, key.path)) : key;
     const chain = beside === undefined ? undefined : held.get(heldKey(beside.use, beside.name))?.chain;
     const pem = held.get(heldKey(key.use, key.name))?.key;
     if (beside === undefined || chain === undefined || pem === undefined) return [];
@@ -216,11 +244,12 @@ function checkedFiles(held: ReadonlyMap<string, Held>, closed: ReadonlySet<strin
     pair: ({ certificate, key, pkcs12 }) => {
       const [shown, secret] = [certificate ?? pkcs12, key ?? pkcs12];
       if (shown === undefined || secret === undefined || closed.has(secret)) return undefined;
-      return { chain: chain(shown), key: present(find(['key', 'server-pkcs12', 'client-pkcs12'], secret).key, secret) };
+      return { chain: chain(shown), key: present(find(['key', 'token-key', 'server-pkcs12', 'client-pkcs12'], secret).key, secret) };
     },
     certificates: (use, name) => present(find([use], name).certificates, name),
     bundle: (use, name) => find([use], name).bundle,
     bytes: (name) => present(find(['ticket-secret', 'secret', 'password', 'crl', 'inventory'], name).bytes, name),
+    tokens: () => [...held.values()].flatMap(({ token }) => (token === undefined ? [] : [token])),
     keys: (name) => present(find(['key-set'], name).keys, name),
   };
 }

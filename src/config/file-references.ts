@@ -1,10 +1,11 @@
 import type { Path } from './issue.ts';
 import { lookUp } from './schema-faults.ts';
+import { isTokenUri, readTokenUri } from './token-keys.ts';
 
 /** What a file that the configuration names is for. */
-export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'server-pkcs12' | 'client-pkcs12' | 'passphrase' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory' | 'key-set';
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'token-key' | 'server-pkcs12' | 'client-pkcs12' | 'passphrase' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory' | 'key-set';
 
-/** One place that names a file; `name` is as written there. */
+/** One place that names a file, or a key in a token; `name` is as written there. */
 export interface FileReference {
   readonly path: Path;
   readonly use: FileUse;
@@ -74,10 +75,17 @@ function pairFiles(value: unknown, owner: Path, purpose: 'server' | 'client'): F
   const opened = (reference: FileReference): FileReference => (passphrase === undefined ? reference : { ...reference, passphrase });
   return [
     ...named(value, [...owner, 'certificate'], `${purpose}-certificate`),
-    ...named(value, [...owner, 'key'], 'key').map(opened),
+    ...named(value, [...owner, 'key'], 'key').map(opened).flatMap((key) => (isTokenUri(key.name) ? tokenFiles(key) : [key])),
     ...named(value, [...owner, 'pkcs12'], `${purpose}-pkcs12`).map(opened),
     ...named(value, [...owner, 'passphrase_file'], 'passphrase'),
   ];
+}
+
+/** A key in a token, and the file of its PIN. */
+function tokenFiles(key: FileReference): FileReference[] {
+  const read = readTokenUri(key.name);
+  const pin = read.kind === 'ok' && read.pinFile !== undefined ? [{ path: key.path, use: 'passphrase' as const, name: read.pinFile }] : [];
+  return [{ ...key, use: 'token-key' }, ...pin];
 }
 
 function passphraseAt(value: unknown, owner: Path): PassphraseSource | undefined {

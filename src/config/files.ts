@@ -7,6 +7,7 @@ interface HeldFile {
   readonly kind: 'ok';
   readonly bytes: Uint8Array;
   readonly mode: number;
+  readonly owner: number;
   readonly group: number;
 }
 
@@ -33,7 +34,7 @@ export async function readRegularFile(file: string, name: string, limit: number)
     }
     // One byte more than the size that was just seen: it is being written, and half of it is worse than none.
     if (length > stats.size) return { kind: 'fault', message: `${show(name)} is being written` };
-    return { kind: 'ok', bytes: new Uint8Array(buffer.buffer, buffer.byteOffset, length), mode: stats.mode & 0o7777, group: stats.gid };
+    return { kind: 'ok', bytes: new Uint8Array(buffer.buffer, buffer.byteOffset, length), mode: stats.mode & 0o7777, owner: stats.uid, group: stats.gid };
   } catch (error) {
     return { kind: 'fault', message: openFault(error, name) };
   }

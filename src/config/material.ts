@@ -43,9 +43,9 @@ export function readChain(bytes: Uint8Array, name: string, purpose: Purpose, now
   return { value: { leaf, certificates: read.value, pem, names: namesOf(leaf), keyType }, faults: [], warnings };
 }
 
-/** Whether a file of certificates holds a private key too, so that it needs the same protection as one. */
+/** Whether a file of certificates holds a private key too, or the way to one in a token, so that it needs the same protection as one. */
 export function holdsPrivateKey(bytes: Uint8Array): boolean {
-  return /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text(bytes));
+  return /-----BEGIN (?:[A-Z0-9 ]*PRIVATE KEY|PKCS#11 PROVIDER URI)-----/.test(text(bytes));
 }
 
 /**

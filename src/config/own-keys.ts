@@ -1,4 +1,4 @@
-import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
+import { constants, createPrivateKey, sign, X509Certificate, type KeyObject } from 'node:crypto';
 import { fromBER, Sequence } from 'asn1js';
 import { algorithmOf, children, ProtectionError, weakness } from '../pki/password-encryption.ts';
 import { readPkcs12, type Pkcs12 } from '../pki/pkcs12.ts';
@@ -11,6 +11,14 @@ export type OpenedKey<T> =
   | { readonly kind: 'ok'; readonly value: T; readonly warnings: readonly string[] }
   | { readonly kind: 'fault'; readonly at: 'file' | 'passphrase'; readonly message: string };
 
+/** A key, or what names it to OpenSSL. */
+export interface PrivateKey {
+  /** PKCS#8, or the PEM of a key that stays in its token. */
+  readonly pem: string;
+  /** The key in its token, which stays logged in as long as this is held. */
+  readonly token?: KeyObject;
+}
+
 /** A certificate with its chain, and its key. */
 export interface OwnPair {
   /** PEM, leaf first. */
@@ -19,15 +27,17 @@ export interface OwnPair {
   readonly key: string;
 }
 
+const TOKEN_KEY = '-----BEGIN PKCS#11 PROVIDER URI-----';
 const CONVERT = 'openssl pkcs8 -topk8 -v2 aes-256-cbc -scrypt';
 
 /**
  * Reads a private key in PEM, encrypted or not. The value is the key in PKCS#8, or for one that never leaves its token the
  * PEM that names it. What OpenSSL says of a key is left out: it does not belong on a terminal or in a log.
  */
-export function openKey(bytes: Uint8Array, name: string, passphrase: string | undefined): OpenedKey<string> {
+export function openKey(bytes: Uint8Array, name: string, passphrase: string | undefined): OpenedKey<PrivateKey> {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
   if (!holdsPrivateKey(bytes)) return broken(bytes[0] === 0x30 ? `${show(name)} is DER; expected PEM, or the file in pkcs12` : `${show(name)} holds no private key in PEM form`);
+  if (text.includes(TOKEN_KEY)) return openTokenKey(text, name, passphrase);
   const protection = protectionOf(text);
   if (protection.kind === 'refused') return broken(`${show(name)} ${protection.why}`);
   if (protection.kind === 'none' && passphrase !== undefined) return { kind: 'fault', at: 'passphrase', message: `${show(name)} is not encrypted: there is nothing for a passphrase to open` };
@@ -35,12 +45,35 @@ export function openKey(bytes: Uint8Array, name: string, passphrase: string | un
   const warnings = protection.kind === 'encrypted' && protection.weak !== undefined ? [`${show(name)} ${protection.weak}; encrypt it anew: ${CONVERT}`] : [];
   try {
     const key = createPrivateKey({ key: text, format: 'pem', ...(passphrase === undefined ? {} : { passphrase: Buffer.from(passphrase) }) });
-    return { kind: 'ok', value: key.export({ type: 'pkcs8', format: 'pem' }).toString(), warnings };
+    return { kind: 'ok', value: { pem: key.export({ type: 'pkcs8', format: 'pem' }).toString() }, warnings };
   } catch {
     return protection.kind === 'encrypted'
       ? { kind: 'fault', at: 'passphrase', message: `this passphrase does not open ${show(name)}` }
       : broken(`${show(name)} holds a private key that cannot be read`);
   }
+}
+
+/**
+ * Finds a key that stays in its token, by what OpenSSL's provider for PKCS#11 was loaded with, and has it sign once: what TLS needs of
+ * an RSA key (PSS) not every token can do.
+ */
+function openTokenKey(pem: string, name: string, passphrase: string | undefined): OpenedKey<PrivateKey> {
+  if (passphrase !== undefined) return { kind: 'fault', at: 'passphrase', message: `${show(name)} stays in its token: there is nothing for a passphrase to open` };
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(pem);
+  } catch {
+    const loaded = process.execArgv.some((argument) => argument.startsWith('--openssl-config'));
+    return broken(`${show(name)} cannot be had: ${loaded ? 'no such key is in a token that OpenSSL has, its PIN is wrong, or the provider did not load' : 'wardgate --openssl-config FILE loads the provider that has it'} (docs/keys.md)`);
+  }
+  try {
+    const type = key.asymmetricKeyType;
+    const scheme = type === 'rsa' ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST } : {};
+    sign(type === 'ed25519' || type === 'ed448' ? null : 'sha256', Buffer.from('wardgate'), { key, ...scheme });
+  } catch {
+    return broken(`${show(name)} is there, but its token does not sign with it as TLS needs (docs/keys.md)`);
+  }
+  return { kind: 'ok', value: { pem, token: key }, warnings: [] };
 }
 
 type Protection =

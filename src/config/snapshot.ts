@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { authorityKey } from '../pki/certificate.ts';
@@ -54,6 +54,11 @@ export interface Snapshot {
   /** How the channels of alarms are verified and signed to, by name. */
   readonly alarmChannels: Readonly<Record<string, AlarmChannelMaterial>>;
   readonly tracing?: TracingMaterial;
+  /**
+   * Keys that stay in tokens (PKCS#11), held and not used: a token is logged in as long as some thread has a key of it, and threads that
+   * log in at the same time break each other's sessions (docs/keys.md).
+   */
+  readonly tokenKeys: readonly KeyObject[];
   /** Present where a route requires a second factor. */
   readonly secondFactor?: SecondFactorMaterial;
 }
@@ -121,7 +126,7 @@ export interface ListenerMaterial {
 export interface ServerCertificate {
   /** PEM, leaf first. */
   readonly certificate: string;
-  /** PEM, PKCS#8. */
+  /** PEM, PKCS#8; of a key that stays in its token, what names it to OpenSSL. */
   readonly key: string;
   /** Lowercase dNSName SANs (the common name where there are no SANs), and IP addresses as text. */
   readonly names: readonly string[];
@@ -274,6 +279,7 @@ function assemble(config: Config, read: Pick<Snapshot, 'file' | 'directory' | 'd
     tokens: Object.fromEntries(Object.entries(config.tokens).map(([name, issuer]) => [name, keySource(issuer, files)])),
     sinks: Object.fromEntries(config.audit.sinks.flatMap((sink) => (sink.kind === 'file' ? [] : [[sink.name, upstreamMaterial(sink, files)]]))),
     ...(config.audit.anchor?.syslog === undefined ? {} : { anchor: upstreamMaterial(config.audit.anchor.syslog, files) }),
+    tokenKeys: files.tokens(),
     alarmChannels: Object.fromEntries(config.alarms?.channels.map((channel) => [channel.name, channelMaterial(channel, files)]) ?? []),
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),

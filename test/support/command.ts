@@ -78,10 +78,10 @@ export interface RunningCommand {
   stop(): Promise<number | null>;
 }
 
-/** Starts `wardgate run`, by way of another command if one is given, and waits until it listens. */
-export function wardgateRun(config: string, env: Readonly<Record<string, string>> = {}, through: readonly string[] = []): Promise<RunningCommand> {
+/** Starts `wardgate run`, by way of another command if one is given, with options in front of it, and waits until it listens. */
+export function wardgateRun(config: string, env: Readonly<Record<string, string>> = {}, through: readonly string[] = [], options: readonly string[] = []): Promise<RunningCommand> {
   return new Promise((done, failed) => {
-    const [program = process.execPath, ...args] = [...through, process.execPath, MAIN, 'run', '-c', config];
+    const [program = process.execPath, ...args] = [...through, process.execPath, MAIN, ...options, 'run', '-c', config];
     const child = spawn(program, args, { env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';

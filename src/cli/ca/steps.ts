@@ -80,7 +80,7 @@ function pairOf({ cert, key, pkcs12, keyPassphraseFile }: ApproveOptions): { rea
   if (cert === undefined || key === undefined) throw new WrongUsage('whose approval is it? --cert and --key, or --pkcs12, name the certificate and key of the approver');
   const opened = openKey(readFileSync(key), key, passphrase);
   if (opened.kind !== 'ok') throw new Error(opened.kind === 'fault' ? opened.message : `${key}: needs a passphrase: --key-passphrase-file`);
-  return { certificate: readFileSync(cert, 'utf8'), key: opened.value };
+  return { certificate: readFileSync(cert, 'utf8'), key: opened.value.pem };
 }
 
 /** `wardgate ca refuse` */

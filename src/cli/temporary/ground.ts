@@ -59,7 +59,7 @@ export async function approvedRequest({ office, passphrases }: Opened, options: 
   const passphrase = /ENCRYPTED/.test(bytes.toString('latin1')) ? await passphrases.next(`Passphrase of ${options.approverKey}`) : undefined;
   const key = openKey(bytes, options.approverKey, passphrase);
   if (key.kind === 'fault') throw new Error(key.message);
-  return office.approve(request.id, signApproval(request, { certificate: readFileSync(options.approverCert, 'utf8'), key: createPrivateKey(key.value) }, Date.now(), `temporary: ${options.reason}`));
+  return office.approve(request.id, signApproval(request, { certificate: readFileSync(options.approverCert, 'utf8'), key: createPrivateKey(key.value.pem) }, Date.now(), `temporary: ${options.reason}`));
 }
 
 function givenOf({ id, ...order }: Pick<RequestOrder, 'profile' | 'name' | 'id' | 'names' | 'key'>): Pick<RequestOrder, 'profile' | 'name' | 'id' | 'names' | 'key'> {

@@ -8,7 +8,7 @@ const word = z.string({ error: 'expected text' }).regex(/^[^\0]*$/, { error: 'ex
 export function ownPair(certificate: string) {
   return {
     certificate: filePath.describe(`PEM file of ${certificate}, then its intermediates.`).exactOptional(),
-    key: filePath.describe('PEM file of its private key, which may be encrypted; others must not be able to read it, nor the group to write it.').exactOptional(),
+    key: filePath.describe('PEM file of its private key, which may be encrypted; others must not be able to read it, nor the group to write it. pkcs11:URI: a key that stays in a token (docs/keys.md).').exactOptional(),
     pkcs12: filePath.describe('PKCS#12 file (.p12, .pfx) of both, with the intermediates, in place of certificate and key; protected like a key.').exactOptional(),
     passphrase_file: filePath.describe('File of one line, the passphrase that opens key or pkcs12; protected like a key.').exactOptional(),
     passphrase_command: some(word, 'expected a list of the program and its arguments').describe('Program that writes the passphrase to stdout, and its arguments; run without a shell in the directory of the configuration, within 10 s, at each start, reload and change of a certificate.').exactOptional(),
