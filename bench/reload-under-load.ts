@@ -129,13 +129,16 @@ function askOnce(socket: TLSSocket, request: string): Promise<string> {
 
 /** Answers everything at once with 1 KiB. */
 export function startBackend({ pki }: BenchPki): Promise<Bound> {
-  return listen(createServer({
+  const server = createServer({
     cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true,
   }, (request, response) => {
     request.resume();
     response.setHeader('content-length', BODY.length);
     response.end(BODY);
-  }), 0);
+  });
+  // Node ends idle connections after five seconds, at times as a post is on its way that nobody may repeat: a 502 of the backend's own making.
+  server.keepAliveTimeout = 120_000;
+  return listen(server, 0);
 }
 
 function configuration({ path }: BenchPki, backendPort: number, turn: number): string {
