@@ -10,8 +10,9 @@ import { watchFiles } from './revocation/watch.ts';
 const QUIET_MS = 400;
 /** Files that somebody writes without a pause are read nevertheless. */
 const LONGEST_WAIT_MS = 4_000;
-/** How soon files that could not be taken are tried again. */
-const RETRY_MS = 2_000;
+/** How soon files that could not be taken are tried again, and at the longest when that goes on: passphrases may come from commands that somebody pays for. */
+const FIRST_RETRY_MS = 2_000;
+const LONGEST_RETRY_MS = 30_000;
 
 const LONGEST_DETAIL = 2_000;
 
@@ -57,11 +58,13 @@ export function openMaterialReload({ snapshot, readAt, take, serially, audit, co
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let waitingSince: number | undefined;
+  let retry = FIRST_RETRY_MS;
   const watcher = watchFiles({ files: () => watchedFiles(snapshot()), readAt, changed: soon });
 
   /** Reads when the files have been left alone for a moment. */
   function soon(): void {
     waitingSince ??= now();
+    retry = FIRST_RETRY_MS;
     schedule(Math.max(0, Math.min(QUIET_MS, waitingSince + LONGEST_WAIT_MS - now())));
   }
 
@@ -77,7 +80,8 @@ export function openMaterialReload({ snapshot, readAt, take, serially, audit, co
   function reload(): Promise<readonly string[]> {
     return serially(readAgain).catch((error: Error) => {
       fail(error);
-      schedule(RETRY_MS);
+      schedule(retry);
+      retry = Math.min(LONGEST_RETRY_MS, retry * 2);
       throw error;
     });
   }
@@ -99,6 +103,7 @@ export function openMaterialReload({ snapshot, readAt, take, serially, audit, co
     }
     if (failing !== undefined) log.info({}, 'the files of certificates and keys can be taken again');
     failing = undefined;
+    retry = FIRST_RETRY_MS;
     lastRead = now();
     return files;
   }
