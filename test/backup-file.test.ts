@@ -7,6 +7,8 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { openBackup, sealBackup } from '../src/backup/container.ts';
 import { BackupError } from '../src/backup/fault.ts';
 import { lockForHolders, lockWithPassphrase, makeOwnKey, readHolder, readKeyFile, type Secret } from '../src/backup/lock.ts';
+import { manifestSchema } from '../src/backup/manifest.ts';
+import { planRestore } from '../src/backup/plan.ts';
 import { joinShares, splitSecret } from '../src/backup/shamir.ts';
 import { readTar, writeTar, type Content } from '../src/backup/tar.ts';
 import { openBackupByTheBook, times } from './support/open-backup.ts';
@@ -208,4 +210,11 @@ describe('the archive inside', () => {
     }
     expect(codeOf(() => read(Buffer.concat([...writeTar([file('x', 'y')]), Buffer.from('behind it')])))).toBe('damaged');
   });
+});
+
+test('a backup that calls a directory of the system its own is refused: what is not in it would be moved away', () => {
+  const entry = { name: 'etc/wardgate/wardgate.yaml', kind: 'file', mode: 0o600, uid: 0, gid: 0, mtime: 0, size: 0, sha256: '' } as const;
+  const manifest = { format: 'wardgate-backup-contents', version: 1, made: MADE, host: 'h', wardgate: '0', configuration: '/etc/wardgate/wardgate.yaml', state: '/var/lib/wardgate', audit: { directory: '/var/lib/wardgate/audit', segments: false }, socket: '/run/wardgate.sock', outside: [] as string[] } as const;
+  for (const owned of ['/', '/etc', '/var/lib', '/home', '/tmp']) expect(codeOf(() => planRestore({ manifest: { ...manifest, owned: [owned] }, entries: [entry] }, '', 'x')), owned).toBe('unsafe_path');
+  for (const state of ['/var/../etc', '/var//lib', '/etc/', 'etc', '/.']) expect(manifestSchema.safeParse({ ...manifest, state, owned: [] }).success, state).toBe(false);
 });

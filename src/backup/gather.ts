@@ -127,9 +127,9 @@ function walk(directory: string, isLeft: (path: string) => boolean): readonly Fo
   return [{ path: directory, kind: 'directory' }, ...below];
 }
 
-/** What nobody has finished, what SQLite keeps beside its databases, and what a restore left. */
+/** What nobody has finished, what SQLite keeps beside its databases, what a restore left, and backups of before. */
 function isUnfinished(name: string): boolean {
-  return /\.(?:new|unfinished|tmp)$|-(?:wal|shm|journal)$/.test(name) || name.startsWith(ASIDE) || name.startsWith(STAGE);
+  return /\.(?:new|unfinished|tmp|wgb)$|-(?:wal|shm|journal)$/.test(name) || name.startsWith(ASIDE) || name.startsWith(STAGE);
 }
 
 function auditMembers(directory: string, state: string, segments: boolean, now: number): readonly Content[] {
@@ -150,7 +150,7 @@ function auditMembers(directory: string, state: string, segments: boolean, now: 
 }
 
 function attributes(path: string, kind: Member['kind'], { mode, uid, gid, mtimeMs }: { readonly mode: number | bigint; readonly uid: number | bigint; readonly gid: number | bigint; readonly mtimeMs: number | bigint }): Omit<Member, 'size'> {
-  return { name: path.slice(1), kind, mode: Number(mode) & 0o7777, uid: Number(uid), gid: Number(gid), mtime: Math.max(0, Math.floor(Number(mtimeMs) / 1_000)) };
+  return { name: path.slice(1), kind, mode: Number(mode) & (kind === 'file' ? 0o777 : 0o7777), uid: Number(uid), gid: Number(gid), mtime: Math.max(0, Math.floor(Number(mtimeMs) / 1_000)) };
 }
 
 function fileMember(path: string, { stats, octets }: Taken): Content {

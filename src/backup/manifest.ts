@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { nameFault } from './tar.ts';
 
 /** The first member of every archive; the last one is `SUMS`. */
 export const MANIFEST = 'wardgate-backup.json';
@@ -11,7 +12,8 @@ export const STAGE = '.restore-';
 /** When backups were last made and tested, in the state directory. */
 export const RUNS = 'backup';
 
-const path = z.string().regex(/^\/[^\0]*$/);
+/** Absolute, and in its shortest form: `/var/../etc` would be another place than it looks like. */
+const path = z.string().refine((text) => text.startsWith('/') && nameFault(text.slice(1)) === undefined);
 
 export const manifestSchema = z.strictObject({
   format: z.literal('wardgate-backup-contents'), version: z.literal(1), made: z.iso.datetime(), host: z.string(), wardgate: z.string(),

@@ -25,6 +25,8 @@ export interface Plan {
 
 /** Lists whose present lines stay: what was revoked since the backup stays revoked. */
 const MERGED = new Set(['denylist.jsonl']);
+/** No gateway has these for itself (Filesystem Hierarchy Standard 3.0). */
+const SYSTEM = /^\/(?:|bin|boot|dev|etc|home|lib|lib32|lib64|libx32|media|mnt|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|var\/lib|var\/log|var\/tmp|usr\/local)\/*$/;
 /** What of a state directory is this installation's own. */
 const KEPT = new Set(['lock', RUNS]);
 
@@ -34,6 +36,9 @@ const KEPT = new Set(['lock', RUNS]);
  */
 export function planRestore({ manifest, entries }: Survey, root: string, stamp: string): Plan {
   const here = (path: string): string => (root === '' ? path : join(root, path));
+  const foreign = manifest.owned.find((path) => SYSTEM.test(path));
+  // Anybody can make a backup to public keys: what is not in it would be moved away there.
+  if (foreign !== undefined) throw new BackupError('unsafe_path', `the backup says that ${foreign} is the gateway's own directory`);
   const owned = manifest.owned.map(here);
   const places = (target: string): { readonly staged: string; readonly aside: string; readonly stage: string } => {
     const home = owned.find((directory) => isWithin(directory, target)) ?? dirname(target);

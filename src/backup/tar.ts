@@ -64,7 +64,8 @@ export function readTar(pieces: Iterable<Buffer>, begin: (member: Member) => Tak
       source.skipPadding(member.size);
       continue;
     }
-    const whole: Member = { ...member, ...long, kind: type === '0' ? 'file' : 'directory' };
+    // A file of ours runs as nobody else.
+    const whole: Member = { ...member, ...long, mode: member.mode & (type === '0' ? 0o777 : 0o7777), kind: type === '0' ? 'file' : 'directory' };
     long = {};
     const fault = nameFault(whole.name);
     if (fault !== undefined) throw new BackupError('unsafe_path', `the archive holds a file by the name of ${JSON.stringify(whole.name)}: ${fault}`);
