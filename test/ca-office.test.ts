@@ -261,9 +261,34 @@ describe('renewal', () => {
     office.refuse(stray.id, { who: 'Li Na', why: 'not the kiosk' });
     const renewed = office.renew(kiosk.serial, { key, applicant: { name: 'Kiosk 7', certificate: kiosk.certificate }, authenticated: kiosk.sha256 });
     expect(renewed.state).toBe('approved');
+    expect(await codeOf(() => office.renew(kiosk.serial, { applicant: { name: 'Kiosk 7' }, authenticated: kiosk.sha256 }))).toBe('step');
     const { entry } = await office.issue(renewed.id, { who: 'EST' });
     expect(entry.names).toEqual({ dns: ['kiosk-7.devices.hospital.test'] });
     expect(office.faults()).toEqual([]);
+  });
+});
+
+describe('automatic renewal gives nobody more than was agreed to', () => {
+  const device = async (name: string, change: Parameters<typeof order>[0] = {}) => {
+    const { id } = office.submit(order({ profile: 'device', name, id: `${name.toLowerCase().replace(' ', '-')}.devices.hospital.test`, ...change }));
+    ca.approve(office, id);
+    await office.issue(id, { who: 'operator' });
+    return office.deliver(id, { who: 'operator', to: name, how: 'installed' });
+  };
+  const renewed = ({ serial, sha256 }: { readonly serial: string; readonly sha256: string }, validity?: number) =>
+    office.renew(serial, { applicant: { name: 'the device' }, authenticated: sha256, ...(validity === undefined ? {} : { validity }) });
+
+  test('no longer life, and no regular certificate for a temporary one', async () => {
+    expect(renewed(await device('Kiosk 8', { validity: 90 * DAY }), 91 * DAY).state).toBe('requested');
+    expect(renewed(await device('Kiosk 9', { validity: 90 * DAY }), 90 * DAY).state).toBe('approved');
+    expect(renewed(await device('Kiosk 10', { validity: 7 * DAY, temporary: true })).state).toBe('requested');
+  });
+
+  test('nothing once the old certificate was revoked', async () => {
+    const old = await device('Kiosk 11');
+    const { id } = renewed(old);
+    office.revoke(old.serial, { who: 'operator', reason: 'keyCompromise', why: 'stolen' });
+    await expect(office.issue(id, { who: 'EST' })).rejects.toThrow('with which the renewal was asked for, was revoked since');
   });
 });
 

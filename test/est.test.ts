@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { pem } from '../src/ca/der.ts';
 import { createRequest } from '../src/ca/request.ts';
 import { generateKey } from '../src/ca/keys.ts';
 import { startCaServer, type CaServer } from '../src/ca-server.ts';
@@ -199,9 +200,8 @@ describe('the EST server behind the gateway', () => {
     const { privateKey } = await generateKey('ec');
     const csr = await createRequest(privateKey, { subject: certificate.subject.der, extensions: certificate.extensions.filter(({ oid }) => oid === '2.5.29.17') });
     const renewed = issuedIn(await reenroll(client, csr));
-    const fresh = { chain: Buffer.from(renewed.der).toString('base64'), key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
-    const chain = `-----BEGIN CERTIFICATE-----\n${fresh.chain.replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`;
-    const reply = await reenroll({ chain, key: fresh.key } as Issued, await requestOf(renewed));
+    const fresh = { chain: pem('CERTIFICATE', renewed.der), key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+    const reply = await reenroll(fresh as Issued, await requestOf(renewed));
     expect([reply.status, reply.body.toString()]).toEqual([403, expect.stringMatching(/^too early: .* from 20/)]);
   });
 

@@ -78,7 +78,8 @@ function askAgain(ground: Ground, id: string, renewal: Renewal): CaRequest {
   };
   const body = bodyOf({ ...policy, profiles: { ...policy.profiles, [old.profile]: { ...profile, names: allowing(old) } } }, order, { id: newId(), now: now(), renews: serial });
   if (body.subject !== old.subject) throw new OfficeError('invalid', `${id}: the profile has another subject by now (${body.subject}); a new request is needed`);
-  const automatic = profile.renewal === 'automatic' && renewal.authenticated === row['sha256'] && body.sensitive === undefined;
+  // Nobody has agreed to more than there was: neither to a longer life nor to a regular certificate in the place of a temporary one.
+  const automatic = profile.renewal === 'automatic' && renewal.authenticated === row['sha256'] && body.sensitive === undefined && old.temporary !== true && body.validity <= old.validity;
   return admit(ground, body, renewal.applicant.name, automatic ? `renewal with the old certificate ${serial}` : undefined);
 }
 
@@ -161,6 +162,7 @@ function approvalsOf({ ledger }: Ground, { body }: RequestRow): readonly Approva
 }
 
 function missingOf({ policy }: Ground, { profile: name, sensitive }: CaRequest, approvals: readonly Pick<Approver, 'role'>[]): readonly string[] {
+  if (!Object.hasOwn(policy.profiles, name)) return [`the profile ${name}, which the policy has no more,`];
   const { approvers, approvals: wanted } = profileOf(policy, name);
   const lacking = wanted - approvals.length;
   return [
@@ -189,7 +191,7 @@ export function refuseUnapproved(ground: Ground, row: RequestRow): void {
   const last = events.findLast(({ step: what }) => what === 'approve');
   if (last?.detail['ceremony'] === true && !isFounded(ground)) return;
   const request = requestOf(ground, row);
-  if (last?.detail['automatic'] === true && profileOf(ground.policy, row.body.profile).renewal === 'automatic' && row.body.renews !== undefined) return;
+  if (last?.detail['automatic'] === true && row.body.renews !== undefined) return refuseLostGround(ground, row.body.id, row.body.profile, row.body.renews);
   const approvals = approvalsOf(ground, row);
   for (const { signed, by, fingerprint } of approvals) {
     readApproval(request, signed, ground.now(), false);
@@ -198,6 +200,13 @@ export function refuseUnapproved(ground: Ground, row: RequestRow): void {
   }
   const missing = missingOf(ground, request, approvals);
   if (missing.length > 0) throw new OfficeError('not_authorized', `${row.body.id}: ${missing.join(' and ')} is missing`);
+}
+
+/** What made a renewal automatic has to hold still: the policy, and the old certificate. */
+function refuseLostGround({ ledger: { database }, policy }: Ground, id: string, profile: string, renews: string): void {
+  if (profileOf(policy, profile).renewal !== 'automatic') throw new OfficeError('not_authorized', `${id}: the policy has renewals of ${profile} approved by now; refuse it, and have it asked for again`);
+  const revoked = database.prepare('SELECT reason FROM certificate WHERE serial = ? AND revoked_at IS NOT NULL').get(renews);
+  if (revoked !== undefined) throw new OfficeError('not_authorized', `${id}: the certificate ${renews}, with which the renewal was asked for, was revoked since`);
 }
 
 /** A request as callers see it. */

@@ -1,6 +1,7 @@
 import { createCipheriv, createPrivateKey, randomBytes, scrypt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { privacyFault } from '../config/files.ts';
 import { integer, octetString, oid, pem, sequence } from './der.ts';
 import { OfficeError } from './office-error.ts';
@@ -67,4 +68,11 @@ export function writeWhole(file: string, content: string | Uint8Array, mode: 0o6
     closeSync(handle);
   }
   renameSync(fresh, file);
+  // The name, too: the database must never know of a key whose file a power cut has taken.
+  const folder = openSync(dirname(file), 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }

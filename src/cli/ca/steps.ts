@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Reason } from '../../ca/extensions.ts';
 import { writeWhole } from '../../ca/key-file.ts';
@@ -103,7 +103,12 @@ export async function issueCommand(id: string, options: IssueOptions, print: Pri
       print(options.json === true ? JSON.stringify({ would: 'issue', ...factsOf(request, undefined) }) : `${request.state === 'approved' ? 'would issue' : 'cannot be issued yet'}:\n${detailsOf(request, undefined)}`);
       return request.state === 'approved' ? 0 : 1;
     }
-    const { entry, bundle } = await withRecord(options, office, () => office.issue(id, byOf(options)));
+    // Before anything is signed: a key that was made and cannot be written anywhere is lost.
+    closeSync(openSync(options.out, 'wx', 0o600));
+    const { entry, bundle } = await withRecord(options, office, () => office.issue(id, byOf(options))).catch((error: unknown) => {
+      rmSync(options.out, { force: true });
+      throw error;
+    });
     writeWhole(options.out, bundle?.pkcs12 ?? entry.chain, bundle === undefined ? 0o644 : 0o600);
     const after = office.request(id);
     if (options.json === true) print(JSON.stringify({ ...factsOf(after, entry), file: options.out, ...(bundle === undefined ? {} : { passphrase: bundle.passphrase }) }));
