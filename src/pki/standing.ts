@@ -1,7 +1,7 @@
 import type { Certificate } from './certificate.ts';
 import { PkiError, readAll, readSingle, TAG } from './der.ts';
 import { formatName } from './name.ts';
-import { createPool, validatePath } from './path.ts';
+import { createPool, validatePath, type CertificatePool } from './path.ts';
 
 /** How a certificate of our own stands: the first kind may be shown to clients, the others give way to one that may, the least bad last. */
 export const CERTIFICATE_STATES = ['usable', 'no_staple', 'unverified', 'not_yet_valid', 'expired', 'revoked'] as const;
@@ -43,10 +43,22 @@ export function standingOf(chain: readonly [Certificate, ...Certificate[]], { no
   // The period includes its last second (RFC 5280 section 4.1.2.5).
   if (now + ahead >= leaf.notAfter + 1000) return { state: 'expired', detail: `its time is over at ${new Date(leaf.notAfter).toISOString()}` };
   if (now < leaf.notBefore - skew) return { state: 'not_yet_valid', detail: `valid from ${new Date(leaf.notBefore).toISOString()}` };
-  const verdict = validatePath(leaf, createPool(roots.length > 0 ? roots : topsOf(leaf, rest), rest), { now: now + ahead, skew, purpose: 'server', serials: 'any' });
+  const verdict = validatePath(leaf, poolOf(chain, roots), { now: now + ahead, skew, purpose: 'server', serials: 'any' });
   if (verdict.kind === 'invalid') return { state: 'unverified', detail: verdict.detail };
   if (mustStaple(leaf) && !stapled) return { state: 'no_staple', detail: 'it demands an OCSP answer (RFC 7633), and there is none to show' };
   return USABLE;
+}
+
+const pools = new WeakMap<readonly Certificate[], { readonly roots: readonly Certificate[]; readonly pool: CertificatePool }>();
+
+/** The same for the same chain and roots: standings are looked at again and again, and a pool remembers the signatures among its members, the leaf's with them. */
+function poolOf(chain: readonly [Certificate, ...Certificate[]], roots: readonly Certificate[]): CertificatePool {
+  const known = pools.get(chain);
+  if (known?.roots === roots) return known.pool;
+  const [leaf, ...rest] = chain;
+  const pool = createPool(roots.length > 0 ? roots : topsOf(leaf, rest), chain);
+  pools.set(chain, { roots, pool });
+  return pool;
 }
 
 /** Who issued the certificate: of its file, or of the roots. */
