@@ -123,8 +123,9 @@ describe('the units that ship', () => {
     cpSync(units, copy, { recursive: true });
     // It looks for the program.
     for (const name of names) writeFileSync(join(copy, name), readFileSync(join(copy, name), 'utf8').replaceAll('/usr/local/bin/wardgate', '/bin/true'));
-    const { status, stderr } = spawnSync('systemd-analyze', ['verify', ...names.map((name) => join(copy, name))], { encoding: 'utf8' });
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    // It looks at other units of the machine as well, which are not ours.
+    const complaints = (): readonly string[] => spawnSync('systemd-analyze', ['verify', ...names.map((name) => join(copy, name))], { encoding: 'utf8' }).stderr.split('\n').filter((line) => line.includes('wardgate'));
+    expect(complaints()).toEqual([]);
     const next = (timer: string): readonly string[] => {
       const [, calendar = ''] = /^OnCalendar=(.+)$/m.exec(readFileSync(join(units, timer), 'utf8')) ?? [];
       const text = execFileSync('systemd-analyze', ['calendar', calendar, '--base-time=2026-11-22', '--iterations=3'], { encoding: 'utf8', env: { ...process.env, TZ: 'UTC', LC_ALL: 'C' } });
@@ -132,5 +133,7 @@ describe('the units that ship', () => {
     };
     expect(next('wardgate-backup.timer')).toEqual(['2026-12', '2027-01', '2027-02']);
     expect(next('wardgate-restore-test.timer')).toEqual(['2027-01', '2027-04', '2027-07']);
+    writeFileSync(join(copy, 'wardgate-backup.timer'), readFileSync(join(copy, 'wardgate-backup.timer'), 'utf8').replace('OnCalendar=', 'OnCalender='));
+    expect(complaints()).not.toEqual([]);
   });
 });

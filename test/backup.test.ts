@@ -234,6 +234,19 @@ test('what cannot all be put in place is not put in place at all', async () => {
   expect((await restore(safe('one.wgb'), '--force')).code).toBe(0);
 });
 
+test.skipIf(process.getuid?.() !== 0)('what root restores belongs to whom it belonged, what the command itself has written included', async () => {
+  execFileSync('chown', ['-R', '12345:12345', directory]);
+  await create(safe('owned.wgb'));
+  const owners = (): readonly string[] => readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((name) => statSync(at(name)).uid !== 12345);
+  expect(owners()).toEqual([]);
+  office.close();
+  await rm(directory, { recursive: true });
+  expect(JSON.parse((await restore(safe('owned.wgb'))).stdout)).toMatchObject({ restored: true, foreign: 0 });
+  expect(owners()).toEqual([]);
+  execFileSync('chown', ['-R', '0:0', directory]);
+  office = openOffice({ directory: at('state/ca') });
+});
+
 test('a passphrase never comes from the command line, from a file of everybody, or out of a word', async () => {
   const create_ = (...options: readonly string[]): Promise<CommandRun> => wardgate(['backup', 'create', '-c', config(), '--out', safe('never.wgb'), ...options]);
   expect(await create_('--passphrase', 'on the command line')).toMatchObject({ code: 2 });
