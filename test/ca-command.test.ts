@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pem } from '../src/ca/der.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, type CommandRun } from './support/command.ts';
-import { ask, startGateway, type TestGateway } from './support/gateway.ts';
+import { ask, readRecords, startGateway, type TestGateway } from './support/gateway.ts';
 import { PASSPHRASE, testCa, type TestCa } from './support/office.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 
@@ -167,6 +167,24 @@ describe('wardgate ca, beside a gateway', () => {
     chmodSync(ca.path('ca.pass'), 0o600);
     expect([code, stderr]).toEqual([1, expect.stringContaining('is open to others')]);
     expect((await command('crl')).stderr).toContain('give its passphrase');
+  });
+});
+
+describe('wardgate ca, beside a gateway that does not run', () => {
+  test('puts its steps into the audit that the gateway will go on with, and a revocation on its deny list', async () => {
+    writeFileSync(ca.path('alone.yaml'), 'state: alone\nlisteners: [{ name: plain, address: "127.0.0.1:0", protocol: redirect }]\n');
+    const run = async (...args: readonly string[]): Promise<CommandRun> => {
+      const done = await wardgate(['ca', ...args, '--dir', ca.directory, '-c', ca.path('alone.yaml'), '--who', 'operator']);
+      expect([done.code, done.stderr]).toEqual([0, '']);
+      return done;
+    };
+    await run('request', '--profile', 'doctor', '--name', 'Dr Alone', '--purpose', 'rounds', '--system', 'records');
+    const { stdout } = await run('revoke', ca.of('Kiosk 7').entry.serial, '--reason', 'cessationOfOperation', '--why', 'scrapped');
+    expect(stdout).toContain('in the state of the gateway, which is not running');
+    expect(await readRecords(ca.path('alone/audit'))).toEqual(expect.arrayContaining([
+      expect.objectContaining({ event: 'certificate_request', who: 'operator', names: ['Dr Alone'] }), expect.objectContaining({ event: 'certificate', who: 'operator', fingerprint: ca.of('Kiosk 7').entry.sha256, detail: expect.stringMatching(/^revoke .*: scrapped$/) }),
+    ]));
+    expect((await wardgate(['audit', 'verify', '-c', ca.path('alone.yaml')])).code).toBe(0);
   });
 });
 

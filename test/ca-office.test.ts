@@ -1,4 +1,4 @@
-import { createPublicKey, X509Certificate } from 'node:crypto';
+import { createPublicKey, sign, X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { certificateStep } from '../src/audit/certificate-step.ts';
 import { makeCsr } from '../src/ca/csr.ts';
@@ -156,8 +156,8 @@ describe('requests', () => {
     office.submit(order({ key }));
     expect(await codeOf(() => office.submit(order({ key, name: 'Dr Other' })))).toBe('key_reused');
     const { x = '', y = '', ...rest } = key.pair.publicKey.export({ format: 'jwk' });
-    const sign = Buffer.from(y, 'base64url').readUInt8(31) & 1;
-    const compressed = Buffer.concat([Buffer.from('3039301306072a8648ce3d020106082a8648ce3d030107032200', 'hex'), Buffer.of(2 + sign), Buffer.from(x, 'base64url')]);
+    const parity = Buffer.from(y, 'base64url').readUInt8(31) & 1;
+    const compressed = Buffer.concat([Buffer.from('3039301306072a8648ce3d020106082a8648ce3d030107032200', 'hex'), Buffer.of(2 + parity), Buffer.from(x, 'base64url')]);
     expect(createPublicKey({ key: compressed, format: 'der', type: 'spki' }).export({ format: 'jwk' })).toEqual({ x, y, ...rest });
     const info = sequence(integer(0), encodeName([['CN', 'x']]), compressed, context(0));
     const signer = signerOf(key.pair.privateKey);
@@ -218,6 +218,11 @@ describe('approvals', () => {
     expect(() => office.approve(id, change('"days":365', '"days":700'))).toThrow('is not signed with the key');
     expect(() => office.approve(other.id, signed)).toThrow(`is not one of request ${other.id}`);
     expect(() => office.approve(id, { ...signed, certificate: ca.of('Chen Jing').entry.certificate })).toThrow('is not signed with the key');
+    for (const statement of ['nothing', '{"time":"never"}', 'null', signed.statement.replace('{', '{ ')]) {
+      const signature = sign('sha256', Buffer.from(statement), key).toString('base64');
+      expect(() => office.approve(id, { ...signed, statement, signature })).toThrow(`is not one of request ${id}`);
+    }
+    expect(() => office.approve(id, { ...signed, certificate: 'none' })).toThrow('cannot be read');
     expect(() => ca.approve(office, id, 'Li Na', now - 2 * DAY)).toThrow('expected within the last day');
     expect(() => signApproval(office.request(id), { certificate: entry.certificate, key: ca.of('Chen Jing').key }, now)).toThrow('is not that of the certificate');
   });

@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, sign, verify, X509Certificate } from 'node:crypto';
+import { createPrivateKey, sign, verify, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { canonical, digestOf } from './canonical.ts';
 import { hashFor } from './ledger.ts';
@@ -57,15 +57,32 @@ export function signApproval(request: CaRequest, approver: { readonly certificat
 /** Who signed an approval, when it is one of exactly this request. Throws an OfficeError. `fresh` also asks that it is of today. */
 export function readApproval(request: CaRequest, { statement, signature, certificate }: SignedApproval, now: number, fresh: boolean): { readonly x509: X509Certificate; readonly fingerprint: string; readonly statement: ApprovalStatement } {
   const x509 = readCertificate(certificate);
-  const key = createPublicKey(x509.publicKey.export({ type: 'spki', format: 'pem' }));
-  if (!verify(hashFor(key), Buffer.from(statement), key, Buffer.from(signature, 'base64'))) throw new OfficeError('not_authorized', 'the approval is not signed with the key of the certificate that came with it');
+  const key = x509.publicKey;
+  if (!isSigned(statement, signature, key)) throw new OfficeError('not_authorized', 'the approval is not signed with the key of the certificate that came with it');
   const fingerprint = digestOf(x509.raw);
-  const said = JSON.parse(statement) as ApprovalStatement;
-  const expected = approvalStatement(request, fingerprint, Date.parse(said.time), said.note);
-  if (statement !== expected) throw new OfficeError('not_authorized', `the approval is not one of request ${request.id} as it stands`);
+  const said = readStatement(statement);
+  if (said === undefined || statement !== approvalStatement(request, fingerprint, Date.parse(said.time), said.note)) throw new OfficeError('not_authorized', `the approval is not one of request ${request.id} as it stands`);
   const at = Date.parse(said.time);
   if (fresh && (at > now + SKEW_MS || at < now - FRESH_MS)) throw new OfficeError('not_authorized', `the approval was signed at ${said.time}; expected within the last day`);
   return { x509, fingerprint, statement: said };
+}
+
+/** Keys that cannot sign at all make OpenSSL throw. */
+function isSigned(statement: string, signature: string, key: KeyObject): boolean {
+  try {
+    return verify(hashFor(key), Buffer.from(statement), key, Buffer.from(signature, 'base64'));
+  } catch {
+    return false;
+  }
+}
+
+function readStatement(statement: string): ApprovalStatement | undefined {
+  try {
+    const said = JSON.parse(statement) as ApprovalStatement;
+    return Number.isNaN(Date.parse(said.time)) || (said.note !== undefined && typeof said.note !== 'string') ? undefined : said;
+  } catch {
+    return undefined;
+  }
 }
 
 function readCertificate(certificate: string): X509Certificate {
