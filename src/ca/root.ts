@@ -1,8 +1,6 @@
 import { appendFileSync, chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatName, parseName } from '../pki/name.ts';
-import { CertificationRequest } from 'pkijs';
-import { pemBlocks } from '../pki/pem.ts';
+import { formatName } from '../pki/name.ts';
 import { canonical, digestOf } from './canonical.ts';
 import { issueCrl, type RevokedEntry } from './crl.ts';
 import { readCsr } from './csr.ts';
@@ -77,8 +75,7 @@ export function openRoot({ directory, passphrase, now = () => Date.now() }: { re
   return {
     directory, certificate,
     async signIssuing(csr, { validity = 1826 * DAY_MS, permitted, crlUrl }, by) {
-      const { publicKey } = readCsr(csr);
-      const subject = parseName(subjectOf(csr));
+      const { publicKey, subject } = readCsr(csr);
       const at = now();
       const notBefore = at - 60_000;
       const notAfter = notBefore + validity;
@@ -109,11 +106,6 @@ export function openRoot({ directory, passphrase, now = () => Date.now() }: { re
       return der;
     },
   };
-}
-
-function subjectOf(csr: string): Uint8Array {
-  const [block] = pemBlocks(csr);
-  return new Uint8Array(CertificationRequest.fromBER((block as { der: Uint8Array }).der).subject.toSchema().toBER());
 }
 
 type Line = Readonly<Record<string, string | number>>;
