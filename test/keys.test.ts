@@ -9,7 +9,8 @@ import { check } from '../src/cli/check.ts';
 import { runForLine } from '../src/config/run-for-line.ts';
 import { loadSnapshot } from '../src/config/snapshot.ts';
 import { readPkcs12 } from '../src/pki/pkcs12.ts';
-import { createAuthority, issueCertificate, type Authority, type Issued } from './support/pki.ts';
+import { ask, listener, startGateway } from './support/gateway.ts';
+import { createAuthority, issueCertificate, testPki, type Authority, type Issued } from './support/pki.ts';
 
 const SECRET = 'correct horse battery';
 const keytool = existsSync('/usr/bin/keytool');
@@ -281,6 +282,30 @@ roles: [{ role: doctor, match: { subject: { OU: Doctors } }, id: "{subject.CN}" 
     const { upstreams, sinks, anchor, alarmChannels, tracing, secondFactor } = result.snapshot;
     for (const held of [upstreams['records'], upstreams['imaging'], sinks['siem'], anchor, alarmChannels['soc'], tracing, secondFactor?.sms]) {
       expect(held).toMatchObject({ certificate: server.chain, key: server.key });
+    }
+  });
+});
+
+describe('a gateway with an encrypted key', () => {
+  it('has its passphrase told anew at each reload, and serves on with the key it has when that fails', async () => {
+    const pki = await testPki();
+    const encrypted = pki.serverEc.privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: SECRET }).toString();
+    const gateway = await startGateway(pki, 1, {
+      threads: 1,
+      listeners: listener('clinical').replace('key: server-ec.key', 'key: encrypted.key, passphrase_command: [sh, tell.sh]'),
+      files: { 'encrypted.key': encrypted, 'tell.sh': `echo ${SECRET}` },
+    });
+    try {
+      expect((await ask(pki, gateway.port, '/nowhere', { client: pki.doctor })).status).toBe(404);
+      await writeFile(gateway.path('tell.sh'), 'echo sealed >&2; exit 1');
+      const failure: Error = await gateway.gateway.reload().then(() => new Error('reloaded'), (error: Error) => error);
+      expect(failure.message).toContain('passphrase_command: "sh" failed with exit status 1: sealed');
+      expect((await ask(pki, gateway.port, '/nowhere', { client: pki.doctor })).status).toBe(404);
+      await writeFile(gateway.path('tell.sh'), `echo ${SECRET}`);
+      await gateway.gateway.reload();
+      expect(JSON.stringify(await gateway.records())).not.toContain(SECRET);
+    } finally {
+      await gateway.stop();
     }
   });
 });
