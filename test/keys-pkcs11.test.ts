@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { fromBER, type Sequence, type VisibleString } from 'asn1js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { gather } from '../src/backup/gather.ts';
+import { fileReferences } from '../src/config/file-references.ts';
 import { openKey } from '../src/config/own-keys.ts';
 import { loadSnapshot } from '../src/config/snapshot.ts';
 import { readTokenUri } from '../src/config/token-keys.ts';
@@ -68,6 +70,21 @@ describe('the URI of a key in a token', () => {
     await writeFile(path('pin.yaml'), `listeners:\n  - { name: a, address: "127.0.0.1:0", tls: { certificates: [{ certificate: root.pem, key: "pkcs11:object=a?pin-source=file:${path('pin')}" }] }, client_auth: { trust: root.pem } }\n`);
     const result = await loadSnapshot(path('pin.yaml'), { now: Date.now() });
     expect(result.kind === 'invalid' ? result.issues.map(({ message }) => message) : []).toContainEqual(expect.stringMatching(/pin" is open to others \(mode 0644\)|…" is open to others \(mode 0644\)/));
+  });
+});
+
+describe('a key in a token', () => {
+  it('is no file to those who look for the files of a configuration; its PIN\'s is one', () => {
+    const references = fileReferences({ tracing: { certificate: 'own.pem', key: 'pkcs11:object=a?pin-source=file:/etc/pin' } });
+    expect(references.map(({ use, name }) => [use, name])).toEqual([['client-certificate', 'own.pem'], ['token-key', 'pkcs11:object=a?pin-source=file:/etc/pin'], ['token-pin', '/etc/pin']]);
+  });
+
+  it('is left out of a backup, which holds everything else that the configuration names', async () => {
+    await writeFile(path('pin'), '1234\n');
+    await writeFile(path('backup.yaml'), `state: ./state\nlisteners:\n  - { name: a, address: "127.0.0.1:0", tls: { certificates: [{ certificate: root.pem, key: "pkcs11:object=a?pin-source=file:${path('pin')}" }] }, client_auth: { trust: root.pem } }\n`);
+    const members = [...gather({ config: path('backup.yaml'), also: [], audit: false, now: Date.now(), host: 'a', version: '1' }).members].map(({ name }) => name);
+    for (const name of ['backup.yaml', 'pin', 'root.pem']) expect(members).toContainEqual(expect.stringMatching(new RegExp(`/${name}$`)));
+    expect(members.filter((name) => name.includes('pkcs11:'))).toEqual([]);
   });
 });
 

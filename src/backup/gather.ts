@@ -88,7 +88,7 @@ function readNamed(file: string): Named {
   const { value, config, issues } = readConfig(taken.octets.toString('utf8'), file);
   if (config === undefined) throw new BackupError('unreadable', issues.map((issue) => formatIssue(issue)).join('\n'));
   const directory = dirname(file);
-  const paths = new Set(fileReferences(value).map(({ name }) => resolve(directory, name)));
+  const paths = new Set(fileReferences(value).flatMap(({ use, name }) => (use === 'token-key' ? [] : [resolve(directory, name)])));
   const files = new Map([[file, taken]]);
   for (const path of [...paths].flatMap(filesOf)) files.set(path, takeFile(path));
   return { file, directory, config, files };

@@ -157,6 +157,7 @@ function isSecret(use: FileUse, bytes: Uint8Array): boolean {
     case 'secret':
     case 'password':
     case 'passphrase':
+    case 'token-pin':
     case 'server-pkcs12':
     case 'client-pkcs12': return true;
     case 'crl':
@@ -173,6 +174,7 @@ function readHeld(use: Exclude<FileUse, 'token-key'>, name: string, bytes: Uint8
     case 'key': return openWith(opener, (passphrase) => openKey(bytes, name, passphrase), heldKeyOf);
     case 'server-pkcs12': return readPair(bytes, name, 'server', opener, now);
     case 'client-pkcs12': return readPair(bytes, name, 'client', opener, now);
+    case 'token-pin':
     case 'passphrase': {
       const read = passphraseIn(bytes, show(name));
       return { faults: read.kind === 'fault' ? [read.message] : [], warnings: [] };

@@ -3,7 +3,7 @@ import { lookUp } from './schema-faults.ts';
 import { isTokenUri, readTokenUri } from './token-keys.ts';
 
 /** What a file that the configuration names is for. */
-export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'token-key' | 'server-pkcs12' | 'client-pkcs12' | 'passphrase' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory' | 'key-set';
+export type FileUse = 'server-certificate' | 'client-certificate' | 'key' | 'token-key' | 'token-pin' | 'server-pkcs12' | 'client-pkcs12' | 'passphrase' | 'client-trust' | 'upstream-trust' | 'intermediates' | 'authorities' | 'ticket-secret' | 'secret' | 'password' | 'crl' | 'inventory' | 'key-set';
 
 /** One place that names a file, or a key in a token; `name` is as written there. */
 export interface FileReference {
@@ -84,7 +84,7 @@ function pairFiles(value: unknown, owner: Path, purpose: 'server' | 'client'): F
 /** A key in a token, and the file of its PIN. */
 function tokenFiles(key: FileReference): FileReference[] {
   const read = readTokenUri(key.name);
-  const pin = read.kind === 'ok' && read.pinFile !== undefined ? [{ path: key.path, use: 'passphrase' as const, name: read.pinFile }] : [];
+  const pin = read.kind === 'ok' && read.pinFile !== undefined ? [{ path: key.path, use: 'token-pin' as const, name: read.pinFile }] : [];
   return [{ ...key, use: 'token-key' }, ...pin];
 }
 

@@ -132,10 +132,10 @@ function refuseBroken(ca: string): void {
   }
 }
 
-/** Files that the configuration names from the root of the file system lie below `root` now. */
+/** Files that the configuration names from the root of the file system lie below `root` now; a PIN's file is named within the name of its key, and stays. */
 function relocate(configuration: string, root: string): void {
   const document = parseDocument(readFileSync(configuration, 'utf8'));
-  const absolute = fileReferences(document.toJS()).filter(({ name }) => name.startsWith('/'));
+  const absolute = fileReferences(document.toJS()).filter(({ use, name }) => use !== 'token-pin' && name.startsWith('/'));
   if (absolute.length === 0) return;
   for (const { path, name } of absolute) document.setIn(path, join(root, name));
   writeFileSync(configuration, document.toString());

@@ -9,6 +9,7 @@ import type { CaEntry, Office } from '../../ca/office.ts';
 import { parseConfig } from '../../config/load.ts';
 import { passphraseIn, readPassphrases } from '../../config/passphrases.ts';
 import type { TlsConfig } from '../../config/schema.ts';
+import { isTokenUri } from '../../config/token-keys.ts';
 import { ConfigurationError, type GatewayStatus } from '../../gateway.ts';
 import { parseCertificate } from '../../pki/certificate.ts';
 import { pemBlocks } from '../../pki/pem.ts';
@@ -109,6 +110,7 @@ function targetOf({ config: file, listener: name, certificate }: ServerOptions):
   const known = all.flatMap((one) => one.certificate ?? one.pkcs12 ?? []).join(', ');
   if (pair === undefined || (chosen.length > 1 && certificate === undefined)) throw new Error(`--certificate: which of those of listener ${name}? ${known}`);
   if (pair.certificate === undefined || pair.key === undefined) throw new Error(`listener ${name} has its certificate in ${known}, a PKCS#12 file: name a certificate and a key in PEM in its place, and run the command again`);
+  if (isTokenUri(pair.key)) throw new Error(`listener ${name} has its key in a token (${pair.key}): name a file in its place, and run the command again`);
   return { certificate: resolve(directory, pair.certificate), key: resolve(directory, pair.key), directory, pair, announced: listener.proxy_protocol !== undefined };
 }
 
