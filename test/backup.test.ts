@@ -10,7 +10,7 @@ import { lastRun } from '../src/backup/runs.ts';
 import { openOffice, type Office } from '../src/ca/office.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
-import { wardgate, type CommandRun } from './support/command.ts';
+import { wardgate, wardgateProcess, type CommandRun } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
 import { openBackupByTheBook } from './support/open-backup.ts';
 import { testCa } from './support/ca.ts';
@@ -65,7 +65,7 @@ beforeAll(async () => {
     await writeFile(safe(`${name}.pass`), `${passphrase}\n`, { mode: 0o600 });
   }
   await rename(at('server-ec.key'), join(elsewhere, 'private/server-ec.key'));
-  await writeFile(config(), configuration(backend.port, { threads: 1, top: 'alarms: {}' }).replace('key: server-ec.key', `key: ${join(elsewhere, 'private/server-ec.key')}`));
+  await writeFile(config(), configuration(backend.port, { threads: 1, top: 'alarms: {}\naudit: { checkpoint: 1s, rotate: { size: 64KiB } }' }).replace('key: server-ec.key', `key: ${join(elsewhere, 'private/server-ec.key')}`));
   const ca = await testCa(['Kiosk 9']);
   ca.office.close();
   await mkdir(at('state'), { mode: 0o700 });
@@ -127,6 +127,32 @@ test('the restore test finds what would not start', async () => {
   const { code, stdout } = await verify(safe('wrong.wgb'));
   expect(code).toBe(1);
   expect(JSON.parse(stdout)).toMatchObject({ good: false, faults: [expect.stringContaining('"server-rsa.key" is not the key of "server-rsa.pem"')] });
+});
+
+test('one that is made while records are written, segments closed and compressed has an audit that is whole', async () => {
+  let asked = 0;
+  let going = true;
+  const port = gateway?.listeners[0]?.port ?? 0;
+  const load = (async () => {
+    while (going) {
+      await Promise.all(Array.from({ length: 8 }, () => ask(pki, port, '/records', { client: pki.doctor })));
+      asked += 8;
+    }
+  })();
+  try {
+    for (const name of ['busy-1', 'busy-2']) {
+      const made = await wardgateProcess(['backup', 'create', '-c', config(), '--audit', '--out', safe(`${name}.wgb`), '--to', safe('alice.pub'), '--to', safe('bob.pub')]);
+      expect({ code: made.code, stderr: made.stderr }).toEqual({ code: 0, stderr: '' });
+    }
+  } finally {
+    going = false;
+    await load;
+  }
+  expect(asked).toBeGreaterThan(0);
+  for (const name of ['busy-1', 'busy-2']) {
+    expect((await restore(safe(`${name}.wgb`), '--root', join(elsewhere, name))).code).toBe(0);
+    expect((await wardgate(['audit', 'verify', join(elsewhere, name, at('state/audit'))])).code).toBe(0);
+  }
 });
 
 test('nothing is restored under a running gateway', async () => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { REGISTER_FILE } from '../audit/checkpoint.ts';
 import { fileReferences } from '../config/file-references.ts';
@@ -7,7 +7,7 @@ import { formatIssue, readConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { BackupError } from './fault.ts';
 import { ASIDE, isWithin, MANIFEST, REGISTER_COPY, RUNS, STAGE, SUMS, type Manifest } from './manifest.ts';
-import { pieces, takeFile, takeState, type Taken } from './read-file.ts';
+import { openRegular, pieces, piecesOf, takeFile, takeState, type Taken } from './read-file.ts';
 import type { Content, Member } from './tar.ts';
 
 export interface GatherOptions {
@@ -28,10 +28,14 @@ export interface Gathered {
   readonly manifest: Manifest;
   readonly files: number;
   readonly members: Iterable<Content>;
+  /** Lets go of the files that it holds. */
+  close(): void;
 }
 
 /** How often a configuration that is being changed is read again. */
 const TRIES = 5;
+/** Plain segments that are held open: there are more where nothing is compressed, and then nothing goes, but what is pruned. */
+const MOST_HELD = 256;
 /** All but the segments of the audit is in memory for a moment. */
 const MOST_OCTETS = 1024 ** 3;
 
@@ -58,12 +62,12 @@ export function gather(options: GatherOptions): Gathered {
   const members = [
     memberOf(MANIFEST, Buffer.from(`${JSON.stringify(manifest, undefined, 1)}\n`), options.now),
     ...homes.map(directoryMember), ...[...named.files].map(([path, taken]) => fileMember(path, taken)),
-    ...found.flatMap((one) => (named.files.has(one.path) ? [] : one.kind === 'directory' ? [directoryMember(one.path)] : [fileMember(one.path, takeState(one.path))])),
+    ...found.flatMap((one) => (named.files.has(one.path) ? [] : unlessGone(() => [one.kind === 'directory' ? directoryMember(one.path) : fileMember(one.path, takeState(one.path))]))),
   ];
-  const evidence = auditMembers(audit, state, options.audit, options.now);
   const size = members.reduce((sum, member) => sum + member.size, 0);
   if (size > MOST_OCTETS) throw new BackupError('unreadable', `${state} holds more than ${MOST_OCTETS / 1024 ** 3} GiB beside the audit; what is it?`);
-  return { manifest, files: members.length + evidence.length - 1, members: withSums([...members, ...evidence], options.now) };
+  const evidence = auditFiles(audit, state, options.audit, options.now);
+  return { manifest, files: members.length + evidence.members.length - 1, members: withSums([...members, ...evidence.members], options.now), close: evidence.close };
 }
 
 interface Named {
@@ -115,10 +119,20 @@ interface Found {
   readonly kind: 'file' | 'directory';
 }
 
+/** Caches and the like come and go. */
+function unlessGone<One>(look: () => readonly One[]): readonly One[] {
+  try {
+    return look();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
 /** Every file and directory, the directory itself first; sockets, pipes and links are nobody's state. */
 function walk(directory: string, isLeft: (path: string) => boolean): readonly Found[] {
   if (!existsSync(directory)) return [];
-  const below = readdirSync(directory, { withFileTypes: true }).sort((one, other) => (one.name < other.name ? -1 : 1)).flatMap((entry): readonly Found[] => {
+  const below = [...unlessGone(() => readdirSync(directory, { withFileTypes: true }))].sort((one, other) => (one.name < other.name ? -1 : 1)).flatMap((entry): readonly Found[] => {
     const path = join(directory, entry.name);
     if (isLeft(path)) return [];
     if (entry.isDirectory()) return walk(path, isLeft);
@@ -132,21 +146,49 @@ function isUnfinished(name: string): boolean {
   return /\.(?:new|unfinished|tmp|wgb)$|-(?:wal|shm|journal)$/.test(name) || name.startsWith(ASIDE) || name.startsWith(STAGE);
 }
 
-function auditMembers(directory: string, state: string, segments: boolean, now: number): readonly Content[] {
-  if (!existsSync(join(directory, REGISTER_FILE))) return [];
-  if (!segments) return [memberOf(join(state, REGISTER_COPY).slice(1), takeFile(join(directory, REGISTER_FILE)).octets, now)];
+interface AuditFiles {
+  readonly members: readonly Content[];
+  close(): void;
+}
+
+function auditFiles(directory: string, state: string, segments: boolean, now: number): AuditFiles {
+  const nothing = (): void => undefined;
+  if (!existsSync(join(directory, REGISTER_FILE))) return { members: [], close: nothing };
+  if (!segments) return { members: [memberOf(join(state, REGISTER_COPY).slice(1), takeFile(join(directory, REGISTER_FILE)).octets, now)], close: nothing };
   for (let tries = 0; tries < TRIES * 10; tries++) {
     const register = takeFile(join(directory, REGISTER_FILE));
-    const names = readdirSync(directory).filter((name) => name !== REGISTER_FILE && !isUnfinished(name)).sort();
-    const sized = names.map((name) => ({ path: join(directory, name), stats: statSync(join(directory, name), { throwIfNoEntry: false }) }));
+    const opened = openAll(directory, readdirSync(directory).filter((name) => name !== REGISTER_FILE && !isUnfinished(name)).sort());
+    if (opened === undefined) continue;
     // The same before and after: every segment is as long as the register says, or longer, and what it does not know holds no record.
-    if (!takeFile(join(directory, REGISTER_FILE)).octets.equals(register.octets) || sized.some(({ stats }) => stats === undefined)) continue;
-    return [
-      directoryMember(directory), fileMember(join(directory, REGISTER_FILE), register),
-      ...sized.flatMap(({ path, stats }) => (stats?.isFile() === true ? [{ ...attributes(path, 'file', stats), size: stats.size, content: pieces(path, stats.size) }] : [])),
-    ];
+    if (takeFile(join(directory, REGISTER_FILE)).octets.equals(register.octets)) return { members: [directoryMember(directory), fileMember(join(directory, REGISTER_FILE), register), ...opened.members], close: opened.close };
+    opened.close();
   }
   throw new BackupError('changing', `${directory}: the register changes all the time; try again`);
+}
+
+/** Segments are compressed and removed meanwhile: those that still are plain are held open. Undefined when one is gone already. */
+function openAll(directory: string, names: readonly string[]): AuditFiles | undefined {
+  const held: number[] = [];
+  const close = (): void => held.splice(0).forEach((file) => closeSync(file));
+  const newest = new Set(names.filter((name) => name.endsWith('.jsonl')).slice(-MOST_HELD));
+  try {
+    const members = names.flatMap((name): readonly Content[] => {
+      const path = join(directory, name);
+      if (!newest.has(name)) {
+        const stats = statSync(path);
+        return stats.isFile() ? [{ ...attributes(path, 'file', stats), size: stats.size, content: pieces(path, stats.size) }] : [];
+      }
+      const file = openRegular(path);
+      held.push(file);
+      const stats = fstatSync(file);
+      return [{ ...attributes(path, 'file', stats), size: stats.size, content: piecesOf(file, stats.size) }];
+    });
+    return { members, close };
+  } catch (error) {
+    close();
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 function attributes(path: string, kind: Member['kind'], { mode, uid, gid, mtimeMs }: { readonly mode: number | bigint; readonly uid: number | bigint; readonly gid: number | bigint; readonly mtimeMs: number | bigint }): Omit<Member, 'size'> {

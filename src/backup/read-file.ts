@@ -58,20 +58,25 @@ function databaseImage(path: string): Buffer {
 export function* pieces(path: string, size: number): Generator<Buffer> {
   const file = openRegular(path);
   try {
-    for (let at = 0; at < size;) {
-      const piece = Buffer.alloc(Math.min(PIECE, size - at));
-      const read = readSync(file, piece, 0, piece.length, at);
-      if (read === 0) return;
-      at += read;
-      yield piece.subarray(0, read);
-    }
+    yield* piecesOf(file, size);
   } finally {
     closeSync(file);
   }
 }
 
-function openRegular(path: string): number {
-  // O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
+/** The same of an open file, which somebody may remove meanwhile. */
+export function* piecesOf(file: number, size: number): Generator<Buffer> {
+  for (let at = 0; at < size;) {
+    const piece = Buffer.alloc(Math.min(PIECE, size - at));
+    const read = readSync(file, piece, 0, piece.length, at);
+    if (read === 0) return;
+    at += read;
+    yield piece.subarray(0, read);
+  }
+}
+
+/** Opens a regular file, and never waits for another end of it. */
+export function openRegular(path: string): number {
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   if (fstatSync(file).isFile()) return file;
   closeSync(file);

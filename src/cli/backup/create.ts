@@ -8,7 +8,7 @@ import { lockForHolders, lockWithPassphrase, readHolder } from '../../backup/loc
 import { noteRun } from '../../backup/runs.ts';
 import { writeTar as tarOf } from '../../backup/tar.ts';
 import { VERSION } from '../../version.ts';
-import { auditPlaces } from '../archive.ts';
+import { auditPlaces, type AuditPlaces } from '../archive.ts';
 import { counted } from '../counted.ts';
 import { usage } from '../usage.ts';
 import { onRecord, sizeText, timeText } from './ground.ts';
@@ -39,7 +39,22 @@ export async function create(options: CreateOptions, print: (text: string) => vo
   const places = auditPlaces(options.config);
   const now = Date.now();
   const gathered = gather({ config: options.config, also: options.also ?? [], audit: options.audit === true, now, host: hostname(), version: VERSION });
-  if (options.dryRun === true) return listed(gathered, json === true, print);
+  try {
+    return options.dryRun === true ? listed(gathered, json === true, print) : await make(gathered, options, { need, places, began }, print);
+  } finally {
+    gathered.close();
+  }
+}
+
+interface Making {
+  readonly need: number;
+  readonly places: AuditPlaces;
+  /** ms, of the process's own clock */
+  readonly began: number;
+}
+
+async function make(gathered: Gathered, options: CreateOptions, { need, places, began }: Making, print: (text: string) => void): Promise<number> {
+  const { to = [], json } = options;
   const out = resolve(options.out ?? join(options.directory ?? '', `wardgate-${hostname()}-${gathered.manifest.made.replaceAll(/[-:]|\.\d+/g, '')}.wgb`));
   if (existsSync(out)) throw new Error(`${out}: is there already; a backup is never written over another one`);
   const lockKey = await lockOf(options, need);
