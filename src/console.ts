@@ -29,8 +29,9 @@ const MOST_DENIED = 200;
 const MOST_RECORDS = 200;
 /** What is read of the audit for one look: in the main thread, so not much. */
 const LOOK = { octets: 128 * 1024, segments: 12 };
-/** A single record is looked for further back. */
-const SEARCH = { octets: 4 << 20, segments: 12 };
+/** What holds a text is looked for further back, a single record furthest. */
+const SEARCH = { octets: 512 * 1024, segments: 12 };
+const FIND = { octets: 4 << 20, segments: 24, most: 1, single: true };
 
 /** What the console shows, from what the gateway has: each answer has a bound, whatever there is of it. */
 export function createConsole({ snapshot, status, threads, live, auditDirectory, state, now }: ConsoleOptions): ConsoleTarget {
@@ -65,9 +66,8 @@ export function createConsole({ snapshot, status, threads, live, auditDirectory,
       const found = await connectionsOf(fingerprint);
       return { all: found.length, connections: found.slice(0, MOST_CONNECTIONS) };
     },
-    async certificates() {
-      const held = heldCertificates(snapshot()).map(({ notAfter, ...rest }) => ({ ...rest, not_after: new Date(notAfter).toISOString() }));
-      return { held, clients: clientsOf(await connectionsOf(undefined)) };
+    async clients() {
+      return { clients: clientsOf(await connectionsOf(undefined)) };
     },
     async revocation(wanted) {
       const { crls, ocsp, deny_list: all } = await status();
@@ -78,7 +78,7 @@ export function createConsole({ snapshot, status, threads, live, auditDirectory,
       return { upstreams: (await status()).upstreams };
     },
     async records({ result, find }) {
-      const { records, chain } = readTail({
+      const { records, chain } = await readTail({
         directory: auditDirectory, ...(find === undefined ? LOOK : SEARCH), most: MOST_RECORDS,
         mayBe: (line) => (find === undefined || line.includes(find)) && (result === undefined || line.includes(`"result":"${result}"`)),
         // Who looks must not see nothing but that somebody looks.
@@ -87,7 +87,7 @@ export function createConsole({ snapshot, status, threads, live, auditDirectory,
       return { records: records.map(mask), chain: { ...chain, failing: (await status()).audit.failing } };
     },
     async explain(requestId) {
-      const { records: [record] } = readTail({ directory: auditDirectory, ...SEARCH, most: 1, mayBe: (line) => line.includes(requestId), wanted: (one) => one.request_id === requestId && (one.event === 'request' || one.event === 'connection') });
+      const { records: [record] } = await readTail({ directory: auditDirectory, ...FIND, mayBe: (line) => line.includes(requestId), wanted: (one) => one.request_id === requestId && (one.event === 'request' || one.event === 'connection') });
       if (record === undefined) throw new InputError('no such request among the newest records');
       const shown = mask(record);
       const ask = askOf(record);

@@ -112,6 +112,60 @@ describe('the operators\' listener', () => {
     expect((await call(leaver, 'GET', '/v1/status')).status).toBe(403);
   });
 
+  it('serves the console\'s files and no others, each so that nothing foreign runs in them', async () => {
+    const page = await call(chen, 'GET', '/');
+    expect([page.status, page.headers['content-type']]).toEqual([200, 'text/html; charset=utf-8']);
+    expect(page.headers['content-security-policy']).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self';.*frame-ancestors 'none'; require-trusted-types-for 'script'/);
+    expect(page.body.toString()).not.toMatch(/<style|<script(?! src)|\son[a-z]+=/);
+    expect((await call(chen, 'GET', '/console/uplot.js')).status).toBe(200);
+    for (const path of ['/console/../api.ts', '/console/', '/console/words.ts', '/console/%2e%2e/call.ts']) expect([400, 404]).toContain((await call(chen, 'GET', path)).status);
+  });
+
+  it('shows records masked, newest first, with what it was itself asked left out, and holds the chain', async () => {
+    await ask(pki, gateway.port, '/records/zhang-san', { client: pki.patient });
+    const { records: shown, chain } = (await call(watch, 'GET', '/v1/records?result=denied')).json() as { records: Record<string, string>[]; chain: unknown };
+    expect(shown[0]).toMatchObject({ reason: 'not_found', listener: 'clinical', subject: expect.stringMatching(/^CN=~/) });
+    expect(JSON.stringify(shown)).not.toContain('zhang-san');
+    expect(chain).toMatchObject({ lines: expect.any(Number), checkpoint: { number: expect.any(Number), signed: true }, failing: [] });
+    const all = (await call(watch, 'GET', '/v1/records')).json()['records'] as Record<string, string>[];
+    expect(all.filter(({ route, result }) => route === 'wardgate-admin' && result === 'permitted')).toEqual([]);
+    expect((await call(watch, 'GET', '/v1/records?find=zhang-san')).json()['records']).toHaveLength(1);
+  });
+
+  it('explains a denial from its record as the gateway would decide now, and says so where it does not know the certificate', async () => {
+    const { headers } = await ask(pki, gateway.port, '/records', { client: pki.unmapped });
+    const explained = (await call(watch, 'GET', `/v1/explain?request_id=${String(headers['x-request-id'])}`)).json();
+    expect(explained).toMatchObject({ record: { reason: 'no_role' }, certificate: 'known', now: { result: 'denied', reason: 'no_role', steps: expect.arrayContaining([expect.objectContaining({ rule: 'path', outcome: 'pass' }), expect.objectContaining({ rule: 'role', outcome: 'deny' })]) } });
+    const anonymous = await ask(pki, gateway.port, '/records');
+    expect((await call(watch, 'GET', `/v1/explain?request_id=${String(anonymous.headers['x-request-id'])}`)).json()).toMatchObject({ certificate: 'none', now: { result: 'denied', reason: 'no_certificate' } });
+    expect((await call(watch, 'GET', '/v1/explain?request_id=nobody')).status).toBe(400);
+    await gateway.gateway.reload();
+    expect((await call(watch, 'GET', `/v1/explain?request_id=${String(headers['x-request-id'])}`)).json()).toMatchObject({ certificate: 'unknown' });
+  });
+
+  it('tells what happens as it happens, for as long as the certificate is good', async () => {
+    const viewer = await pki.issueClient({ subject: [['CN', 'Viewer'], ['OU', 'Watch']], eku: ['clientAuth'] });
+    const socket = await openTls(pki, port, { client: viewer });
+    let text = '';
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    const closed = once(socket, 'close');
+    socket.write('GET /v1/live HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    await expect.poll(() => text).toMatch(/content-type: text\/event-stream[\s\S]*event: history\ndata: \[/);
+    await expect.poll(() => /\ndata: (\{.*"connections":.*\})/.exec(text)?.[1]).toContain('"role":"read_only"');
+    expect((await call(chen, 'POST', '/v1/deny', { kind: 'identity', id: 'Viewer', reason: 'left' })).status).toBe(200);
+    await closed;
+  });
+
+  it('says what is wrong, the worst first, and who is asking', async () => {
+    const overview = (await call(watch, 'GET', '/v1/overview')).json();
+    expect(overview).toMatchObject({ caller: { who: 'Night Watch', role: 'read_only' }, problems: [], denied: expect.any(Number), connections: expect.any(Number) });
+    const clients = (await call(watch, 'GET', '/v1/clients')).json()['clients'] as Record<string, unknown>[];
+    expect(clients).toContainEqual(expect.objectContaining({ id: 'Night Watch', fingerprint: watch.sha256, connections: 1 }));
+    expect((await call(watch, 'GET', `/v1/connections?fingerprint=${watch.sha256}`)).json()).toMatchObject({ connections: [{ listener: 'ops', role: 'read_only' }] });
+    expect((await call(watch, 'GET', '/v1/revocation?find=left')).json()).toMatchObject({ sources: [{ kind: 'file', source: 'issuing.crl', entries: 1 }, { source: 'root.crl' }], deny_list: [{ id: 'Viewer', reason: 'left' }, { id: 'Leaver' }] });
+    expect((await call(watch, 'GET', '/v1/upstreams')).json()).toMatchObject({ upstreams: [{ upstream: 'records', endpoints: [{ up: true }] }] });
+  });
+
   it('takes other rights with a reload, and gives none meanwhile', async () => {
     await gateway.configure(configuration(backend.port, { listeners: listener('clinical') + listener('ops', { clientAuth: REQUIRED }), roles: ROLES, routes: ROUTES, top: ADMIN.replace('OU: Watch', 'OU: Nobody'), threads: 1 }));
     expect((await call(chen, 'POST', '/v1/reload', { reason: 'the watch has ended' })).json()).toEqual({ reloaded: true });

@@ -2,6 +2,7 @@ import { readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { follows, LEAD_OCTETS, leadOf, START, statedLink } from './chain.ts';
 import { isSignedLine, parseCheckpoint, PUBLIC_KEY_FILE, REGISTER_FILE } from './checkpoint.ts';
+import { CompressedError } from './compressed.ts';
 import { readPublicKey } from './key.ts';
 import type { Stretch } from './lines.ts';
 import type { AuditRecord } from './record.ts';
@@ -32,27 +33,44 @@ export interface TailOptions {
   /** Looked at before a line is parsed. */
   readonly mayBe?: (line: string) => boolean;
   readonly wanted: (record: AuditRecord) => boolean;
+  /** There is one such record at most: what is further back is not read. */
+  readonly single?: boolean;
 }
 
 /** Reads the ends of the newest segments, whatever is written to them meanwhile; a half line is not there yet. Never writes. */
-export function readTail({ directory, octets, segments, most, mayBe = () => true, wanted }: TailOptions): AuditTail {
+export async function readTail({ directory, octets, segments, most, mayBe = () => true, wanted, single = false }: TailOptions): Promise<AuditTail> {
   const found: AuditRecord[] = [];
   let lines = 0;
   let broken: ChainState['broken'];
   for (const segment of segmentNames(directory).slice(-segments).reverse()) {
-    for (const { line, seq, whole } of readSegment(directory, segment, (stretch) => linesAtEnd(stretch, octets)) ?? []) {
+    // Other things wait for the thread that reads: one segment at a time.
+    await new Promise((resolve) => setImmediate(resolve));
+    const read = linesOf(directory, segment, octets);
+    if (read === undefined) broken ??= { segment, seq: 0 };
+    for (const { line, seq, whole } of read ?? []) {
       lines++;
       if (!whole) broken ??= { segment, seq };
       if (!mayBe(line)) continue;
       const record = parse(line);
       if (record !== undefined && wanted(record)) found.push(record);
     }
+    if (single && found.length > 0) break;
   }
   const checkpoint = lastCheckpoint(directory);
   return {
     records: found.sort((left, right) => (left.time < right.time ? 1 : left.time > right.time ? -1 : 0)).slice(0, most),
     chain: { lines, ...(broken === undefined ? {} : { broken }), ...(checkpoint === undefined ? {} : { checkpoint }) },
   };
+}
+
+/** Undefined where it is compressed and cannot be read: then something is wrong with it. One that has been removed has no lines. */
+function linesOf(directory: string, segment: string, octets: number): readonly ChainedLine[] | undefined {
+  try {
+    return readSegment(directory, segment, (stretch) => linesAtEnd(stretch, octets)) ?? [];
+  } catch (error) {
+    if (error instanceof CompressedError) return undefined;
+    throw error;
+  }
 }
 
 interface ChainedLine {

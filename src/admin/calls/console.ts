@@ -5,7 +5,7 @@ import { call, hex, plainCall, text, time, type AdminCall } from '../call.ts';
 export interface ConsoleTarget {
   overview(): Promise<unknown>;
   connections(fingerprint: string | undefined): Promise<unknown>;
-  certificates(): Promise<unknown>;
+  clients(): Promise<unknown>;
   revocation(wanted: string | undefined): Promise<unknown>;
   upstreams(): Promise<unknown>;
   records(asked: RecordsAsked): Promise<unknown>;
@@ -33,9 +33,9 @@ export const CONSOLE_CALLS: readonly AdminCall[] = [
     answer: ({ console: shown }, { fingerprint }) => shown.connections(fingerprint),
   }),
   plainCall({
-    method: 'GET', path: '/v1/certificates', summary: 'Certificates that the gateway shows and trusts, and those of connected clients, with when each ends', role: 'read_only',
-    output: z.strictObject({ held: z.array(z.looseObject({ use: z.string(), kind: z.string(), subject: z.string(), not_after: time })), clients: z.array(z.looseObject({ fingerprint: z.string(), not_after: time, connections: z.int() })) }),
-    answer: ({ console: shown }) => shown.certificates(),
+    method: 'GET', path: '/v1/clients', summary: 'Certificates of connected clients, the first to end first', role: 'read_only',
+    output: z.strictObject({ clients: z.array(z.looseObject({ fingerprint: z.string(), not_after: time, connections: z.int() })) }),
+    answer: ({ console: shown }) => shown.clients(),
   }),
   call({
     method: 'GET', path: '/v1/revocation', summary: 'Each source of revocation: its age, its size, its last error; and the newest 200 entries of the deny list, or those that hold a text', role: 'read_only',

@@ -13,7 +13,7 @@ export interface Problem {
 
 export type ProblemCode =
   | 'reload_failed' | 'certificates_unread' | 'pressure' | 'audit_failing' | 'sink_failing' | 'feed_down' | 'upstream_down' | 'endpoint_down' | 'crl_expired' | 'crl_problem' | 'source_failing' | 'responder_failing'
-  | 'certificate_expired' | 'certificate_expiring' | 'alarms_open' | 'emergencies_open' | 'reviews_due' | 'suspended' | 'replicas_apart' | 'token_keys' | 'chain_broken';
+  | 'certificate_expired' | 'certificate_expiring' | 'alarms_open' | 'emergencies_open' | 'reviews_due' | 'suspended' | 'replicas_apart' | 'token_keys' | 'backup_missed' | 'temporary' | 'server_certificate';
 
 /** What is looked at. */
 export interface Looked {
@@ -26,7 +26,9 @@ export interface Looked {
 /** What of the gateway's status may be wrong. */
 export interface StatusPart {
   readonly config: { readonly loaded_at: string; readonly last_error?: string };
-  readonly certificates: { readonly failing?: { readonly since: string; readonly detail: string } };
+  readonly certificates: { readonly failing?: { readonly since: string; readonly detail: string }; readonly servers: readonly { readonly listener: string; readonly certificate: string; readonly detail?: string }[] };
+  readonly backups: readonly { readonly run: string; readonly missed: boolean; readonly due?: string }[];
+  readonly temporary: readonly { readonly use: string; readonly name: string; readonly not_after: string }[];
   readonly pressure: readonly string[];
   readonly crls: {
     readonly report: readonly { readonly issuer: string; readonly source: string; readonly nextUpdate: number }[];
@@ -62,6 +64,9 @@ export function problemsOf({ status, certificates, now }: Looked): readonly Prob
     ...(status.audit.feed?.up === false ? [{ severity: 'bad', code: 'feed_down', view: 'audit' } as const] : []),
     ...(status.audit.feed?.consumers ?? []).flatMap(({ name, failing }): Problem[] => (failing === undefined ? [] : [{ severity: 'warn', code: 'sink_failing', view: 'audit', name, detail: failing }])),
     ...status.tokens.flatMap(({ tokens, failure }): Problem[] => (failure === undefined ? [] : [{ severity: 'warn', code: 'token_keys', view: 'revocation', name: tokens, detail: failure }])),
+    ...status.certificates.servers.flatMap(({ listener, certificate, detail }): Problem[] => (detail === undefined ? [] : [{ severity: 'warn', code: 'server_certificate', view: 'certificates', name: `${certificate} (${listener})`, detail }])),
+    ...status.backups.filter(({ missed }) => missed).map(({ run, due }): Problem => ({ severity: 'warn', code: 'backup_missed', view: 'now', name: run, ...(due === undefined ? {} : { at: due }) })),
+    ...status.temporary.map(({ name, not_after: at }): Problem => ({ severity: 'warn', code: 'temporary', view: 'certificates', name, at })),
     ...(status.break_glass.open > 0 ? [{ severity: 'warn', code: 'emergencies_open', view: 'reviews', count: status.break_glass.open } as const] : []),
     ...(status.break_glass.unreviewed > 0 ? [{ severity: 'warn', code: 'reviews_due', view: 'reviews', count: status.break_glass.unreviewed } as const] : []),
     ...(status.suspensions.length > 0 ? [{ severity: 'warn', code: 'suspended', view: 'now', count: status.suspensions.length } as const] : []),

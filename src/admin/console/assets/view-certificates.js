@@ -6,12 +6,22 @@ import { ago, dayOf, numberOf, words } from './words.js';
 const DAY = 86_400_000;
 const URGENT = 7;
 const SOON = 30;
+/** What is asked for at a time: the first to end. */
+const MOST = 300;
 /** Where marks are on the time line, in days; what is further away matters less, so the line shortens it. */
 const MARKS = [7, 30, 90, 365, 1_825, 3_650];
 const LABELS = { 7: words.span.d(7), 30: words.span.d(30), 90: words.span.m(3), 365: words.span.y(1), 1_825: words.span.y(5), 3_650: words.span.y(10) };
 
 const daysLeft = (time) => (new Date(time).getTime() - Date.now()) / DAY;
-const urgency = (time) => (daysLeft(time) < URGENT ? 'bad' : daysLeft(time) < SOON ? 'warn' : 'good');
+
+/** By the tiers that somebody has configured, where it is in one. CRLs live for hours: only their own tiers say what is late for them. */
+function urgency({ not_after: end, tier, use, quiet }) {
+  const left = daysLeft(end);
+  if (left <= 0) return 'bad';
+  if (quiet) return 'good';
+  if (use === 'crl') return tier === undefined ? 'good' : 'warn';
+  return left < URGENT ? 'bad' : tier !== undefined || left < SOON ? 'warn' : 'good';
+}
 
 /** What ends when, and who is connected with what. */
 export function certificatesView({ state, redraw }) {
@@ -20,12 +30,13 @@ export function certificatesView({ state, redraw }) {
   const clients = h('div');
 
   async function load() {
-    const found = await get('/v1/certificates');
-    replace(line, timeline(found.held));
+    const [ending, found] = await Promise.all([get('/v1/expiry', { most: MOST }), get('/v1/clients')]);
+    replace(line, timeline(ending.certificates));
     replace(held, table(words.held, [
-      { name: words.use, cell: ({ use, kind }) => under(use, words.kinds[kind]) }, { name: words.subject, cell: ({ subject }) => subject },
-      { name: words.ends, cell: ({ not_after: end }) => under(dayOf(end), ago(end)) }, { name: words.state, tight: true, cell: ({ not_after: end }) => ending(end) },
-    ], found.held, ''));
+      { name: words.subject, cell: ({ name, use }) => under(name, words.uses[use]) }, { name: words.use, cell: ({ places, id, role }) => [...places, ...id === undefined ? [] : [`${role} ${id}`]].join(', ') },
+      { name: words.ends, cell: ({ not_after: end }) => under(dayOf(end), ago(end)) },
+      { name: words.state, cell: ({ told, ...entry }) => under(stateOf(entry), told === undefined ? undefined : words.toldOf(told.channels.join(', '), ago(told.at))) },
+    ], ending.certificates, words.noneHeld), ending.more > 0 && h('p', { class: 'empty' }, words.andMore(ending.more)));
     replace(clients, table(words.clients, [
       { name: words.client, cell: (one) => under(one.id ?? one.subject, one.role ?? words.noRole, one.id === undefined ? undefined : one.subject) },
       { name: words.addresses, cell: ({ addresses }) => addresses.join(', ') }, { name: words.count, number: true, tight: true, cell: ({ connections }) => numberOf(connections) },
@@ -39,9 +50,10 @@ export function certificatesView({ state, redraw }) {
   return { load, content: [card(words.timeline, { note: words.timelineNote }, line), card(words.clients, { note: words.clientsNote }, clients), card(words.held, {}, held)] };
 }
 
-function ending(end) {
-  const kind = urgency(end);
-  return chip(kind, daysLeft(end) <= 0 ? words.ended : kind === 'good' ? words.valid : words.endsSoon);
+function stateOf(entry) {
+  const kind = urgency(entry);
+  if (daysLeft(entry.not_after) <= 0) return chip(kind, words.ended);
+  return chip(kind, entry.quiet ? words.replaced : kind === 'good' ? words.valid : words.endsSoon);
 }
 
 const WIDTH = 900;
@@ -52,14 +64,15 @@ const place = (days) => 20 + (WIDTH - 60) * Math.min(1, Math.log1p(Math.max(0, d
 function timeline(held) {
   const base = HEIGHT - 24;
   const stacked = new Map();
-  const dots = held.map(({ use, not_after: end }) => {
+  const dots = held.map((entry) => {
+    const { name, places, not_after: end } = entry;
     const x = Math.round(place(daysLeft(end)) / 11) * 11;
     const above = stacked.get(x) ?? 0;
     stacked.set(x, above + 1);
-    return h('circle', { cx: x, cy: base - 9 - Math.min(above, 4) * 11, r: 4.5, class: urgency(end) }, h('title', {}, `${use}: ${dayOf(end)}`));
+    return h('circle', { cx: x, cy: base - 9 - Math.min(above, 4) * 11, r: 4.5, class: urgency(entry) }, h('title', {}, `${places[0] ?? name}: ${dayOf(end)}`));
   });
   const first = held[0];
-  return h('svg', { class: 'timeline', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': words.timelineOf(held.length, first === undefined ? '–' : `${first.use}, ${dayOf(first.not_after)}`) },
+  return h('svg', { class: 'timeline', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': words.timelineOf(held.length, first === undefined ? '–' : `${first.places[0] ?? first.name}, ${dayOf(first.not_after)}`) },
     h('line', { class: 'axis', x1: 0, x2: WIDTH, y1: base, y2: base }), h('line', { class: 'today', x1: place(0), x2: place(0), y1: 6, y2: base }), h('text', { x: place(0), y: HEIGHT - 6, 'text-anchor': 'middle' }, words.today),
     MARKS.map((days) => [h('line', { class: 'axis', x1: place(days), x2: place(days), y1: base - 4, y2: base + 4 }), h('text', { x: place(days), y: HEIGHT - 6, 'text-anchor': 'middle' }, LABELS[days])]), dots);
 }
