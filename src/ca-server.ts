@@ -1,22 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { createEstDesk } from './ca/est/desk.ts';
-import { createEstHttp } from './ca/est/http.ts';
 import { createCrlDesk } from './ca/publish/crl-desk.ts';
 import { createPublication } from './ca/publish/http.ts';
 import { createOcspDesk } from './ca/publish/ocsp-desk.ts';
 import type { Office } from './ca/office.ts';
+import { bind, close, estServer, LIMITS, type Address, type EstPlace } from './est-server.ts';
 import type { Log } from './log.ts';
-import { readBundle } from './pki/bundle.ts';
-import { createPool } from './pki/path.ts';
-
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
 
 export interface CaServerOptions {
   /** Opened with its passphrase; `stop` does not close it. */
@@ -34,14 +25,7 @@ export interface CaServerOptions {
   readonly now?: () => number;
 }
 
-export interface EstOptions {
-  readonly address: Address;
-  /** PEM: the server's chain, its key, and the anchors (with intermediates) of the gateways' certificates. */
-  readonly certificate: string;
-  readonly key: string;
-  readonly trust: string;
-  /** DNS names or SHA-256 fingerprints of the certificates of gateways that may name devices. */
-  readonly gateways: readonly string[];
+export interface EstOptions extends EstPlace {
   /** What may be left of a certificate's lifetime when it is renewed; default a third. */
   readonly window?: number;
 }
@@ -57,9 +41,7 @@ const DAY = 86_400_000;
 const LOOK = 1000;
 const RESPONDER_VALIDITY = 7 * DAY;
 const LIVE_RATE = 200;
-const MOST_CERTIFICATES = 100;
-const LIMITS = { requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 15_000, maxHeaderSize: 32 * 1024 };
-const MOST_CONNECTIONS = 1024;
+const PER_HOUR = 10;
 
 /**
  * Serves what a CA publishes, and EST to gateways, from a process that holds the issuing key so that no gateway has to. Rejects when something cannot be bound or
@@ -78,13 +60,16 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
 
   const publication = createPublication({ source: office, crl, ocsp, now, at: office.policy.publish, rootCrl: () => fileOf(join(office.directory, 'root.crl')) });
   const servers: Server[] = [];
+  const bindEst = (est: EstOptions): Promise<Address> => {
+    const server = estServer(est, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now);
+    servers.push(server);
+    return bind(server, est.address);
+  };
   try {
     const published = createServer(LIMITS, publication);
     servers.push(published);
     const publishedAt = await bind(published, options.publish);
-    const estServer = options.est === undefined ? undefined : estOf(options.est, office, log, now);
-    if (estServer !== undefined) servers.push(estServer);
-    const estAt = estServer === undefined || options.est === undefined ? undefined : await bind(estServer, options.est.address);
+    const estAt = options.est === undefined ? undefined : await bindEst(options.est);
     const stopLooking = every(LOOK, look, log);
     return {
       publish: publishedAt, ...(estAt === undefined ? {} : { est: estAt }),
@@ -96,17 +81,6 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
     await Promise.all(servers.map(close));
     throw error;
   }
-}
-
-function estOf({ certificate, key, trust, gateways, window = 1 / 3 }: EstOptions, office: Office, log: Log, now: () => number): Server {
-  const desk = createEstDesk({ source: office, now, window, perHour: 10 });
-  const anchors = readBundle(Buffer.from(trust), MOST_CERTIFICATES);
-  const roots = anchors.filter(({ selfIssued }) => selfIssued);
-  const handler = createEstHttp({
-    desk, now, trust: createPool(roots.length > 0 ? roots : anchors, anchors), gateways: new Set(gateways.map((one) => one.toLowerCase())),
-    said: (facts) => (facts.status < 300 ? log.info(facts, 'est') : log.warn(facts, 'est refused')),
-  });
-  return createTlsServer({ ...LIMITS, handshakeTimeout: 5000, cert: certificate, key, ca: trust, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, handler).on('tlsClientError', () => undefined);
 }
 
 /** Runs `work` again and again, never twice at a time; what it throws is logged once until it changes. Returns how to end it. */
@@ -130,27 +104,6 @@ function every(ms: number, work: () => Promise<void>, log: Log): () => Promise<v
     clearInterval(timer);
     return running;
   };
-}
-
-function bind(server: Server, { host, port }: Address): Promise<Address> {
-  server.maxConnections = MOST_CONNECTIONS;
-  server.on('clientError', (_error, socket) => socket.destroy());
-  return new Promise((done, failed) => {
-    server.once('error', failed);
-    server.listen({ host, port }, () => {
-      server.off('error', failed);
-      server.on('error', () => undefined);
-      done({ host, port: (server.address() as AddressInfo).port });
-    });
-  });
-}
-
-function close(server: Server): Promise<void> {
-  return new Promise((done) => {
-    if (!server.listening) return done();
-    server.close(() => done());
-    server.closeAllConnections();
-  });
 }
 
 function fileOf(file: string): Buffer | undefined {

@@ -9,6 +9,7 @@ import { check } from './check.ts';
 import { addCompletionCommand } from './completion.ts';
 import { addDiagnoseCommand } from './diagnose/command.ts';
 import { addExpiryCommand } from './expiry.ts';
+import { addEstRelayCommand } from './est-relay.ts';
 import { explain } from './explain.ts';
 import { invite, list, phone, reset, status as factorStatus, unlock } from './factor.ts';
 import { addBackupCommands } from './backup/commands.ts';
@@ -227,6 +228,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addTemporaryCommands(program, { configOption, jsonOption, user, print, settle });
   addHolderCommands(program, { configOption, jsonOption, user, print, settle });
+  addEstRelayCommand(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });
   addExpiryCommand(program, { configOption, jsonOption, print, settle });

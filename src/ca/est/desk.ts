@@ -21,11 +21,11 @@ export type EstAnswer =
   /** Taken, and waiting for somebody's approval. */
   | { readonly kind: 'pending'; readonly retryAfter: number }
   /** `status` is HTTP's; `detail` is for the device's log. */
-  | { readonly kind: 'refused'; readonly status: 400 | 403 | 429 | 503; readonly detail: string; readonly retryAfter?: number };
+  | { readonly kind: 'refused'; readonly status: 400 | 403 | 429 | 501 | 503; readonly detail: string; readonly retryAfter?: number };
 
 /** The CA's side of EST (RFC 7030) for devices whose certificate a gateway has admitted. */
 export interface EstDesk {
-  authorities(): EstAnswer;
+  authorities(): EstAnswer | Promise<EstAnswer>;
   /** A new certificate for a new key, asked for with the one that it renews. `csr` is DER. */
   reenroll(device: Certificate, csr: Uint8Array): Promise<EstAnswer>;
   /** The device works with this certificate: the one before it may go. */
@@ -140,7 +140,7 @@ function readRequest(csr: Uint8Array): CertificationRequest | Refusal {
 }
 
 /** RFC 7030 section 4.2.2: subject and subjectAltName are those of the certificate that is renewed; a new name is a new enrolment. */
-function nameFault(request: CertificationRequest, device: Certificate): string | undefined {
+export function nameFault(request: CertificationRequest, device: Certificate): string | undefined {
   if (request.attributes.includes(CHANGE_SUBJECT_NAME)) return 'the request would have another name: that is a new enrolment';
   if (!sameName(request.subject, device.subject)) return 'the subject of the request is not that of the certificate';
   if (!sameAlternativeNames(request.extensions, device.extensions)) return 'the alternative names of the request are not those of the certificate';

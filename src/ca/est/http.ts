@@ -34,7 +34,7 @@ export function createEstHttp({ desk, trust, now, gateways, said }: EstHttpOptio
     const method = operation === 'simplereenroll' || operation === 'confirm' ? 'POST' : 'GET';
     if (request.method !== method) return end(response, 405, `expected ${method}`, { allow: method });
     if (operation === 'csrattrs') return end(response, 204);
-    if (operation === 'cacerts') return answer(response, operation, desk.authorities());
+    if (operation === 'cacerts') return answer(response, operation, await desk.authorities());
     const device = readClientCert(clientCert(request));
     if (device === undefined) return end(response, 403, 'the gateway names no device: expected one Client-Cert');
     if (operation === 'confirm') return answer(response, operation, desk.confirm(device), device);

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { pino } from 'pino';
-import { startCaServer, type Address, type CaServer, type EstOptions } from '../../ca-server.ts';
+import { startCaServer, type CaServer, type EstOptions } from '../../ca-server.ts';
 import { refuseOpenFile } from '../../ca/key-file.ts';
 import { parseAddress } from '../../config/addresses.ts';
 import { parseDuration } from '../../config/values.ts';
+import type { Address } from '../../est-server.ts';
 import type { CommandGround } from '../keeping-commands.ts';
 import { WrongUsage } from '../usage.ts';
 import { openCa, type CaOptions, type Print } from './place.ts';
@@ -85,7 +86,8 @@ function estOf({ est, estCert, estKey, estTrust, estGateway, renewFrom }: ServeO
   return { address: addressOf('--est', est), certificate: read(estCert), key: read(estKey), trust: read(estTrust), gateways: estGateway, window: Number(percent) / 100 };
 }
 
-function addressOf(option: string, text: string): Address {
+/** Throws WrongUsage. */
+export function addressOf(option: string, text: string): Address {
   const found = parseAddress(text);
   if (found === undefined) throw new WrongUsage(`${option}: "${text}" is no address; expected such as 127.0.0.1:8889 or [::1]:8889`);
   return found;
@@ -97,6 +99,6 @@ function durationOf(option: string, text: string): number {
   return found;
 }
 
-function textOf({ host, port }: Address): string {
+export function textOf({ host, port }: Address): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

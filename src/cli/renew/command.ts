@@ -7,7 +7,7 @@ import { formatName } from '../../pki/name.ts';
 import { lockState, StateError, type StateLock } from '../../store/state-lock.ts';
 import type { CommandGround } from '../keeping-commands.ts';
 import { WrongUsage } from '../usage.ts';
-import { operationUrl } from './est-client.ts';
+import { operationUrl } from '../../ca/est/client.ts';
 import { pairFiles, readPair, unconfirmed, type PairFiles } from './pair-files.ts';
 import { clockFault, confirm, leafOf, renew, type Outcome } from './renewal.ts';
 import { nextTurn, openUntil, parseWindow, pauseAfter, scheduleOf, type Schedule, type Window } from './window.ts';

@@ -7,7 +7,7 @@ import { parseCertificate, PkiError, type Certificate } from '../../pki/certific
 import { EXTENSION } from '../../pki/extensions.ts';
 import { pemBlocks } from '../../pki/pem.ts';
 import { judgeAnswer, readCertificates } from './answer.ts';
-import { callEst, operationUrl, type EstCaller, type EstReply } from './est-client.ts';
+import { callEst, operationUrl, type EstCaller, type EstReply } from '../../ca/est/client.ts';
 import { begin, begun, confirmed, forget, readPair, receive, replacePair, type Begun, type Pair, type PairFiles, type Step } from './pair-files.ts';
 
 /** One attempt to renew. */

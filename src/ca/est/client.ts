@@ -18,7 +18,7 @@ const DEADLINE = 30_000;
 const LONGEST_ANSWER = 256 * 1024;
 
 /** The address of one EST operation: `https://host/.well-known/est/` and a label where there is one (RFC 7030 section 3.2.2); `confirm` is our CA's own. Undefined when it is no https URL. */
-export function operationUrl(base: string, operation: 'cacerts' | 'simplereenroll' | 'confirm'): URL | undefined {
+export function operationUrl(base: string, operation: 'cacerts' | 'simpleenroll' | 'simplereenroll' | 'confirm'): URL | undefined {
   const url = URL.canParse(base) ? new URL(base) : undefined;
   if (url === undefined || url.protocol !== 'https:' || url.username !== '' || url.search !== '' || url.hash !== '') return undefined;
   const path = url.pathname === '/' ? '/.well-known/est' : url.pathname.replace(/\/$/, '');

@@ -1,0 +1,64 @@
+import type { Server } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { EstDesk } from './ca/est/desk.ts';
+import { createEstHttp } from './ca/est/http.ts';
+import type { Log } from './log.ts';
+import { readBundle } from './pki/bundle.ts';
+import { createPool } from './pki/path.ts';
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where gateways reach EST, and which of them are believed. */
+export interface EstPlace {
+  readonly address: Address;
+  /** PEM: the server's chain, its key, and the anchors (with intermediates) of the gateways' certificates. */
+  readonly certificate: string;
+  readonly key: string;
+  readonly trust: string;
+  /** DNS names or SHA-256 fingerprints of the certificates of gateways that may name devices. */
+  readonly gateways: readonly string[];
+}
+
+const MOST_CERTIFICATES = 100;
+const MOST_CONNECTIONS = 1024;
+
+/** Times and sizes of servers for strangers, ms and octets. */
+export const LIMITS = { requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 15_000, maxHeaderSize: 32 * 1024 };
+
+/** A server of EST in front of a desk, not yet bound. */
+export function estServer({ certificate, key, trust, gateways }: EstPlace, desk: EstDesk, log: Log, now: () => number): Server {
+  const anchors = readBundle(Buffer.from(trust), MOST_CERTIFICATES);
+  const roots = anchors.filter(({ selfIssued }) => selfIssued);
+  const handler = createEstHttp({
+    desk, now, trust: createPool(roots.length > 0 ? roots : anchors, anchors), gateways: new Set(gateways.map((one) => one.toLowerCase())),
+    said: (facts) => (facts.status < 300 ? log.info(facts, 'est') : log.warn(facts, 'est refused')),
+  });
+  return createServer({ ...LIMITS, handshakeTimeout: 5000, cert: certificate, key, ca: trust, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, handler).on('tlsClientError', () => undefined);
+}
+
+/** Binds; rejects with the system's error. */
+export function bind(server: Server, { host, port }: Address): Promise<Address> {
+  server.maxConnections = MOST_CONNECTIONS;
+  server.on('clientError', (_error, socket) => socket.destroy());
+  return new Promise((done, failed) => {
+    server.once('error', failed);
+    server.listen({ host, port }, () => {
+      server.off('error', failed);
+      server.on('error', () => undefined);
+      done({ host, port: (server.address() as AddressInfo).port });
+    });
+  });
+}
+
+/** Ends what is open, too. */
+export function close(server: Server): Promise<void> {
+  return new Promise((done) => {
+    if (!server.listening) return done();
+    server.close(() => done());
+    server.closeAllConnections();
+  });
+}

@@ -1,0 +1,126 @@
+import { createPublicKey } from 'node:crypto';
+import { createServer, request as httpsRequest, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { certsOnly } from '../src/ca/certs-only.ts';
+import { createRelayDesk } from '../src/ca/est/relay.ts';
+import { certifyLeaf } from '../src/ca/issue.ts';
+import { generateKey } from '../src/ca/keys.ts';
+import { createRequest } from '../src/ca/request.ts';
+import { bind, close, estServer } from '../src/est-server.ts';
+import { SILENT } from '../src/log.ts';
+import { readBundle } from '../src/pki/bundle.ts';
+import { parseRequest } from '../src/pki/certification-request.ts';
+import { parseCertificate } from '../src/pki/certificate.ts';
+import { wardgate } from './support/command.ts';
+import { testPki, writePki, type Issued, type TestPki } from './support/pki.ts';
+
+let pki: TestPki;
+/** Another CA in RA mode: it knows the relay by its certificate and issues what it is asked for. */
+let other: Server;
+let relay: ReturnType<typeof estServer>;
+let port: number;
+let asked: string[] = [];
+let behaviour: 'issues' | 'other name' | 'other key' | 'garbage' | 'waits' | 'fails' = 'issues';
+
+const kiosk = (name: string) => ({ subject: [['CN', name], ['OU', 'Devices'], ['O', 'Hospital']] as const, san: { dns: 'kiosk-7.devices.hospital.test' } });
+
+async function answered(csr: Buffer): Promise<{ readonly status: number; readonly body: string }> {
+  if (behaviour === 'garbage') return { status: 200, body: 'AAAA' };
+  if (behaviour === 'waits') return { status: 202, body: '' };
+  if (behaviour === 'fails') return { status: 500, body: 'secret words of the CA' };
+  const spki = behaviour === 'other key' ? (await generateKey('ec')).publicKey : createPublicKey({ key: Buffer.from(parseRequest(csr).spki), format: 'der', type: 'spki' });
+  const certified = await certifyLeaf(pki.issuing, spki, kiosk(behaviour === 'other name' ? 'Kiosk 8' : 'Kiosk 7'));
+  return { status: 200, body: certsOnly([certified.der]).toString('base64') };
+}
+
+beforeAll(async () => {
+  pki = await testPki();
+  other = createServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (request, response) => {
+    void request.toArray().then(async (chunks) => {
+      const caller = parseCertificate((request.socket as TLSSocket).getPeerX509Certificate()?.raw as Uint8Array);
+      asked.push(`${caller.serial === pki.gatewayClient.serialHex ? 'RA' : 'nobody'} ${request.method} ${request.url}`);
+      const { status, body } = request.url?.endsWith('cacerts') === true
+        ? { status: 200, body: certsOnly([pki.issuing.der, pki.root.der]).toString('base64') }
+        : await answered(Buffer.from(Buffer.concat(chunks as Buffer[]).toString(), 'base64'));
+      response.writeHead(status, status === 202 ? { 'retry-after': '120' } : {}).end(body);
+    });
+  });
+  await new Promise<void>((done) => other.listen(0, '127.0.0.1', done));
+  const desk = createRelayDesk({
+    upstream: `https://localhost:${(other.address() as AddressInfo).port}/.well-known/est/devices`, operation: 'simpleenroll',
+    caller: { certificate: pki.gatewayClient.chain, key: pki.gatewayClient.key, trust: pki.backendCa.certificate },
+  });
+  const address = { host: '127.0.0.1', port: 0 };
+  relay = estServer({ address, certificate: pki.serverEc.chain, key: pki.serverEc.key, trust: pki.backendCa.certificate, gateways: ['gateway.internal'] }, desk, SILENT, () => Date.now());
+  port = (await bind(relay, address)).port;
+});
+afterAll(async () => {
+  await close(relay);
+  await close(other);
+});
+beforeEach(() => {
+  asked = [];
+  behaviour = 'issues';
+});
+
+function call(operation: string, device?: Issued, csr?: Buffer): Promise<{ readonly status: number; readonly text: string; readonly headers: NodeJS.Dict<string | string[]> }> {
+  return new Promise((done, failed) => {
+    const outgoing = httpsRequest({
+      host: '127.0.0.1', port, servername: 'localhost', path: `/.well-known/est/${operation}`, method: csr === undefined && operation !== 'confirm' ? 'GET' : 'POST', agent: false,
+      ca: pki.root.certificate, cert: pki.gatewayClient.chain, key: pki.gatewayClient.key,
+      headers: { ...(device === undefined ? {} : { 'client-cert': `:${device.der.toString('base64')}:` }), ...(csr === undefined ? {} : { 'content-type': 'application/pkcs10' }) },
+    }, (response) => {
+      response.toArray().then((chunks) => done({ status: response.statusCode ?? 0, text: Buffer.concat(chunks as Buffer[]).toString(), headers: response.headers }), failed);
+    });
+    outgoing.on('error', failed);
+    outgoing.end(csr?.toString('base64'));
+  });
+}
+
+async function requestOf(device: Issued): Promise<Buffer> {
+  const { subject, extensions } = parseCertificate(device.der);
+  return createRequest((await generateKey('ec')).privateKey, { subject: subject.der, extensions: extensions.filter(({ oid }) => oid === '2.5.29.17') });
+}
+
+describe('the relay before another CA', () => {
+  test('asks it as a registration authority for what a device may have, and hands that over', async () => {
+    const csr = await requestOf(pki.device);
+    const { status, text } = await call('simplereenroll', pki.device, csr);
+    expect(status).toBe(200);
+    const [issued] = readBundle(Buffer.from(text, 'base64'), 2);
+    expect(issued?.spki).toEqual(parseRequest(csr).spki);
+    expect(asked).toEqual(['RA POST /.well-known/est/devices/simpleenroll']);
+  });
+
+  test('does not ask for another name than the device has: the CA would give it', async () => {
+    const { status, text } = await call('simplereenroll', pki.device, await requestOf(pki.doctor));
+    expect([status, text]).toEqual([400, 'the subject of the request is not that of the certificate\n']);
+    expect(asked).toEqual([]);
+  });
+
+  test.each<[typeof behaviour, number, RegExp]>([
+    ['other name', 503, /issued for other names/], ['other key', 503, /issued for another key/], ['garbage', 503, /cannot be read/], ['waits', 202, /./], ['fails', 503, /^the CA answered 500\n$/],
+  ])('hands over nothing when the CA %s', async (how, status, words) => {
+    behaviour = how;
+    const reply = await call('simplereenroll', pki.device, await requestOf(pki.device));
+    expect([reply.status, reply.text]).toEqual([status, expect.stringMatching(words)]);
+    if (how === 'waits') expect(reply.headers['retry-after']).toBe('120');
+  });
+
+  test('passes on the certificates of the CA, and knows no word of confirmation', async () => {
+    const { status, text } = await call('cacerts');
+    expect([status, readBundle(Buffer.from(text, 'base64'), 5).length]).toEqual([200, 2]);
+    expect((await call('confirm', pki.device)).status).toBe(501);
+  });
+
+  test('as a command says what it lacks', async () => {
+    const files = await writePki(pki);
+    const at = files.path;
+    const args = ['est-relay', '--listen', '127.0.0.1:0', '--cert', at('server-ec.pem'), '--key', at('server-ec.key'), '--trust', at('backend-ca.pem'), '--gateway', 'gateway.internal', '--upstream-cert', at('gateway.pem'), '--upstream-key', at('gateway.key'), '--upstream-trust', at('backend-ca.pem')];
+    expect(await wardgate(args)).toMatchObject({ code: 2, stderr: expect.stringContaining('--upstream') });
+    expect(await wardgate([...args, '--upstream', 'http://ca.test'])).toMatchObject({ code: 2, stderr: expect.stringContaining('no https URL') });
+    expect(await wardgate([...args, '--upstream', 'https://ca.test', '--operation', 'fullcmc'])).toMatchObject({ code: 2, stderr: expect.stringContaining('expected simpleenroll or simplereenroll') });
+  });
+});
