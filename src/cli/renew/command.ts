@@ -245,13 +245,16 @@ async function tellIfDue(task: Task, night: Night): Promise<void> {
   if (fault !== undefined) process.stderr.write(`wardgate: the CA has not taken it that the new certificate works (${fault}); told again in the next run\n`);
 }
 
-/** When a process that stays looks again: at its turn, and hourly once it is urgent. */
+/** When a process that stays looks again: at its turn, when the CA is to be told of the last renewal, and hourly once it is urgent. */
 function nextLook(task: Task, night: Night): number {
   const now = night.now();
   const stands = standing(task, now);
   if ('unreadable' in stands || stands.fault !== undefined || (now >= stands.schedule.urgent)) return now + HOUR * (1 + night.random() / 4);
   const from = Math.max(stands.schedule.due, openUntil(now, task.window) ?? now);
-  return nextTurn(from, task.window, stands.device, night.random()).at;
+  const since = unconfirmed(task.files);
+  const told = since === undefined || since + task.overlap <= now ? Infinity : since + task.overlap;
+  // Every day, too: somebody may have put other files in place.
+  return Math.min(nextTurn(from, task.window, stands.device, night.random()).at, told, now + 24 * HOUR);
 }
 
 function renewed({ certificate, previous }: Extract<Outcome, { kind: 'renewed' }>, task: Task): Report {
