@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { explain } from '../src/cli/explain.ts';
 import { loadSnapshot } from '../src/config/snapshot.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, configuration, listener, openTls, startGateway, type AskOptions, type Reply, type TestGateway } from './support/gateway.ts';
@@ -164,6 +166,15 @@ describe('the operators\' listener', () => {
     expect((await call(watch, 'GET', `/v1/connections?fingerprint=${watch.sha256}`)).json()).toMatchObject({ connections: [{ listener: 'ops', role: 'read_only' }] });
     expect((await call(watch, 'GET', '/v1/revocation?find=left')).json()).toMatchObject({ sources: [{ kind: 'file', source: 'issuing.crl', entries: 1 }, { source: 'root.crl' }], deny_list: [{ id: 'Viewer', reason: 'left' }, { id: 'Leaver' }] });
     expect((await call(watch, 'GET', '/v1/upstreams')).json()).toMatchObject({ upstreams: [{ upstream: 'records', endpoints: [{ up: true }] }] });
+  });
+
+  it('is explained by the command with the roles that count there', async () => {
+    await writeFile(gateway.path('chen.pem'), chen.chain);
+    const told: string[] = [];
+    const ask = { config: gateway.path('wardgate.yaml'), json: true, listener: 'ops', request: 'GET https://localhost/v1/status', address: '10.0.0.1' };
+    expect(await explain({ ...ask, cert: gateway.path('chen.pem') }, (text) => told.push(text))).toBe(0);
+    expect(await explain({ ...ask, cert: gateway.path('doctor.pem') }, (text) => told.push(text))).toBe(3);
+    expect(told.map((text) => JSON.parse(text) as unknown)).toMatchObject([{ result: 'permitted' }, { result: 'denied', reason: 'no_role' }]);
   });
 
   it('takes other rights with a reload, and gives none meanwhile', async () => {

@@ -18,6 +18,7 @@ import { createTransfers } from '../identity/people.ts';
 import { compileRoles } from '../identity/roles.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { pemBlocks } from '../pki/pem.ts';
+import { ADMIN_ROUTE_CONFIG, operatorsConfig } from '../policy/admin-route.ts';
 import { authorizeStream, type Expected, type StreamPolicy } from '../policy/authorize-stream.ts';
 import { authorize } from '../policy/authorize.ts';
 import type { Denial, Permit, Step, StreamPermit } from '../policy/decision.ts';
@@ -67,8 +68,8 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   const request = options.request === undefined ? undefined : parseRequest(options.request);
   const loaded = await loadSnapshot(options.config, { now: now() });
   if (loaded.kind === 'invalid') throw new ConfigurationError(loaded.issues);
-  const { snapshot } = loaded;
-  const listener = chooseListener(snapshot, options.listener);
+  const listener = chooseListener(loaded.snapshot, options.listener);
+  const snapshot = listener.name === loaded.snapshot.config.admin.listener ? forOperators(loaded.snapshot) : loaded.snapshot;
   if (options.sender !== undefined && (listener.protocol !== 'tcp' || listener.senders === undefined)) throw new WrongUsage(`--sender: the listener ${listener.name} lists no senders`);
   const steps: Step[] = [];
   const admission = options.cert === undefined ? withoutCertificate(steps) : await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
@@ -82,6 +83,12 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   if (options.json === true) print(JSON.stringify({ result, ...(reason === undefined ? {} : { reason }), listener: listener.name, steps }));
   else print([...steps.map(formatStep), `${result}${reason === undefined ? '' : `: ${reason}`}`].join('\n'));
   return denied ? 3 : 0;
+}
+
+/** As the operators' listener has it: roles are those of admin.roles, and there is one route. */
+function forOperators(snapshot: Snapshot): Snapshot {
+  const config = operatorsConfig(snapshot.config);
+  return { ...snapshot, config: { ...config, routes: [ADMIN_ROUTE_CONFIG], limits: { ...config.limits, rates: [] } } };
 }
 
 /** To whom the answer would be encrypted, where it is; the reason why it cannot be. */
@@ -119,7 +126,8 @@ async function decide(
   const { config } = snapshot;
   const { unavailable } = config.revocation;
   const inside = (config.networks.inside ?? []).map(parseNetwork);
-  const suspensions = compileSuspensions([...readSuspensions(resolve(snapshot.directory, config.state), now), ...pausesOf(snapshot, now)]);
+  // Nothing suspends operators.
+  const suspensions = listener.name === config.admin.listener ? [] : compileSuspensions([...readSuspensions(resolve(snapshot.directory, config.state), now), ...pausesOf(snapshot, now)]);
   if (listener.protocol === 'tcp') return decideStream(snapshot, listener, { sender, address, suspensions, inside }, admission, now, steps);
   if (request === undefined) return undefined;
   const host = parseHost(request.host);

@@ -25,6 +25,7 @@ let view;
 let name;
 let samples = [];
 let tallies = {};
+let latest;
 let timer;
 
 function place() {
@@ -36,11 +37,12 @@ function place() {
 async function go(moved) {
   const { wanted, parameters } = place();
   name = wanted;
-  view = VIEWS[name]({ state, parameters, redraw: () => refresh() });
+  view = VIEWS[name]({ state, parameters, redraw: () => refresh(), lookAgain: () => look() });
   document.title = `${words[name]} · Wardgate`;
   drawViews();
   main.replaceChildren(h('div', { class: 'head' }, h('div', {}, h('h1', {}, words[name]), h('p', {}, words.about[name]))), ...view.content);
   view.live?.(samples);
+  if (latest !== undefined) view.overview?.(latest);
   if (moved) {
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
@@ -52,7 +54,7 @@ async function refresh() {
   clearTimeout(timer);
   const shown = view;
   try {
-    await shown.load();
+    await shown.load?.();
   } catch (error) {
     if (shown === view && error.status !== undefined) say(error.message);
   }
@@ -63,10 +65,12 @@ async function refresh() {
 async function look() {
   try {
     const overview = await get('/v1/overview');
+    latest = overview;
     state.caller = overview.caller;
     state.may = overview.caller.role === 'operator';
     tallies = Object.groupBy(overview.problems, ({ view: of }) => of);
     standing.show(overview);
+    view?.overview?.(overview);
     drawViews();
     drawSettings();
   } catch {

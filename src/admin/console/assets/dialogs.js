@@ -4,14 +4,18 @@ import { momentOf, words } from './words.js';
 
 /** Shows a dialog, and takes it away once it is closed; whoever opened it is where they were. */
 function open(...content) {
-  const dialog = h('dialog', { 'aria-labelledby': 'dialog-title', onclose: () => dialog.remove() }, content);
+  const dialog = h('dialog', { onclose: () => dialog.remove() }, content);
+  const heading = dialog.querySelector('h2');
+  // Dialogs may stand on each other.
+  heading.id = `dialog-${document.querySelectorAll('dialog').length}`;
+  dialog.setAttribute('aria-labelledby', heading.id);
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
 }
 
 // Where one begins to read; what asks for an answer takes the focus to its field.
-const title = (text) => h('h2', { id: 'dialog-title', tabindex: -1, autofocus: true }, text);
+const title = (text) => h('h2', { tabindex: -1, autofocus: true }, text);
 
 /** Says what is about to happen and to whom, asks why, and does it. `act` gets the reason and the form. Resolves with whether it was done. */
 export function confirm({ heading, about = [], field = words.dialog.reason, deed, danger = false, done, act }) {
@@ -63,26 +67,32 @@ export async function revoke({ fingerprint, id, subject }) {
   });
 }
 
-function close() {
-  return h('div', { class: 'buttons' }, h('button', { type: 'button', onclick: (event) => event.target.closest('dialog').close() }, words.dialog.close));
+function closing() {
+  return h('button', { type: 'button', onclick: (event) => event.target.closest('dialog').close() }, words.dialog.close);
 }
 
 export async function showConnections({ fingerprint, id, subject }) {
   const { connections } = await get('/v1/connections', { fingerprint });
   open(h('div', { class: 'inside' }, title(words.connectionsOfWhom(id ?? subject ?? fingerprint.slice(0, 16))), table(words.connectionsOf, [
     { name: words.listener, cell: (one) => one.listener }, { name: words.protocol, cell: (one) => one.protocol }, { name: words.addresses, cell: (one) => one.address }, { name: 'TLS', cell: (one) => one.tls }, { name: words.active, number: true, cell: (one) => one.under_way },
-  ], connections, words.noConnections), close()));
+  ], connections, words.noConnections), h('div', { class: 'buttons' }, closing())));
 }
 
 const KINDS = { permitted: 'good', admitted: 'good', denied: 'bad' };
 
-export async function explain(record) {
+/** Why a request was denied; `may`: whoever looks may revoke its certificate from there. */
+export async function explain(record, may) {
   const { record: kept, certificate, now } = await get('/v1/explain', { request_id: record.request_id });
-  const shown = ['time', 'result', 'reason', 'detail', 'request_id', 'listener', 'address', 'role', 'id', 'subject', 'serial', 'route', 'method', 'host', 'path', 'status'];
+  const client = kept.fingerprint === undefined ? undefined : { fingerprint: kept.fingerprint, subject: kept.subject };
+  const shown = ['time', 'result', 'reason', 'request_id', 'listener', 'address', 'role', 'id', 'subject', 'serial', 'route', 'method', 'host', 'path', 'status'];
   open(h('div', { class: 'inside' },
     title(`${words.explained}: ${kept.reason ?? kept.result}`),
+    kept.detail === undefined ? undefined : h('p', {}, kept.detail),
     h('section', { 'aria-labelledby': 'explain-now' }, h('h3', { id: 'explain-now' }, words.decidedNow, ' ', now === undefined ? undefined : chip(KINDS[now.result], words.nowIs(now.result, now.reason))),
       now === undefined ? h('p', { class: 'empty' }, certificate === 'unknown' ? words.unknownCertificate : '') : [h('p', { class: 'hint' }, words.decidedNote), h('ol', { class: 'steps' }, now.steps.map(({ rule, outcome, detail }) => h('li', { class: `step-${outcome}` }, h('b', {}, rule), ' ', h('span', { class: 'unseen' }, words.outcomes[outcome]), h('span', {}, detail))))]),
     h('section', { 'aria-labelledby': 'explain-record' }, h('h3', { id: 'explain-record' }, words.onRecord), facts(shown.filter((field) => kept[field] !== undefined).map((field) => [field, field === 'time' ? momentOf(kept.time) : String(kept[field])]))),
-    close()));
+    h('div', { class: 'buttons' },
+      client !== undefined && h('button', { type: 'button', onclick: () => showConnections(client) }, words.connectionsOf),
+      client !== undefined && may && h('button', { type: 'button', class: 'danger', onclick: () => revoke(client) }, words.revoke),
+      closing())));
 }

@@ -15,7 +15,7 @@ export function alarmsView({ state, redraw }) {
     });
     if (alarms === undefined) return replace(open, h('p', { class: 'empty' }, words.noAlarmsConfigured));
     const columns = [
-      { name: words.rule, cell: ({ rule, acknowledged, count }) => under(chip(acknowledged === undefined ? 'bad' : 'good', rule), words.foundTimes(count)) }, { name: words.what, cell: ({ text, subject }) => under(text, subject) },
+      { name: words.rule, cell: ({ rule, acknowledged, count }) => under(chip(acknowledged === undefined ? 'bad' : 'good', rule), words.foundTimes(count)) }, { name: words.what, cell: ({ text, subject }) => under(text, [subject, ' ', h('a', { href: `#/audit?find=${encodeURIComponent(subject.split(' ').at(-1))}`, 'aria-label': words.showRecordsOf(subject) }, words.showRecords)]) },
       { name: words.opened, cell: ({ opened, last }) => under(momentOf(opened), `${words.last}: ${ago(last)}`) },
     ];
     replace(open, table(words.alarmsOpen, [...columns, { name: words.acknowledge, unseen: true, tight: true, cell: (one) => state.may && button(words.acknowledge, () => acknowledge(one), { kind: 'deed', key: one.id, label: words.acknowledgeWhich(one.rule) }) }], alarms.filter(({ acknowledged }) => acknowledged === undefined).reverse(), words.noAlarms));

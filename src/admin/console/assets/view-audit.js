@@ -12,7 +12,7 @@ function short(text) {
 const KINDS = { permitted: 'good', done: 'good', denied: 'bad', failed: 'warn' };
 
 /** The newest records, and the chain that holds them. */
-export function auditView({ parameters, redraw }) {
+export function auditView({ state, parameters, redraw }) {
   const chain = h('div');
   const records = h('div');
   const result = h('select', { id: 'result', onchange: redraw }, h('option', { value: '' }, words.anyResult), Object.entries(words.results).map(([value, name]) => h('option', { value }, name)));
@@ -30,7 +30,7 @@ export function auditView({ parameters, redraw }) {
       { name: words.when, tight: true, cell: ({ time }) => h('time', { datetime: time, title: momentOf(time) }, timeOf(time)) },
       { name: words.what, cell: (one) => under(chip(KINDS[one.result], one.result === 'denied' || one.result === 'failed' ? one.reason ?? words.results[one.result] : words.results[one.result]), short([one.event === 'request' ? undefined : one.event, one.method, one.path ?? one.detail].filter(Boolean).join(' '))) },
       { name: words.whom, cell: (one) => under(short(one.who ?? one.id ?? one.subject ?? '–'), [one.role, one.address].filter(Boolean).join(' · ')) }, { name: words.route, tight: true, cell: (one) => under(one.route ?? '–', one.listener) },
-      { name: words.explain, unseen: true, tight: true, cell: (one) => one.result === 'denied' && one.request_id !== undefined && button(words.explain, () => explain(one), { key: one.request_id, label: words.explainWhich(one.reason ?? one.result, timeOf(one.time)) }) },
+      { name: words.explain, unseen: true, tight: true, cell: (one) => one.result === 'denied' && one.request_id !== undefined && button(words.explain, () => explain(one, state.may), { key: one.request_id, label: words.explainWhich(one.reason ?? one.result, timeOf(one.time)) }) },
     ], found.records, words.noRecords));
   }
 

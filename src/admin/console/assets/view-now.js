@@ -1,4 +1,4 @@
-import { get, post } from './api.js';
+import { post } from './api.js';
 import { confirm } from './dialogs.js';
 import { button, card, h, replace, table } from './dom.js';
 import { plot } from './plots.js';
@@ -9,7 +9,7 @@ const ms = (seconds) => (seconds === undefined ? undefined : seconds * 1000);
 const MINUTE_SAMPLES = 30;
 
 /** Connections, requests, denials and times as they are; live. */
-export function nowView({ state, redraw }) {
+export function nowView({ state, lookAgain }) {
   const tiles = h('dl', { class: 'tiles' });
   const requests = plot(words.plots.requests, ['2xx', '4xx', '5xx'].map((kind, index) => ({ name: words.statuses[kind], line: index + 1, value: ({ requests: counts }) => counts[kind] ?? 0 })));
   const latency = plot(words.plots.latency, [['p50', 1], ['p95', 2], ['p99', 3]].map(([name, line]) => ({ name, line, value: (sample) => ms(sample[name]) })), { unit: ' ms' });
@@ -40,8 +40,7 @@ export function nowView({ state, redraw }) {
     ], [...reasons].sort((left, right) => right[1] - left[1]).slice(0, 12), words.noDenials));
   }
 
-  async function load() {
-    const { suspensions } = await get('/v1/overview');
+  function overview({ suspensions }) {
     replace(suspended, suspensions.length === 0 ? [] : card(words.suspendedNow, {}, table(words.suspendedNow, [
       { name: words.scope, cell: scopeText }, { name: words.why, cell: ({ reason }) => reason }, { name: words.by, cell: ({ who }) => who }, { name: words.until, cell: ({ expires }) => (expires === undefined ? words.openEnd : momentOf(expires)) },
       { name: words.resume, unseen: true, tight: true, cell: (one) => state.may && button(words.resume, () => resume(one), { key: scopeText(one), label: `${words.resume} ${scopeText(one)}` }) },
@@ -50,11 +49,11 @@ export function nowView({ state, redraw }) {
 
   async function resume(one) {
     const scope = Object.fromEntries(['route', 'listener', 'role', 'network', 'outside'].filter((key) => one[key] !== undefined).map((key) => [key, one[key]]));
-    if (await confirm({ heading: words.dialog.resumeTitle, about: h('p', {}, scopeText(one)), deed: words.dialog.resumeDo, done: words.dialog.resumed, act: (reason) => post('/v1/resume', { ...scope, reason }) })) redraw();
+    if (await confirm({ heading: words.dialog.resumeTitle, about: h('p', {}, scopeText(one)), deed: words.dialog.resumeDo, done: words.dialog.resumed, act: (reason) => post('/v1/resume', { ...scope, reason }) })) lookAgain();
   }
 
   return {
-    live, load,
+    live, overview,
     content: [
       tiles, suspended,
       h('div', { class: 'grid' }, card(words.plots.requests, { note: words.plots.requestsNote }, requests.element), card(words.plots.latency, { note: words.plots.latencyNote }, latency.element), card(words.plots.connections, {}, connections.element), card(words.plots.denials, { note: words.plots.denialsNote }, denials.element)),
