@@ -8,7 +8,7 @@ import type { AuditRecord } from './audit/record.ts';
 import { readTail } from './audit/tail.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Live } from './live.ts';
-import type { ExplainAsk, Explanation, OpenConnectionReport } from './live-protocol.ts';
+import type { ExplainAsk, Explanation, OpenConnectionReport, WantedConnections } from './live-protocol.ts';
 import { ADMIN_ROUTE } from './policy/admin-route.ts';
 import type { GatewayStatus } from './status.ts';
 import type { ToThread } from './thread-protocol.ts';
@@ -47,9 +47,9 @@ export function createConsole({ snapshot, status, threads, live, auditDirectory,
     return masked.mask(record);
   }
 
-  async function connectionsOf(fingerprint: string | undefined): Promise<readonly OpenConnectionReport[]> {
-    const found = await threads<readonly OpenConnectionReport[]>({ kind: 'connections', most: MOST_CONNECTIONS, ...(fingerprint === undefined ? {} : { fingerprint }) });
-    return found.flat();
+  async function connectionsOf(wanted: WantedConnections): Promise<{ readonly connections: readonly OpenConnectionReport[]; readonly more: boolean }> {
+    const found = (await threads<readonly OpenConnectionReport[]>({ kind: 'connections', wanted, most: MOST_CONNECTIONS + 1 })).flat();
+    return { connections: found.slice(0, MOST_CONNECTIONS), more: found.length > MOST_CONNECTIONS };
   }
 
   return {
@@ -62,12 +62,10 @@ export function createConsole({ snapshot, status, threads, live, auditDirectory,
         suspensions, maintenance, ...(store === undefined ? {} : { store }), denials: live.denials(),
       };
     },
-    async connections(fingerprint) {
-      const found = await connectionsOf(fingerprint);
-      return { all: found.length, connections: found.slice(0, MOST_CONNECTIONS) };
-    },
-    async clients() {
-      return { clients: clientsOf(await connectionsOf(undefined)) };
+    connections: connectionsOf,
+    async clients(find) {
+      const { connections, more } = await connectionsOf(find === undefined ? {} : { find });
+      return { clients: clientsOf(connections), more };
     },
     async revocation(wanted) {
       const { crls, ocsp, deny_list: all } = await status();

@@ -141,7 +141,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'audit_next': return ask.segments.includes(audit.current()) ? audit.prepare(ask.after, now()) : undefined;
       case 'audit_switch': return ask.to.forEach(audit.switchTo);
       case 'pulse': return lookout.pulse();
-      case 'connections': return lookout.connections(ask.fingerprint, ask.most);
+      case 'connections': return lookout.connections(ask.wanted, ask.most);
       case 'explain': return lookout.explain(ask.ask);
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();

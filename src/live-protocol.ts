@@ -15,6 +15,12 @@ export interface ConnectionCount {
   readonly connections: number;
 }
 
+/** Which connections somebody asks for. */
+export interface WantedConnections {
+  readonly fingerprint?: string;
+  readonly find?: string;
+}
+
 /** One open connection, and whose it is. */
 export interface OpenConnectionReport {
   readonly listener: string;

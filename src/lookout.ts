@@ -5,8 +5,8 @@ import type { OpenListener } from './bound-listener.ts';
 import { describeAdmission } from './describe-admission.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import { compileRoles } from './identity/roles.ts';
-import type { ConnectionCount, ExplainAsk, Explanation, OpenConnectionReport, ThreadPulse } from './live-protocol.ts';
-import { operatorsConfig } from './policy/admin-route.ts';
+import type { ConnectionCount, ExplainAsk, Explanation, OpenConnectionReport, ThreadPulse, WantedConnections } from './live-protocol.ts';
+import { ADMIN_ROUTE, operatorsConfig } from './policy/admin-route.ts';
 import { authorize } from './policy/authorize.ts';
 import type { Step } from './policy/decision.ts';
 import { COUNTED, type Admission, type RequestFacts } from './policy/facts.ts';
@@ -24,11 +24,14 @@ export interface LookoutOptions {
   readonly now: () => number;
 }
 
+/** Who looks is not what is looked at: their streams last an hour. */
+const LOOKING: ReadonlySet<string> = new Set([ADMIN_ROUTE]);
+
 /** What a thread tells those who look on. Nothing of it is kept for them: they ask, now and then. */
 export interface Lookout {
   pulse(): ThreadPulse;
-  /** Open connections, of one certificate (SHA-256) or of all; no more than `most`. */
-  connections(fingerprint: string | undefined, most: number): readonly OpenConnectionReport[];
+  /** Open connections, no more than `most`: of one certificate (SHA-256), of those whose id, subject or address holds a text, or of all. */
+  connections(wanted: WantedConnections, most: number): readonly OpenConnectionReport[];
   /** Decides again what was asked, with this thread's own admission office and policy; undefined where it has no such listener, or does not know the certificate. */
   explain(ask: ExplainAsk): Promise<Explanation | undefined>;
 }
@@ -64,13 +67,16 @@ export function createLookout({ serving, metrics, snapshot, now }: LookoutOption
   }
 
   return {
-    pulse: () => ({ connections: counted(), ...metrics.requests.sums() }),
-    connections(fingerprint, most) {
+    pulse: () => ({ connections: counted(), ...metrics.requests.sums(LOOKING) }),
+    connections({ fingerprint, find }, most) {
+      const text = find?.toLowerCase();
       const found: OpenConnectionReport[] = [];
       for (const listener of serving()) {
         for (const connection of listener.connections.values()) {
           if (found.length >= most) return found;
-          if (fingerprint === undefined || heldBy(connection)?.leaf.sha256 === fingerprint) found.push(reportOf(listener, connection));
+          const held = heldBy(connection);
+          if (fingerprint !== undefined && held?.leaf.sha256 !== fingerprint) continue;
+          if (text === undefined || holds(connection, held, text)) found.push(reportOf(listener, connection));
         }
       }
       return found;
@@ -107,6 +113,12 @@ function hostName(text: string): string {
 function heldBy({ admissions }: Connection): Extract<Admission, { kind: 'known' }> | undefined {
   for (const held of admissions.values()) if (held.kind === 'known') return held;
   return undefined;
+}
+
+/** In the order of what it costs. */
+function holds({ address }: Connection, held: ReturnType<typeof heldBy>, text: string): boolean {
+  if (address.includes(text) || held?.identity?.id.toLowerCase().includes(text) === true) return true;
+  return held !== undefined && (held.leaf.serial.includes(text) || (certificateFields(held.leaf).subject ?? '').toLowerCase().includes(text));
 }
 
 function reportOf(listener: OpenListener, connection: Connection): OpenConnectionReport {

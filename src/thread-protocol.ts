@@ -8,7 +8,7 @@ import type { GrantAsk, PageAnswer as OwnPage, PageRequest, RaisedAlarm, Session
 import type { KeySet } from './forward/token-keys.ts';
 import type { ToldEvent, WebhookOutcome } from './forward/webhooks/event.ts';
 import type { Transfer } from './identity/people.ts';
-import type { ExplainAsk } from './live-protocol.ts';
+import type { ExplainAsk, WantedConnections } from './live-protocol.ts';
 import type { Findings, SessionFinding } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
 import type { SuspensionOrder, SuspensionScope } from './policy/suspensions.ts';
@@ -76,7 +76,7 @@ export type ToThread =
   | { readonly kind: 'metrics' }
   /** For those who look on: see lookout.ts. */
   | { readonly kind: 'pulse' }
-  | { readonly kind: 'connections'; readonly fingerprint?: string; readonly most: number }
+  | { readonly kind: 'connections'; readonly wanted: WantedConnections; readonly most: number }
   | { readonly kind: 'explain'; readonly ask: ExplainAsk }
   | { readonly kind: 'status' }
   /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */

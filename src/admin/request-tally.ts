@@ -14,8 +14,8 @@ export interface RequestTally {
   count(outcome: RequestOutcome): void;
   /** Counts a connection that was denied as a whole. */
   denied(reason: string): void;
-  /** What has been counted since the thread began. */
-  sums(): RequestSums;
+  /** What has been counted since the thread began, but for the routes of `without`. */
+  sums(without: ReadonlySet<string>): RequestSums;
 }
 
 /** Requests by the first digit of their status, denials by reason, and durations in the buckets of the histogram, each by itself and not added up. */
@@ -102,14 +102,15 @@ export function createRequestTally(registry: Registry, bounds: readonly number[]
       durations.count++;
     },
     denied: deny,
-    sums() {
+    sums(without) {
       const requests: Record<string, number> = {};
-      for (const { status, requests: since, before } of cells.values()) {
+      for (const { route, status, requests: since, before } of cells.values()) {
+        if (without.has(route)) continue;
         const kind = `${String(status)[0]}xx`;
         requests[kind] = (requests[kind] ?? 0) + since + before;
       }
       const durations = Array.from({ length: bounds.length + 1 }, () => 0);
-      for (const { buckets } of byRoute.values()) buckets.forEach((count, index) => (durations[index] = (durations[index] as number) + count));
+      for (const [route, { buckets }] of byRoute) if (!without.has(route)) buckets.forEach((count, index) => (durations[index] = (durations[index] as number) + count));
       return { requests, denials: Object.fromEntries([...denials].map(([reason, { all }]) => [reason, all])), durations };
     },
   };

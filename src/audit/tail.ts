@@ -113,8 +113,13 @@ function readAll(file: number, into: Buffer, from: number): number {
 
 /** A header of a segment is none. */
 function parse(line: string): AuditRecord | undefined {
-  const { seq: _seq, hash: _hash, ...record } = JSON.parse(line) as AuditRecord & { readonly seq?: number; readonly hash?: string };
-  return (record.event as string) === 'segment' ? undefined : record;
+  try {
+    const { seq: _seq, hash: _hash, ...record } = JSON.parse(line) as AuditRecord & { readonly seq?: number; readonly hash?: string };
+    return (record.event as string) === 'segment' ? undefined : record;
+  } catch {
+    // It does not follow either, and is said to be broken.
+    return undefined;
+  }
 }
 
 /** Octets of the register that hold its last line, surely. */

@@ -299,13 +299,14 @@ export function outcomeOf(exchange: Exchange, status: number, ended = performanc
   const { admission, decision, verdict } = exchange;
   leave(exchange);
   exchange.span?.end(exchange, status);
-  return {
+  const outcome: Outcome = {
     route: decision?.route?.name ?? 'none',
     role: admission.kind === 'known' ? admission.identity?.role ?? 'none' : 'none',
     status,
     seconds: (ended - exchange.started) / 1000,
-    ...(decision?.kind === 'denial' ? { reason: decision.reason } : verdict?.result === 'denied' && verdict.reason !== undefined ? { reason: verdict.reason } : {}),
   };
+  if (decision?.kind === 'denial') return { ...outcome, reason: decision.reason };
+  return verdict?.result === 'denied' && verdict.reason !== undefined ? { ...outcome, reason: verdict.reason } : outcome;
 }
 
 /** Whose request it is, for the choice of an endpoint: the client's id, its address where it has none. */

@@ -4,8 +4,8 @@ import { call, hex, plainCall, text, time, type AdminCall } from '../call.ts';
 /** What those look at who watch over a gateway. Bounded, whatever the gateway holds. */
 export interface ConsoleTarget {
   overview(): Promise<unknown>;
-  connections(fingerprint: string | undefined): Promise<unknown>;
-  clients(): Promise<unknown>;
+  connections(wanted: { readonly fingerprint?: string; readonly find?: string }): Promise<unknown>;
+  clients(find: string | undefined): Promise<unknown>;
   revocation(wanted: string | undefined): Promise<unknown>;
   upstreams(): Promise<unknown>;
   records(asked: RecordsAsked): Promise<unknown>;
@@ -18,6 +18,7 @@ export interface RecordsAsked {
 }
 
 const named = z.looseObject({});
+const holding = text.describe('Text that the id, the subject, the serial number or the address must hold.').exactOptional();
 
 /** Calls for looking: what the console shows, in pieces that have a bound. */
 export const CONSOLE_CALLS: readonly AdminCall[] = [
@@ -28,14 +29,14 @@ export const CONSOLE_CALLS: readonly AdminCall[] = [
   }),
   call({
     method: 'GET', path: '/v1/connections', summary: 'Open connections, of one certificate or of all; 500 at most', role: 'read_only',
-    input: z.strictObject({ fingerprint: hex.length(64).describe('SHA-256 of the certificate.').exactOptional() }),
-    output: z.strictObject({ all: z.int(), connections: z.array(z.looseObject({ listener: z.string(), protocol: z.string(), address: z.string() })) }),
-    answer: ({ console: shown }, { fingerprint }) => shown.connections(fingerprint),
+    input: z.strictObject({ fingerprint: hex.length(64).describe('SHA-256 of the certificate.').exactOptional(), find: holding }),
+    output: z.strictObject({ more: z.boolean(), connections: z.array(z.looseObject({ listener: z.string(), protocol: z.string(), address: z.string() })) }),
+    answer: ({ console: shown }, wanted) => shown.connections(wanted),
   }),
-  plainCall({
-    method: 'GET', path: '/v1/clients', summary: 'Certificates of connected clients, the first to end first', role: 'read_only',
-    output: z.strictObject({ clients: z.array(z.looseObject({ fingerprint: z.string(), not_after: time, connections: z.int() })) }),
-    answer: ({ console: shown }) => shown.clients(),
+  call({
+    method: 'GET', path: '/v1/clients', summary: 'Certificates of connected clients, the first to end first; of 500 connections at most', role: 'read_only', input: z.strictObject({ find: holding }),
+    output: z.strictObject({ more: z.boolean(), clients: z.array(z.looseObject({ fingerprint: z.string(), not_after: time, connections: z.int() })) }),
+    answer: ({ console: shown }, { find }) => shown.clients(find),
   }),
   call({
     method: 'GET', path: '/v1/revocation', summary: 'Each source of revocation: its age, its size, its last error; and the newest 200 entries of the deny list, or those that hold a text', role: 'read_only',

@@ -28,9 +28,15 @@ export function certificatesView({ state, redraw }) {
   const line = h('div');
   const held = h('div');
   const clients = h('div');
+  const find = h('input', { type: 'search', id: 'find-client', oninput: () => later() });
+  let timer;
+  const later = () => {
+    clearTimeout(timer);
+    timer = setTimeout(redraw, 300);
+  };
 
   async function load() {
-    const [ending, found] = await Promise.all([get('/v1/expiry', { most: MOST }), get('/v1/clients')]);
+    const [ending, found] = await Promise.all([get('/v1/expiry', { most: MOST }), get('/v1/clients', { find: find.value.trim() })]);
     replace(line, timeline(ending.certificates));
     replace(held, table(words.held, [
       { name: words.subject, cell: ({ name, use }) => under(name, words.uses[use]) }, { name: words.use, cell: ({ places, id, role }) => [...places, ...id === undefined ? [] : [`${role} ${id}`]].join(', ') },
@@ -44,10 +50,10 @@ export function certificatesView({ state, redraw }) {
       { name: words.connectionsOf, unseen: true, tight: true, cell: (one) => h('div', { class: 'actions' },
         button(words.connectionsOf, () => showConnections(one), { key: `see ${one.fingerprint}`, label: words.connectionsOfWhom(one.id ?? one.subject) }),
         state.may && button(words.revoke, async () => (await revoke(one)) && redraw(), { kind: 'danger', key: `revoke ${one.fingerprint}`, label: words.revokeWhom(one.id ?? one.subject) })) },
-    ], found.clients, words.noClients));
+    ], found.clients, words.noClients), found.more && h('p', { class: 'empty' }, words.moreClients));
   }
 
-  return { load, content: [card(words.timeline, { note: words.timelineNote }, line), card(words.clients, { note: words.clientsNote }, clients), card(words.held, {}, held)] };
+  return { load, content: [card(words.timeline, { note: words.timelineNote }, line), card(words.clients, { note: words.clientsNote, aside: h('div', { class: 'filters' }, h('label', { for: 'find-client' }, words.find, find)) }, clients), card(words.held, {}, held)] };
 }
 
 function stateOf(entry) {
