@@ -47,7 +47,7 @@ describe('the development PKI', () => {
     expect(new X509Certificate(readFileSync(join(certificates, 'server-rsa.pem'))).publicKey.asymmetricKeyDetails?.modulusLength).toBe(2048);
     expect(statSync(certificates).mode & 0o777).toBe(0o700);
     const secret = readdirSync(certificates).filter((name) => /\.(key|p12)$/.test(name));
-    expect(secret.length).toBe(18);
+    expect(secret.length).toBe(20);
     for (const name of secret) expect(statSync(join(certificates, name)).mode & 0o777, name).toBe(0o600);
   });
 
@@ -136,7 +136,7 @@ describe('the development PKI', () => {
 });
 
 describe('behind the gateway', () => {
-  const any = { gateway: 0, metrics: 0, backend: 0, responder: 0 };
+  const any = { gateway: 0, console: 0, metrics: 0, backend: 0, responder: 0 };
 
   test('the responder and the CRL say who is revoked, to OpenSSL\'s clients', async () => {
     const stage = await startBackstage({ certificates, profile: profileFile(), ports: any });
@@ -185,11 +185,11 @@ describe('behind the gateway', () => {
 
   test('takes another port where the usual one is taken', async () => {
     const taken = await listen(createServer(), 0);
-    const stage = await startBackstage({ certificates, profile: profileFile(), ports: { gateway: taken.port, metrics: taken.port, backend: taken.port, responder: taken.port } });
+    const stage = await startBackstage({ certificates, profile: profileFile(), ports: { gateway: taken.port, console: taken.port, metrics: taken.port, backend: taken.port, responder: taken.port } });
     await stage.stop();
     await taken.close();
     expect(Object.values(stage.ports)).not.toContain(taken.port);
-    expect(new Set(Object.values(stage.ports)).size).toBe(4);
+    expect(new Set(Object.values(stage.ports)).size).toBe(5);
   });
 
   test('stopping leaves the certificates and nothing else', async () => {

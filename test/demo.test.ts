@@ -94,6 +94,14 @@ describe.skipIf(missing)('wardgate demo', () => {
     expect(records.every(({ patient }) => typeof patient === 'string' && patient !== '')).toBe(true);
   });
 
+  test('shows the console to the operator, and to nobody else', async () => {
+    const address = /console\s+(https:\S+)/.exec(demo.text)?.[1] ?? '';
+    const as = (client: string, path: string) => shell(`curl -sS -w '\\n%{http_code}\\n' --cacert certs/demo/root.pem --cert certs/demo/${client}.pem --key certs/demo/${client}.key ${address}${path}`);
+    expect(await as('operator', '')).toMatchObject({ status: '200', body: expect.stringContaining('<title>Wardgate</title>') });
+    expect(JSON.parse((await as('operator', 'v1/overview')).body)).toMatchObject({ caller: { who: 'Lin Hua', role: 'operator' }, problems: [] });
+    expect((await as('doctor', '')).status).toBe('403');
+  });
+
   test('tells a refused client no more than a code and the request id, and keeps the reason in the audit', async () => {
     for (const [does, code, reason] of [['revoked', 'certificate_rejected', 'revoked_crl'], ['without a certificate', 'certificate_required', 'no_certificate'], ['a patient may not', 'role_denied', 'role_denied'], ['has no role', 'role_denied', 'no_role']] as const) {
       const { body } = await shell(demo.lines.find((line) => line.does.includes(does))?.command ?? 'false');

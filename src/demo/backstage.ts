@@ -15,13 +15,14 @@ import { demoConfig } from './wardgate-config.ts';
 
 export interface DemoPorts {
   readonly gateway: number;
+  readonly console: number;
   readonly metrics: number;
   readonly backend: number;
   readonly responder: number;
 }
 
 /** Where the demo listens unless told otherwise; a free port takes the place of one that is taken. */
-export const usualPorts: DemoPorts = { gateway: 8443, metrics: 9100, backend: 9443, responder: 8888 };
+export const usualPorts: DemoPorts = { gateway: 8443, console: 9444, metrics: 9100, backend: 9443, responder: 8888 };
 
 export interface BackstageOptions {
   /** Absolute directory of the PKI. */
@@ -84,7 +85,8 @@ export async function startBackstage(options: BackstageOptions): Promise<Backsta
   const crls = await keepCrlFiles(responder, join(folder, 'crls'));
   undo.defer(async () => crls.stop());
   const gateway = await freePort(wanted.gateway);
-  const ports = { gateway, metrics: await freePort(wanted.metrics, [gateway]), backend: api.port, responder: responder.port };
+  const console = await freePort(wanted.console, [gateway]);
+  const ports = { gateway, console, metrics: await freePort(wanted.metrics, [gateway, console]), backend: api.port, responder: responder.port };
   const config = join(folder, 'wardgate.yaml');
   await writeFile(config, demoConfig({
     certificates: pki.directory, servers: pki.servers, organization: profile.organization, issuer: profile.issuing.name,

@@ -92,6 +92,7 @@ function description(backstage: Backstage, port: number, lines: readonly TryLine
     `  certificates   ${directory}${pki.kind === 'reused' ? ', made earlier' : pki.remade === undefined ? ', new' : `, new because ${pki.remade}`}`,
     `  for browsers   ${profile.clients.map(({ file }) => `${file}.p12`).join(' ')}; password ${profile.pkcs12.password}`,
     `  gateway        https://localhost:${port}${moved('gateway', port)}`,
+    `  console        https://localhost:${ports.console}/ with operator.p12${moved('console', ports.console)}`,
     `  metrics        http://127.0.0.1:${ports.metrics}/metrics${moved('metrics', ports.metrics)}`,
     `  records API    https://127.0.0.1:${ports.backend}, for the gateway's certificate only, on ${backstage.database}${moved('backend', ports.backend)}`,
     `  OCSP and CRLs  http://127.0.0.1:${ports.responder}/ /root.crl /issuing.crl${moved('responder', ports.responder)}`,

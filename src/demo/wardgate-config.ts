@@ -12,7 +12,7 @@ export interface DemoConfigOptions {
   readonly backendName: string;
   /** Absolute paths of the CRL files. */
   readonly crls: readonly string[];
-  readonly ports: { readonly gateway: number; readonly metrics: number; readonly backend: number; readonly responder: number };
+  readonly ports: { readonly gateway: number; readonly console: number; readonly metrics: number; readonly backend: number; readonly responder: number };
 }
 
 /** The demo's configuration, as somebody would write it by hand. Paths of state and audit are relative to its file. */
@@ -29,6 +29,11 @@ export function demoConfig(options: DemoConfigOptions): string {
       tls: { certificates: options.servers.map((name) => ({ certificate: pem(name), key: key(name) })) },
       // Routes decide who needs a certificate: one of them is public.
       client_auth: { mode: 'optional', trust: [pem('root')], intermediates: [pem('issuing')] },
+    }, {
+      name: 'operators',
+      address: `127.0.0.1:${ports.console}`,
+      tls: { certificates: options.servers.map((name) => ({ certificate: pem(name), key: key(name) })) },
+      client_auth: { mode: 'required', trust: [pem('root')], intermediates: [pem('issuing')] },
     }],
     revocation: {
       check: 'chain', sources: ['crl', 'ocsp'], unavailable: 'deny',
@@ -53,7 +58,7 @@ export function demoConfig(options: DemoConfigOptions): string {
       },
     },
     audit: { directory: './state/audit' },
-    admin: { socket: './state/admin.sock' },
+    admin: { socket: './state/admin.sock', listener: 'operators', roles: [{ role: 'operator', match: staff('Operators') }] },
     metrics: { address: `127.0.0.1:${ports.metrics}` },
   });
 }
