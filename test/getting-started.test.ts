@@ -54,7 +54,7 @@ async function startInBackground(block: Block, until: string): Promise<void> {
   const child = shell(block.text);
   started.push(child);
   const output = listen(child);
-  await expect.poll(output, { timeout: 20_000 }).toContain(until);
+  await expect.poll(output, { timeout: 60_000 }).toContain(until);
 }
 
 function listen(child: ChildProcess): () => string {
@@ -71,7 +71,7 @@ async function end(child: ChildProcess): Promise<void> {
   await closed;
 }
 
-test('docs/getting-started.md: each command, in its order, does what the page says', { timeout: 60_000 }, async () => {
+test('docs/getting-started.md: each command, in its order, does what the page says', { timeout: 240_000 }, async () => {
   for (const block of blocks) {
     if (block.mark.kind === 'background') {
       await startInBackground(block, block.mark.until);
