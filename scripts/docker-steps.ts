@@ -83,7 +83,7 @@ function step(stages: readonly Stage[], instruction: string, rest: string): void
     case 'HEALTHCHECK':
       stage.health = JSON.parse(rest.slice(rest.indexOf('CMD ') + 4)) as string[];
       return;
-    case 'ENV': case 'EXPOSE': case 'STOPSIGNAL':
+    case 'ENV': case 'EXPOSE': case 'LABEL': case 'STOPSIGNAL':
       return;
     default:
       throw new Error(`Dockerfile: ${instruction} is not known here`);

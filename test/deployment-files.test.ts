@@ -1,0 +1,78 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const root = join(import.meta.dirname, '..');
+const read = (file: string): string => readFileSync(join(root, file), 'utf8');
+const installed = (program: string, ...args: readonly string[]): boolean => spawnSync(program, args).error === undefined;
+const systemd = installed('systemd-analyze', '--version');
+const haproxy = installed('haproxy', '-v');
+const nginx = spawnSync('sh', ['-c', 'nginx -v && test -e /usr/share/nginx/modules/ngx_stream_module.so']).status === 0;
+for (const [name, there] of [['systemd-analyze', systemd], ['haproxy', haproxy], ['nginx with its stream module', nginx]] as const) {
+  if (!there) console.log(`skipped: parts of deployment-files.test.ts need ${name}`);
+}
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'wardgate-deploy-'));
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe.skipIf(!systemd)('the unit of the gateway', () => {
+  /** What lies elsewhere on other machines stands for itself. */
+  function unit(): string {
+    const file = join(folder, 'wardgate.service');
+    writeFileSync(file, read('deploy/systemd/wardgate.service').replaceAll('/usr/local/bin/wardgate', '/bin/true'));
+    return file;
+  }
+
+  it('is one that systemd takes, without a warning', () => {
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', unit()], { encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  });
+
+  it('is exposed no more than a service that binds a port and compiles while it runs has to be', () => {
+    const { stdout } = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', unit()], { encoding: 'utf8' });
+    expect(Number(/Overall exposure level .*: ([\d.]+)/.exec(stdout)?.[1])).toBeLessThanOrEqual(2);
+  });
+
+  it('waits longer for the gateway to stop than answers under way may take', () => {
+    expect(Number(/^TimeoutStopSec=(\d+)$/m.exec(read('deploy/systemd/wardgate.service'))?.[1])).toBeGreaterThan(10);
+  });
+});
+
+it.skipIf(!haproxy)('haproxy takes the example of HAProxy as L4', () => {
+  const { status, stderr } = spawnSync('haproxy', ['-c', '-f', join(root, 'deploy/examples/haproxy-l4.cfg')], { encoding: 'utf8' });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+});
+
+it.skipIf(!nginx)('nginx takes the example of nginx as L4', () => {
+  const file = join(folder, 'nginx.conf');
+  // The test of a configuration binds its ports, and the address of the example is of no machine.
+  writeFileSync(file, `pid ${folder}/nginx.pid;\nerror_log ${folder}/error.log;\n${read('deploy/examples/nginx-l4.conf').replace('listen 10.1.0.10:443', `listen unix:${folder}/front.sock`)}`);
+  const { status, stderr } = spawnSync('nginx', ['-t', '-e', `${folder}/error.log`, '-c', file, '-p', '/usr/share/nginx/'], { encoding: 'utf8' });
+  expect({ status, stderr }).toMatchObject({ status: 0 });
+});
+
+it('the bill of materials is CycloneDX to the letter, and names every package that is installed to run', async () => {
+  execFileSync(process.execPath, [join(root, 'scripts/write-sbom.mjs')], { stdio: 'ignore' });
+  const text = read('dist/sbom.cdx.json');
+  const bill = JSON.parse(text) as { readonly specVersion: Spec.Version; readonly metadata: { readonly component: { readonly name: string } }; readonly components: readonly { readonly name: string }[] };
+  expect(await new Validation.JsonStrictValidator(bill.specVersion).validate(text)).toBeNull();
+  expect(bill.metadata.component.name).toBe('wardgate');
+  const { dependencies } = JSON.parse(read('package.json')) as { readonly dependencies: Record<string, string> };
+  const names = new Set(bill.components.map(({ name }) => name));
+  expect(Object.keys(dependencies).filter((name) => !names.has(name))).toEqual([]);
+  expect(['typescript', 'vitest', 'oxlint', 'ws'].filter((name) => names.has(name))).toEqual([]);
+});
+
+it('every unit of systemd has the same few things that take rights away', () => {
+  const units = readdirSync(join(root, 'deploy/systemd')).filter((name) => name.endsWith('.service'));
+  const lacking = units.flatMap((name) => ['NoNewPrivileges=yes', 'ProtectSystem=strict', 'ProtectHome=yes', 'PrivateTmp=yes', 'UMask=0077'].filter((line) => !read(`deploy/systemd/${name}`).includes(`\n${line}\n`)).map((line) => `${name}: ${line}`));
+  expect(lacking).toEqual([]);
+});
