@@ -160,6 +160,17 @@ describe('wardgate ca, beside a gateway', () => {
     expect((await command('approve', other)).code).toBe(2);
   });
 
+  test('a policy that was changed is taken when somebody with the passphrase says so', async () => {
+    const file = join(ca.directory, 'policy.yaml');
+    expect(await json('policy', ...key())).toEqual({ accepted: true });
+    writeFileSync(file, `${readFileSync(file, 'utf8')}# changed\n`);
+    expect(await command('policy', ...key())).toMatchObject({ code: 1, stdout: expect.stringContaining('nothing is issued') });
+    expect(await command('verify')).toMatchObject({ code: 1, stdout: expect.stringContaining('policy.yaml: was changed since it was accepted') });
+    expect(await command('policy', '--accept', '--dry-run', ...key())).toMatchObject({ code: 0, stdout: expect.stringContaining('would be accepted') });
+    expect(await json('policy', '--accept', '--why', 'a comment', ...key())).toEqual({ accepted: true });
+    expect((await command('verify')).code).toBe(0);
+  });
+
   test('a passphrase may come from a command, and one that others can read is refused', async () => {
     expect(await json('crl', '--passphrase-command', `cat ${ca.path('ca.pass')}`)).toMatchObject({ file: join(ca.directory, 'issuing.crl') });
     chmodSync(ca.path('ca.pass'), 0o644);

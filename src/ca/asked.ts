@@ -24,14 +24,18 @@ export function bodyOf(policy: CaPolicy, order: RequestOrder, { id, now, renews 
   const purpose = textOf('purpose', order.purpose, 1_000);
   const system = textOf('system', order.system, 200);
   if (policy.systems.length > 0 && !policy.systems.includes(system)) throw new OfficeError('invalid', `system: there is no business system ${JSON.stringify(system)}; there are ${policy.systems.join(', ')}`);
-  const all = [name, ...(identifier === undefined ? [] : [identifier]), ...(Object.values(names) as readonly string[][]).flat()];
-  const sensitive = sensitivity(policy, all);
+  const sensitive = sensitivity(policy, allNames({ name, names, ...(identifier === undefined ? {} : { identifier }) }));
   return {
     id, submitted: new Date(now).toISOString(), profile: order.profile, name, ...(identifier === undefined ? {} : { identifier }), names,
     subject: formatName(parseNameText(subjectText(subjectOf(profile, name)))), key: keyOf(order.key), applicant: applicantOf(order), purpose, system,
     validity: validityOf(profile, order.validity), ...(renews === undefined ? {} : { renews }), ...(order.temporary === true ? { temporary: true as const } : {}),
     ...(sensitive === undefined ? {} : { sensitive }),
   };
+}
+
+/** Every name of a request, as people and programs may read it. */
+export function allNames({ name, identifier, names }: Pick<RequestBody, 'name' | 'identifier' | 'names'>): readonly string[] {
+  return [name, ...(identifier === undefined ? [] : [identifier]), ...(Object.values(names) as readonly string[][]).flat()];
 }
 
 /** The subject of a profile for a name, the most specific first. */

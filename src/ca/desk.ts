@@ -1,14 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import { prepareText } from '../pki/preparation.ts';
 import { readApproval, type SignedApproval } from './approval.ts';
-import { bodyOf } from './asked.ts';
+import { allNames, bodyOf } from './asked.ts';
 import { canonical, digestOf } from './canonical.ts';
 import { spkiOf } from './keys.ts';
 import { record, requestRow, rowOf, step, type Ground, type RequestRow } from './ground.ts';
-import { LIVE } from './life.ts';
+import { LIVE, type State } from './life.ts';
 import type { By, CaRequest, Renewal, RequestBody, RequestOrder } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
-import { profileOf } from './policy.ts';
+import { profileOf, sensitivity, type CaPolicy } from './policy.ts';
+import { isIssuedFor, refuseUnacceptedPolicy, sealedEvents } from './proof.ts';
 
 /** Who approves, and in which role. */
 interface Approver {
@@ -61,7 +63,8 @@ export function renew(ground: Ground, id: string, renewal: Renewal): CaRequest {
 
 function askAgain(ground: Ground, id: string, renewal: Renewal): CaRequest {
   const { ledger, policy, now } = ground;
-  const { body: old, state } = requestRow(ground, id);
+  const oldRow = requestRow(ground, id);
+  const { body: old, state } = oldRow;
   const row = ledger.database.prepare('SELECT serial, sha256, not_after FROM certificate WHERE request = ?').get(old.id);
   if (row === undefined || (state !== 'delivered' && state !== 'confirmed')) {
     throw new OfficeError('step', `${id}: renewal is not possible: it is ${state}; ${LIVE.has(state) || state === 'requested' || state === 'approved' || state === 'issuing' ? 'it has to be delivered first' : 'a new request is needed'}`);
@@ -78,8 +81,11 @@ function askAgain(ground: Ground, id: string, renewal: Renewal): CaRequest {
   };
   const body = bodyOf({ ...policy, profiles: { ...policy.profiles, [old.profile]: { ...profile, names: allowing(old) } } }, order, { id: newId(), now: now(), renews: serial });
   if (body.subject !== old.subject) throw new OfficeError('invalid', `${id}: the profile has another subject by now (${body.subject}); a new request is needed`);
-  // Nobody has agreed to more than there was: neither to a longer life nor to a regular certificate in the place of a temporary one.
-  const automatic = profile.renewal === 'automatic' && renewal.authenticated === row['sha256'] && body.sensitive === undefined && old.temporary !== true && body.validity <= old.validity;
+  // Nobody has agreed to more than there was: neither to a longer life or other names nor to a regular certificate in the place of a temporary one.
+  const automatic = profile.renewal === 'automatic' && renewal.authenticated === row['sha256'] && body.sensitive === undefined && old.temporary !== true && body.validity <= old.validity
+    && canonical(body.names) === canonical(old.names) && ground.sealer() !== undefined;
+  // What the database says was agreed to then, only the seal of the issuing key proves.
+  if (automatic && !isIssuedFor(ground, oldRow, row['sha256'] as string)) throw new OfficeError('tampered', `${id}: the request of the certificate is not the one that it was issued for`);
   return admit(ground, body, renewal.applicant.name, automatic ? `renewal with the old certificate ${serial}` : undefined);
 }
 
@@ -96,12 +102,9 @@ export function approve(ground: Ground, id: string, signed: SignedApproval): CaR
     const request = requestOf(ground, row);
     if (row.state !== 'requested') step(ground, request.id, 'approve', { who: 'nobody' });
     const { x509, fingerprint, statement } = readApproval(request, signed, ground.now(), true);
-    const approver = approverOf(ground, fingerprint, x509);
+    const approver = approverOf(ground, { fingerprint, x509, at: ground.now(), states: IN_USE });
     const before = approvalsOf(ground, row);
-    refuseSameEyes(request, approver, before);
-    const profile = profileOf(ground.policy, request.profile);
-    const roles = [...profile.approvers, ...(request.sensitive === undefined ? [] : [request.sensitive.role])];
-    if (!roles.includes(approver.role)) throw new OfficeError('not_authorized', `${approver.by} is ${approver.role}; ${request.profile} is approved by ${roles.join(' or ')}`);
+    refuseUnfit(ground, request, approver, before);
     const missing = missingOf(ground, request, [...before, approver]);
     step(ground, request.id, missing.length === 0 ? 'approve' : 'agree', {
       who: approver.by, ...(statement.note === undefined ? {} : { why: statement.note }),
@@ -124,6 +127,19 @@ export function isFounded({ ledger }: Ground): boolean {
   return ledger.database.prepare("SELECT seq FROM event WHERE json_extract(line, '$.step') = 'init'").get() !== undefined;
 }
 
+/** Throws when somebody may not approve a request: by the role, or as one who has asked or approved already. */
+function refuseUnfit({ policy }: Pick<Ground, 'policy'>, request: CaRequest, approver: Approver, before: readonly Approver[]): void {
+  refuseSameEyes(request, approver, before);
+  const sensitive = sensitiveOf(policy, request);
+  const roles = [...profileOf(policy, request.profile).approvers, ...(sensitive === undefined ? [] : [sensitive.role])];
+  if (!roles.includes(approver.role)) throw new OfficeError('not_authorized', `${approver.by} is ${approver.role}; ${request.profile} is approved by ${roles.join(' or ')}`);
+}
+
+/** By the policy of today as well: a name may have become sensitive since it was asked for. */
+function sensitiveOf(policy: CaPolicy, body: RequestBody): RequestBody['sensitive'] {
+  return body.sensitive ?? sensitivity(policy, allNames(body));
+}
+
 /** Two people are not one with two certificates, two names or one key. */
 function refuseSameEyes({ applicant, key, name, id }: CaRequest, approver: Approver, before: readonly Approver[]): void {
   const same = (one: string, other: string): boolean => prepareText(one) === prepareText(other);
@@ -136,16 +152,27 @@ function refuseSameEyes({ applicant, key, name, id }: CaRequest, approver: Appro
   }
 }
 
+/** States of a certificate with which somebody approves; and those that it may have come to since. */
+const IN_USE: ReadonlySet<State> = new Set<State>(['delivered', 'confirmed']);
+const SINCE: ReadonlySet<State> = new Set<State>([...IN_USE, 'superseded', 'revoked', 'expired', 'destroyed']);
+
+interface Shown {
+  readonly fingerprint: string;
+  readonly x509: Pick<X509Certificate, 'publicKey' | 'validFromDate' | 'validToDate' | 'subject'>;
+  /** When somebody approved with it; ms. */
+  readonly at: number;
+  readonly states: ReadonlySet<State>;
+}
+
 /** Who a certificate makes an approver. Throws an OfficeError when it makes nobody one, or does not any more. */
-function approverOf({ ledger: { database }, policy, now }: Ground, fingerprint: string, x509: { readonly raw: Buffer; readonly publicKey: Parameters<typeof spkiOf>[0]; readonly validFromDate: Date; readonly validToDate: Date; readonly subject: string }): Approver {
+function approverOf({ ledger: { database }, policy }: Ground, { fingerprint, x509, at, states }: Shown): Approver {
   const key = digestOf(spkiOf(x509.publicKey));
-  const at = now();
   if (at < x509.validFromDate.getTime() || at >= x509.validToDate.getTime()) throw new OfficeError('not_authorized', 'the certificate of the approver is not valid now');
   const own = database.prepare('SELECT r.state AS state, r.body AS body, c.revoked_at AS revoked_at FROM certificate c JOIN request r ON r.id = c.request WHERE c.sha256 = ?').get(fingerprint);
   if (own !== undefined) {
     const { state, body } = rowOf(own);
     // One that is on its way may be in anybody's hands.
-    if (state !== 'delivered' && state !== 'confirmed') throw new OfficeError('not_authorized', `the certificate of the approver is ${state}`);
+    if (!states.has(state)) throw new OfficeError('not_authorized', `the certificate of the approver is ${state}`);
     return { by: body.name, role: profileOf(policy, body.profile).role ?? body.profile, fingerprint, key };
   }
   const pinned = policy.approvers.find((one) => one.fingerprint === fingerprint);
@@ -161,10 +188,13 @@ function approvalsOf({ ledger }: Ground, { body }: RequestRow): readonly Approva
   });
 }
 
-function missingOf({ policy }: Ground, { profile: name, sensitive }: CaRequest, approvals: readonly Pick<Approver, 'role'>[]): readonly string[] {
+function missingOf({ policy }: Ground, request: CaRequest, approvals: readonly Pick<Approver, 'role'>[]): readonly string[] {
+  const { profile: name } = request;
+  const sensitive = sensitiveOf(policy, request);
   if (!Object.hasOwn(policy.profiles, name)) return [`the profile ${name}, which the policy has no more,`];
   const { approvers, approvals: wanted } = profileOf(policy, name);
-  const lacking = wanted - approvals.length;
+  // Whoever agrees to the sensitive name alone has not agreed to the certificate.
+  const lacking = wanted - approvals.filter(({ role }) => approvers.includes(role)).length;
   return [
     ...(lacking <= 0 ? [] : [`${lacking === 1 ? 'an approval' : `${lacking} approvals`} by ${approvers.join(' or ')}`]),
     ...(sensitive === undefined || approvals.some(({ role }) => role === sensitive.role) ? [] : [`an approval by ${sensitive.role}, as ${JSON.stringify(sensitive.name)} is a sensitive name`]),
@@ -180,8 +210,9 @@ export function refuse(ground: Ground, id: string, by: By & { readonly why: stri
 }
 
 /**
- * Looks once more, before anything is signed, at what was agreed to: each approval is one of this request, by somebody whose
- * certificate was not revoked since, and by the policy of today they are enough. Throws an OfficeError.
+ * Looks once more, before anything is signed, at what was agreed to, and believes nothing that somebody could have written who has the database and not the passphrase:
+ * each approval is one of this request, by somebody whose certificate this CA has issued, or an accepted policy names, and was not revoked since; what nobody
+ * signed for has the seal of the issuing key; and by the policy of today they are enough. Throws an OfficeError.
  */
 export function refuseUnapproved(ground: Ground, row: RequestRow): void {
   if (digestOf(canonical({ ...row.body })) !== row.digest) throw new OfficeError('tampered', `${row.body.id}: the request is not what was submitted`);
@@ -189,17 +220,33 @@ export function refuseUnapproved(ground: Ground, row: RequestRow): void {
   const submitted = events.find(({ step: what }) => what === 'submit');
   if (submitted?.detail['digest'] !== row.digest) throw new OfficeError('tampered', `${row.body.id}: the request is not what the event log has`);
   const last = events.findLast(({ step: what }) => what === 'approve');
-  if (last?.detail['ceremony'] === true && !isFounded(ground)) return;
+  const sealed = sealedEvents(ground, ['approve'], row.body.id).some(({ hash, detail }) => hash === last?.hash && detail['digest'] === row.digest);
+  if (last?.detail['ceremony'] === true && sealed && !isFounded(ground)) return;
+  refuseUnacceptedPolicy(ground);
   const request = requestOf(ground, row);
-  if (last?.detail['automatic'] === true && row.body.renews !== undefined) return refuseLostGround(ground, row.body.id, row.body.profile, row.body.renews);
+  if (last?.detail['automatic'] === true && row.body.renews !== undefined) {
+    if (!sealed) throw new OfficeError('tampered', `${row.body.id}: the renewal was approved by nobody, and the issuing key has not signed for it`);
+    return refuseLostGround(ground, row.body.id, row.body.profile, row.body.renews);
+  }
   const approvals = approvalsOf(ground, row);
-  for (const { signed, by, fingerprint } of approvals) {
-    readApproval(request, signed, ground.now(), false);
+  const judged: Approver[] = [];
+  for (const { signed, by } of approvals) {
+    const { fingerprint, x509, statement } = readApproval(request, signed, ground.now(), false);
     const revoked = ground.ledger.database.prepare("SELECT c.reason AS reason FROM certificate c WHERE c.sha256 = ? AND c.revoked_at IS NOT NULL AND c.reason <> 'superseded'").get(fingerprint);
     if (revoked !== undefined) throw new OfficeError('not_authorized', `${row.body.id}: the certificate of ${by} was revoked since ${by} approved it (${String(revoked['reason'])}); refuse it, and have it asked for again`);
+    const approver = approverOf(ground, { fingerprint, x509, at: Date.parse(statement.time), states: SINCE });
+    refuseUnprovenApprover(ground, row.body.id, approver);
+    refuseUnfit(ground, request, approver, judged);
+    judged.push(approver);
   }
-  const missing = missingOf(ground, request, approvals);
+  const missing = missingOf(ground, request, judged);
   if (missing.length > 0) throw new OfficeError('not_authorized', `${row.body.id}: ${missing.join(' and ')} is missing`);
+}
+
+/** A row of the database makes nobody an approver: this CA has issued the certificate, for the request that is there. Those whom the policy pins are in what was accepted. */
+function refuseUnprovenApprover(ground: Ground, id: string, { by, fingerprint }: Approver): void {
+  const own = ground.ledger.database.prepare('SELECT r.id AS id, r.state AS state, r.body AS body FROM certificate c JOIN request r ON r.id = c.request WHERE c.sha256 = ?').get(fingerprint);
+  if (own !== undefined && !isIssuedFor(ground, rowOf(own), fingerprint)) throw new OfficeError('tampered', `${id}: the certificate of ${by}, who approved it, is none that this CA has issued for what the database says`);
 }
 
 /** What made a renewal automatic has to hold still: the policy, and the old certificate. */

@@ -16,7 +16,12 @@ export function faults(ground: Ground): readonly string[] {
   // What a broken log tells about the rest is worth nothing.
   if (broken !== undefined) return [broken];
   const events = ground.ledger.events();
-  return [...requestFaults(ground, events), ...certificateFaults(ground, events), ...fileFaults(ground)];
+  return [...policyFaults(ground, events), ...requestFaults(ground, events), ...certificateFaults(ground, events), ...fileFaults(ground)];
+}
+
+function policyFaults({ policyDigest }: Ground, events: readonly CaEvent[]): readonly string[] {
+  const accepted = events.findLast(({ step, sealed }) => sealed && (step === 'init' || step === 'policy'));
+  return accepted === undefined || accepted.detail['policy'] === policyDigest ? [] : [`policy.yaml: was changed since it was accepted, ${accepted.time}; read it, then wardgate ca policy --accept`];
 }
 
 function requestFaults(ground: Ground, events: readonly CaEvent[]): readonly string[] {
@@ -36,6 +41,7 @@ function requestFaults(ground: Ground, events: readonly CaEvent[]): readonly str
     }
     if (step === 'submit' && (detail['digest'] !== row.digest || digestOf(canonical(row.body)) !== row.digest)) found.push(`${request}: the request is not what was submitted`);
     if (step === 'approve' && detail['ceremony'] === true && seq > founded) found.push(`event ${seq}: ${request}: approved as in the ceremony, which was over`);
+    if (step === 'issue' && row !== undefined && detail['digest'] !== row.digest) found.push(`event ${seq}: ${request}: was issued for another request than the database has`);
     const { signed } = detail as { signed?: SignedApproval };
     if (signed !== undefined) found.push(...faultOf(`event ${seq}: ${request}`, () => readApproval(requestOf(ground, row), signed, 0, false)));
   }

@@ -44,7 +44,7 @@ export async function issue(ground: Ground, id: string, by: By): Promise<IssueRe
     ground.ledger.database.prepare("UPDATE serial SET state = 'certificate' WHERE serial = ?").run(serial);
     ground.ledger.database.prepare('INSERT INTO certificate (serial, request, generation, der, sha256, spki, not_after) VALUES (?, ?, ?, ?, ?, ?, ?)')
       .run(serial, row.body.id, generation, certified.der, certified.sha256, digestOf(certified.spki), certified.notAfter);
-    step(ground, row.body.id, 'issue', { ...by, serial, detail: { sha256: certified.sha256, generation, not_before: new Date(certified.notBefore).toISOString(), not_after: new Date(certified.notAfter).toISOString(), key: row.body.key.kind } });
+    step(ground, row.body.id, 'issue', { ...by, serial, detail: { digest: row.digest, sha256: certified.sha256, generation, not_before: new Date(certified.notBefore).toISOString(), not_after: new Date(certified.notAfter).toISOString(), key: row.body.key.kind } });
     return { entry: entry(ground, row.body.id), ...(bundle === undefined ? {} : { bundle }) };
   });
 }

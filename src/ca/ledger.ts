@@ -7,7 +7,7 @@ import type { Step } from './life.ts';
 import { OfficeError } from './office-error.ts';
 
 /** What is on record: a step in the life of a certificate, or something about the CA itself. */
-export type EventStep = Step | 'init' | 'crl' | 'responder' | 'issuer_requested' | 'issuer_installed';
+export type EventStep = Step | 'init' | 'policy' | 'crl' | 'responder' | 'issuer_requested' | 'issuer_installed';
 
 /** One entry of the event log. `hash` is the SHA-256 of its line, which holds that of the line before as `previous`. */
 export interface CaEvent {

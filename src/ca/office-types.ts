@@ -214,6 +214,10 @@ export interface Office {
   installIssuer(certificate: string, by: By): Issuer;
   /** A certificate for an OCSP responder of the current generation (id-kp-OCSPSigning, nocheck), for a public key. Needs the passphrase. `validity` in ms, at most 31 days. */
   issueResponder(options: { readonly name: string; readonly publicKey: KeyObject; readonly validity: number }, by: By): Promise<Certified>;
+  /** Whether somebody with the passphrase has taken policy.yaml as it was when this was opened; until then nothing is issued. Needs the passphrase. */
+  isPolicyAccepted(): boolean;
+  /** Takes policy.yaml as it was when this was opened. Needs the passphrase. */
+  acceptPolicy(by: By): CaEvent;
   /** Does something and undoes it: what would come of it, with every check. Synchronous steps only. */
   rehearse<Result>(act: () => Result): Result;
   /** Everything that is wrong: with the log, with what follows from it, with the files. Empty when all is whole. */

@@ -13,6 +13,7 @@ import { openLedger } from './ledger.ts';
 import type { By, CaRequest, Office } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
 import { parsePolicy } from './policy.ts';
+import { acceptPolicy, isPolicyAccepted } from './proof.ts';
 import { confirm, deliver, destroy, duplicates, entries, entry, expireAll, requests, revoke, status, statuses } from './shelf.ts';
 
 export type { AskedKey, AskedNames, Applicant, By, CaEntry, CaRequest, IssuedCrl, Issuer, IssueResult, Office, Renewal, RequestBody, RequestOrder, StatusAnswer } from './office-types.ts';
@@ -90,7 +91,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     submit: (order) => submit(ground, order),
     approve: (id, approval) => approve(ground, id, approval),
     approveHere: (id, by) => approveAtCeremony(ground, id, by),
-    found: ({ witness, ...by }) => void ledger.change(() => record(ground, 'init', { ...by, detail: { root: digestOf(new X509Certificate(root).raw), witness: witness ?? 'nobody' } })),
+    found: ({ witness, ...by }) => void ledger.change(() => record(ground, 'init', { ...by, detail: { root: digestOf(new X509Certificate(root).raw), witness: witness ?? 'nobody', policy: ground.policyDigest } })),
     refuse: (id, by) => refuse(ground, id, by),
     issue: (id, by) => issue(ground, id, by),
     deliver: (id, by) => deliver(ground, id, by),
@@ -118,6 +119,8 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     },
     installIssuer: (certificate, by) => installIssuer(ground, certificate, by),
     issueResponder: (wanted, by) => issueResponder(ground, wanted, by),
+    isPolicyAccepted: () => isPolicyAccepted(ground),
+    acceptPolicy: (by) => acceptPolicy(ground, by),
     rehearse: (act) => ledger.rehearse(act),
     faults: () => faults(ground),
     close: () => ledger.close(),

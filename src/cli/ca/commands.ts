@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { CommandGround } from '../keeping-commands.ts';
 import { initCommand, type InitOptions } from './init.ts';
 import { installIssuingCommand, renewIssuingCommand, rootCrlCommand, signIssuingCommand } from './root.ts';
-import { crlCommand, listCommand, reportCommand, showCommand, verifyCommand, type ListOptions } from './show.ts';
+import { crlCommand, listCommand, policyCommand, reportCommand, showCommand, verifyCommand, type ListOptions } from './show.ts';
 import { approveCommand, confirmCommand, deliverCommand, destroyCommand, issueCommand, refuseCommand, renewCommand, requestCommand, revokeCommand } from './steps.ts';
 
 /** Options that may be given several times. */
@@ -104,6 +104,9 @@ function addViews(ca: Command, ground: CommandGround): void {
   view('verify', 'whether the event log, the database and the files are as they were written')
     .addHelpText('after', '\nExample:\n  wardgate ca verify\n\nExit status 0: whole; 1: not.')
     .action(settle((options: never) => verifyCommand(options, print)));
+  placed(ca.command('policy').description('whether policy.yaml is as somebody with the passphrase has accepted it; nothing is issued by another one'), ground).option('--accept', 'take it as it is').option('--why <text>', 'for the record')
+    .addHelpText('after', "\nExamples:\n  wardgate ca policy --passphrase-file ca.pass\n  wardgate ca policy --accept --why 'longest of doctors 180d' --passphrase-file ca.pass\n\nExit status 0: accepted; 1: not.")
+    .action(settle((options: never) => policyCommand(options, print)));
   view('crl', 'sign the next CRL and write it beside the CA').option('--generation <number>', 'of another issuing CA than the current one').option('--out <file>', 'write it there').option('--pem', 'as PEM')
     .addHelpText('after', '\nExample:\n  wardgate ca crl --passphrase-file ca.pass')
     .action(settle((options: never) => crlCommand(options, print)));

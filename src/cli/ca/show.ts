@@ -99,6 +99,23 @@ export async function verifyCommand(options: CaOptions, print: Print): Promise<n
   }
 }
 
+/** `wardgate ca policy`: whether policy.yaml is as it was accepted; exit 1 when it is not. With --accept it is from then on. */
+export async function policyCommand(options: CaOptions & { readonly accept?: boolean; readonly why?: string }, print: Print): Promise<number> {
+  const office = await openCa(options, { key: true });
+  try {
+    const before = office.isPolicyAccepted();
+    const accepting = options.accept === true && !before;
+    if (accepting && options.dryRun !== true) await withRecord(options, office, () => office.acceptPolicy({ who: options.who, ...(options.why === undefined ? {} : { why: options.why }) }));
+    const accepted = office.isPolicyAccepted();
+    const changed = accepting && options.dryRun === true ? 'would be accepted; nothing was changed' : 'was changed since it was accepted: nothing is issued; read it, then wardgate ca policy --accept';
+    if (options.json === true) print(JSON.stringify({ ...(options.dryRun === true ? { dry_run: true } : {}), accepted }));
+    else print(`policy.yaml   ${accepted ? accepting ? 'accepted' : 'is as it was accepted' : changed}`);
+    return accepted || (accepting && options.dryRun === true) ? 0 : 1;
+  } finally {
+    office.close();
+  }
+}
+
 /** `wardgate ca crl`: makes and writes the next one. */
 export async function crlCommand(options: CaOptions & { readonly generation?: string; readonly out?: string; readonly pem?: boolean }, print: Print): Promise<number> {
   const office = await openCa(options, { key: true });

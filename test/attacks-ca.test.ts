@@ -1,0 +1,148 @@
+import { cpSync, chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { signApproval as sign } from '../src/ca/approval.ts';
+import { createAuthority, issueCertificate, type Issued } from '../src/ca/issue.ts';
+import { openLedger } from '../src/ca/ledger.ts';
+import { openOffice, signApproval, type CaRequest, type Office } from '../src/ca/office.ts';
+import { KEY_COST, order, PASSPHRASE, testCa, type TestCa } from './support/office.ts';
+
+let ca: TestCa;
+let self: Issued;
+let office: Office | undefined;
+
+beforeAll(async () => {
+  ca = await testCa([{ profile: 'registrar', name: 'Zhao Min' }]);
+  self = await issueCertificate(await createAuthority({ name: 'Hospital Issuing CA 1' }), { subject: [['CN', 'Nobody'], ['OU', 'Registrars'], ['O', 'Hospital']] });
+});
+afterAll(() => {
+  office?.close();
+  ca.remove();
+});
+
+/** A copy of the CA, to which somebody without the passphrase has done something: in its database, or in its files. */
+function attacked(attack: (office: Office, directory: string) => void): Office {
+  office?.close();
+  const directory = ca.path('attacked');
+  rmSync(directory, { recursive: true, force: true });
+  cpSync(ca.directory, directory, { recursive: true });
+  chmodSync(directory, 0o700);
+  const locked = openOffice({ directory });
+  attack(locked, directory);
+  locked.close();
+  office = openOffice({ directory, passphrase: PASSPHRASE, keyCost: KEY_COST });
+  return office;
+}
+
+/** Writes an approval as the CA itself would. */
+function enter(directory: string, { id, digest }: CaRequest, detail: Record<string, unknown>): void {
+  const ledger = openLedger(join(directory, 'ca.db'));
+  ledger.change(() => {
+    ledger.append({ step: 'approve', who: 'Nobody', why: 'x', request: id, detail: { digest, policy: 'x', ...detail } as never } as never, Date.now());
+    ledger.database.prepare("UPDATE request SET state = 'approved' WHERE id = ?").run(id);
+  });
+  ledger.close();
+}
+
+function sql(directory: string, change: string): void {
+  const database = new DatabaseSync(join(directory, 'ca.db'));
+  database.exec(`DROP TRIGGER event_kept; DROP TRIGGER event_stays; PRAGMA foreign_keys = OFF; ${change}`);
+  database.close();
+}
+
+const issue = (open: Office, id: string) => open.issue(id, { who: 'operator' });
+
+describe('whoever can write to the database of the CA and has not its passphrase is given no certificate', () => {
+  let id = '';
+  const asked = (open: Office, change: Parameters<typeof order>[0] = {}): CaRequest => {
+    const request = open.submit(order({ name: 'Dr Nobody', ...change }));
+    ({ id } = request);
+    return request;
+  };
+  const approvedBy = (request: CaRequest, { certificate, key, sha256 }: { certificate: string; key: string; sha256: string }) =>
+    ({ role: 'registrar', fingerprint: sha256, key: 'x', signed: signApproval(request, { certificate, key }, Date.now()) });
+
+  test('by an approval that he has signed with a certificate of his own making', async () => {
+    const open = attacked((locked, directory) => {
+      const request = asked(locked);
+      enter(directory, request, approvedBy(request, self));
+    });
+    await expect(issue(open, id)).rejects.toThrow('is that of no approver');
+  });
+
+  test('by an approval that he has signed with a certificate that the CA gave him for something else', async () => {
+    const { entry, key } = ca.of('Dr Wang');
+    const open = attacked((locked, directory) => {
+      const request = asked(locked);
+      enter(directory, request, approvedBy(request, { ...entry, key }));
+    });
+    await expect(issue(open, id)).rejects.toThrow('Dr Wang is doctor');
+    const again = attacked((locked, directory) => {
+      const request = asked(locked);
+      enter(directory, request, approvedBy(request, { ...entry, key }));
+      sql(directory, `UPDATE request SET body = json_set(body, '$.profile', 'registrar') WHERE id = '${entry.request}'`);
+    });
+    await expect(issue(again, id)).rejects.toThrow('is none that this CA has issued for what the database says');
+  });
+
+  test('by a row that makes his own certificate one of the CA', async () => {
+    const open = attacked((locked, directory) => {
+      const request = asked(locked);
+      enter(directory, request, approvedBy(request, self));
+      const other = ca.of('Zhao Min').entry;
+      sql(directory, `UPDATE certificate SET sha256 = '${self.sha256}', der = x'${self.der.toString('hex')}' WHERE serial = '${other.serial}'`);
+    });
+    await expect(issue(open, id)).rejects.toThrow('is none that this CA has issued');
+  });
+
+  test('by one approval that is entered twice, where two people have to agree', async () => {
+    const open = attacked((locked, directory) => {
+      const request = asked(locked, { name: 'gateway-admin' });
+      const { entry, key } = ca.of('Zhao Min');
+      enter(directory, request, { ...approvedBy(request, { ...entry, key }), role: 'security' });
+    });
+    await expect(issue(open, id)).rejects.toThrow('an approval by security');
+  });
+
+  test('by words that nobody had to approve: a renewal by itself, or the ceremony', async () => {
+    const kiosk = ca.of('Kiosk 7').entry;
+    const open = attacked((locked, directory) => {
+      const { id: renewal } = locked.renew(kiosk.serial, { applicant: { name: 'Kiosk 7' }, authenticated: kiosk.sha256 });
+      id = renewal;
+      expect(locked.request(id).state).toBe('requested');
+      enter(directory, locked.request(id), { automatic: true });
+    });
+    await expect(issue(open, id)).rejects.toThrow('the issuing key has not signed for it');
+    const again = attacked((locked, directory) => {
+      enter(directory, asked(locked), { ceremony: true });
+      sql(directory, "DELETE FROM event WHERE json_extract(line, '$.step') = 'init'");
+    });
+    await expect(issue(again, id)).rejects.toThrow('policy.yaml was changed');
+  });
+
+  test('by another name in the request of a device that renews itself', () => {
+    const kiosk = ca.of('Kiosk 7').entry;
+    const open = attacked((_locked, directory) => sql(directory, `UPDATE request SET body = json_set(body, '$.name', 'Dr Nobody', '$.subject', 'CN=Dr Nobody,OU=Devices,O=Hospital') WHERE id = '${kiosk.request}'`));
+    expect(() => open.renew(kiosk.serial, { applicant: { name: 'Kiosk 7' }, authenticated: kiosk.sha256 })).toThrow('is not the one that it was issued for');
+    expect(open.faults().join()).toContain('the request is not what was submitted');
+  });
+
+  test('by a policy that makes him an approver, until somebody with the passphrase has accepted that', async () => {
+    const open = attacked((_locked, directory) => {
+      const file = join(directory, 'policy.yaml');
+      writeFileSync(file, `${readFileSync(file, 'utf8')}approvers: [{ role: registrar, fingerprint: ${self.sha256} }]\n`);
+      const second = openOffice({ directory });
+      const { id: request } = second.submit(order());
+      id = request;
+      second.approve(id, sign(second.request(id), self, Date.now()));
+      expect(second.request(id).state).toBe('approved');
+      second.close();
+    });
+    await expect(issue(open, id)).rejects.toThrow('policy.yaml was changed since it was last accepted');
+    expect(open.faults()).toEqual([expect.stringContaining('policy.yaml: was changed since it was accepted')]);
+    open.acceptPolicy({ who: 'operator', why: 'a second hospital approves' });
+    await issue(open, id);
+    expect(open.faults()).toEqual([]);
+  });
+});
