@@ -27,10 +27,11 @@ export interface OpenRedirect {
   readonly config: ListenerConfig;
 }
 
-/** Whether it can go on under another configuration: what it cannot take over is bound anew. */
-export function canGoOn(bound: Bound, config: ListenerConfig): boolean {
+/** Whether it can go on under another configuration, in which it serves `operators` or not: what it cannot take over is bound anew. */
+export function canGoOn(bound: Bound, config: ListenerConfig, operators: boolean): boolean {
   if ('redirect' in bound) return JSON.stringify(bound.config) === JSON.stringify(config);
-  return bound.runtime.config.protocol === config.protocol;
+  // Roles of clients and of operators may be called alike: what was admitted as the one must never be taken for the other, not for the time of a reload either.
+  return bound.runtime.config.protocol === config.protocol && bound.runtime.operators === operators;
 }
 
 /** Accepts nothing more; answers under way are finished. */

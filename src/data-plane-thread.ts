@@ -160,7 +160,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       for (const config of snapshot.config.listeners) {
         const address = `${config.address.host}:${config.address.port}`;
         const open = bound.get(config.name);
-        const kept = open !== undefined && open.address === address && canGoOn(open, config);
+        const kept = open !== undefined && open.address === address && canGoOn(open, config, config.name === snapshot.config.admin.listener);
         const listener = kept ? open : await bind(config, address, ports[config.name] ?? config.address.port, next);
         all.set(config.name, listener);
         if (!kept) fresh.push(listener);

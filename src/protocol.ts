@@ -22,6 +22,8 @@ export type ListenerRuntime = HttpsRuntime | TcpRuntime;
 interface CommonRuntime {
   readonly contexts: ListenerContexts;
   readonly office: AdmissionOffice;
+  /** Whether it serves operators and nobody else. */
+  readonly operators: boolean;
 }
 
 export interface HttpsRuntime extends CommonRuntime {

@@ -104,6 +104,7 @@ export function buildRuntime(
     const forOperators = listener.name === config.admin.listener;
     const learnt = before?.listeners.get(listener.name)?.office.learnt();
     const common = {
+      operators: forOperators,
       contexts: createContexts(listener, material, listener.protocol === 'https' && !forOperators ? routeHosts : [], { secret: material.ticketSecret === undefined ? ticketSecret : { octets: material.ticketSecret, since: 0 }, trust: (realm) => trustDigest(snapshot, listener, realm) }, aliases, staple),
       office: createAdmissionOffice({
         config: forOperators ? operatorsConfig(config) : config, realms: material.realms, authorities: snapshot.authorities, aliases, deny, revocation: revocation.view(config.revocation),

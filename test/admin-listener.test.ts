@@ -184,6 +184,25 @@ describe('the operators\' listener', () => {
     expect((await records('administration')).at(-1)).toMatchObject({ detail: 'POST /v1/reload: the watch has ended' });
   });
 
+  it('takes over no connection of clients when a listener becomes the operators\' by a reload: what they are called there may be a role here', async () => {
+    const swapped = (top: string) => configuration(backend.port, { listeners: listener('clinical', { clientAuth: REQUIRED }) + listener('ops', { clientAuth: REQUIRED }), roles: ROLES, routes: ROUTES, top, threads: 1 });
+    await gateway.configure(swapped(ADMIN));
+    await gateway.gateway.reload();
+    const socket = await openTls(pki, gateway.port, { client: pki.doctor });
+    socket.write('GET /records HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    await once(socket, 'data');
+    const closed = once(socket, 'close');
+    socket.resume();
+    await gateway.configure(swapped(ADMIN.replace('listener: ops', 'listener: clinical')));
+    await gateway.gateway.reload();
+    await closed;
+    expect((await ask(pki, gateway.port, '/v1/status', { client: pki.doctor })).status).toBe(403);
+    expect((await ask(pki, gateway.port, '/v1/status', { client: chen })).status).toBe(200);
+    expect((await ask(pki, port, '/v1/status', { client: chen })).status).not.toBe(200);
+    await gateway.configure(swapped(ADMIN));
+    await gateway.gateway.reload();
+  });
+
   it.each([
     ['admin: { listener: opps, roles: [{ role: operator, match: { subject: { OU: X } } }] }', /no listener named "opps"; known: clinical, ops/],
     ['admin: { listener: clinical, roles: [{ role: operator, match: { subject: { OU: X } } }] }', /mode: expected required/],
