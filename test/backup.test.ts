@@ -1,12 +1,15 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { constants, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { makeOwnKey } from '../src/backup/lock.ts';
+import { sealBackup } from '../src/backup/container.ts';
+import { lockForHolders, makeOwnKey, readHolder } from '../src/backup/lock.ts';
 import { lastRun } from '../src/backup/runs.ts';
+import { writeTar } from '../src/backup/tar.ts';
 import { openOffice, type Office } from '../src/ca/office.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
@@ -34,7 +37,8 @@ const safe = (name: string): string => join(elsewhere, 'safe', name);
 const keys = (): readonly string[] => Object.keys(PASSPHRASES).flatMap((name) => ['--with', safe(`${name}.key`), '--passphrase-file', safe(`${name}.pass`)]);
 const create = (out: string, ...more: readonly string[]): Promise<CommandRun> => wardgate(['backup', 'create', '-c', config(), '--out', out, '--to', safe('alice.pub'), '--to', safe('bob.pub'), '--json', ...more]);
 const verify = (file: string, ...more: readonly string[]): Promise<CommandRun> => wardgate(['backup', 'verify', file, '-c', config(), '--in', elsewhere, '--json', ...keys(), ...more]);
-const restore = (file: string, ...more: readonly string[]): Promise<CommandRun> => wardgate(['backup', 'restore', file, '-c', config(), '--json', ...keys(), ...more]);
+const unverified = (file: string, ...more: readonly string[]): Promise<CommandRun> => wardgate(['backup', 'restore', file, '-c', config(), '--json', ...keys(), ...more]);
+const restore = (file: string, ...more: readonly string[]): Promise<CommandRun> => unverified(file, '--sha256', createHash('sha256').update(readFileSync(file)).digest('hex'), ...more);
 const start = async (): Promise<number> => {
   gateway = await createGateway({ config: config() });
   return gateway.listeners[0]?.port ?? 0;
@@ -213,6 +217,22 @@ test('over what is there it says first what would become of it, keeps that, and 
   const port = await start();
   expect((await Promise.all([pki.doctor, pki.patient, pki.device].map((client) => ask(pki, port, '/echo/x', { client })))).map(({ status }) => status)).toEqual([200, 403, 403]);
   await stop();
+});
+
+test('what anybody could have made to public keys (and root would write wherever it says) is restored only by its digest, or below a root', async () => {
+  const plain = [{ name: 'etc/cron.d/wardgate-attack', text: '* * * * * root evil\n' }];
+  const manifest = { format: 'wardgate-backup-contents', version: 1, made: '2026-11-22T16:00:00.000Z', host: 'gw1\u001b[2J', wardgate: '1', configuration: join(elsewhere, 'forged/wardgate.yaml'), state: join(elsewhere, 'forged/state'), audit: { directory: join(elsewhere, 'forged/state/audit'), segments: false }, socket: join(elsewhere, 'forged/state/admin.sock'), owned: [], outside: [] };
+  const files = [{ name: 'wardgate-backup.json', text: JSON.stringify(manifest) }, ...plain.map(({ name, text }) => ({ name: `${elsewhere.slice(1)}/forged/${name}`, text }))];
+  const sums = files.map(({ name, text }) => `${createHash('sha256').update(text).digest('hex')}  ${name}\n`).join('');
+  const members = [...files, { name: 'SHA256SUMS', text: sums }].map(({ name, text }) => ({ name, kind: 'file' as const, mode: 0o644, uid: 0, gid: 0, mtime: 0, size: text.length, content: [Buffer.from(text)] }));
+  const holders = Object.keys(PASSPHRASES).map((name) => readHolder(readFileSync(safe(`${name}.pub`), 'utf8'), name));
+  await writeFile(safe('forged.wgb'), Buffer.concat([...sealBackup(manifest.made, (key) => lockForHolders(key, holders, 2), writeTar(members))]));
+  const { code, stderr } = await unverified(safe('forged.wgb'));
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/anybody could have made it.*--sha256.*nothing was changed/)]);
+  expect(existsSync(join(elsewhere, 'forged'))).toBe(false);
+  const shown = await wardgate(['backup', 'restore', safe('forged.wgb'), '-c', config(), ...keys(), '--dry-run']);
+  expect(shown.stdout).toContain('forged/etc/cron.d/wardgate-attack');
+  expect(shown.stdout).not.toContain('\u001b');
 });
 
 test('one flipped bit anywhere is refused before anything is touched', async () => {

@@ -1,6 +1,7 @@
-import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { asOwnerOf } from './as-owner.ts';
 import { takeCustodyStep, type CustodyState, type CustodyStep } from './custody-life.ts';
 
 /** One step in the life of a key or a device. Times are ISO 8601. */
@@ -65,18 +66,7 @@ const BUSY_MS = 10_000;
 /** Opens it in a state directory (0600), made when it is not there. */
 export function openCustody(state: string): Custody {
   mkdirSync(state, { recursive: true, mode: 0o700 });
-  const file = join(state, FILE);
-  const isNew = !existsSync(file);
-  // SQLite gives its journal files the mode and the owner of the file itself.
-  closeSync(openSync(file, 'a', 0o600));
-  chmodSync(file, 0o600);
-  if (isNew && process.getuid?.() === 0) chownSync(file, statSync(state).uid, statSync(state).gid);
-  const database = new DatabaseSync(file, { timeout: BUSY_MS });
-  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY, item TEXT NOT NULL, line TEXT NOT NULL) STRICT;
-    CREATE INDEX IF NOT EXISTS event_item ON event (item);
-    CREATE TRIGGER IF NOT EXISTS event_kept BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'what happened is not removed'); END;
-    CREATE TRIGGER IF NOT EXISTS event_as_it_was BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'what happened is not changed'); END`);
+  const database = asOwnerOf(state, () => opened(join(state, FILE)));
   const put = database.prepare('INSERT INTO event (item, line) VALUES (?, ?)');
   const of = database.prepare('SELECT line FROM event WHERE item = ? ORDER BY seq');
 
@@ -106,6 +96,19 @@ export function openCustody(state: string): Custody {
     },
     close: () => database.close(),
   };
+}
+
+function opened(file: string): DatabaseSync {
+  // SQLite gives its journal files the mode of the file itself.
+  closeSync(openSync(file, 'a', 0o600));
+  chmodSync(file, 0o600);
+  const database = new DatabaseSync(file, { timeout: BUSY_MS });
+  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+    CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY, item TEXT NOT NULL, line TEXT NOT NULL) STRICT;
+    CREATE INDEX IF NOT EXISTS event_item ON event (item);
+    CREATE TRIGGER IF NOT EXISTS event_kept BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'what happened is not removed'); END;
+    CREATE TRIGGER IF NOT EXISTS event_as_it_was BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'what happened is not changed'); END`);
+  return database;
 }
 
 function itemOf(id: string, events: readonly CustodyEvent[]): CustodyItem | undefined {

@@ -1,5 +1,6 @@
-import { chownSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { asOwnerOf } from './as-owner.ts';
 
 /*
  * Small notes in a state directory, a file each, that commands write beside a running gateway: whole or not at all, the last one counts.
@@ -21,21 +22,20 @@ export function writeNoteFile(state: string, name: string, value: object): void 
   writeStateFile(state, name, `${JSON.stringify(value)}\n`);
 }
 
-/** The same for any text. */
+/** The same for any text. What root writes for the gateway is the gateway's to read. */
 export function writeStateFile(state: string, name: string, text: string): void {
-  const file = join(state, name);
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  const made = `${file}.${process.pid}.new`;
-  const next = openSync(made, 'w', 0o600);
-  try {
-    writeSync(next, text);
-    fsyncSync(next);
-  } finally {
-    closeSync(next);
-  }
-  renameSync(made, file);
-  if (process.getuid?.() !== 0) return;
-  // What root writes for the gateway is the gateway's to read.
-  const { uid, gid } = statSync(state);
-  for (const path of [dirname(file), file]) chownSync(path, uid, gid);
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  asOwnerOf(state, () => {
+    const file = join(state, name);
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    const made = `${file}.${process.pid}.new`;
+    const next = openSync(made, 'w', 0o600);
+    try {
+      writeSync(next, text);
+      fsyncSync(next);
+    } finally {
+      closeSync(next);
+    }
+    renameSync(made, file);
+  });
 }

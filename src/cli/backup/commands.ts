@@ -45,8 +45,8 @@ export function addBackupCommands(program: Command, { configOption, jsonOption, 
     .option('--dry-run', 'say what would be done, and change nothing')
     .option('--force', 'over what is there; what is replaced is kept beside')
     .option('--root <dir>', 'below this directory, in place of the root of the file system')
-    .option('--sha256 <hex>', 'refuse any other backup than the one of this digest')
-    .addHelpText('after', '\nExamples:\n  wardgate backup restore /mnt/safe/wardgate.wgb --dry-run\n  wardgate backup restore /mnt/safe/wardgate.wgb --with alice.key --with bob.key\n  wardgate backup restore /mnt/safe/wardgate.wgb --root /mnt/new-disk\n\nExit status 0: restored, in the time that is printed; 1: nothing was changed.')
+    .option('--sha256 <hex>', 'refuse any other backup than the one of this digest; demanded of one that was made to keys')
+    .addHelpText('after', '\nExamples:\n  wardgate backup restore /mnt/safe/wardgate.wgb --dry-run\n  wardgate backup restore /mnt/safe/wardgate.wgb\n  wardgate backup restore /mnt/safe/wardgate.wgb --root /mnt/new-disk --with alice.key --with bob.key\n\nExit status 0: restored, in the time that is printed; 1: nothing was changed.')
     .action(settle((path: string, options: RestoreOptions) => restore(path, options, print)));
 
   opened(backup.command('inspect').description('when it was made and what opens it; with --list what is in it'))

@@ -1,8 +1,8 @@
-import { chownSync, closeSync, existsSync, lchownSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { openBackup, readHeader, type OpenBackup } from '../../backup/container.ts';
 import { readKeyFile, type OwnKey } from '../../backup/lock.ts';
+import { giveToOwner } from '../../store/as-owner.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from '../archive.ts';
 import { passphrasesOf, type PassphraseOptions } from './passphrase.ts';
 
@@ -48,23 +48,9 @@ export function placesOf(config: string): AuditPlaces | undefined {
 export async function onRecord(places: AuditPlaces | undefined, who: string, detail: string): Promise<boolean> {
   if (places === undefined) return false;
   await noteUse(places, { who, detail });
-  handOver(places.state);
+  // Else a gateway that is not root's could not start.
+  giveToOwner(places.state);
   return true;
-}
-
-/** What root has written in a state directory becomes its owner's: else a gateway that is not root's could not start. */
-export function handOver(state: string): void {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = statSync(state);
-  if (uid === 0) return;
-  const give = (directory: string): void => {
-    for (const entry of readdirSync(directory, { withFileTypes: true })) {
-      const path = join(directory, entry.name);
-      if (entry.isDirectory()) give(path);
-      if (statSync(path, { throwIfNoEntry: false })?.uid === 0) (entry.isSymbolicLink() ? lchownSync : chownSync)(path, uid, gid);
-    }
-  };
-  give(state);
 }
 
 export function close({ file }: BackupFile): void {

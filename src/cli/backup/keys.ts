@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { readHeader } from '../../backup/container.ts';
 import { keyMark, makeOwnKey, readHolder, readKeyFile } from '../../backup/lock.ts';
 import { survey } from '../../backup/survey.ts';
+import { printable } from '../../config/issue.ts';
 import { counted } from '../counted.ts';
 import { usage } from '../usage.ts';
 import { close, onRecord, openFile, placesOf, sizeText, unlocked, type OpenOptions } from './ground.ts';
@@ -38,7 +39,7 @@ export async function inspect(path: string, options: OpenOptions & { readonly co
       : { facts: { kind: lock.kind, need: lock.need, holders: lock.shares.map(({ name, key }) => ({ name, key: keyMark(key) })) }, text: `${lock.need} of ${lock.shares.map(({ name, key }) => `${name} (${keyMark(key)})`).join(', ')}` };
     const lines = [`${path}: made ${made}`, `SHA-256 ${file.sha256}`, `opened by ${by.text}`];
     if (options.list !== true) {
-      print(options.json === true ? JSON.stringify({ file: path, made, sha256: file.sha256, lock: by.facts }) : [...lines, 'nobody has vouched for this: --list opens it'].join('\n'));
+      print(options.json === true ? JSON.stringify({ file: path, made, sha256: file.sha256, lock: by.facts }) : [...lines, 'nobody has vouched for this: --list opens it'].map(printable).join('\n'));
       return 0;
     }
     const { manifest, entries } = survey((await unlocked(file, path, options)).chunks());
@@ -48,7 +49,7 @@ export async function inspect(path: string, options: OpenOptions & { readonly co
       print([
         ...lines, `of ${manifest.host}, wardgate ${manifest.wardgate}, ${manifest.configuration}, ${manifest.audit.segments ? 'with' : 'without'} the audit`,
         ...entries.map(({ name, kind, size, mode, uid, gid }) => `${mode.toString(8).padStart(4, '0')} ${uid}:${gid} ${kind === 'file' ? sizeText(size).padStart(12) : ' '.repeat(12)} /${name}`), counted(entries.length, 'entry', 'entries'),
-      ].join('\n'));
+      ].map(printable).join('\n'));
     }
     return 0;
   } finally {

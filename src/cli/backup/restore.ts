@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { planRestore, type Plan, type Step } from '../../backup/plan.ts';
 import { restore as carryOut, type Restored } from '../../backup/restore.ts';
 import { survey, type Survey } from '../../backup/survey.ts';
+import { printable } from '../../config/issue.ts';
 import { callGateway } from '../call.ts';
 import { counted } from '../counted.ts';
 import { close, onRecord, openFile, placesOf, timeText, unlocked, type OpenOptions } from './ground.ts';
@@ -28,9 +29,9 @@ export async function restore(path: string, options: RestoreOptions, print: (tex
     if (options.sha256 !== undefined && options.sha256.toLowerCase() !== file.sha256) throw new Error(`${path}: its SHA-256 is ${file.sha256}, another than was expected`);
     const backup = await unlocked(file, path, options);
     const unlockedAt = performance.now();
+    const root = options.root === undefined ? '' : resolve(options.root);
     // To its end before anything is written: what was changed anywhere is found here.
     const found = survey(backup.chunks());
-    const root = options.root === undefined ? '' : resolve(options.root);
     if (root !== '' && options.dryRun !== true) mkdirSync(root, { recursive: true, mode: 0o700 });
     if (root !== '' && !existsSync(root)) throw new Error(`${root}: no such directory`);
     const plan = planRestore(found, root, stampOf(new Date()));
@@ -39,6 +40,10 @@ export async function restore(path: string, options: RestoreOptions, print: (tex
     if (options.dryRun === true || (touched.length > 0 && options.force !== true)) {
       print(options.json === true ? JSON.stringify({ restored: false, made: found.manifest.made, steps: plan.steps.map(({ kind, target }) => ({ kind, target })) }) : planText(found, plan, options.dryRun !== true));
       return options.dryRun === true ? 0 : 1;
+    }
+    // A backup to public keys is nobody's in particular: it may hold any file of the system, and root would create it.
+    if (root === '' && options.sha256 === undefined && backup.header.lock.kind === 'holders') {
+      throw new Error(`${path}: made to public keys, as anybody could have made it: expected --sha256 with what wardgate backup create printed and put on record; this one has ${file.sha256}; nothing was changed`);
     }
     const done = carryOut(backup, plan);
     const ms = Math.round(performance.now() - began);
@@ -74,7 +79,7 @@ function planText({ manifest }: Survey, { steps }: Plan, refused: boolean): stri
     `${counted(steps.filter(({ kind }) => kind === 'same').length, 'file')} would not change`,
     ...manifest.outside.map((path) => `outside the directory of the configuration: ${path}`),
     refused ? 'nothing was changed: there is something already; --force restores over it, and keeps what is replaced' : 'nothing was changed; what is replaced or moved away would be kept in .before-restore-TIME beside it',
-  ].join('\n');
+  ].map(printable).join('\n');
 }
 
 interface Outcome {
@@ -96,5 +101,5 @@ function doneText({ found: { manifest }, plan, done, counts, recorded, ms, typin
     ...(plan.steps.some(({ kind }) => kind === 'merge') ? [] : [`what was revoked after ${manifest.made} is not in it: revoke it again before you start`]),
     ...(recorded ? [] : ['this is not on record: there is no audit where it was done']),
     `next: wardgate check -c ${plan.configuration}`,
-  ].join('\n');
+  ].map(printable).join('\n');
 }

@@ -12,6 +12,7 @@ import { noteRun } from '../../backup/runs.ts';
 import { survey, type Survey } from '../../backup/survey.ts';
 import { isCaDirectory, openOffice } from '../../ca/office.ts';
 import { fileReferences } from '../../config/file-references.ts';
+import { printable } from '../../config/issue.ts';
 import { createDenyTable } from '../../store/deny-table.ts';
 import { readDenyList } from '../../store/deny-list.ts';
 import { readGrants } from '../../store/grants.ts';
@@ -48,7 +49,7 @@ export async function verify(given: string, options: VerifyOptions, print: (text
       print([
         ...faults, ...warnings.map((warning) => `warning: ${warning}`),
         `${path}: ${good ? `restores: ${counted(found.entries.filter(({ kind }) => kind === 'file').length, 'file')} of ${made}, restored and checked in ${timeText(ms)}` : `made ${made}, does NOT restore`}`, ...(recorded ? [] : ['this is not on record: there is no audit where it was done']),
-      ].join('\n'));
+      ].map(printable).join('\n'));
     }
     return good ? 0 : 1;
   } finally {
