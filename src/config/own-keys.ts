@@ -1,6 +1,6 @@
 import { constants, createPrivateKey, sign, X509Certificate, type KeyObject } from 'node:crypto';
 import { fromBER, Sequence } from 'asn1js';
-import { algorithmOf, children, ProtectionError, weakness } from '../pki/password-encryption.ts';
+import { algorithmOf, children, damaged, ProtectionError, refuseCostly, weakness, type Algorithm } from '../pki/password-encryption.ts';
 import { readPkcs12, type Pkcs12 } from '../pki/pkcs12.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { show } from './issue.ts';
@@ -93,16 +93,26 @@ function protectionOf(text: string): Protection {
   }
   if (!text.includes('-----BEGIN ENCRYPTED PRIVATE KEY-----')) return { kind: 'none' };
   try {
-    const der = pemBlocks(text).find(({ label }) => label === 'ENCRYPTED PRIVATE KEY')?.der ?? new Uint8Array();
-    const { result } = fromBER(new Uint8Array(der).buffer);
-    if (!(result instanceof Sequence)) return { kind: 'encrypted' };
-    const algorithm = algorithmOf(children(result)[0]);
-    if (/^1\.2\.840\.113549\.1\.5\.(?:1|3|4|6|10|11)$/.test(algorithm.oid)) return { kind: 'refused', why: `is encrypted by single DES or RC2 (PKCS#5 version 1), which protects nothing; encrypt it anew: ${CONVERT}` };
+    // All of them: which one OpenSSL takes is its own affair.
+    const algorithms = pemBlocks(text).filter(({ label }) => label === 'ENCRYPTED PRIVATE KEY').map(({ der }) => encryptionOf(der));
+    const [algorithm] = algorithms;
+    if (algorithm === undefined) return UNREADABLE;
+    if (algorithms.some(({ oid }) => /^1\.2\.840\.113549\.1\.5\.(?:1|3|4|6|10|11)$/.test(oid))) return { kind: 'refused', why: `is encrypted by single DES or RC2 (PKCS#5 version 1), which protects nothing; encrypt it anew: ${CONVERT}` };
+    algorithms.forEach(refuseCostly);
     const weak = weakness(algorithm);
     return { kind: 'encrypted', ...(weak === undefined ? {} : { weak: `is encrypted by ${weak}, which is out of date` }) };
-  } catch {
-    return { kind: 'encrypted' };
+  } catch (error) {
+    // What OpenSSL would read all the same nobody has looked at: it takes any number of rounds, and hours for them.
+    return error instanceof ProtectionError && error.code === 'unsupported' ? { kind: 'refused', why: `cannot be read: ${error.message}` } : UNREADABLE;
   }
+}
+
+const UNREADABLE: Protection = { kind: 'refused', why: 'holds an encrypted key that cannot be read' };
+
+function encryptionOf(der: Uint8Array): Algorithm {
+  const { result } = fromBER(new Uint8Array(der).buffer);
+  if (!(result instanceof Sequence)) throw damaged();
+  return algorithmOf(children(result)[0]);
 }
 
 /** Reads a certificate, its chain and its key from a PKCS#12 file; without a passphrase it is tried with an empty one. */
@@ -111,7 +121,7 @@ export function openPkcs12(bytes: Uint8Array, name: string, passphrase: string |
   try {
     held = readPkcs12(bytes, passphrase ?? '');
   } catch (error) {
-    if (!(error instanceof ProtectionError)) throw error;
+    if (!(error instanceof ProtectionError)) return broken(`${show(name)} cannot be read as PKCS#12`);
     if (error.code !== 'passphrase') return broken(`${show(name)} cannot be read as PKCS#12: ${error.message}`);
     if (passphrase === undefined) return broken(`${show(name)} is encrypted; expected passphrase_file or passphrase_command beside it`);
     return { kind: 'fault', at: 'passphrase', message: `this passphrase does not open ${show(name)}` };

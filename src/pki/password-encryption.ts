@@ -54,10 +54,25 @@ const DIGESTS: Readonly<Record<string, { readonly name: string; readonly length:
   '2.16.840.1.101.3.4.2.3': { name: 'sha512', length: 64, block: 128 },
 };
 
-/** More than any program writes, and seconds of work at most. */
-const MOST_ITERATIONS = 10_000_000;
-const MOST_OLD_ITERATIONS = 1_000_000;
+/** What a derivation may cost at most, all of a file's together, in rounds of PBKDF2: more than any program writes, and seconds of work. Whatever waits for the key waits for it. */
+const MOST_ROUNDS = 10_000_000;
+/** Of those, what a round of the old derivation costs, which is done here and not in OpenSSL. */
+const OLD_ROUND = 10;
 const MOST_SCRYPT_BYTES = 256 * 1024 ** 2;
+/** Octets of a key that somebody names the length of himself: a MAC's. */
+const LONGEST_KEY = 128;
+
+/** Takes so many rounds off what a file may cost; throws a ProtectionError when it asks for more. */
+export type Spend = (rounds: number) => void;
+
+/** What one file may cost. */
+export function derivationBudget(): Spend {
+  let left = MOST_ROUNDS;
+  return (rounds) => {
+    left -= rounds;
+    if (!(left >= 0)) throw new ProtectionError('unsupported', `it asks for more than ${MOST_ROUNDS} rounds of derivation`);
+  };
+}
 
 /** Old encryption, by the name it is called; `undefined` for what is up to date. */
 export function weakness({ oid, parameters }: Algorithm): string | undefined {
@@ -67,37 +82,37 @@ export function weakness({ oid, parameters }: Algorithm): string | undefined {
 }
 
 /** Decrypts what is encrypted under a passphrase: PBES2 (RFC 8018) or a form of PKCS#12. Throws a ProtectionError. */
-export function decrypt(algorithm: Algorithm, data: Uint8Array, passphrase: string): Buffer {
-  if (algorithm.oid === OID.pbes2) return decryptPbes2(algorithm.parameters, data, passphrase);
+export function decrypt(algorithm: Algorithm, data: Uint8Array, passphrase: string, spend: Spend): Buffer {
+  if (algorithm.oid === OID.pbes2) return decryptPbes2(algorithm.parameters, data, passphrase, spend);
   const old = OLD_FORMS[algorithm.oid];
   if (old === undefined) throw new ProtectionError('unsupported', `it is encrypted by ${algorithm.oid}`);
   const [salt, iterations] = pbeParameters(algorithm.parameters);
   const sha1 = DIGESTS['1.3.14.3.2.26'];
   if (sha1 === undefined) throw new Error('no SHA-1');
-  const derived = (purpose: number, length: number): Buffer => pkcs12Key({ digest: sha1, purpose, passphrase, salt, iterations, length });
+  const derived = (purpose: number, length: number): Buffer => pkcs12Key({ digest: sha1, purpose, passphrase, salt, iterations, length }, spend);
   const [key, iv] = [derived(1, old.length), derived(2, 8)];
   if (old.called.startsWith('RC2')) return unpadded(decryptRc2Cbc(key, iv, data));
   return decipher('des-ede3-cbc', old.length === 16 ? Buffer.concat([key, key.subarray(0, 8)]) : key, iv, data);
 }
 
 /** The MAC of a PKCS#12 file: by its own derivation, or PBMAC1 (RFC 9579). `undefined` for an algorithm nobody here knows. */
-export function macOf(algorithm: Algorithm, salt: Uint8Array, iterations: number, data: Uint8Array, passphrase: string): Buffer | undefined {
+export function macOf(algorithm: Algorithm, salt: Uint8Array, iterations: number, data: Uint8Array, passphrase: string, spend: Spend): Buffer | undefined {
   if (algorithm.oid === OID.pbmac1) {
     const [kdf, scheme] = children(algorithm.parameters).map(algorithmOf);
     const prf = PRFS[scheme?.oid ?? ''];
     if (kdf === undefined || prf === undefined) return undefined;
-    return createHmac(prf, deriveKey(kdf, passphrase, 0)).update(data).digest();
+    return createHmac(prf, deriveKey(kdf, passphrase, 0, spend)).update(data).digest();
   }
   const digest = DIGESTS[algorithm.oid];
   if (digest === undefined) return undefined;
-  return createHmac(digest.name, pkcs12Key({ digest, purpose: 3, passphrase, salt, iterations, length: digest.length })).update(data).digest();
+  return createHmac(digest.name, pkcs12Key({ digest, purpose: 3, passphrase, salt, iterations, length: digest.length }, spend)).update(data).digest();
 }
 
-function decryptPbes2(parameters: BaseBlock | undefined, data: Uint8Array, passphrase: string): Buffer {
+function decryptPbes2(parameters: BaseBlock | undefined, data: Uint8Array, passphrase: string, spend: Spend): Buffer {
   const { kdf, scheme } = pbes2Parts(parameters);
   const cipher = CIPHERS[scheme.oid];
   if (cipher === undefined) throw new ProtectionError('unsupported', `it is encrypted by ${scheme.oid}`);
-  return decipher(cipher.name, deriveKey(kdf, passphrase, cipher.length), octets(scheme.parameters), data);
+  return decipher(cipher.name, deriveKey(kdf, passphrase, cipher.length, spend), octets(scheme.parameters), data);
 }
 
 function pbes2Parts(parameters: BaseBlock | undefined): { readonly kdf: Algorithm; readonly scheme: Algorithm } {
@@ -106,24 +121,44 @@ function pbes2Parts(parameters: BaseBlock | undefined): { readonly kdf: Algorith
   return { kdf, scheme };
 }
 
+/** What PBES2 asks for, done by nobody yet: throws a ProtectionError where that is too much. For keys that OpenSSL opens, which knows no bound. */
+export function refuseCostly({ oid, parameters }: Algorithm): void {
+  if (oid === OID.pbes2) derivationOf(pbes2Parts(parameters).kdf, 1, derivationBudget());
+}
+
 /** `length` 0: as long as the parameters say. */
-function deriveKey({ oid, parameters }: Algorithm, passphrase: string, length: number): Buffer {
+function deriveKey(kdf: Algorithm, passphrase: string, length: number, spend: Spend): Buffer {
+  return derivationOf(kdf, length, spend)(passphrase);
+}
+
+/** A derivation that has been paid for. */
+function derivationOf({ oid, parameters }: Algorithm, length: number, spend: Spend): (passphrase: string) => Buffer {
   const fields = children(parameters);
   const salt = octets(fields[0]);
   if (oid === OID.scrypt) {
     const [N, r, p, own] = fields.slice(1).map(number);
     if (N === undefined || r === undefined || p === undefined) throw damaged();
-    const size = length === 0 ? own ?? 0 : length;
-    if (128 * N * r > MOST_SCRYPT_BYTES || p > 16) throw new ProtectionError('unsupported', 'its scrypt parameters ask for too much');
-    return scryptSync(passphrase, salt, size, { N, r, p, maxmem: 2 * MOST_SCRYPT_BYTES });
+    const size = sizeOf(length, own);
+    if (!(128 * N * r <= MOST_SCRYPT_BYTES)) throw new ProtectionError('unsupported', 'its scrypt parameters ask for too much');
+    spend(N * r * p);
+    return (passphrase) => scryptSync(passphrase, salt, size, { N, r, p, maxmem: 2 * MOST_SCRYPT_BYTES });
   }
   if (oid !== OID.pbkdf2) throw new ProtectionError('unsupported', `its key is derived by ${oid}`);
-  const iterations = bounded(number(fields[1]), MOST_ITERATIONS);
+  const iterations = counted(number(fields[1]));
   const own = fields[2] instanceof Integer ? number(fields[2]) : undefined;
+  const size = sizeOf(length, own);
   const named = fields.slice(2).find((field) => field instanceof Sequence);
   const prf = named === undefined ? 'sha1' : PRFS[algorithmOf(named).oid];
   if (prf === undefined) throw new ProtectionError('unsupported', 'its key is derived by an unknown function');
-  return pbkdf2Sync(passphrase, salt, iterations, length === 0 ? own ?? 0 : length, prf);
+  // SHA-1, the shortest, gives 20 octets a time.
+  spend(iterations * Math.ceil(size / 20));
+  return (passphrase) => pbkdf2Sync(passphrase, salt, iterations, size, prf);
+}
+
+function sizeOf(length: number, own: number | undefined): number {
+  const size = length === 0 ? own ?? 0 : length;
+  if (!Number.isInteger(size) || size < 1 || size > LONGEST_KEY) throw damaged();
+  return size;
 }
 
 interface Derivation {
@@ -137,9 +172,10 @@ interface Derivation {
 }
 
 /** RFC 7292 appendix B.2. */
-function pkcs12Key({ digest, purpose, passphrase, salt, iterations, length }: Derivation): Buffer {
+function pkcs12Key({ digest, purpose, passphrase, salt, iterations, length }: Derivation, spend: Spend): Buffer {
   const { name, block } = digest;
-  const rounds = bounded(iterations, MOST_OLD_ITERATIONS);
+  const rounds = counted(iterations);
+  spend(rounds * OLD_ROUND * Math.ceil(length / digest.length));
   const stretched = (bytes: Uint8Array): Buffer => Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes);
   const text = Buffer.from(`${passphrase}\0`, 'utf16le').swap16();
   const input = Buffer.concat([salt.length === 0 ? Buffer.alloc(0) : stretched(salt), stretched(text)]);
@@ -178,9 +214,8 @@ function unpadded(data: Buffer): Buffer {
   return data.subarray(0, -padding);
 }
 
-function bounded(iterations: number, most: number): number {
+function counted(iterations: number): number {
   if (!Number.isInteger(iterations) || iterations < 1) throw damaged();
-  if (iterations > most) throw new ProtectionError('unsupported', `it asks for ${iterations} rounds of derivation, more than ${most}`);
   return iterations;
 }
 

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { Constructed, fromBER, OctetString, Primitive, Sequence, type BaseBlock } from 'asn1js';
-import { algorithmOf, children, damaged, decrypt, macOf, number, objectIdentifier, octets, ProtectionError, weakness } from './password-encryption.ts';
+import { algorithmOf, children, damaged, decrypt, derivationBudget, macOf, number, objectIdentifier, octets, ProtectionError, weakness, type Spend } from './password-encryption.ts';
 
 /** What a PKCS#12 file holds that a gateway can use, in DER. */
 export interface Pkcs12 {
@@ -22,6 +22,13 @@ const OID = {
 } as const;
 
 const MOST_NESTED = 4;
+/** A chain and what a key store has beside it: chains are looked for among them. */
+const MOST_CERTIFICATES = 200;
+
+interface Opening {
+  readonly passphrase: string;
+  readonly spend: Spend;
+}
 
 interface Found {
   readonly keys: Uint8Array[];
@@ -38,53 +45,55 @@ export function readPkcs12(bytes: Uint8Array, passphrase: string): Pkcs12 {
   const [type, content] = children(authSafe);
   if (objectIdentifier(type) !== OID.data) throw new ProtectionError('unsupported', 'it is signed, and not protected by a passphrase');
   const safe = octets(children(content)[0]);
-  if (mac !== undefined) checkMac(mac, safe, passphrase);
+  const opening: Opening = { passphrase, spend: derivationBudget() };
+  if (mac !== undefined) checkMac(mac, safe, opening);
   const found: Found = { keys: [], certificates: [] };
-  for (const info of children(parse(safe))) takeBags(parse(openSafe(info, passphrase)), passphrase, found, 0);
+  for (const info of children(parse(safe))) takeBags(parse(openSafe(info, opening)), opening, found, 0);
   return found;
 }
 
-function checkMac(mac: BaseBlock, safe: Uint8Array, passphrase: string): void {
+function checkMac(mac: BaseBlock, safe: Uint8Array, { passphrase, spend }: Opening): void {
   const [digestInfo, salt, iterations] = children(mac);
   const [algorithm, digest] = children(digestInfo);
-  const expected = macOf(algorithmOf(algorithm), octets(salt), iterations === undefined ? 1 : number(iterations), safe, passphrase);
+  const expected = macOf(algorithmOf(algorithm), octets(salt), iterations === undefined ? 1 : number(iterations), safe, passphrase, spend);
   if (expected === undefined) throw new ProtectionError('unsupported', `its MAC is made by ${algorithmOf(algorithm).oid}`);
   const given = octets(digest);
   if (given.length !== expected.length || !timingSafeEqual(given, expected)) throw new ProtectionError('passphrase', 'the passphrase does not open it');
 }
 
-function openSafe(info: BaseBlock, passphrase: string): Uint8Array {
+function openSafe(info: BaseBlock, { passphrase, spend }: Opening): Uint8Array {
   const [type, content] = children(info);
   const kind = objectIdentifier(type);
   if (kind === OID.data) return octets(children(content)[0]);
   if (kind !== OID.encryptedData) throw new ProtectionError('unsupported', 'it is encrypted to a key, and not under a passphrase');
   const [, encrypted] = children(children(content)[0]);
   const [, algorithm, data] = children(encrypted);
-  return decrypt(algorithmOf(algorithm), implicitOctets(data), passphrase);
+  return decrypt(algorithmOf(algorithm), implicitOctets(data), passphrase, spend);
 }
 
-function takeBags(bags: BaseBlock, passphrase: string, found: Found, depth: number): void {
+function takeBags(bags: BaseBlock, opening: Opening, found: Found, depth: number): void {
   if (depth > MOST_NESTED) throw damaged();
   for (const bag of children(bags)) {
     const [type, content] = children(bag);
     const value = children(content)[0];
     const kind = objectIdentifier(type);
-    if (kind === OID.nestedBags && value !== undefined) takeBags(value, passphrase, found, depth + 1);
+    if (kind === OID.nestedBags && value !== undefined) takeBags(value, opening, found, depth + 1);
     else if (kind === OID.keyBag && value !== undefined) found.keys.push(new Uint8Array(value.toBER()));
-    else if (kind === OID.shroudedKeyBag) found.keys.push(openKey(value, passphrase, found));
+    else if (kind === OID.shroudedKeyBag) found.keys.push(openKey(value, opening, found));
     else if (kind === OID.certificateBag) takeCertificate(value, found);
   }
 }
 
-function openKey(value: BaseBlock | undefined, passphrase: string, found: Found): Uint8Array {
+function openKey(value: BaseBlock | undefined, { passphrase, spend }: Opening, found: Found): Uint8Array {
   const [algorithm, data] = children(value);
   const weak = weakness(algorithmOf(algorithm));
   if (weak !== undefined) found.weak = weak;
-  return decrypt(algorithmOf(algorithm), octets(data), passphrase);
+  return decrypt(algorithmOf(algorithm), octets(data), passphrase, spend);
 }
 
 function takeCertificate(value: BaseBlock | undefined, found: Found): void {
   const [type, content] = children(value);
+  if (found.certificates.length === MOST_CERTIFICATES) throw new ProtectionError('unsupported', `it holds more than ${MOST_CERTIFICATES} certificates`);
   if (objectIdentifier(type) === OID.x509) found.certificates.push(octets(children(content)[0]));
 }
 
