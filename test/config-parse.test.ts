@@ -44,7 +44,7 @@ describe('what is not written', () => {
         name: 'clinical',
         address: { text: '127.0.0.1:8443', host: '127.0.0.1', port: 8443 },
         protocol: 'https',
-        tls: { profile: 'bcp195', certificates: [{ certificate: 'a.pem', key: 'a.key' }], session_resumption: true, session_tickets: { rotate: 43_200_000 } },
+        tls: { profile: 'bcp195', certificates: [{ certificate: 'a.pem', key: 'a.key' }], session_resumption: true, session_tickets: { rotate: 43_200_000 }, stapling: { every: 3_600_000, timeout: 5_000 } },
         client_auth: { mode: 'required', trust: ['ca.pem'], intermediates: [], names: {} },
         reject: 'respond',
         http1: { fast_path: true },
