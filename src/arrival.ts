@@ -1,10 +1,14 @@
 import type { ThreadMetrics } from './admin/metrics.ts';
 import type { OpenListener } from './bound-listener.ts';
+import type { IsolationWatch } from './isolation.ts';
 import type { Admission, Reason } from './policy/facts.ts';
+import type { TurnedAway } from './turned-away.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 
 export interface ArrivalOptions {
   readonly metrics: ThreadMetrics;
+  readonly isolation: IsolationWatch;
+  readonly turnedAway: TurnedAway;
   /** Holds our verdict against OpenSSL's. */
   readonly witness: (connection: Connection, admission: Admission) => void;
   /** Puts on record that a connection was refused. Never rejects. */
@@ -12,7 +16,7 @@ export interface ArrivalOptions {
 }
 
 /** The way of a connection from the end of its handshake to its protocol, or to its end where it is refused or turned away. */
-export function createArrival({ metrics, witness, record }: ArrivalOptions): (connection: Connection, open: OpenListener) => Promise<void> {
+export function createArrival({ metrics, isolation, turnedAway, witness, record }: ArrivalOptions): (connection: Connection, open: OpenListener) => Promise<void> {
   async function accept(connection: Connection, open: OpenListener): Promise<void> {
     const { socket, listener } = connection;
     open.connections.set(socket, connection);
@@ -31,6 +35,11 @@ export function createArrival({ metrics, witness, record }: ArrivalOptions): (co
       return void socket.destroy();
     }
     if (socket.destroyed) return;
+    const isolated = isolation.connection(connection, config);
+    if (isolated !== undefined) {
+      turnedAway.note(listener, 'isolated', connection.address, isolated);
+      return void socket.destroy();
+    }
     if (admission.kind === 'known' && !connection.places.certificate(admission.leaf.sha256)) return turnAway(connection, admission);
     const missing = admission.kind === 'anonymous' && config.client_auth.mode === 'required';
     const reason = admission.kind === 'refused' ? admission.reason : missing ? 'no_certificate' : undefined;

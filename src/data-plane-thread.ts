@@ -15,6 +15,9 @@ import { sharedClock } from './forward/upstream/clock.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import { createConcern } from './concern.ts';
+import { createForesight } from './foresight.ts';
+import { createHolding } from './holding.ts';
+import { createIsolation } from './isolation.ts';
 import { createLookout } from './lookout.ts';
 import { createToldRegister } from './identity/devices.ts';
 import { createTransfers, NO_TRANSFERS } from './identity/people.ts';
@@ -101,17 +104,20 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
   const ground: ThreadGround = {
     place: birth.place, deny, revocation, desk, devices: devices.view, suspensions: () => suspensions, withdrawn: () => withdrawn, transfers: () => transfers, staple: staples.of, keys, refreshKeys, now, clock,
   };
+  const isolation = createIsolation(devices.view, now);
   const witness = createWitness(metrics, (disagreement) => void line.call(disagreement).catch(() => undefined));
-  const accept = createArrival({ metrics, witness, record: recordConnection });
+  const accept = createArrival({ metrics, isolation, turnedAway, witness, record: recordConnection });
   const concern = createConcern(serving);
+  const foresight = createForesight(serving, devices.view);
   const trust = createTrustConcern(serving, now);
   const lookout = createLookout({ serving, metrics, snapshot: () => runtime?.snapshot, now });
-  const sweepConnections = createSweep({ serving, metrics, desk, now, record: recordConnection });
+  const sweepConnections = createSweep({ serving, metrics, isolation, desk, now, record: recordConnection });
   let runtime: Runtime | undefined;
   let bound: ReadonlyMap<string, Bound> = new Map();
   const retiring = new Set<OpenListener>();
   let prepared: Prepared | undefined;
   let draining = false;
+  const holding = createHolding(() => bound.values());
   const watch = setInterval(sweep, WATCH_MS);
 
   function answer(ask: ToThread): unknown {
@@ -124,11 +130,13 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'keys': return takeKeys(ask.sets);
       case 'suspensions':
         suspensions = compileSuspensions(ask.orders);
+        isolation.take(ask.orders);
         return undefined;
       case 'withdrawn':
         withdrawn = new Set(ask.grants);
         return undefined;
       case 'concerned': return concern(ask.scope, ask.allow);
+      case 'foresee': return foresight(ask.hit);
       case 'trust_standing': return trust.standing();
       case 'trust_concern': return trust.concern(ask.realms, ask.skew);
       case 'device': return devices.put(ask.id, ask.device);
@@ -145,6 +153,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'explain': return lookout.explain(ask.ask);
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();
+      case 'hold': return holding.take(ask.listeners);
       case 'drain': return drain(ask.grace);
     }
   }
@@ -196,7 +205,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       const redirect = createRedirectListener({
         config,
         door: doorOf(name, () => config.limits),
-        turnedAway: (limit, from) => turnedAway.note(name, limit, from),
+        isolated: (from) => isolation.address(from) !== undefined,
+        turnedAway: (limit, from) => turnedAway.note(name, limit, from, limit === 'isolated' ? isolation.address(from) : undefined),
         answered: (status) => metrics.redirects.inc({ listener: name, status }),
       });
       return { name, address, port: await redirect.listen(config.address.host, wanted), redirect, config };
@@ -207,7 +217,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       metrics.connectionsTerminated.inc({ reason });
       void recordConnection(connection, heldAdmission(connection), reason, detail);
     };
-    const shared = { connections, forwarder, audit, metrics, desk, sessions, now, draining: () => draining || bound.get(name) !== open, terminated };
+    const shared = { connections, forwarder, audit, metrics, desk, sessions, now, draining: () => draining || holding.has(name) || bound.get(name) !== open, retired: () => draining || bound.get(name) !== open, terminated };
     const protocol = config.protocol === 'https'
       ? httpProtocol(config, { ...shared, runtime: () => open.runtime as HttpsRuntime })
       : tcpProtocol({ ...shared, runtime: () => open.runtime as TcpRuntime });
@@ -215,7 +225,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       config,
       contexts: listenerRuntime.contexts,
       door: doorOf(name, () => open.runtime.config.limits),
-      turnedAway: (limit, from) => turnedAway.note(name, limit, from),
+      isolated: (from) => isolation.address(from) !== undefined,
+      turnedAway: (limit, from) => turnedAway.note(name, limit, from, limit === 'isolated' ? isolation.address(from) : undefined),
       alpn: alpnOf,
       accept: (connection) => void accept(connection, open),
       failed: (failure) => metrics.handshakes.inc({ listener: name, result: 'failed', reason: failure, tls: 'none', resumed: 'false' }),
@@ -252,6 +263,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       listener.tls.replace(listenerRuntime.contexts, listenerRuntime.config);
       listener.protocol.reconfigure();
     }
+    holding.again();
     for (const [name, listener] of before.bound) if (all.get(name) !== listener) retire(listener);
     for (const [name, upstream] of before.runtime?.upstreams ?? []) if (next.upstreams.get(name) !== upstream) upstream.retire();
     if (before.runtime?.collector !== next.collector) void before.runtime?.collector?.close(SPANS_MS);
@@ -282,6 +294,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   function sweep(): void {
     turnedAway.flush();
+    holding.look();
     for (const listener of bound.values()) if ('tls' in listener) listener.tls.turn();
     sweepConnections();
   }

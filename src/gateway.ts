@@ -29,6 +29,7 @@ import { createExpiry, type ExpiryReport } from './expiry.ts';
 import { openSecondFactor, type SecondFactor } from './factor/second-factor.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
+import { createIncident } from './incident.ts';
 import { openInventory } from './inventory.ts';
 import { openIssuerKeys } from './issuer-keys.ts';
 import { createLive } from './live.ts';
@@ -238,6 +239,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     counted: (webhook, result) => metrics.webhookEvents.inc({ webhook, result }),
   });
   const { denials, suspensions, breakGlass } = lists;
+  const incident = createIncident({ snapshot: () => current.snapshot, threads, suspensions, now });
   const rates = createRates({ ...(shared === undefined ? {} : { shared }), warn: (message) => log.warn({}, message) });
   const desk = createDesk({ refresher, issuerKeys, rates, secondFactor: () => secondFactor, breakGlass, now, webhooks: lists.webhooks, alarm: createAlarms(({ rule, ...raised }) => alarms.raise(rule, raised)), admin: (request) => adminPages(request), log });
   const pressure = watchPressure(config.limits, counts, metrics, log);
@@ -248,7 +250,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   };
   const live = createLive({ wanted: () => current.snapshot.config.admin.listener !== undefined, pulses: () => threads.all({ kind: 'pulse' }, 5_000), now });
   const shown = createConsole({ snapshot: () => current.snapshot, status, threads: (ask) => threads.all(ask, 5_000), live, auditDirectory, state, now });
-  const adminTarget: AdminTarget = { ...operations, trust, audit: checkpoints, console: shown, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
+  const adminTarget: AdminTarget = { ...operations, trust, incident, audit: checkpoints, console: shown, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
   const adminGround = { target: adminTarget, record: audit.append, now };
   const adminPages = createAdminPages(adminGround, live);
   let metricsAt: BoundListener | undefined;
@@ -313,6 +315,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     await tell({ kind: 'suspensions', orders: suspensions.entries() });
     await tell({ kind: 'transfers', transfers: lists.transfers() });
     await tell({ kind: 'withdrawn', grants: breakGlass.withdrawn() });
+    await tell(incident.news());
     await tell({ kind: 'staples', staples: certificates.staples() });
   }
 
@@ -380,6 +383,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     // Those of before are still there: what is under way is judged by them until the commit.
     await publisher.tell({ kind: 'keys', sets: issuerKeys.sets() });
     upstreams.adopt();
+    await publisher.tell(incident.news());
     await publisher.publish({ kind: 'commit' });
     recordTrust();
     issuerKeys.adopt(snapshot);
@@ -416,6 +420,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   /** Why the gateway is not ready; empty when it is. */
   async function ready(): Promise<readonly string[]> {
     if (stopped !== undefined) return ['draining'];
+    if (incident.drained()) return ['draining, until it is undone'];
     const { audit: evidence } = await status();
     return [...evidence.failing.map((failure) => `audit: ${failure}`), ...pressure.faults()];
   }

@@ -16,18 +16,18 @@ import { currentAdmission, type Connection } from './tls/connection.ts';
 
 /** HTTP over TLS: every request is decided. */
 export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptions<HttpsRuntime>): Protocol {
-  const { connections, metrics, now, audit, draining, sessions } = options;
+  const { connections, metrics, now, audit, draining, retired, sessions } = options;
   const clients = new WeakMap<Socket, Client>();
   const observe = (outcome: Outcome): void => metrics.requests.count(outcome);
   const service = (): Service => options.runtime().service;
   const pace = createPaceWatch(() => service().listener.limits.min_rate);
   const cut = (limit: RequestLimit): void => metrics.requestsCut.inc({ listener: config.name, limit });
   const http = createHttp1({
-    limits: config.limits, service, forwarder: options.forwarder, audit, now, observe, draining, pace, cut,
+    limits: config.limits, service, forwarder: options.forwarder, audit, now, observe, draining, retired, pace, cut,
     clientOf: (socket) => (connections.has(socket) ? clients.get(socket) : undefined),
   });
   const fast = createFastPath({
-    service, audit, now, observe, draining, pace, cut,
+    service, audit, now, observe, draining, retired, pace, cut,
     handOver(socket, octets) {
       metrics.fastPathLeft();
       socket.unshift(octets);
@@ -35,7 +35,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
       socket.resume();
     },
   });
-  const http2 = createHttp2({ service, audit, now, observe, draining, pace, cut });
+  const http2 = createHttp2({ service, audit, now, observe, draining, retired, pace, cut });
 
   /** Whether what a stream was let in on would no longer let it in. */
   function denialOf(facts: RequestFacts, admission: Admission, policy = service().policy): Denial | undefined {

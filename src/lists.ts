@@ -80,7 +80,7 @@ export function createLists({ journals, events, replicas, publisher, inventory, 
   const denials = createDenials({ list: denyList, audit, sweep: publisher.sweep, announce: async (change) => announceDenial?.(change), now, log });
   const announceDenial = replicas?.share({ ...DENIALS, name: 'deny', receive: denials.receive, isNews: denyList.isNews, changes: denyList.changes });
   const suspensions = createSuspensions({
-    list: journals.suspensions, config, pauses, audit, announce: async (change) => announceSuspension?.(change), now, log,
+    list: journals.suspensions, config, registered: (device) => (config().devices === undefined ? undefined : inventory.get(device) !== undefined), pauses, audit, announce: async (change) => announceSuspension?.(change), now, log,
     publish: (orders) => publisher.publish({ kind: 'suspensions', orders }),
   });
   const announceSuspension = replicas?.share({

@@ -67,7 +67,9 @@ export interface ProtocolOptions<Runtime extends ListenerRuntime> {
   readonly desk: Desk;
   readonly sessions: OpenSessions;
   readonly now: () => number;
+  /** See forward/http-options.ts. */
   readonly draining: () => boolean;
+  readonly retired: () => boolean;
   /** Tells of a connection that a protocol had to end for what it did. */
   readonly terminated: (connection: Connection, reason: Reason, detail: string) => void;
 }

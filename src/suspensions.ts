@@ -34,6 +34,8 @@ export interface Suspensions {
 export interface SuspensionsOptions {
   readonly list: SuspensionList;
   readonly config: () => Config;
+  /** Whether the inventory has a device; undefined where there is none. */
+  readonly registered: (device: string) => boolean | undefined;
   /** Routes that are paused at the moment because something ends. */
   readonly pauses: () => readonly SuspensionOrder[];
   readonly audit: AuditWriter;
@@ -50,13 +52,17 @@ export class UnknownScopeError extends Error {
   readonly code = 'scope_unknown';
 }
 
-export function createSuspensions({ list, config, pauses, audit, publish, announce, now, log }: SuspensionsOptions): Suspensions {
+export function createSuspensions({ list, config, registered, pauses, audit, publish, announce, now, log }: SuspensionsOptions): Suspensions {
   /** By scope, what was in force when last looked at: what is missing next time has expired. */
   let inForce = known();
   /** By route and place, the maintenance that lasted when last looked at. */
   let lasting = new Map<string, MaintenanceReport>();
   /** By scope, what pauses. */
   let paused = new Map<string, SuspensionEntry>();
+
+  function unregistered({ device }: SuspensionOrder): string | undefined {
+    return device === undefined || registered(device) !== false ? undefined : `the inventory has no device named ${JSON.stringify(device)}; what is in no inventory is isolated by its id`;
+  }
 
   function known(): Map<string, SuspensionEntry> {
     return new Map(list.entries(now()).map((entry) => [scopeText(entry), entry]));
@@ -71,7 +77,7 @@ export function createSuspensions({ list, config, pauses, audit, publish, announ
   async function takeEffect(change: SuspensionChange): Promise<void> {
     inForce = known();
     const { op: _, ...rest } = change;
-    const detail = 'reason' in rest ? `suspended: ${rest.reason}` : 'resumed';
+    const detail = 'reason' in rest ? `${rest.isolate === true ? 'isolated' : 'suspended'}: ${rest.reason}` : rest.isolate === true ? 'lifted' : 'resumed';
     await Promise.all([publishAll(), record({ who: rest.who, ...scopeFields(rest), ...('expires' in rest && rest.expires !== undefined ? { until: rest.expires } : {}), detail })]);
   }
 
@@ -92,7 +98,7 @@ export function createSuspensions({ list, config, pauses, audit, publish, announ
     const ended = [...inForce].filter(([scope]) => !current.has(scope));
     inForce = current;
     for (const [, entry] of ended) {
-      log.info({ scope: describeScope(entry) }, 'a suspension expired');
+      log.info({ scope: describeScope(entry) }, entry.isolate === true ? 'an isolation expired' : 'a suspension expired');
       recordLater({ ...scopeFields(entry), detail: 'expired' });
     }
     return ended.length > 0;
@@ -130,7 +136,7 @@ export function createSuspensions({ list, config, pauses, audit, publish, announ
 
   return {
     async suspend(order) {
-      const unknown = unknownIn(order, config());
+      const unknown = unknownIn(order, config()) ?? unregistered(order);
       if (unknown !== undefined) throw new UnknownScopeError(unknown);
       await make({ op: 'suspend', ...order, at: list.timeOf(order, now()) });
     },
@@ -175,8 +181,9 @@ export function unknownIn({ route, listener, role, outside }: SuspensionScope, c
     ?? (blind ? 'networks.inside is not configured: everybody would be outside' : undefined);
 }
 
-function scopeFields({ route, listener, role, network, outside }: SuspensionScope): Partial<AuditRecord> {
+function scopeFields({ route, listener, role, network, outside, device }: SuspensionScope): Partial<AuditRecord> {
   return {
+    ...(device === undefined ? {} : { device }),
     ...(route === undefined ? {} : { route }), ...(listener === undefined ? {} : { listener }), ...(role === undefined ? {} : { role }),
     ...(network === undefined ? {} : { network }), ...(outside === undefined ? {} : { outside }),
   };

@@ -3,6 +3,7 @@ import type { OpenListener } from './bound-listener.ts';
 import type { Desk } from './forward/client.ts';
 import { raiseAlarm } from './forward/exchange.ts';
 import { isBound } from './policy/devices.ts';
+import type { IsolationWatch } from './isolation.ts';
 import type { Admission, Alarm, Reason } from './policy/facts.ts';
 import { devicesOf } from './runtime.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
@@ -14,6 +15,7 @@ export interface SweepOptions {
   /** Every listener that still has connections. */
   readonly serving: () => readonly OpenListener[];
   readonly metrics: ThreadMetrics;
+  readonly isolation: IsolationWatch;
   readonly desk: Desk;
   /** ms since the epoch */
   readonly now: () => number;
@@ -25,10 +27,11 @@ export interface SweepOptions {
  * The sweep ends every connection whose certificate is no longer good; those that stand cost a comparison each. The deny list is
  * looked at before it returns, everything else in slices that leave the thread to its requests.
  */
-export function createSweep({ serving, metrics, desk, now, record }: SweepOptions): () => void {
+export function createSweep({ serving, metrics, isolation, desk, now, record }: SweepOptions): () => void {
   let judging = false;
 
   function sweep(): void {
+    if (!isolation.idle()) endIsolated();
     for (const [listener, connection, held] of stale()) {
       if (held.kind === 'refused' && connection.unjudged !== true) connection.socket.destroy();
       else if (held.kind === 'known') {
@@ -40,6 +43,16 @@ export function createSweep({ serving, metrics, desk, now, record }: SweepOption
     if (!judging) void judgeStale().finally(() => {
       judging = false;
     });
+  }
+
+  /** Before anything is judged: it is closed whatever its certificate is worth. */
+  function endIsolated(): void {
+    for (const listener of serving()) {
+      for (const connection of [...listener.connections.values()]) {
+        const isolated = connection.socket.destroyed ? undefined : isolation.connection(connection, listener.runtime.config);
+        if (isolated !== undefined) end(connection, listener, connection.admissions.values().next().value ?? { kind: 'anonymous' }, 'isolated', isolated.detail);
+      }
+    }
   }
 
   /**

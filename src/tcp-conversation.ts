@@ -172,7 +172,7 @@ export function startConversation(options: ProtocolOptions<TcpRuntime>, connecti
   /** How it ended when nobody ended it for a cause. */
   function natural(fault: string | undefined): Fields {
     if (fault === undefined && joined) return { result: 'done' };
-    if (options.draining()) return { result: 'failed', detail: 'the gateway stopped' };
+    if (options.retired()) return { result: 'failed', detail: 'the gateway stopped' };
     return { result: 'failed', detail: fault ?? LEFT };
   }
 

@@ -11,6 +11,7 @@ import type { Transfer } from './identity/people.ts';
 import type { ExplainAsk, WantedConnections } from './live-protocol.ts';
 import type { Findings, SessionFinding } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
+import type { DenySubject } from './store/deny-list.ts';
 import type { SuspensionOrder, SuspensionScope } from './policy/suspensions.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
@@ -59,6 +60,8 @@ export type ToThread =
   | { readonly kind: 'staples'; readonly staples: readonly Staple[] }
   /** Whom a suspension would concern; `allow` are the roles that may use its route. */
   | { readonly kind: 'concerned'; readonly scope: SuspensionScope; readonly allow: readonly string[] }
+  /** Whom it would hit to isolate or to deny something. */
+  | { readonly kind: 'foresee'; readonly hit: Hit }
   /** Which anchors open connections and the latest clients stand on. */
   | { readonly kind: 'trust_standing' }
   /** Whose certificates would no longer lead to an anchor, if these were the anchors and intermediates. */
@@ -79,6 +82,8 @@ export type ToThread =
   | { readonly kind: 'connections'; readonly wanted: WantedConnections; readonly most: number }
   | { readonly kind: 'explain'; readonly ask: ExplainAsk }
   | { readonly kind: 'status' }
+  /** Listeners that take nothing new: all of them. Answers with what could not be opened again. */
+  | { readonly kind: 'hold'; readonly listeners: readonly string[] }
   /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
   | { readonly kind: 'drain'; readonly grace: number };
 
@@ -170,6 +175,21 @@ export interface Concerned {
   /** Requests and streams that would end. */
   readonly under_way: number;
   readonly clients: readonly ConcernedClient[];
+}
+
+/** What somebody thinks of isolating or denying. */
+export type Hit = DenySubject | { readonly kind: 'network'; readonly network: string } | { readonly kind: 'device'; readonly device: string };
+
+/** Whom that would hit, on one thread or on all of them. */
+export interface Foreseen extends Concerned {
+  /** Open connections by role; '' for those without one. */
+  readonly roles: Readonly<Record<string, number>>;
+  /** Requests and streams under way, by route. */
+  readonly routes: Readonly<Record<string, number>>;
+  /** Open connections of everybody, whoever would be hit. */
+  readonly of: number;
+  /** Certificates concerned that were let in lately, whether connected or not: the beginnings of their SHA-256, and whose they are. */
+  readonly lately: readonly { readonly certificate: string; readonly role?: string; readonly id?: string }[];
 }
 
 /** What a listener would trust under one name. */

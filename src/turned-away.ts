@@ -1,5 +1,6 @@
 import type { AuditWriter } from './audit/writer.ts';
 import type { ThreadMetrics } from './admin/metrics.ts';
+import type { Isolation } from './policy/isolations.ts';
 import type { Reason } from './policy/facts.ts';
 import type { ConnectionLimit } from './tls/door.ts';
 
@@ -8,7 +9,7 @@ const RECORD_MS = 10_000;
 
 /** Keeps count of connections that were closed as they came. */
 export interface TurnedAway {
-  note(listener: string, limit: ConnectionLimit, address: string): void;
+  note(listener: string, limit: ConnectionLimit, address: string, isolation?: Isolation): void;
   /** Puts on record what has gathered. To be called about once a second. */
   flush(): void;
 }
@@ -19,6 +20,8 @@ interface Gathered {
   recordedAt: number;
   since: number;
   address: string;
+  /** By what, where it is isolated. */
+  readonly what: string | undefined;
 }
 
 /** Each is counted; on record are the first of a listener and limit, and then their number every ten seconds. `now` in ms. */
@@ -26,7 +29,7 @@ export function createTurnedAway(audit: AuditWriter, metrics: ThreadMetrics, now
   const gathered = new Map<string, Gathered>();
 
   function record(one: Gathered): void {
-    const detail = `${one.since} connection${one.since === 1 ? '' : 's'} closed as they came; the last from this address. Limit: ${one.limit}`;
+    const detail = `${one.since} connection${one.since === 1 ? '' : 's'} closed as they came; the last from this address. ${one.what ?? `Limit: ${one.limit}`}`;
     one.recordedAt = now();
     one.since = 0;
     audit.append({
@@ -36,10 +39,10 @@ export function createTurnedAway(audit: AuditWriter, metrics: ThreadMetrics, now
   }
 
   return {
-    note(listener, limit, address) {
+    note(listener, limit, address, isolation) {
       metrics.connectionsRefused.inc({ listener, limit });
-      const key = `${listener} ${limit}`;
-      const one = gathered.get(key) ?? { listener, limit, recordedAt: -Infinity, since: 0, address };
+      const key = `${listener} ${limit} ${isolation?.detail ?? ''}`;
+      const one = gathered.get(key) ?? { listener, limit, recordedAt: -Infinity, since: 0, address, what: isolation?.detail };
       gathered.set(key, one);
       one.since++;
       one.address = address;
@@ -56,5 +59,6 @@ export function createTurnedAway(audit: AuditWriter, metrics: ThreadMetrics, now
 }
 
 function reasonOf(limit: ConnectionLimit): Reason {
+  if (limit === 'isolated') return 'isolated';
   return limit === 'memory' || limit === 'descriptors' ? 'overloaded' : 'connection_limit';
 }

@@ -51,7 +51,7 @@ async function serve(secret: TicketSecret, time: number, one: { readonly name?: 
   const listener = createTlsListener({
     config, contexts,
     door: { enter: () => ({ kind: 'entered', places: { address: () => true, certificate: () => true, leave: () => undefined } }) },
-    turnedAway: () => undefined, alpn: () => [], failed: () => undefined, durations: () => undefined, now: () => now,
+    turnedAway: () => undefined, isolated: () => false, alpn: () => [], failed: () => undefined, durations: () => undefined, now: () => now,
     accept: ({ socket }) => void socket.end('x'),
   });
   const port = await listener.listen('127.0.0.1', 0);

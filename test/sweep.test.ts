@@ -5,6 +5,7 @@ import type { OpenListener } from '../src/bound-listener.ts';
 import { createDeviceMaker, deviceSchema } from '../src/config/inventory.ts';
 import type { RaisedAlarm } from '../src/forward/client.ts';
 import { createDeviceRegister } from '../src/identity/devices.ts';
+import { createIsolation } from '../src/isolation.ts';
 import { parseCertificate, type Certificate } from '../src/pki/certificate.ts';
 import { authorizeStream, type StreamPolicy } from '../src/policy/authorize-stream.ts';
 import type { KnownAdmission } from '../src/policy/facts.ts';
@@ -57,7 +58,7 @@ describe('the sweep', () => {
     const stream = openStream(() => now);
     const alarms: RaisedAlarm[] = [];
     const sweep = createSweep({
-      serving: () => [stream.listener], metrics: createThreadMetrics(), record: () => Promise.resolve(),
+      serving: () => [stream.listener], metrics: createThreadMetrics(), isolation: createIsolation({ ofDevice: () => [], ofPerson: () => [] }, () => now), record: () => Promise.resolve(),
       now: () => now, desk: { alarm: (raised: RaisedAlarm) => void alarms.push(raised) } as never,
     });
     sweep();

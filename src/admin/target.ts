@@ -3,6 +3,7 @@ import type { DenySubject } from '../store/deny-list.ts';
 import type { AuditTarget } from './calls/audit.ts';
 import type { ConsoleTarget } from './calls/console.ts';
 import type { FactorTarget } from './calls/factor.ts';
+import type { IncidentTarget } from './calls/incident.ts';
 import type { TrustTarget } from './calls/trust.ts';
 
 /** What the admin interface can do to a gateway. */
@@ -14,6 +15,7 @@ export interface AdminTarget {
   deny(entry: DenySubject & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
   reinstate(subject: DenySubject, who: string): Promise<boolean>;
   readonly trust: TrustTarget;
+  readonly incident: IncidentTarget;
   readonly audit: AuditTarget;
   readonly console: ConsoleTarget;
   /** Undefined where no route requires a second factor. */

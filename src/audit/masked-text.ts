@@ -34,7 +34,7 @@ export function maskText(text: string, masking: Masking): string {
 /** Events whose details end in what a person wrote, or name persons, behind the first colon. */
 const WRITTEN_BY_PEOPLE: ReadonlySet<AuditRecord['event']> = new Set(['webhook', 'revocation', 'suspension', 'break_glass', 'evidence', 'alarm', 'administration', 'certificate_request', 'certificate']);
 /** Reasons of denials that repeat such a text. */
-const REPEATED: ReadonlySet<AuditRecord['reason']> = new Set(['suspended', 'revoked_denylist']);
+const REPEATED: ReadonlySet<AuditRecord['reason']> = new Set(['suspended', 'isolated', 'revoked_denylist']);
 /** A grant opened for, which the gateway says by itself. */
 const OPENED = /^opened(?: on the page)?: /;
 /** Of what another gateway was told, which names a person or a device, whose id may hold anything. */

@@ -16,6 +16,7 @@ import { addBackupCommands } from './backup/commands.ts';
 import { addHolderCommands } from './holder/commands.ts';
 import { addKeepingCommands, recordOptions } from './keeping-commands.ts';
 import { addMaskingKeyCommands } from './masking-key.ts';
+import { addIncidentCommands } from './incident/commands.ts';
 import { lint, type LintOptions } from './lint.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { addProfileCommand } from './profile.ts';
@@ -99,6 +100,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   subject(program.command('revoke').description('put a certificate on the deny list: no connection of it survives'))
     .requiredOption('--reason <text>', 'why, for the record')
     .option('--expires <duration>', 'lift it again after this time, such as 12h')
+    .option('--dry-run', 'say whom it would hit, and change nothing')
     .addHelpText('after', "\nExamples:\n  wardgate revoke --cert doctor.pem --reason 'laptop stolen'\n  wardgate revoke --serial 0a1b --issuer 'CN=Hospital Issuing CA,O=Hospital' --reason 'left'\n  wardgate revoke --fingerprint 9f86d0…  --reason 'key found on a share'")
     .action(settle((options: never) => revoke(options, print)));
   subject(program.command('reinstate').description('take a certificate off the deny list'))
@@ -224,6 +226,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .addHelpText('after', '\nExample:\n  wardgate audit run --from 2026-01-01 --to 2026-07-01 --page audit-2026-1.html\n\nExit status 0: no findings; 1: findings.')
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
+  addIncidentCommands(program, { configOption, jsonOption, user, print, settle }, (text) => void process.stderr.write(`${text}\n`));
   addTrustCommands(program, { configOption, jsonOption, user, print, settle });
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addTemporaryCommands(program, { configOption, jsonOption, user, print, settle });

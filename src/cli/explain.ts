@@ -42,6 +42,7 @@ import { readSuspensions } from '../store/suspensions.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
 import { createContexts } from '../tls/contexts.ts';
+import { isolationIn } from './incident/explained.ts';
 import { WrongUsage } from './usage.ts';
 
 interface ExplainOptions {
@@ -73,11 +74,13 @@ export async function explain(options: ExplainOptions, print: (text: string) => 
   if (options.sender !== undefined && (listener.protocol !== 'tcp' || listener.senders === undefined)) throw new WrongUsage(`--sender: the listener ${listener.name} lists no senders`);
   const steps: Step[] = [];
   const admission = options.cert === undefined ? withoutCertificate(steps) : await admit(snapshot, listener, options.cert, request?.host ?? '', now, steps);
+  const isolated = isolationIn(snapshot, { admission, address: options.address, register: devicesOf(snapshot).devices?.register }, now());
+  if (isolated !== undefined) steps.push({ rule: 'isolation', outcome: 'deny', detail: isolated.detail });
   const token = options.token === undefined ? undefined : readFileSync(options.token, 'utf8').trim();
   const decision = await decide(snapshot, listener, { request, sender: options.sender, address: options.address, token }, admission, now(), steps);
   const unsealable = await sealing(snapshot, decision, steps);
-  const denied = unsealable !== undefined || (decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial');
-  const reason = unsealable ?? (decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined);
+  const denied = isolated !== undefined || unsealable !== undefined || (decision === undefined ? admission.kind === 'refused' : decision.kind === 'denial');
+  const reason = isolated === undefined ? unsealable ?? (decision?.kind === 'denial' ? decision.reason : admission.kind === 'refused' ? admission.reason : undefined) : 'isolated';
   // Admitted, and no more: what it will ask for, or say that it is, is not known.
   const result = denied ? 'denied' : decision?.kind === 'permit' ? 'permitted' : 'admitted';
   if (options.json === true) print(JSON.stringify({ result, ...(reason === undefined ? {} : { reason }), listener: listener.name, steps }));

@@ -10,6 +10,7 @@ import { deniedOf, openDenyList, type DenyList, type DenySubject } from '../stor
 import { createDenyTable } from '../store/deny-table.ts';
 import { callGateway } from './call.ts';
 import { counted } from './counted.ts';
+import { foresee } from './incident/foresee.ts';
 import { runningOrAlone } from './running-or-alone.ts';
 import { readPlaces } from './places.ts';
 import { usage } from './usage.ts';
@@ -19,7 +20,7 @@ interface Common {
   readonly config: string;
   readonly json?: boolean;
 }
-interface SubjectOptions extends Common {
+export interface SubjectOptions extends Common {
   readonly cert?: string;
   readonly serial?: string;
   readonly issuer?: string;
@@ -31,9 +32,10 @@ interface SubjectOptions extends Common {
 }
 
 /** `wardgate revoke`: on the running gateway's deny list, or in its state when none runs. */
-export async function revoke(options: SubjectOptions & { reason: string; expires?: string }, print: Print): Promise<number> {
+export async function revoke(options: SubjectOptions & { reason: string; expires?: string; dryRun?: true }, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
+  if (options.dryRun === true) return foresee(options, { hit: subject, text: describe(subject) }, print);
   const at = new Date();
   const lifetime = options.expires === undefined ? undefined : parseDuration(options.expires);
   if (options.expires !== undefined && lifetime === undefined) return usage(`--expires: ${JSON.stringify(options.expires)} is not a duration such as 12h or 7d`);
@@ -125,7 +127,7 @@ function formatStatus(status: GatewayStatus): string {
     `deny list     ${counted(status.deny_list.length, 'entry', 'entries')}`,
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     ...status.transfers.map(({ id, roles }) => `transferred   ${id}: ${roles.join(', ')}`),
-    ...status.suspensions.map((entry) => `suspended     ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),
+    ...status.suspensions.map((entry) => `${entry.isolate === true ? 'isolated      ' : 'suspended     '}${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),
     ...status.maintenance.map(({ route, reason, until }) => `maintenance   route ${route} (${reason}), until ${until}`),
     `break-glass   ${status.break_glass.open} open, ${status.break_glass.unreviewed} to be reviewed`,
     ...(status.alarms === undefined ? [] : [`alarms        ${status.alarms.open} open${status.alarms.channels.map(({ name, pending }) => (pending === 0 ? '' : `, ${pending} not yet told to ${name}`)).join('')}`]),
@@ -163,7 +165,7 @@ function freshness(source: Freshness): string {
   ].join(', ') || 'nothing yet';
 }
 
-async function subjectOf(options: SubjectOptions): Promise<DenySubject | string> {
+export async function subjectOf(options: SubjectOptions): Promise<DenySubject | string> {
   const given = [options.cert, options.serial, options.fingerprint, options.key, options.wholeIssuer, options.id].filter((value) => value !== undefined);
   if (given.length !== 1) return 'give exactly one of --cert, --serial (with --issuer), --fingerprint, --key, --whole-issuer and --id';
   if (options.id !== undefined) return { kind: 'identity', id: options.id };
@@ -223,7 +225,7 @@ function keyOf(file: string): string {
   return block === undefined ? '' : parseCertificate(block.der).spkiSha256;
 }
 
-function describe(subject: DenySubject): string {
+export function describe(subject: DenySubject): string {
   switch (subject.kind) {
     case 'fingerprint': return `certificate ${subject.fingerprint}`;
     case 'serial': return `serial ${subject.serial} of ${subject.issuer_text}`;

@@ -14,6 +14,8 @@ export interface HttpOptions {
   readonly pace: PaceWatch;
   /** Counts a request that ran into a limit. */
   readonly cut: (limit: RequestLimit) => void;
-  /** True while the gateway drains: connections end with their current answer. */
+  /** True while the gateway or this listener drains: connections end with their current answer. */
   readonly draining: () => boolean;
+  /** True once the gateway stops, or the listener is no longer configured: it will not be served again. */
+  readonly retired: () => boolean;
 }

@@ -13,11 +13,11 @@ export interface EndCause {
 }
 
 /** What takes the right away from a request that is under way; undefined while nothing does, and before it has been decided. */
-export function objectionTo(exchange: Exchange, objection: Objection, options: Pick<HttpOptions, 'draining' | 'service'>): Denial | undefined {
+export function objectionTo(exchange: Exchange, objection: Objection, options: Pick<HttpOptions, 'retired' | 'service'>): Denial | undefined {
   const { facts, decision, service } = exchange;
   if (facts === undefined || decision?.kind !== 'permit') return undefined;
   // Where nothing new is taken any more, what is under way finishes under what it began with.
-  const { policy } = options.draining() ? service : options.service();
+  const { policy } = options.retired() ? service : options.service();
   const denial = objection(facts, policy);
   exchange.alarm = denial?.alarm;
   return denial;

@@ -12,7 +12,7 @@ import type { TokenFinding } from './token.ts';
 export type Reason =
   | 'no_certificate' | 'untrusted_issuer' | 'expired' | 'not_yet_valid' | 'signature_invalid' | 'constraint_violated'
   | 'eku_invalid' | 'policy_missing' | 'revoked_denylist' | 'revoked_crl' | 'revoked_ocsp' | 'crl_expired' | 'crl_missing'
-  | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended'
+  | 'ocsp_unavailable' | 'no_role' | 'role_denied' | 'sender_denied' | 'misdirected' | 'rate_limited' | 'step_up_required' | 'suspended' | 'isolated'
   | 'bad_request' | 'network_denied' | 'issuer_denied' | 'not_found' | 'body_too_large' | 'upstream_unavailable' | 'upstream_timeout'
   | 'patient_mismatch' | 'patient_missing' | 'patient_unknown_shape'
   | 'break_glass_ended' | 'encryption_key_unusable' | 'encryption_impossible'

@@ -11,6 +11,9 @@ export interface SuspensionScope {
   readonly network?: string;
   /** Only for clients from outside the networks of the house. */
   readonly outside?: true;
+  /** Set where connections are closed instead of requests answered (isolations.ts): with `network` or `device`, and nothing else beside. */
+  readonly isolate?: true;
+  readonly device?: string;
 }
 
 /** A suspension as it was ordered. */
@@ -57,9 +60,9 @@ export interface Suspended {
   readonly until: number | undefined;
 }
 
-/** Makes orders ready. */
+/** Makes orders ready; those that isolate are none of them. */
 export function compileSuspensions(orders: readonly SuspensionOrder[]): readonly Suspension[] {
-  return orders.map(({ network, expires, ...order }) => ({
+  return orders.filter(({ isolate }) => isolate !== true).map(({ network, expires, ...order }) => ({
     ...order, ...(network === undefined ? {} : { network: parseNetwork(network) }), until: expires === undefined ? undefined : Date.parse(expires),
   }));
 }
@@ -109,8 +112,9 @@ export function endOf(when: Hours | Period, now: number): number | undefined {
 }
 
 /** A scope as people write it: `route records for the role doctor, outside`. */
-export function describeScope({ route, listener, role, network, outside }: SuspensionScope): string {
+export function describeScope({ route, listener, role, network, outside, device }: SuspensionScope): string {
   return [
+    ...(device === undefined ? [] : [`device ${device}`]),
     ...(route === undefined ? [] : [`route ${route}`]), ...(listener === undefined ? [] : [`listener ${listener}`]), ...(role === undefined ? [] : [`role ${role}`]),
     ...(network === undefined ? [] : [`network ${network}`]), ...(outside === true ? ['clients outside'] : []),
   ].join(', ');

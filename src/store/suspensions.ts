@@ -1,5 +1,7 @@
 import { join } from 'node:path';
 import { networkFault } from '../config/addresses.ts';
+import { prepareText } from '../pki/preparation.ts';
+import { parseNetwork } from '../policy/networks.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
 import { fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
@@ -53,19 +55,31 @@ function journalOf(state: string): JournalOptions<SuspensionChange> {
 }
 
 /** A scope in one line, the same for the same scope on every replica. */
-export function scopeText({ route, listener, role, network, outside }: SuspensionScope): string {
+export function scopeText({ route, listener, role, network, outside, isolate, device }: SuspensionScope): string {
+  if (isolate === true) return JSON.stringify(['isolate', network === undefined ? null : networkText(network), device === undefined ? null : prepareText(device)]);
   return JSON.stringify([route ?? null, listener ?? null, role ?? null, network ?? null, outside ?? false]);
 }
 
+/** However its address was written. */
+function networkText(network: string): string {
+  const { octets, prefix } = parseNetwork(network);
+  return `${Buffer.from(octets).toString('hex')}/${prefix}`;
+}
+
 const TEXTS = ['route', 'listener', 'role', 'network'] as const;
+
+const ISOLATED = ['network', 'device'];
 
 /** Reads one change from JSON; undefined when it is not one. */
 export function parseSuspensionChange(json: string): SuspensionChange | undefined {
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
   const isText = (name: string): boolean => typeof fields[name] === 'string';
+  const named = fields['isolate'] === undefined ? [...TEXTS, 'outside'] : ISOLATED;
   if (!isText('who') || !isTime(fields['at']) || (fields['outside'] !== undefined && fields['outside'] !== true)) return undefined;
-  if (TEXTS.some((name) => fields[name] !== undefined && !isText(name)) || [...TEXTS, 'outside'].every((name) => fields[name] === undefined)) return undefined;
+  if ([...TEXTS, 'device'].some((name) => fields[name] !== undefined && !isText(name)) || named.every((name) => fields[name] === undefined)) return undefined;
+  // What isolates names one thing: whoever takes it for less than it is would close too much.
+  if (fields['isolate'] !== undefined && (fields['isolate'] !== true || [...TEXTS, 'outside', 'device'].filter((name) => fields[name] !== undefined).length !== 1)) return undefined;
   if (typeof fields['network'] === 'string' && networkFault(fields['network']) !== undefined) return undefined;
   if (fields['op'] === 'suspend') {
     if (!isText('reason') || (fields['expires'] !== undefined && Number.isNaN(Date.parse(String(fields['expires']))))) return undefined;

@@ -5,7 +5,7 @@ import {
 } from '../store/connection-counts.ts';
 
 /** Which limit a connection ran into. `memory` lowers the gateway's for a time. */
-export type ConnectionLimit = 'gateway' | 'memory' | 'listener' | 'address' | 'certificate' | 'descriptors';
+export type ConnectionLimit = 'gateway' | 'memory' | 'listener' | 'address' | 'certificate' | 'descriptors' | 'isolated';
 
 export interface DoorLimits {
   readonly connections: number;

@@ -7,6 +7,7 @@ import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type ClientAddress, type Connection } from './connection.ts';
 import { descriptorOf, type ConnectionLimit, type Door, type Places } from './door.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
+import { bindShared } from './bind.ts';
 import { createTicketServers, type TicketServers } from './ticket-servers.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
@@ -16,6 +17,8 @@ export interface TlsListenerOptions {
   readonly config: TlsListenerConfig;
   readonly contexts: ListenerContexts;
   readonly door: Door;
+  /** Whether nobody from an address is let in. */
+  readonly isolated: (address: string) => boolean;
   /** A connection was closed as it came: there was no place for it. */
   readonly turnedAway: (limit: ConnectionLimit, address: string) => void;
   /** Protocols offered under a configuration; none for streams of any protocol. */
@@ -29,8 +32,10 @@ export interface TlsListenerOptions {
 }
 
 export interface TlsListener {
-  /** Binds (SO_REUSEPORT: each thread binds the same port); resolves with the port. */
+  /** Binds (SO_REUSEPORT: each thread binds the same port); resolves with the port. Again after a pause. */
   listen(host: string, port: number): Promise<number>;
+  /** Stops accepting until it listens again. */
+  pause(): void;
   /** Swaps certificates, client CAs, ticket keys and limits for handshakes from now on. */
   replace(contexts: ListenerContexts, config: TlsListenerConfig): void;
   /** To be called every so often: ticket keys that are over leave memory. */
@@ -98,6 +103,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     });
     const address = unmapped(socket.remoteAddress ?? '');
     if (balancers !== undefined && inNetworks(address, balancers)) return readProxy(socket);
+    if (options.isolated(address)) return turnAway(socket, 'isolated', address);
     if (!places.address(address)) return turnAway(socket, 'address', address);
     route(socket);
   });
@@ -107,6 +113,12 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     socket.destroy();
   }
 
+  /** One that is still in its handshake: a balancer is spared, whoever it speaks for is not. */
+  function isIsolated({ remoteAddress = '' }: Socket, from: ClientAddress | undefined): boolean {
+    if (from !== undefined) return options.isolated(from.address);
+    return !(balancers !== undefined && inNetworks(remoteAddress, balancers)) && options.isolated(remoteAddress);
+  }
+
   /** From a balancer: its header comes first, and says whom it speaks for. The balancer itself is not counted by its address. */
   function readProxy(socket: Socket): void {
     readFirst(socket, readProxyHeader, (header, octets) => {
@@ -114,6 +126,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       const arrival = arrivals.get(addressKey(socket));
       if (arrival !== undefined && header.kind === 'header' && header.address !== undefined) {
         arrival.from = { address: header.address, port: header.port };
+        if (options.isolated(header.address)) return turnAway(socket, 'isolated', unmapped(header.address));
         if (!arrival.places.address(header.address)) return turnAway(socket, 'address', unmapped(header.address));
       }
       if (header.kind === 'header' && octets.length > header.length) socket.unshift(octets.subarray(header.length));
@@ -179,14 +192,8 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
   }
 
   return {
-    listen: (host, port) => new Promise((resolve, reject) => {
-      listener.once('error', reject);
-      listener.listen({ host, port, reusePort: true, backlog: 4096 }, () => {
-        listener.off('error', reject);
-        listener.on('error', noop);
-        resolve((listener.address() as { port: number }).port);
-      });
-    }),
+    listen: (host, port) => bindShared(listener, host, port),
+    pause: () => void listener.close(),
     replace(next, changed) {
       config = changed;
       contexts = next;
@@ -196,6 +203,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       for (const group of before) group.retire();
     },
     turn() {
+      for (const { socket, from } of arrivals.values()) if (isIsolated(socket, from)) turnAway(socket, 'isolated', unmapped(from?.address ?? socket.remoteAddress ?? ''));
       for (const group of groups) group.turn();
     },
     close: () => {

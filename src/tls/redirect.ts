@@ -5,22 +5,27 @@ import { checkFields } from '../forward/headers.ts';
 import { parseHost } from '../policy/host.ts';
 import { unmapped } from '../policy/networks.ts';
 import { parseTarget } from '../policy/target.ts';
+import { bindShared } from './bind.ts';
 import { descriptorOf, type ConnectionLimit, type Door } from './door.ts';
 
 export interface RedirectListener {
   listen(host: string, port: number): Promise<number>;
+  /** Stops accepting until it listens again. */
+  pause(): void;
   close(): void;
 }
 
 export interface RedirectOptions {
   readonly config: RedirectListenerConfig;
   readonly door: Door;
+  /** Whether nobody from an address is let in. */
+  readonly isolated: (address: string) => boolean;
   readonly turnedAway: (limit: ConnectionLimit, address: string) => void;
   readonly answered: (status: number) => void;
 }
 
 /** The plain-HTTP port: 308 to https for requests that https would take, 400 or nothing for the rest; it knows no upstream. */
-export function createRedirectListener({ config, door, turnedAway, answered }: RedirectOptions): RedirectListener {
+export function createRedirectListener({ config, door, isolated, turnedAway, answered }: RedirectOptions): RedirectListener {
   const { limits } = config;
   const served = new WeakSet<Socket>();
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
@@ -55,6 +60,7 @@ export function createRedirectListener({ config, door, turnedAway, answered }: R
     const entered = door.enter(descriptorOf(socket));
     if (entered.kind === 'full') return turnAway(socket, entered.limit, address);
     socket.on('close', () => entered.places.leave());
+    if (isolated(address)) return turnAway(socket, 'isolated', address);
     if (!entered.places.address(address)) return turnAway(socket, 'address', address);
     http.emit('connection', socket);
   });
@@ -65,14 +71,8 @@ export function createRedirectListener({ config, door, turnedAway, answered }: R
   }
 
   return {
-    listen: (host, port) => new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port, reusePort: true, backlog: 4096 }, () => {
-        server.off('error', reject);
-        server.on('error', noop);
-        resolve((server.address() as { port: number }).port);
-      });
-    }),
+    listen: (host, port) => bindShared(server, host, port),
+    pause: () => void server.close(),
     close() {
       server.close();
       http.close();

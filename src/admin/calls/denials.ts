@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { call, done, explainedCall, hex, reason, text, time, type AdminCall } from '../call.ts';
 
-const subjects = [
+export const denySubjects = [
   z.strictObject({ kind: z.literal('fingerprint'), fingerprint: hex.length(64).describe('SHA-256 of the certificate.') }),
   z.strictObject({ kind: z.literal('serial'), serial: hex.max(64), issuer: text.describe('Normalised form of the issuer\'s name.'), issuer_text: text.describe('The same as people write it.') }),
   z.strictObject({ kind: z.literal('key'), key: hex.length(64).describe('SHA-256 of the SubjectPublicKeyInfo.') }),
   z.strictObject({ kind: z.literal('issuer'), issuer: text, issuer_text: text }),
   z.strictObject({ kind: z.literal('identity'), id: text }),
 ] as const;
+const subjects = denySubjects;
 const denial = { reason, expires: time.exactOptional() };
 const denyRequest = z.discriminatedUnion('kind', [subjects[0].extend(denial), subjects[1].extend(denial), subjects[2].extend(denial), subjects[3].extend(denial), subjects[4].extend(denial)]);
 const reinstateRequest = z.discriminatedUnion('kind', [subjects[0].extend({ reason }), subjects[1].extend({ reason }), subjects[2].extend({ reason }), subjects[3].extend({ reason }), subjects[4].extend({ reason })]);

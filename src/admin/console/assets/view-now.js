@@ -48,8 +48,9 @@ export function nowView({ state, lookAgain }) {
   }
 
   async function resume(one) {
-    const scope = Object.fromEntries(['route', 'listener', 'role', 'network', 'outside'].filter((key) => one[key] !== undefined).map((key) => [key, one[key]]));
-    if (await confirm({ heading: words.dialog.resumeTitle, about: h('p', {}, scopeText(one)), deed: words.dialog.resumeDo, done: words.dialog.resumed, act: (reason) => post('/v1/resume', { ...scope, reason }) })) lookAgain();
+    const call = one.isolate ? '/v1/isolate/lift' : '/v1/resume';
+    const scope = Object.fromEntries((one.isolate ? ['network', 'device'] : ['route', 'listener', 'role', 'network', 'outside']).filter((key) => one[key] !== undefined).map((key) => [key, one[key]]));
+    if (await confirm({ heading: words.dialog.resumeTitle, about: h('p', {}, scopeText(one)), deed: words.dialog.resumeDo, done: words.dialog.resumed, act: (reason) => post(call, { ...scope, reason }) })) lookAgain();
   }
 
   return {
@@ -63,5 +64,5 @@ export function nowView({ state, lookAgain }) {
 }
 
 function scopeText(one) {
-  return ['route', 'listener', 'role', 'network'].filter((key) => one[key] !== undefined).map((key) => `${key} ${one[key]}`).concat(one.outside ? ['outside'] : []).join(', ');
+  return ['device', 'route', 'listener', 'role', 'network'].filter((key) => one[key] !== undefined).map((key) => `${key} ${one[key]}`).concat(one.outside ? ['outside'] : [], one.isolate ? [words.isolated] : []).join(', ');
 }
