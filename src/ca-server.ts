@@ -52,8 +52,10 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
   const crl = createCrlDesk({ source: office, now, every: options.crlEvery ?? DAY });
   const ocsp = createOcspDesk({ source: office, now, validity: options.ocspValidity ?? 3_600_000, responderValidity: RESPONDER_VALIDITY, liveRate: LIVE_RATE });
   const look = async (): Promise<void> => {
-    const lists = await crl.refresh();
+    // One after the other, and each whatever became of the other: a list that cannot be signed must not keep answers good that are not.
+    const lists = await crl.refresh().catch((error: Error) => error);
     const answers = await ocsp.refresh();
+    if (lists instanceof Error) throw lists;
     if (lists + answers > 0) log.info({ crls: lists, ocsp_answers: answers }, 'signed');
   };
   await look();

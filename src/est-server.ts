@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { EstDesk } from './ca/est/desk.ts';
 import { createEstHttp } from './ca/est/http.ts';
 import type { Log } from './log.ts';
@@ -26,8 +26,13 @@ export interface EstPlace {
 const MOST_CERTIFICATES = 100;
 const MOST_CONNECTIONS = 1024;
 
-/** Times and sizes of servers for strangers, ms and octets. */
-export const LIMITS = { requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 15_000, maxHeaderSize: 32 * 1024 };
+/** Of one address: whoever holds all that it may have open leaves room for others. */
+const MOST_FROM_ONE = 256;
+/** For one answer, to those who read slowly or not at all. */
+const ANSWER_DEADLINE = 30_000;
+
+/** Times and sizes of servers for strangers, ms and octets. Node looks for what is late every half minute unless told otherwise. */
+export const LIMITS = { requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 15_000, maxHeaderSize: 32 * 1024, connectionsCheckingInterval: 1000 };
 
 /** A server of EST in front of a desk, not yet bound. */
 export function estServer({ certificate, key, trust, gateways }: EstPlace, desk: EstDesk, log: Log, now: () => number): Server {
@@ -44,6 +49,11 @@ export function estServer({ certificate, key, trust, gateways }: EstPlace, desk:
 export function bind(server: Server, { host, port }: Address): Promise<Address> {
   server.maxConnections = MOST_CONNECTIONS;
   server.on('clientError', (_error, socket) => socket.destroy());
+  server.on('connection', limitByAddress());
+  server.on('request', (_request, response) => {
+    const timer = setTimeout(() => response.destroy(), ANSWER_DEADLINE);
+    response.once('close', () => clearTimeout(timer));
+  });
   return new Promise((done, failed) => {
     server.once('error', failed);
     server.listen({ host, port }, () => {
@@ -52,6 +62,21 @@ export function bind(server: Server, { host, port }: Address): Promise<Address> 
       done({ host, port: (server.address() as AddressInfo).port });
     });
   });
+}
+
+function limitByAddress(): (socket: Socket) => void {
+  const open = new Map<string, number>();
+  return (socket) => {
+    const address = socket.remoteAddress ?? '';
+    const before = open.get(address) ?? 0;
+    if (before >= MOST_FROM_ONE) return void socket.destroy();
+    open.set(address, before + 1);
+    socket.once('close', () => {
+      const left = (open.get(address) ?? 1) - 1;
+      if (left === 0) open.delete(address);
+      else open.set(address, left);
+    });
+  };
 }
 
 /** Ends what is open, too. */

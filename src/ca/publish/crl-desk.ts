@@ -25,15 +25,23 @@ export function createCrlDesk({ source, now, every }: CrlDeskOptions): CrlDesk {
       const current = source.revision();
       if (current !== revision) revocations = revokedBy(source);
       let signed = 0;
+      let fault: unknown;
       for (const { generation, state, certificate } of source.issuers()) {
         if (certificate === undefined || state === 'requested') continue;
         const revoked = revocations.get(generation) ?? '';
         const last = lists.get(generation);
-        if (last !== undefined && last.revoked === revoked && now() < last.crl.thisUpdate + Math.min(every, (last.crl.nextUpdate - last.crl.thisUpdate) / 2)) continue;
+        // A list of the future, after the clock was set back, is believed by nobody.
+        if (last !== undefined && last.revoked === revoked && last.crl.thisUpdate <= now() && now() < last.crl.thisUpdate + Math.min(every, (last.crl.nextUpdate - last.crl.thisUpdate) / 2)) continue;
         // A start signs anew: what another process revoked in the meantime is on no list that we know of.
-        lists.set(generation, { crl: await source.crl(generation), revoked });
-        signed += 1;
+        try {
+          lists.set(generation, { crl: await source.crl(generation), revoked });
+          signed += 1;
+        } catch (error) {
+          // An issuing CA of before whose key is gone keeps no other from telling what is revoked.
+          fault ??= error;
+        }
       }
+      if (fault !== undefined) throw fault;
       revision = current;
       return signed;
     },
@@ -44,7 +52,7 @@ export function createCrlDesk({ source, now, every }: CrlDeskOptions): CrlDesk {
 function revokedBy(source: PublishSource): Map<number, string> {
   const found = new Map<number, string>();
   for (const { generation, serial, revoked } of source.statuses()) {
-    if (revoked !== undefined) found.set(generation, `${found.get(generation) ?? ''} ${serial}`);
+    if (revoked !== undefined) found.set(generation, `${found.get(generation) ?? ''} ${serial} ${revoked.reason}`);
   }
   return found;
 }

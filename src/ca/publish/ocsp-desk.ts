@@ -63,6 +63,9 @@ interface Delegate {
 /** SHA-1, which RFC 5019 has clients use, and SHA-256: what is signed ahead. Anything else is kept once it was asked for. */
 const AHEAD = ['1.3.14.3.2.26', '2.16.840.1.101.3.4.2.1'] as const;
 
+/** A clock that was set back has made what was signed before one of the future, which nobody believes until then. */
+const AHEAD_OF_CLOCK = 30_000;
+
 export function createOcspDesk({ source, now, validity, responderValidity, liveRate }: OcspDeskOptions): OcspDesk {
   const kept = new Map<string, Kept>();
   let issuers: readonly Issuer[] = [];
@@ -70,15 +73,24 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
   let revision: number | undefined;
   let allowance = { tokens: liveRate, at: now() };
 
-  function readIssuers(): void {
+  /** The first thing that went wrong: an issuing CA whose key is gone keeps no other from answering. */
+  function readIssuers(): unknown {
+    let fault: unknown;
     issuers = source.issuers().flatMap(({ generation, state, certificate }) => {
       if (certificate === undefined || state === 'requested') return [];
-      const authority = source.issuer(generation);
+      let authority: Authority;
+      try {
+        authority = source.issuer(generation);
+      } catch (error) {
+        fault ??= error;
+        return [];
+      }
       const hashes = new Map(Object.entries(hashNames).map(([algorithm, hash]) => [algorithm, {
         name: createHash(hash).update(authority.subject).digest(), key: createHash(hash).update(publicKeyBits(authority.spki)).digest(),
       }]));
       return [{ generation, current: state === 'current', authority, hashes }];
     });
+    return fault;
   }
 
   /** The responder of the current issuing CA is a delegate with a key of this process; a CA that is retired answers itself. */
@@ -86,7 +98,7 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
     const generation = issuers.find(({ current }) => current)?.generation;
     if (generation === undefined) return;
     const half = delegate === undefined ? 0 : (delegate.certificate.notBefore + delegate.certificate.notAfter) / 2;
-    if (delegate?.generation === generation && now() < half) return;
+    if (delegate?.generation === generation && now() < half && now() >= delegate.certificate.notBefore) return;
     const { publicKey, privateKey } = await generateKey('ec');
     delegate = { generation, privateKey, certificate: await source.issueResponder({ name: 'OCSP responder', publicKey, validity: responderValidity }, { who: 'wardgate ca serve' }) };
   }
@@ -113,13 +125,14 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
     const nextUpdate = endOf(thisUpdate, issuer);
     const der = await signOcsp({ about: [{ certId, status }], thisUpdate, nextUpdate, ...signerFor(issuer) });
     const made = { der, certId, generation: issuer.generation, serial, status: textOf(status), thisUpdate, nextUpdate };
-    kept.set(keyOf(certId), made);
+    // Revoked while it was being signed: kept, it would be told for as long as it holds.
+    if (textOf(source.status(serial, issuer.generation)) === made.status) kept.set(keyOf(certId), made);
     return made;
   }
 
   function mayWork(): boolean {
     const at = now();
-    const tokens = Math.min(liveRate, allowance.tokens + ((at - allowance.at) / 1000) * liveRate);
+    const tokens = Math.min(liveRate, allowance.tokens + (Math.max(0, at - allowance.at) / 1000) * liveRate);
     if (tokens < 1) return false;
     allowance = { tokens: tokens - 1, at };
     return true;
@@ -128,8 +141,8 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
   async function sign({ certIds, nonce }: OcspRequest, issuer: Issuer): Promise<OcspReply> {
     const about = certIds.map((certId) => ({ certId: certId.der, serial: certId.serial, status: source.status(certId.serial, issuer.generation) }));
     const [only] = about;
-    // What was never issued is anybody's guess: kept, it would fill the memory.
-    if (nonce === undefined && about.length === 1 && only !== undefined && only.status.kind !== 'unknown') {
+    // What was never issued is anybody's guess, and so is how else a CertID could be written (parameters of the hash are free): kept, either would fill the memory.
+    if (nonce === undefined && about.length === 1 && only !== undefined && only.status.kind !== 'unknown' && isPlain(certIds[0] as CertId, issuer)) {
       return replyOf(await keep(only.certId, only.serial, issuer, only.status));
     }
     const thisUpdate = now();
@@ -146,14 +159,14 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
       if (issuer === undefined || request.certIds.some((one) => issuerOf(one) !== issuer)) return failure('unauthorized');
       if (request.nonce === undefined && request.certIds.length === 1 && first !== undefined) {
         const found = kept.get(keyOf(first.der));
-        if (found !== undefined && now() < found.nextUpdate) return replyOf(found);
+        if (found !== undefined && now() < found.nextUpdate && found.thisUpdate <= now() + AHEAD_OF_CLOCK) return replyOf(found);
       }
       return mayWork() ? sign(request, issuer) : failure('tryLater');
     },
     async refresh() {
       const current = source.revision();
       const changed = current !== revision;
-      if (changed) readIssuers();
+      const fault = changed ? readIssuers() : undefined;
       await renewDelegate();
       let signed = 0;
       const at = now();
@@ -176,12 +189,14 @@ export function createOcspDesk({ source, now, validity, responderValidity, liveR
       for (const { certId, generation, serial, status, thisUpdate } of [...kept.values()]) {
         const issuer = issuers.find((one) => one.generation === generation);
         if (issuer === undefined) continue;
-        const says = changed || at - thisUpdate >= validity / 2 ? source.status(serial, generation) : undefined;
-        if (says === undefined || (textOf(says) === status && at - thisUpdate < validity / 2)) continue;
+        const old = at - thisUpdate >= validity / 2 || thisUpdate > at + AHEAD_OF_CLOCK;
+        const says = changed || old ? source.status(serial, generation) : undefined;
+        if (says === undefined || (textOf(says) === status && !old)) continue;
         await keep(certId, serial, issuer, says);
         signed += 1;
       }
       // Only now: what failed on the way is done again.
+      if (fault !== undefined) throw fault;
       revision = current;
       return signed;
     },
@@ -211,8 +226,13 @@ function textOf(status: PublishedStatus): string {
   return status.kind === 'revoked' ? `revoked ${status.at} ${status.reason}` : status.kind;
 }
 
-function certIdOf({ hashes }: Issuer, algorithm: string, serial: string): Buffer {
+/** Whether a CertID is written as clients write it: with NULL behind the hash, or nothing. */
+function isPlain({ der, hashOid, serial }: CertId, issuer: Issuer): boolean {
+  return [true, false].some((parameters) => certIdOf(issuer, hashOid, serial, parameters).equals(der));
+}
+
+function certIdOf({ hashes }: Issuer, algorithm: string, serial: string, parameters = true): Buffer {
   const own = hashes.get(algorithm);
   if (own === undefined) throw new TypeError(`no hash ${algorithm}`);
-  return sequence(sequence(oid(algorithm), nullValue()), octetString(own.name), octetString(own.key), integer(serial));
+  return sequence(sequence(oid(algorithm), ...(parameters ? [nullValue()] : [])), octetString(own.name), octetString(own.key), integer(serial));
 }

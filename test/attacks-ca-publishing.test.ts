@@ -1,0 +1,107 @@
+import { connect, type Socket } from 'node:net';
+import { get } from 'node:http';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { integer, octetString, oid, sequence } from '../src/ca/der.ts';
+import { createCrlDesk } from '../src/ca/publish/crl-desk.ts';
+import { createOcspDesk } from '../src/ca/publish/ocsp-desk.ts';
+import type { PublishSource } from '../src/ca/publish/source.ts';
+import { startCaServer, type CaServer } from '../src/ca-server.ts';
+import { LIMITS } from '../src/est-server.ts';
+import { SILENT } from '../src/log.ts';
+import { parseCertificate } from '../src/pki/certificate.ts';
+import { buildOcspRequest, judgeOcspResponse } from '../src/pki/ocsp.ts';
+import { parseOcspRequest } from '../src/pki/ocsp-request.ts';
+import { testCa, type TestCa } from './support/ca.ts';
+
+const DAY = 86_400_000;
+let ca: TestCa;
+let server: CaServer;
+const certificateOf = (name: string) => parseCertificate(ca.first.get(name)?.entry.der as Buffer);
+const issuing = () => parseCertificate(ca.office.issuer().der);
+
+beforeAll(async () => {
+  ca = await testCa(['Kiosk 1', 'Kiosk 2', 'Kiosk 3', 'Kiosk 4']);
+  server = await startCaServer({ office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT });
+});
+afterAll(async () => {
+  await server.stop();
+  ca.remove();
+});
+
+const deskOf = (source: PublishSource, now: () => number, liveRate = 1_000_000) => createOcspDesk({ source, now, validity: 3_600_000, responderValidity: 7 * DAY, liveRate });
+const asking = (name: string) => buildOcspRequest(certificateOf(name), issuing());
+const judged = (der: Uint8Array, name: string, now: number) => judgeOcspResponse(der, { certificate: certificateOf(name), issuer: issuing(), now, skew: 60_000, maxAge: 7_200_000 });
+
+describe('the responder', () => {
+  test('keeps no answer to a CertID that is written in a way of its own: parameters of the hash are free, and would fill the memory', async () => {
+    const desk = deskOf(ca.office, Date.now);
+    await desk.refresh();
+    const [plain] = parseOcspRequest(asking('Kiosk 1')).certIds;
+    for (let count = 0; count < 3; count += 1) {
+      const certId = sequence(sequence(oid('1.3.14.3.2.26'), octetString(Buffer.alloc(4000, count))), octetString(Buffer.from(plain?.issuerNameHash as Uint8Array)), octetString(Buffer.from(plain?.issuerKeyHash as Uint8Array)), integer(plain?.serial as string));
+      const request = sequence(sequence(sequence(sequence(certId))));
+      expect((await desk.answer(request)).kind).toBe('signed');
+      expect((await desk.answer(request)).kind).toBe('signed');
+    }
+    expect((await desk.answer(asking('Kiosk 1'))).kind).toBe('kept');
+  });
+
+  test('does not keep "good" when the certificate was revoked while that was being signed', async () => {
+    const { serial } = certificateOf('Kiosk 2');
+    let asked = 0;
+    const source: PublishSource = { ...ca.office, statuses: () => [], status: (one, generation) => {
+      if (one === serial && (asked += 1) === 2) ca.office.revoke(serial, { who: 'operator', reason: 'keyCompromise', why: 'stolen' });
+      return ca.office.status(one, generation);
+    } };
+    const desk = deskOf(source, Date.now);
+    await desk.refresh();
+    expect(judged((await desk.answer(asking('Kiosk 2'))).der, 'Kiosk 2', Date.now()).kind).toBe('good');
+    expect(judged((await desk.answer(asking('Kiosk 2'))).der, 'Kiosk 2', Date.now()).kind).toBe('revoked');
+  });
+
+  test('answers of today when the clock was ahead, and was set back', async () => {
+    let now = Date.now() + 20 * DAY;
+    const desk = deskOf(ca.office, () => now, 5);
+    await desk.refresh();
+    now -= 20 * DAY;
+    expect(judged((await desk.answer(asking('Kiosk 4'))).der, 'Kiosk 4', now).kind).toBe('good');
+    expect(await desk.refresh()).toBeGreaterThan(0);
+    const { der, kind } = await desk.answer(asking('Kiosk 1'));
+    expect([kind, judged(der, 'Kiosk 1', now).kind]).toEqual(['kept', 'good']);
+    const nonce = buildOcspRequest(certificateOf('Kiosk 1'), issuing(), Buffer.alloc(16, 1));
+    expect((await desk.answer(nonce)).kind).toBe('signed');
+  });
+
+  test('and the CRL desk go on for the issuing CA when the key of one before is gone', async () => {
+    const before = { generation: 0, state: 'retired' as const, certificate: ca.office.issuer().certificate };
+    const gone = (): never => {
+      throw new Error('issuing-0.key: is missing');
+    };
+    const source: PublishSource = { ...ca.office, issuers: () => [before, ...ca.office.issuers()], issuer: (one) => (one === 0 ? gone() : ca.office.issuer(one)), crl: async (one) => (one === 0 ? gone() : ca.office.crl(one)) };
+    const [ocsp, crl] = [deskOf(source, Date.now), createCrlDesk({ source, now: Date.now, every: DAY })];
+    await expect(crl.refresh()).rejects.toThrow('is missing');
+    await expect(ocsp.refresh()).rejects.toThrow('is missing');
+    const first = crl.current(1)?.number ?? 0;
+    expect(judged((await ocsp.answer(asking('Kiosk 3'))).der, 'Kiosk 3', Date.now()).kind).toBe('good');
+    ca.office.revoke(certificateOf('Kiosk 3').serial, { who: 'operator', reason: 'keyCompromise', why: 'stolen' });
+    await Promise.allSettled([crl.refresh(), ocsp.refresh()]);
+    expect(crl.current(1)?.number).toBe(first + 1);
+    expect(judged((await ocsp.answer(asking('Kiosk 3'))).der, 'Kiosk 3', Date.now()).kind).toBe('revoked');
+  });
+
+  test('answers others while one address holds every connection that it may have', async () => {
+    const { port } = server.publish;
+    const held: Socket[] = [];
+    let ended = 0;
+    try {
+      for (let count = 0; count < 1100; count += 1) held.push(connect({ host: '127.0.0.1', port, localAddress: '127.0.0.2' }).on('error', () => undefined).on('close', () => (ended += 1)));
+      await expect.poll(() => ended, { timeout: 10_000 }).toBeGreaterThanOrEqual(1100 - 256);
+      const status = await new Promise((done, failed) => get({ host: '127.0.0.1', port, path: '/issuing.crl', agent: false }, (response) => done(response.resume().statusCode)).on('error', failed));
+      expect(status).toBe(200);
+      // Those that say nothing are ended when their time is over, and not when Node comes to look, half a minute later.
+      expect(LIMITS.connectionsCheckingInterval).toBeLessThanOrEqual(1000);
+    } finally {
+      for (const socket of held) socket.destroy();
+    }
+  });
+});
