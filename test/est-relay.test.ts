@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { certsOnly } from '../src/ca/certs-only.ts';
 import { createRelayDesk } from '../src/ca/est/relay.ts';
-import { certifyLeaf } from '../src/ca/issue.ts';
+import { certifyLeaf, createAuthority, issueCertificate } from '../src/ca/issue.ts';
 import { generateKey } from '../src/ca/keys.ts';
 import { createRequest } from '../src/ca/request.ts';
 import { bind, close, estServer } from '../src/est-server.ts';
@@ -22,7 +22,7 @@ let other: Server;
 let relay: ReturnType<typeof estServer>;
 let port: number;
 let asked: string[] = [];
-let behaviour: 'issues' | 'other name' | 'other key' | 'garbage' | 'waits' | 'fails' = 'issues';
+let behaviour: 'issues' | 'other uses' | 'other name' | 'other key' | 'garbage' | 'waits' | 'fails' = 'issues';
 
 const kiosk = (name: string) => ({ subject: [['CN', name], ['OU', 'Devices'], ['O', 'Hospital']] as const, san: { dns: 'kiosk-7.devices.hospital.test' } });
 
@@ -31,7 +31,7 @@ async function answered(csr: Buffer): Promise<{ readonly status: number; readonl
   if (behaviour === 'waits') return { status: 202, body: '' };
   if (behaviour === 'fails') return { status: 500, body: 'secret words of the CA' };
   const spki = behaviour === 'other key' ? (await generateKey('ec')).publicKey : createPublicKey({ key: Buffer.from(parseRequest(csr).spki), format: 'der', type: 'spki' });
-  const certified = await certifyLeaf(pki.issuing, spki, kiosk(behaviour === 'other name' ? 'Kiosk 8' : 'Kiosk 7'));
+  const certified = await certifyLeaf(pki.issuing, spki, { ...kiosk(behaviour === 'other name' ? 'Kiosk 8' : 'Kiosk 7'), ...(behaviour === 'other uses' ? { eku: ['clientAuth', 'serverAuth'] } : {}) });
   return { status: 200, body: certsOnly([certified.der]).toString('base64') };
 }
 
@@ -49,7 +49,7 @@ beforeAll(async () => {
   });
   await new Promise<void>((done) => other.listen(0, '127.0.0.1', done));
   const desk = createRelayDesk({
-    upstream: `https://localhost:${(other.address() as AddressInfo).port}/.well-known/est/devices`, operation: 'simpleenroll',
+    upstream: `https://localhost:${(other.address() as AddressInfo).port}/.well-known/est/devices`, operation: 'simpleenroll', perHour: 14,
     caller: { certificate: pki.gatewayClient.chain, key: pki.gatewayClient.key, trust: pki.backendCa.certificate },
   });
   const address = { host: '127.0.0.1', port: 0 };
@@ -79,9 +79,9 @@ function call(operation: string, device?: Issued, csr?: Buffer): Promise<{ reado
   });
 }
 
-async function requestOf(device: Issued): Promise<Buffer> {
+async function requestOf(device: Issued, more: readonly { readonly oid: string; readonly critical: boolean; readonly value: Uint8Array }[] = []): Promise<Buffer> {
   const { subject, extensions } = parseCertificate(device.der);
-  return createRequest((await generateKey('ec')).privateKey, { subject: subject.der, extensions: extensions.filter(({ oid }) => oid === '2.5.29.17') });
+  return createRequest((await generateKey('ec')).privateKey, { subject: subject.der, extensions: [...extensions.filter(({ oid }) => oid === '2.5.29.17'), ...more] });
 }
 
 describe('the relay before another CA', () => {
@@ -91,7 +91,7 @@ describe('the relay before another CA', () => {
     expect(status).toBe(200);
     const [issued] = readBundle(Buffer.from(text, 'base64'), 2);
     expect(issued?.spki).toEqual(parseRequest(csr).spki);
-    expect(asked).toEqual(['RA POST /.well-known/est/devices/simpleenroll']);
+    expect(asked).toEqual(['RA GET /.well-known/est/devices/cacerts', 'RA POST /.well-known/est/devices/simpleenroll']);
   });
 
   test('does not ask for another name than the device has: the CA would give it', async () => {
@@ -100,8 +100,30 @@ describe('the relay before another CA', () => {
     expect(asked).toEqual([]);
   });
 
+  // A CA that believes its registration authority gives all of it: a server's certificate, a template of Windows, a CA of the device's own.
+  test.each([['further uses', '2.5.29.37', '300a06082b06010505070301'], ['a CA', '2.5.29.19', '30030101ff'], ['another template', '1.3.6.1.4.1.311.20.2', '1e0a00410064006d0069006e']])('does not ask for %s that a device slipped into its request', async (_, oid, value) => {
+    const { status, text } = await call('simplereenroll', pki.device, await requestOf(pki.device, [{ oid, critical: false, value: Buffer.from(value, 'hex') }]));
+    expect([status, text]).toEqual([400, `the request asks for an extension that the certificate does not have: ${oid}\n`]);
+    expect(asked).toEqual([]);
+  });
+
+  test('has nothing certified for a device of another CA that the gateway trusts, whatever name that gave it', async () => {
+    const other = await issueCertificate(await createAuthority({ name: 'Partner Root' }), kiosk('Kiosk 7'));
+    const { status, text } = await call('simplereenroll', other, await requestOf(other));
+    expect([status, text]).toEqual([403, 'the certificate is none of the CA behind this relay\n']);
+    expect(asked.filter((line) => line.includes('POST'))).toEqual([]);
+  });
+
+  test('asks for a device so many times in an hour and no more, so that one device is no storm', async () => {
+    const device = await issueCertificate(pki.issuing, kiosk('Kiosk 7'));
+    const csr = await requestOf(device);
+    const answers: number[] = [];
+    for (let count = 0; count < 15; count += 1) answers.push((await call('simplereenroll', device, csr)).status);
+    expect(answers).toEqual([...Array.from({ length: 14 }, () => 200), 429]);
+  });
+
   test.each<[typeof behaviour, number, RegExp]>([
-    ['other name', 503, /issued for other names/], ['other key', 503, /issued for another key/], ['garbage', 503, /cannot be read/], ['waits', 202, /./], ['fails', 503, /^the CA answered 500\n$/],
+    ['other name', 503, /issued for other names/], ['other uses', 503, /issued for other uses/], ['other key', 503, /issued for another key/], ['garbage', 503, /cannot be read/], ['waits', 202, /./], ['fails', 503, /^the CA answered 500\n$/],
   ])('hands over nothing when the CA %s', async (how, status, words) => {
     behaviour = how;
     const reply = await call('simplereenroll', pki.device, await requestOf(pki.device));

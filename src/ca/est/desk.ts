@@ -4,6 +4,7 @@ import { parseCertificate, PkiError, type Certificate } from '../../pki/certific
 import { sameName } from '../../pki/name.ts';
 import { certsOnly } from '../certs-only.ts';
 import { OfficeError } from '../office-error.ts';
+import { hourlyLimit } from './rate.ts';
 import type { EstEntry, EstRequest, EstSource } from './source.ts';
 
 export interface EstDeskOptions {
@@ -34,15 +35,13 @@ export interface EstDesk {
 
 const WHO = 'EST';
 const HOUR = 3_600_000;
-/** Devices that have asked in the last hour; a CA for those who have none has fewer. */
-const MOST_REMEMBERED = 100_000;
 /** A device and the CA count the same third; their clocks may differ by so much. */
 const SLACK = HOUR;
 const CHANGE_SUBJECT_NAME = '1.3.6.1.5.5.7.7.36';
 const LIVE: ReadonlySet<string> = new Set(['issued', 'delivered', 'confirmed']);
 
 export function createEstDesk({ source, now, window, perHour }: EstDeskOptions): EstDesk {
-  const asked = new Map<string, readonly number[]>();
+  const tooMany = hourlyLimit(perHour, now);
   const atWork = new Set<string>();
 
   /** The certificate as the CA has it; a device that shows another with this number is none of ours. */
@@ -58,16 +57,6 @@ export function createEstDesk({ source, now, window, perHour }: EstDeskOptions):
     if (!LIVE.has(entry.state)) return refused(403, `the certificate is ${entry.state}`);
     // Whoever shows it over TLS has it, key and all.
     return entry.state === 'issued' ? source.deliver(entry.serial, { who: WHO, to: entry.subject, how: 'shown by its holder over TLS' }) : entry;
-  }
-
-  function tooMany(serial: string): boolean {
-    const at = now();
-    const before = (asked.get(serial) ?? []).filter((one) => one > at - HOUR);
-    asked.delete(serial);
-    asked.set(serial, [...before, at].slice(-perHour - 1));
-    const [oldest] = asked.keys();
-    if (asked.size > MOST_REMEMBERED && oldest !== undefined) asked.delete(oldest);
-    return before.length >= perHour;
   }
 
   async function renewed(device: Certificate, entry: EstEntry, request: CertificationRequest): Promise<EstAnswer> {
