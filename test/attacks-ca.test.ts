@@ -146,3 +146,50 @@ describe('whoever can write to the database of the CA and has not its passphrase
     expect(open.faults()).toEqual([]);
   });
 });
+
+describe('a name that is sensitive is so however it is written', () => {
+  let open: Office;
+  beforeAll(() => {
+    open = attacked(() => undefined);
+  });
+  const server = (name: string, dns: readonly string[] = []) => open.submit(order({ profile: 'server', name, names: { dns } }));
+
+  test.each(['ADMIN', '\uff41dmin', 'ad\u200dmin', 'ad\u00admin', 'the  Administrator', 'r\u00adoot'])('%j', (name) => {
+    expect(open.submit(order({ name })).sensitive).toMatchObject({ role: 'security' });
+  });
+
+  test('a wildcard, which stands for the sensitive names below it as well', () => {
+    expect(server('*.hospital.test').sensitive).toEqual({ name: '*.hospital.test', role: 'security' });
+    expect(server('api2.hospital.test', ['*.hospital.test']).sensitive).toBeDefined();
+    expect(server('api2.hospital.test').sensitive).toBeUndefined();
+  });
+
+  test.each([['private use, which matches no pattern', 'admin\ue000'], ['half of a character', 'admin\ud800'], ['a Cyrillic letter in a Latin word', '\u0430dmin'], ['a Greek one', 'r\u03bfot'],
+    ['the other direction', '\u202enimda'], ['another line', 'Dr Chen\u2028approved by Li Na'], ['another line of old terminals', 'Dr Chen\u0085approved']])('and is refused with %s', (_, name) => {
+    expect(() => open.submit(order({ name }))).toThrow(/^name: /);
+  });
+
+  test('names of other scripts are as good as any', () => {
+    for (const name of ['李娜', 'Д-р Иванов', 'Dr Παπαδόπουλος', 'Dr 李娜', "O'Brien-Şahin"]) expect(open.submit(order({ name })).name).toBe(name);
+  });
+
+  test('an internationalized host name is looked at as people read it', () => {
+    expect(() => server('xn--dmin-7cd.hospital.test')).toThrow('mixes alphabets in one word');
+    expect(server('xn--dmin-moa0i.hospital.test').sensitive).toBeUndefined();
+  });
+
+  test('and needs the approval that any certificate of its kind needs as well', async () => {
+    const directory = ca.path('two');
+    cpSync(ca.directory, directory, { recursive: true });
+    chmodSync(directory, 0o700);
+    const file = join(directory, 'policy.yaml');
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/(doctor:[^]*?approvers: )\[registrar, security\]/, '$1[registrar]'));
+    const strict = openOffice({ directory, passphrase: PASSPHRASE, keyCost: KEY_COST });
+    strict.acceptPolicy({ who: 'operator' });
+    const { id } = strict.submit(order({ name: 'backup-operator' }));
+    expect(ca.approve(strict, id, 'Chen Jing')).toMatchObject({ state: 'requested', missing: ['an approval by registrar'] });
+    expect(ca.approve(strict, id, 'Li Na').state).toBe('approved');
+    await issue(strict, id);
+    strict.close();
+  });
+});

@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
+import { domainToUnicode } from 'node:url';
 import { formatName, parseNameText } from '../pki/name.ts';
-import { holdsControl } from '../pki/preparation.ts';
+import { holdsControl, isProhibited } from '../pki/preparation.ts';
 import { matchesText } from '../identity/patterns.ts';
 import { digestOf } from './canonical.ts';
 import { readCsr } from './csr.ts';
@@ -17,14 +18,16 @@ const DAY_MS = 86_400_000;
 /** What an order asks for, completed by the policy. Throws an OfficeError for what nobody may be given, whoever approves. */
 export function bodyOf(policy: CaPolicy, order: RequestOrder, { id, now, renews }: { readonly id: string; readonly now: number; readonly renews?: string }): RequestBody {
   const profile = profileOf(policy, order.profile);
-  const name = textOf('name', order.name, 64);
+  const name = nameOf('name', order.name, 64);
   if (profile.use !== 'server' && name.includes('*')) throw new OfficeError('invalid', `name: ${JSON.stringify(name)} holds a *; only names of servers may`);
-  const identifier = order.id === undefined ? undefined : textOf('id', order.id, 200);
+  const identifier = order.id === undefined ? undefined : nameOf('id', order.id, 200);
   const names = namesOf(profile, name, identifier, order.names ?? {});
   const purpose = textOf('purpose', order.purpose, 1_000);
   const system = textOf('system', order.system, 200);
   if (policy.systems.length > 0 && !policy.systems.includes(system)) throw new OfficeError('invalid', `system: there is no business system ${JSON.stringify(system)}; there are ${policy.systems.join(', ')}`);
   const sensitive = sensitivity(policy, allNames({ name, names, ...(identifier === undefined ? {} : { identifier }) }));
+  const mixed = (names.dns ?? []).find((one) => ALIKE.test(domainToUnicode(one)));
+  if (mixed !== undefined) throw new OfficeError('invalid', `dns: ${JSON.stringify(mixed)} mixes alphabets in one word`);
   return {
     id, submitted: new Date(now).toISOString(), profile: order.profile, name, ...(identifier === undefined ? {} : { identifier }), names,
     subject: formatName(parseNameText(subjectText(subjectOf(profile, name)))), key: keyOf(order.key), applicant: applicantOf(order), purpose, system,
@@ -35,7 +38,8 @@ export function bodyOf(policy: CaPolicy, order: RequestOrder, { id, now, renews 
 
 /** Every name of a request, as people and programs may read it. */
 export function allNames({ name, identifier, names }: Pick<RequestBody, 'name' | 'identifier' | 'names'>): readonly string[] {
-  return [name, ...(identifier === undefined ? [] : [identifier]), ...(Object.values(names) as readonly string[][]).flat()];
+  const dns = [name, ...names.dns ?? []].map((one) => domainToUnicode(one)).filter((one) => one !== '');
+  return [name, ...(identifier === undefined ? [] : [identifier]), ...(Object.values(names) as readonly string[][]).flat(), ...dns];
 }
 
 /** The subject of a profile for a name, the most specific first. */
@@ -47,10 +51,24 @@ function subjectText(subject: Subject): string {
   return (subject as readonly (readonly [string, string])[]).map(([type, value]) => `${type}=${value.replace(/[\\"+,;<>=#]/g, '\\$&').replace(/^ | $/g, '\\ ')}`).join(',');
 }
 
+/** What ends a line, and what turns the direction of reading: on an approver's screen another text would stand there. */
+const DECEIVING = /[\t-\r\u{85}\u{2028}\u{2029}\p{Bidi_Control}]/u;
+/** Scripts with letters that look like Latin ones; a word of both is read as what it is not. */
+const ALIKE = /\p{Script=Latin}[\p{M}\p{N}'-]*[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\p{Script=Coptic}\p{Script=Lisu}]|[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\p{Script=Coptic}\p{Script=Lisu}][\p{M}\p{N}'-]*\p{Script=Latin}/u;
+
+/** A name in a certificate. */
+function nameOf(what: string, text: string, longest: number): string {
+  const name = textOf(what, text, longest);
+  if (ALIKE.test(name.normalize('NFKC'))) throw new OfficeError('invalid', `${what}: ${JSON.stringify(name)} mixes alphabets in one word`);
+  return name;
+}
+
 function textOf(what: string, text: string, longest: number): string {
   const trimmed = text.trim();
   if (trimmed === '' || trimmed.length > longest) throw new OfficeError('invalid', `${what}: expected 1 to ${longest} characters`);
-  if (holdsControl(trimmed) || /[\t-\r]/.test(trimmed)) throw new OfficeError('invalid', `${what}: holds control characters`);
+  if (holdsControl(trimmed) || DECEIVING.test(trimmed)) throw new OfficeError('invalid', `${what}: holds control characters`);
+  // Such a name matches no pattern, not even that of a sensitive one.
+  if (isProhibited(trimmed)) throw new OfficeError('invalid', `${what}: holds characters that mean nothing to anybody (private use, unassigned, or half of one)`);
   return trimmed;
 }
 
@@ -61,7 +79,7 @@ const WELL_FORMED: Readonly<Record<Kind, (value: string) => boolean>> = {
   dns: (value) => value.length <= 253 && HOST.test(value.replace(/^\*\.(?=[^.]+\.)/, '')) && isIP(value) === 0,
   uri: (value) => /^[a-z][a-z0-9+.-]*:[!-)+-~]+$/i.test(value),
   email: (value) => /^[!-)+-?A-~]+@/.test(value) && HOST.test(value.slice(value.indexOf('@') + 1)),
-  ip: (value) => isIP(value) !== 0 && !(value.includes(':') && value.includes('.')),
+  ip: (value) => isIP(value) !== 0 && !value.includes('%') && !(value.includes(':') && value.includes('.')),
 };
 
 function namesOf(profile: Profile, name: string, id: string | undefined, asked: AskedNames): AskedNames {

@@ -62,7 +62,8 @@ export function profileOf({ profiles }: CaPolicy, wanted: string): Profile {
 
 /** Whether one of the names is sensitive, with the role that has to approve then. */
 export function sensitivity({ sensitive }: CaPolicy, names: readonly string[]): { readonly name: string; readonly role: string } | undefined {
-  const found = names.find((one) => sensitive.names.some((each) => matchesText(each, one)));
+  // A wildcard stands for every name below it, the sensitive ones as well.
+  const found = names.find((one) => sensitive.names.some((each) => matchesText(each, one)) || (sensitive.names.length > 0 && one.startsWith('*.')));
   return found === undefined ? undefined : { name: found, role: sensitive.approver };
 }
 
