@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { configurationDocs } from '../scripts/configuration-docs.ts';
@@ -44,4 +44,17 @@ test('docs/operations.md lists every metric, audit field, reason and code', () =
   const codes = [...read('src/forward/problem.ts').matchAll(/^  (\w+): \[\d{3},/gm)].map(([, name]) => name);
   expect([metrics, fields, reasons, codes].map((names) => names.length > 5)).toEqual([true, true, true, true]);
   expect([...metrics, ...fields, ...reasons, ...codes].filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+});
+
+const PAGES = readdirSync(join(project, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`);
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(file: string): readonly string[] {
+  const text = read(file).replace(/^```[\s\S]*?^```$/gm, '');
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => heading.toLowerCase().replaceAll(/[^\p{L}\p{N}_ -]/gu, '').replaceAll(' ', '-'));
+}
+
+test.each(PAGES)('%s links to files and headings that exist', (file) => {
+  const links = [...read(file).replace(/^ *```[\s\S]*?^ *```$/gm, '').matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, target = '', anchor]) => ({ target: target === '' ? file : join(file, '..', target), anchor }));
+  expect(links.filter(({ target, anchor }) => !existsSync(join(project, target)) || (anchor !== undefined && !anchorsOf(target).includes(anchor)))).toEqual([]);
 });
