@@ -2,6 +2,7 @@ import type { ConsoleTarget } from './admin/calls/console.ts';
 import { problemsOf } from './admin/console/problems.ts';
 import { heldCertificates } from './admin/held-certificates.ts';
 import { InputError } from './admin/input.ts';
+import { finder } from './audit/found-in.ts';
 import { openMaskingKeys } from './audit/masking-key.ts';
 import { createMask, maskRules, type Mask } from './audit/masking.ts';
 import type { AuditRecord } from './audit/record.ts';
@@ -76,11 +77,12 @@ export function createConsole({ snapshot, status, threads, live, auditDirectory,
       return { upstreams: (await status()).upstreams };
     },
     async records({ result, find }) {
+      const isFound = find === undefined ? () => true : finder(find);
       const { records, chain } = await readTail({
         directory: auditDirectory, ...(find === undefined ? LOOK : SEARCH), most: MOST_RECORDS,
         mayBe: (line) => (find === undefined || line.includes(find)) && (result === undefined || line.includes(`"result":"${result}"`)),
         // Who looks must not see nothing but that somebody looks.
-        wanted: (record) => (result === undefined || record.result === result) && (find !== undefined || record.route !== ADMIN_ROUTE || record.result === 'denied'),
+        wanted: (record) => (result === undefined || record.result === result) && (find !== undefined || record.route !== ADMIN_ROUTE || record.result === 'denied') && isFound(record),
       });
       return { records: records.map(mask), chain: { ...chain, failing: (await status()).audit.failing } };
     },

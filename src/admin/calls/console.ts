@@ -52,7 +52,7 @@ export const CONSOLE_CALLS: readonly AdminCall[] = [
     method: 'GET', path: '/v1/records', summary: 'The newest records of the audit, masked as they are for everybody outside it, and how its chain stands; 200 at most', role: 'read_only',
     input: z.strictObject({
       result: z.enum(['permitted', 'denied', 'failed', 'done']).exactOptional(),
-      find: text.describe('A request id, a fingerprint, a route, a reason: text that the record must hold.').exactOptional(),
+      find: text.describe('A request id, a fingerprint, a route, a reason: text that the record must hold; of what is masked, whole words.').exactOptional(),
     }),
     output: z.looseObject({ records: z.array(z.looseObject({ time, event: z.string(), result: z.string() })), chain: z.looseObject({ lines: z.int() }) }),
     answer: ({ console: shown }, asked) => shown.records(asked),
