@@ -43,13 +43,23 @@ interface Serving {
 }
 
 /** A listener whose clock is set: what it accepts it answers with one octet. `change` makes another configuration of it. */
-async function serve(secret: TicketSecret, time: number, one: { readonly name?: string; readonly trust?: string; readonly single?: true } = {}): Promise<Serving> {
+async function serve(secret: TicketSecret, time: number, one: { readonly name?: string; readonly trust?: string; readonly single?: true; readonly keyIsAway?: () => boolean } = {}): Promise<Serving> {
   let now = time;
   const config = { ...snapshot.config.listeners[0] as TlsListenerConfig, name: one.name ?? 'clinical' };
   const { realms, ...material } = snapshot.listeners['clinical'] as NonNullable<Snapshot['listeners'][string]>;
   const contexts = createContexts(config, { ...material, realms: one.single ? realms.slice(0, 1) : realms }, [], { secret, trust: (realm) => one.trust ?? trustDigest(snapshot, config, realm) });
+  const groups = contexts.groups.map((group) => ({
+    ...group,
+    options: Object.defineProperty({ ...group.options }, 'key', {
+      enumerable: true,
+      get() {
+        if (one.keyIsAway?.() === true) throw new Error('DECODER routines::unsupported');
+        return group.options.key;
+      },
+    }),
+  }));
   const listener = createTlsListener({
-    config, contexts,
+    config, contexts: { ...contexts, groups },
     door: { enter: () => ({ kind: 'entered', places: { address: () => true, certificate: () => true, leave: () => undefined } }) },
     turnedAway: () => undefined, isolated: () => false, alpn: () => [], failed: () => undefined, durations: () => undefined, now: () => now,
     accept: ({ socket }) => void socket.end('x'),
@@ -105,6 +115,20 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session ticket over %s', (vers
     expect(await resumedAt(EPOCH + 14 * HOUR)).toBe(false);
     // A clock that was set back.
     expect(await resumedAt(EPOCH + 11 * HOUR)).toBe(true);
+    serving.close();
+  });
+
+  it('changes its key with the epoch even when the private key cannot be had then (a token that is away): nothing is thrown at the thread', async () => {
+    let away = false;
+    const serving = await serve(shared(), EPOCH + 11 * HOUR, { keyIsAway: () => away });
+    const { session } = await visit(serving.port, version);
+    away = true;
+    serving.at(EPOCH + 13 * HOUR);
+    const next = await visit(serving.port, version);
+    expect([next.resumed, next.answer]).toEqual([false, 'x']);
+    serving.at(EPOCH + 15 * HOUR);
+    expect((await visit(serving.port, version, { session: next.session })).resumed).toBe(true);
+    expect((await visit(serving.port, version, { session })).resumed).toBe(false);
     serving.close();
   });
 

@@ -26,6 +26,7 @@ interface Held {
 export function createTicketServers(keys: TicketKeys, make: (ticketKey: Buffer) => Server, now: () => number): TicketServers {
   const held = new Map<number, Held>();
   let window: TicketWindow | undefined;
+  let last: Server | undefined;
 
   function turn(): void {
     const at = now();
@@ -45,7 +46,21 @@ export function createTicketServers(keys: TicketKeys, make: (ticketKey: Buffer) 
   }
 
   function serverOf(one: Held): Server {
-    return one.server ??= make(one.key);
+    if (one.server !== undefined) return one.server;
+    try {
+      last = make(one.key);
+    } catch (error) {
+      // why: a private key that stays in a token cannot be had while that is away, and what is thrown here would end the thread. The server of before serves on.
+      if (last === undefined) throw error;
+      last.setTicketKeys(one.key);
+    }
+    return one.server = last;
+  }
+
+  /** Both copies: ours, and that of OpenSSL's side, which lives as long as the last connection of its server. */
+  function forget(one: Held): void {
+    one.key.fill(0);
+    if (![...held.values()].some((other) => other !== one && other.server === one.server)) one.server?.setTicketKeys(noTicketKey());
   }
 
   function inForce(): TicketWindow {
@@ -65,15 +80,12 @@ export function createTicketServers(keys: TicketKeys, make: (ticketKey: Buffer) 
     alone: () => inForce().others.length === 0,
     turn,
     retire() {
-      held.forEach(forget);
+      for (const one of held.values()) {
+        one.key.fill(0);
+        one.server?.setTicketKeys(noTicketKey());
+      }
       held.clear();
       window = undefined;
     },
   };
-}
-
-/** Both copies: ours, and that of OpenSSL's side, which lives as long as the last connection of its server. */
-function forget({ key, server }: Held): void {
-  key.fill(0);
-  server?.setTicketKeys(noTicketKey());
 }
