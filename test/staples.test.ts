@@ -30,7 +30,8 @@ beforeAll(async () => {
     request.on('end', () => {
       asked++;
       if (answer === 'silence') return void response.writeHead(503).end();
-      void answerOcsp(Buffer.concat(parts), { authority: ca, statusOf: () => ({ kind: 'good' }), ...answer }).then((octets) => response.end(octets));
+      // By the set clock: with no skew an answer of the next second would be one of the future.
+      void answerOcsp(Buffer.concat(parts), { authority: ca, statusOf: () => ({ kind: 'good' }), producedAt: now - 1_000, ...answer }).then((octets) => response.end(octets));
     });
   });
   await new Promise<void>((done) => responder.listen(0, '127.0.0.1', done));
