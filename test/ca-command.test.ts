@@ -219,6 +219,12 @@ describe('wardgate ca init', () => {
     expect((await wardgate(['ca', 'verify', '--dir', ca.path('new')])).code).toBe(0);
   });
 
+  test('names the directory that a passphrase file would be in and that is not there', async () => {
+    const { code, stderr } = await wardgate(['ca', 'init', '--dir', ca.path('lost'), '--name', 'Clinic', '--passphrase-file', ca.path('nowhere/c.pass'), '--root-passphrase-file', ca.path('r.pass')]);
+    expect([code, stderr]).toEqual([1, `wardgate: ${ca.path('nowhere/c.pass')} cannot be made: there is no directory ${ca.path('nowhere')}\n`]);
+    expect(existsSync(ca.path('lost'))).toBe(false);
+  });
+
   test.each([[['--key', 'rsa1024'], 'RSA of 1024 bits'], [['--hash', 'sha1'], 'signature: sha1'], [['--days', '5000'], '5000 days; expected at most 731']])('refuses %s with the reason', async (weak, why) => {
     const { code, stderr } = await wardgate(['ca', 'init', '--dir', ca.path('weak'), '--name', 'Clinic', '--passphrase-file', ca.path('w.pass'), '--root-passphrase-file', ca.path('w2.pass'), ...weak]);
     expect([code, stderr]).toEqual([1, expect.stringContaining(`no CA was made: ${why.includes(';') ? 'validity: ' : ''}`)]);

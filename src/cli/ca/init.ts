@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { foundCa, type FirstCertificate, type FirstIssued } from '../../ca/found.ts';
 import { writeWhole } from '../../ca/key-file.ts';
 import type { KeyType, SignatureHash } from '../../ca/keys.ts';
@@ -106,6 +106,7 @@ async function passphraseFor(options: Pick<CaOptions, 'passphraseFile' | 'passph
   const file = options.passphraseFile;
   if (file !== undefined && existsSync(file)) return passphraseFromFile(file);
   if (file !== undefined) {
+    if (!existsSync(dirname(file))) throw new Error(`${file} cannot be made: there is no directory ${dirname(file)}`);
     const passphrase = randomBytes(24).toString('base64url');
     writeWhole(file, `${passphrase}\n`, 0o600);
     made.push(file);
