@@ -5,9 +5,11 @@ import { createEstDesk } from './ca/est/desk.ts';
 import { createCrlDesk } from './ca/publish/crl-desk.ts';
 import { createPublication } from './ca/publish/http.ts';
 import { createOcspDesk } from './ca/publish/ocsp-desk.ts';
-import type { Office } from './ca/office.ts';
+import { LIVE } from './ca/life.ts';
+import { OfficeError, type Office } from './ca/office.ts';
 import { bind, close, estServer, LIMITS, type Address, type EstPlace } from './est-server.ts';
 import type { Log } from './log.ts';
+import type { Certificate } from './pki/certificate.ts';
 
 export interface CaServerOptions {
   /** Opened with its passphrase; `stop` does not close it. */
@@ -63,7 +65,7 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
   const publication = createPublication({ source: office, crl, ocsp, now, at: office.policy.publish, rootCrl: () => fileOf(join(office.directory, 'root.crl')) });
   const servers: Server[] = [];
   const bindEst = (est: EstOptions): Promise<Address> => {
-    const server = estServer(est, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now);
+    const server = estServer({ ...est, takenBack: takenBackBy(office) }, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now);
     servers.push(server);
     return bind(server, est.address);
   };
@@ -83,6 +85,20 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
     await Promise.all(servers.map(close));
     throw error;
   }
+}
+
+/** A gateway whose key was stolen is every device at once. */
+function takenBackBy(office: Office): (certificate: Certificate) => boolean {
+  return ({ serial, sha256 }) => {
+    try {
+      const entry = office.entry(serial);
+      return entry.sha256 === sha256 && !LIVE.has(entry.state);
+    } catch (error) {
+      // Another CA's.
+      if (error instanceof OfficeError) return false;
+      throw error;
+    }
+  };
 }
 
 /** Runs `work` again and again, never twice at a time; what it throws is logged once until it changes. Returns how to end it. */

@@ -5,6 +5,7 @@ import type { EstDesk } from './ca/est/desk.ts';
 import { createEstHttp } from './ca/est/http.ts';
 import type { Log } from './log.ts';
 import { readBundle } from './pki/bundle.ts';
+import type { Certificate } from './pki/certificate.ts';
 import { createPool } from './pki/path.ts';
 
 export interface Address {
@@ -21,6 +22,8 @@ export interface EstPlace {
   readonly trust: string;
   /** DNS names or SHA-256 fingerprints of the certificates of gateways that may name devices. */
   readonly gateways: readonly string[];
+  /** Whether the CA has taken a gateway's certificate back, where it is one of its own. */
+  readonly takenBack?: (certificate: Certificate) => boolean;
 }
 
 const MOST_CERTIFICATES = 100;
@@ -35,11 +38,11 @@ const ANSWER_DEADLINE = 30_000;
 export const LIMITS = { requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 15_000, maxHeaderSize: 32 * 1024, connectionsCheckingInterval: 1000 };
 
 /** A server of EST in front of a desk, not yet bound. */
-export function estServer({ certificate, key, trust, gateways }: EstPlace, desk: EstDesk, log: Log, now: () => number): Server {
+export function estServer({ certificate, key, trust, gateways, takenBack }: EstPlace, desk: EstDesk, log: Log, now: () => number): Server {
   const anchors = readBundle(Buffer.from(trust), MOST_CERTIFICATES);
   const roots = anchors.filter(({ selfIssued }) => selfIssued);
   const handler = createEstHttp({
-    desk, now, trust: createPool(roots.length > 0 ? roots : anchors, anchors), gateways: new Set(gateways.map((one) => one.toLowerCase())),
+    desk, now, ...(takenBack === undefined ? {} : { takenBack }), trust: createPool(roots.length > 0 ? roots : anchors, anchors), gateways: new Set(gateways.map((one) => one.toLowerCase())),
     said: (facts) => (facts.status < 300 ? log.info(facts, 'est') : log.warn(facts, 'est refused')),
   });
   return createServer({ ...LIMITS, handshakeTimeout: 5000, cert: certificate, key, ca: trust, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, handler).on('tlsClientError', () => undefined);

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { get } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { integer, octetString, oid, sequence } from '../src/ca/der.ts';
 import { createCrlDesk } from '../src/ca/publish/crl-desk.ts';
@@ -104,4 +105,23 @@ describe('the responder', () => {
       for (const socket of held) socket.destroy();
     }
   });
+});
+
+test('EST believes no gateway whose certificate its own CA has taken back: it would be every device at once', async () => {
+  const [gateway, place] = [ca.first.get('Kiosk 4'), ca.first.get('localhost')];
+  if (gateway === undefined || place === undefined) throw new Error('nothing was made');
+  const own = await startCaServer({
+    office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT,
+    est: { address: { host: '127.0.0.1', port: 0 }, certificate: place.entry.chain, key: place.key, trust: `${ca.office.root}${ca.office.issuer().certificate}`, gateways: ['kiosk-4.devices.hospital.test'] },
+  });
+  const confirmed = (): Promise<number | undefined> => new Promise((done, failed) => {
+    httpsRequest({ host: '127.0.0.1', port: own.est?.port, servername: 'localhost', path: '/.well-known/est/confirm', method: 'POST', agent: false, ca: ca.office.root, cert: gateway.entry.chain, key: gateway.key, headers: { 'client-cert': `:${Buffer.from(certificateOf('Kiosk 1').der).toString('base64')}:` } }, (response) => done(response.resume().statusCode)).on('error', failed).end();
+  });
+  try {
+    expect(await confirmed()).toBe(204);
+    ca.office.revoke(gateway.entry.serial, { who: 'operator', reason: 'keyCompromise', why: 'the gateway was broken into' });
+    expect(await confirmed()).toBe(403);
+  } finally {
+    await own.stop();
+  }
 });

@@ -1,11 +1,13 @@
-import { cpSync, chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { signApproval as sign } from '../src/ca/approval.ts';
 import { createAuthority, issueCertificate, type Issued } from '../src/ca/issue.ts';
+import { writeWhole } from '../src/ca/key-file.ts';
 import { openLedger } from '../src/ca/ledger.ts';
 import { openOffice, signApproval, type CaRequest, type Office } from '../src/ca/office.ts';
+import { detailsOf, eventLine } from '../src/cli/ca/words.ts';
 import { KEY_COST, order, PASSPHRASE, testCa, type TestCa } from './support/office.ts';
 
 let ca: TestCa;
@@ -191,5 +193,38 @@ describe('a name that is sensitive is so however it is written', () => {
     expect(ca.approve(strict, id, 'Li Na').state).toBe('approved');
     await issue(strict, id);
     strict.close();
+  });
+});
+
+describe('beside the way', () => {
+  test('a clock that was ahead for a moment makes no certificate that nobody can revoke', () => {
+    attacked((_locked, directory) => {
+      const ahead = openOffice({ directory, now: () => Date.now() + 3000 * 86_400_000 });
+      ahead.expire();
+      ahead.close();
+    });
+    const { serial } = ca.of('Dr Wang').entry;
+    expect(office?.entry(serial).state).toBe('expired');
+    expect(office?.revoke(serial, { who: 'operator', reason: 'keyCompromise', why: 'laptop stolen' })).toMatchObject({ state: 'revoked', revoked: { reason: 'keyCompromise' } });
+    expect(office?.status(serial)).toMatchObject({ kind: 'revoked' });
+    expect(office?.faults()).toEqual([]);
+  });
+
+  test('what somebody writes for the record is one line of a report, and steers no terminal', () => {
+    const open = attacked(() => undefined);
+    const { id } = open.submit(order());
+    open.refuse(id, { who: 'Li Na\n    9  2026-11-22T00:00:00.000Z  approve  by Chen Jing', why: '\u001b[2J\u202egnihton' });
+    const [line] = open.events(id).slice(-1).map(eventLine);
+    expect(line).not.toMatch(/[\p{Cc}\u202e]/u);
+    expect(line).toContain('Li Na\\u{a}    9');
+    expect(detailsOf({ ...open.request(id), purpose: 'x\napproved      by Chen Jing' }, undefined)).toContain('for           x\\u{a}approved');
+  });
+
+  test('a secret is not written through a name that somebody could guess and lay a link under', () => {
+    const directory = ca.path('shared');
+    mkdirSync(directory);
+    symlinkSync(join(directory, 'stolen'), join(directory, `ca.pass.${process.pid}.new`));
+    writeWhole(join(directory, 'ca.pass'), 'a passphrase', 0o600);
+    expect([existsSync(join(directory, 'stolen')), readFileSync(join(directory, 'ca.pass'), 'utf8'), readdirSync(directory).length]).toEqual([false, 'a passphrase', 2]);
   });
 });

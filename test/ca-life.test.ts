@@ -10,7 +10,7 @@ const ALLOWED: readonly (readonly [from: State, step: Step, to: State])[] = [
   ['delivered', 'confirm', 'confirmed'], ['delivered', 'supersede', 'superseded'], ['delivered', 'revoke', 'revoked'], ['delivered', 'expire', 'expired'],
   ['confirmed', 'supersede', 'superseded'], ['confirmed', 'revoke', 'revoked'], ['confirmed', 'expire', 'expired'],
   ['superseded', 'revoke', 'revoked'], ['superseded', 'destroy', 'destroyed'],
-  ['revoked', 'destroy', 'destroyed'], ['expired', 'destroy', 'destroyed'],
+  ['revoked', 'destroy', 'destroyed'], ['expired', 'revoke', 'revoked'], ['expired', 'destroy', 'destroyed'],
 ];
 
 describe('the life of a certificate', () => {

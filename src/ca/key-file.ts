@@ -1,6 +1,6 @@
 import { createCipheriv, createPrivateKey, randomBytes, scrypt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { privacyFault } from '../config/files.ts';
 import { integer, octetString, oid, pem, sequence } from './der.ts';
@@ -59,15 +59,21 @@ export function refuseOpenFile(file: string): void {
 
 /** Writes a whole file, durably: through a new one, so that what stands under the name is never half. */
 export function writeWhole(file: string, content: string | Uint8Array, mode: 0o600 | 0o644): void {
-  const fresh = `${file}.${process.pid}.new`;
-  const handle = openSync(fresh, 'w', mode);
+  // In a directory of others a name that can be guessed may be theirs already, or a link.
+  const fresh = `${file}.${randomBytes(6).toString('hex')}.new`;
+  const handle = openSync(fresh, 'wx', mode);
   try {
-    writeSync(handle, typeof content === 'string' ? Buffer.from(content) : content);
+    const bytes = Buffer.from(content);
+    // A disk that is nearly full takes a part, and says so only when asked for the rest.
+    for (let written = 0; written < bytes.length;) written += writeSync(handle, bytes, written);
     fsyncSync(handle);
+    renameSync(fresh, file);
+  } catch (error) {
+    rmSync(fresh, { force: true });
+    throw error;
   } finally {
     closeSync(handle);
   }
-  renameSync(fresh, file);
   // The name, too: the database must never know of a key whose file a power cut has taken.
   const folder = openSync(dirname(file), 'r');
   try {

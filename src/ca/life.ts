@@ -23,7 +23,8 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Partial<Record<Step, S
   // A key that turns out to be stolen after its renewal is told with that reason.
   superseded: { revoke: 'revoked', destroy: 'destroyed' },
   revoked: { destroy: 'destroyed' },
-  expired: { destroy: 'destroyed' },
+  // A clock that was ahead for a moment has made it so, and its key may be stolen all the same.
+  expired: { revoke: 'revoked', destroy: 'destroyed' },
   refused: {},
   destroyed: {},
 };
@@ -61,7 +62,7 @@ function firstOf(state: State, step: Step): string {
 }
 
 const FINAL: Readonly<Partial<Record<State, string>>> = {
-  refused: 'nothing follows a refusal but a new request', destroyed: 'nothing follows destruction', revoked: 'nothing but destruction follows revocation', expired: 'nothing but destruction follows expiry',
+  refused: 'nothing follows a refusal but a new request', destroyed: 'nothing follows destruction', revoked: 'nothing but destruction follows revocation', expired: 'nothing but revocation and destruction follow expiry',
   superseded: 'nothing but revocation and destruction follow that',
 };
 

@@ -193,6 +193,8 @@ export interface Office {
   /** By request or serial number; throws when there is none. */
   entry(id: string): CaEntry;
   requests(): readonly CaRequest[];
+  /** Those for the successor of the certificate with this serial number, oldest first. */
+  renewals(serial: string): readonly CaRequest[];
   request(id: string): CaRequest;
   events(request?: string): readonly CaEvent[];
   /** The number of the last event: another one after every change, whichever process made it. */

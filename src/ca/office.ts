@@ -14,7 +14,7 @@ import type { By, CaRequest, Office } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
 import { parsePolicy } from './policy.ts';
 import { acceptPolicy, isPolicyAccepted } from './proof.ts';
-import { confirm, deliver, destroy, duplicates, entries, entry, expireAll, requests, revoke, status, statuses } from './shelf.ts';
+import { confirm, deliver, destroy, duplicates, entries, entry, expireAll, renewals, requests, revoke, status, statuses } from './shelf.ts';
 
 export type { AskedKey, AskedNames, Applicant, By, CaEntry, CaRequest, IssuedCrl, Issuer, IssueResult, Office, Renewal, RequestBody, RequestOrder, StatusAnswer } from './office-types.ts';
 export type { CaEvent, EventStep } from './ledger.ts';
@@ -104,6 +104,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     statuses: () => statuses(ground),
     entry: (id) => entry(ground, id),
     requests: () => requests(ground),
+    renewals: (serial) => renewals(ground, serial),
     request: (id) => requestOf(ground, requestRow(ground, id)),
     events: (request) => ledger.events(request),
     revision: () => ledger.revision(),

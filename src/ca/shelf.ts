@@ -55,6 +55,11 @@ export function requests(ground: Ground): readonly CaRequest[] {
   return ground.ledger.database.prepare('SELECT id, state, body FROM request ORDER BY rowid').all().map((row) => requestOf(ground, rowOf(row)));
 }
 
+/** Those for the successor of a certificate, oldest first; of thousands of devices each asks, so that they are not all read. */
+export function renewals(ground: Ground, serial: string): readonly CaRequest[] {
+  return ground.ledger.database.prepare("SELECT id, state, body FROM request WHERE json_extract(body, '$.renews') = ? ORDER BY rowid").all(serial).map((row) => requestOf(ground, rowOf(row)));
+}
+
 /** Runs a change to a certificate, what has expired meanwhile put on record before; gives the certificate as it is then. */
 function changeOf(ground: Ground, id: string, what: Step, change: (before: CaEntry) => void): CaEntry {
   return ground.ledger.change(() => {

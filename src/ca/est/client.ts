@@ -32,7 +32,7 @@ export function callEst(url: URL, caller: EstCaller, body?: { readonly type: str
     try {
       const outgoing = request(url, {
         method: body === undefined ? 'GET' : 'POST', agent: false, signal: AbortSignal.timeout(DEADLINE), minVersion: 'TLSv1.2',
-        cert: caller.certificate, key: caller.key, ca: caller.trust,
+        cert: caller.certificate, key: caller.key, ca: caller.trust, rejectUnauthorized: true,
         // RFC 8951 section 3.1 has no use for the encoding any more; servers of before do.
         headers: body === undefined ? {} : { 'content-type': body.type, 'content-transfer-encoding': 'base64', 'content-length': Buffer.byteLength(body.text) },
       }, (response) => {

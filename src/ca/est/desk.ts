@@ -67,7 +67,7 @@ export function createEstDesk({ source, now, window, perHour }: EstDeskOptions):
     if (now() < entry.notAfter - (entry.notAfter - entry.notBefore) * window - SLACK) {
       return refused(403, `too early: this certificate may be renewed from ${new Date(entry.notAfter - (entry.notAfter - entry.notBefore) * window).toISOString()}`);
     }
-    const waiting = source.requests().find((one) => one.renews === entry.serial && ['requested', 'approved', 'issuing'].includes(one.state));
+    const waiting = source.renewals(entry.serial).find((one) => ['requested', 'approved', 'issuing'].includes(one.state));
     let open: EstRequest | undefined = waiting?.key.kind === 'csr' && waiting.key.spki_sha256 === spki ? waiting : undefined;
     if (open === undefined) {
       const why = 'its device asked again with another key';
@@ -140,7 +140,8 @@ export function nameFault(request: CertificationRequest, device: Certificate): s
 /** Of the one form of a key: a compressed point is the same key as one that is not. */
 function plainKeyDigest(spki: Uint8Array): string {
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
-  const plain = createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' });
+  // Of RSA-PSS there is no JWK, and no second form.
+  const plain = key.asymmetricKeyType === 'rsa-pss' ? key : createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' });
   return createHash('sha256').update(plain.export({ type: 'spki', format: 'der' })).digest('hex');
 }
 

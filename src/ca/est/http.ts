@@ -12,6 +12,8 @@ export interface EstHttpOptions {
   readonly now: () => number;
   /** Gateways that may name the device: DNS names or SHA-256 fingerprints (lowercase hex) of their certificates. */
   readonly gateways: ReadonlySet<string>;
+  /** Whether the CA has taken a gateway's certificate back, where it is one of its own. */
+  readonly takenBack?: (certificate: Certificate) => boolean;
   /** Is told of each answer, for the log. */
   readonly said: (facts: { readonly operation: string; readonly status: number; readonly device?: string; readonly serial?: string; readonly previous?: string; readonly detail?: string }) => void;
 }
@@ -25,7 +27,7 @@ const LONGEST_BODY = MAX_REQUEST_OCTETS * 2;
  * EST behind a gateway: whoever calls is a gateway that shows its own certificate, and names in `Client-Cert` (RFC 9440) the device that it has admitted. From
  * anybody else that field is worth nothing. Never throws.
  */
-export function createEstHttp({ desk, trust, now, gateways, said }: EstHttpOptions): (request: IncomingMessage, response: ServerResponse) => void {
+export function createEstHttp({ desk, trust, now, gateways, takenBack = () => false, said }: EstHttpOptions): (request: IncomingMessage, response: ServerResponse) => void {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (!isGateway(request.socket as TLSSocket)) return end(response, 403, 'this certificate is of no gateway that may speak for devices');
     const operation = PATH.exec(request.url ?? '')?.[1];
@@ -53,7 +55,7 @@ export function createEstHttp({ desk, trust, now, gateways, said }: EstHttpOptio
     if (raw === undefined) return false;
     const certificate = parseCertificate(raw);
     const named = gateways.has(certificate.sha256) || certificate.subjectAltNames.some((name) => name.kind === 'dns' && gateways.has(name.value.toLowerCase()));
-    return named && validatePath(certificate, trust, { now: now(), purpose: 'client' }).kind === 'valid';
+    return named && !takenBack(certificate) && validatePath(certificate, trust, { now: now(), purpose: 'client' }).kind === 'valid';
   }
 
   function answer(response: ServerResponse, operation: string, reply: EstAnswer, device?: Certificate): void {

@@ -7,7 +7,8 @@ export interface EstSource {
   issuers(): readonly { readonly state: 'requested' | 'current' | 'retired'; readonly certificate?: string }[];
   /** By serial number; throws when there is none. */
   entry(serial: string): EstEntry;
-  requests(): readonly EstRequest[];
+  /** Requests for the successor of a certificate, oldest first. */
+  renewals(serial: string): readonly EstRequest[];
   renew(serial: string, renewal: { readonly key: { readonly kind: 'csr'; readonly csr: Uint8Array }; readonly applicant: { readonly name: string; readonly certificate: Uint8Array }; readonly authenticated: string }): EstRequest;
   issue(request: string, by: { readonly who: string }): Promise<{ readonly entry: EstEntry }>;
   deliver(serial: string, by: { readonly who: string; readonly to: string; readonly how: string }): EstEntry;

@@ -4,10 +4,13 @@ const DAY_MS = 86_400_000;
 
 export const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
+/** What ends a line, steers a terminal or turns the direction of reading is shown as its number: people wrote these texts, and others believe what they read. */
+const shown = (text: string): string => text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (one) => `\\u{${(one.codePointAt(0) as number).toString(16)}}`);
+
 /** One line about a certificate or about a request without one. */
 export function lineOf({ id, state, profile, name, temporary, missing }: CaRequest, entry: CaEntry | undefined): string {
   const until = entry === undefined ? (missing.length === 0 ? '' : `  waits for ${missing.join(' and ')}`) : `  until ${dayOf(entry.notAfter)}  serial ${entry.serial}`;
-  return `${id}  ${(entry?.state ?? state).padEnd(10)} ${profile.padEnd(10)} ${name}${temporary === true ? '  TEMPORARY' : ''}${until}`;
+  return shown(`${id}  ${(entry?.state ?? state).padEnd(10)} ${profile.padEnd(10)} ${name}${temporary === true ? '  TEMPORARY' : ''}${until}`);
 }
 
 /** All of a request, and of its certificate. */
@@ -33,12 +36,12 @@ export function detailsOf(request: CaRequest, entry: CaEntry | undefined): strin
       ...(entry.revoked === undefined ? [] : [`revoked       ${new Date(entry.revoked.at).toISOString()}, ${entry.revoked.reason}`]),
       ...(entry.renewedBy === undefined ? [] : [`renewed by    ${entry.renewedBy}`]),
     ]),
-  ].join('\n');
+  ].map(shown).join('\n');
 }
 
 export function eventLine({ seq, time, step, who, why, detail, hash, sealed }: CaEvent): string {
   const more = ['role', 'to', 'how', 'reason', 'witness', 'number', 'sha256', 'ceremony', 'automatic'].flatMap((key) => (detail[key] === undefined ? [] : [`${key} ${String(detail[key])}`]));
-  return `${String(seq).padStart(5)}  ${time}  ${step}  by ${who}${more.length === 0 ? '' : `  (${more.join(', ')})`}${why === undefined ? '' : `  ${why}`}  ${hash.slice(0, 16)}${sealed ? ' sealed' : ''}`;
+  return shown(`${String(seq).padStart(5)}  ${time}  ${step}  by ${who}${more.length === 0 ? '' : `  (${more.join(', ')})`}${why === undefined ? '' : `  ${why}`}  ${hash.slice(0, 16)}${sealed ? ' sealed' : ''}`);
 }
 
 /** What --json prints of one: no DER, the PEM instead. */

@@ -47,6 +47,7 @@ export function judgeAnswer(answered: readonly Certificate[], { old, spki, autho
   if (certificate === undefined) return bad('no certificate of the answer is of the new key');
   if (!sameName(certificate.subject, old.subject)) return bad(`the new certificate is another's: ${formatName(certificate.subject)}; expected ${formatName(old.subject)}`);
   if (!sameAlternativeNames(certificate.extensions, old.extensions)) return bad('the new certificate has other alternative names than the old one');
+  if (certificate.basicConstraints?.ca === true) return bad('the new certificate is that of a CA');
   if (certificate.notAfter <= old.notAfter) return bad(`the new certificate ends ${iso(certificate.notAfter)}, no later than the old one`);
   const roots = authorities.filter(({ selfIssued }) => selfIssued);
   // A CA below another that answers with itself alone is all the anchor there is.

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { parseDuration } from '../../config/values.ts';
@@ -160,7 +160,9 @@ function speaker(task: Task, json: boolean, print: (text: string) => void): Say 
     if (!kept) return;
     const state = `${JSON.stringify({ time: iso(now), ...facts }, undefined, 2)}\n`;
     mkdirSync(dirname(task.state), { recursive: true, mode: 0o755 });
-    writeFileSync(`${task.state}.new`, state, { mode: 0o644 });
+    // In a directory that others write to it could be a link of theirs.
+    rmSync(`${task.state}.new`, { force: true });
+    writeFileSync(`${task.state}.new`, state, { mode: 0o644, flag: 'wx' });
     renameSync(`${task.state}.new`, task.state);
   };
 }
