@@ -89,6 +89,8 @@ afterAll(async () => {
 
 test('one of a running gateway has all that it needs, of one moment, and nothing of the process; it is on record', async () => {
   expect((await wardgate(['revoke', '-c', config(), '--cert', at('device.pem'), '--reason', 'kiosk stolen'])).code).toBe(0);
+  // The thread of alarms makes it, in its own time after the start.
+  await expect.poll(() => existsSync(at('state/alarms.db')), { timeout: 20_000 }).toBe(true);
   const { code, stdout, stderr } = await create(safe('one.wgb'));
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const { sha256, outside } = JSON.parse(stdout) as { sha256: string; outside: readonly string[] };
