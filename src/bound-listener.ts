@@ -36,7 +36,17 @@ export function canGoOn(bound: Bound, config: ListenerConfig, operators: boolean
 
 /** Accepts nothing more; answers under way are finished. */
 export function closeBound(bound: Bound): void {
-  if ('redirect' in bound) return bound.redirect.close();
-  bound.tls.close();
-  bound.protocol.closeIdle();
+  stopAccepting(bound);
+  if ('tls' in bound) bound.protocol.closeIdle();
+}
+
+/** Accepts nothing more; what is open stays. */
+export function stopAccepting(bound: Bound): void {
+  if ('redirect' in bound) bound.redirect.close();
+  else bound.tls.close();
+}
+
+/** The descriptors it listens on. */
+export function descriptorsOf(bound: Bound): readonly number[] {
+  return 'redirect' in bound ? bound.redirect.descriptors() : bound.tls.descriptors();
 }

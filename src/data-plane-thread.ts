@@ -4,7 +4,7 @@ import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
 import { createAlarms } from './alarms.ts';
 import { createArrival } from './arrival.ts';
-import { canGoOn, closeBound, type Bound, type OpenListener } from './bound-listener.ts';
+import { canGoOn, closeBound, descriptorsOf, stopAccepting, type Bound, type OpenListener } from './bound-listener.ts';
 import type { ListenerConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
@@ -33,7 +33,7 @@ import { openLine, type Line } from './store/call.ts';
 import { openConnectionCounts } from './store/connection-counts.ts';
 import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import { createSweep } from './sweep.ts';
-import type { AuditAnswer, FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, SessionsAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
+import type { AuditAnswer, Descriptors, FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, SessionsAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
 import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
@@ -47,6 +47,7 @@ import { createWitness } from './witness.ts';
 
 /** How long a connection that no longer stands may stay unnoticed. */
 const WATCH_MS = 1_000;
+const DRAIN_LOOK_MS = 25;
 /** How long requests that were cut may take to be recorded. */
 const SETTLE_MS = 2_000;
 /** How long the last spans may take to be sent. */
@@ -122,7 +123,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
 
   function answer(ask: ToThread): unknown {
     switch (ask.kind) {
-      case 'prepare': return prepare(ask.snapshot, ask.ticketSecret, ask.ports, ask.upstreams);
+      case 'prepare': return prepare(ask.snapshot, ask.ticketSecret, ask.ports, ask.upstreams, ask.inherited);
+      case 'descriptors': return Object.fromEntries([...bound].map(([name, listener]) => [name, descriptorsOf(listener)])) satisfies Descriptors;
       case 'commit': return commit();
       case 'discard': return discard();
       case 'crls': return revocation.replaceCrls(ask.handles as readonly CrlHandle[]);
@@ -154,11 +156,11 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();
       case 'hold': return holding.take(ask.listeners);
-      case 'drain': return drain(ask.grace);
+      case 'drain': return drain(ask.grace, ask.linger);
     }
   }
 
-  async function prepare(snapshot: Snapshot, ticketSecret: TicketSecret, ports: Readonly<Record<string, number>>, shares: UpstreamShares): Promise<PrepareAnswer> {
+  async function prepare(snapshot: Snapshot, ticketSecret: TicketSecret, ports: Readonly<Record<string, number>>, shares: UpstreamShares, inherited: Descriptors = {}): Promise<PrepareAnswer> {
     await discard();
     const collector = await keepOrOpenCollector(snapshot, runtime, (result, spans) => metrics.spans.inc({ result }, spans));
     const all = new Map<string, Bound>();
@@ -170,7 +172,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         const address = `${config.address.host}:${config.address.port}`;
         const open = bound.get(config.name);
         const kept = open !== undefined && open.address === address && canGoOn(open, config, config.name === snapshot.config.admin.listener);
-        const listener = kept ? open : await bind(config, address, ports[config.name] ?? config.address.port, next);
+        const listener = kept ? open : await bind(config, address, ports[config.name] ?? config.address.port, next, share(inherited[config.name], snapshot.config.threads));
         all.set(config.name, listener);
         if (!kept) fresh.push(listener);
       }
@@ -199,7 +201,12 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     }
   }
 
-  async function bind(config: ListenerConfig, address: string, wanted: number, next: Runtime): Promise<Bound> {
+  /** Every one of them is somebody's: what nobody accepts from would swallow connections. */
+  function share(inherited: readonly number[] = [], threads: number): readonly number[] {
+    return inherited.filter((_, index) => index % threads === birth.place);
+  }
+
+  async function bind(config: ListenerConfig, address: string, wanted: number, next: Runtime, inherited: readonly number[]): Promise<Bound> {
     const { name } = config;
     if (!endsTls(config)) {
       const redirect = createRedirectListener({
@@ -209,7 +216,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
         turnedAway: (limit, from) => turnedAway.note(name, limit, from, limit === 'isolated' ? isolation.address(from) : undefined),
         answered: (status) => metrics.redirects.inc({ listener: name, status }),
       });
-      return { name, address, port: await redirect.listen(config.address.host, wanted), redirect, config };
+      return { name, address, port: await redirect.listen(config.address.host, wanted, inherited), redirect, config };
     }
     const listenerRuntime = next.listeners.get(name) as ListenerRuntime;
     const connections = new Map<Socket, Connection>();
@@ -234,7 +241,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       now,
     });
     const open: OpenListener = { name, address, port: 0, tls, protocol, connections, runtime: listenerRuntime };
-    return Object.assign(open, { port: await tls.listen(config.address.host, wanted) });
+    return Object.assign(open, { port: await tls.listen(config.address.host, wanted, inherited) });
   }
 
   function doorOf(listener: string, limits: () => DoorLimits): Door {
@@ -306,14 +313,17 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     return { connections, ...(failure === undefined ? {} : { auditFailure: failure.message }) };
   }
 
-  async function drain(grace: number): Promise<void> {
+  async function drain(grace: number, linger: number): Promise<void> {
     draining = true;
     discard();
-    for (const listener of bound.values()) closeBound(listener);
+    for (const listener of bound.values()) stopAccepting(listener);
+    for (const listener of serving()) listener.protocol.leave();
     const deadline = performance.now() + grace;
-    while (status().connections > 0 && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      for (const listener of serving()) listener.protocol.closeIdle();
+    for (let busy = performance.now(); status().connections > 0 && performance.now() < deadline;) {
+      // The next request may be on its way behind an answer that could not say yet that the connection ends.
+      if (serving().some(({ connections }) => [...connections.values()].some(({ underWay }) => underWay.size > 0))) busy = performance.now();
+      if (linger === 0 || performance.now() - busy >= linger) for (const listener of serving()) listener.protocol.closeIdle();
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_LOOK_MS));
     }
     const rest = serving();
     for (const listener of rest) for (const socket of listener.connections.keys()) socket.destroy();

@@ -5,7 +5,7 @@ import { createAdminPages } from './admin/pages.ts';
 import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
-import type { AdminTarget } from './admin/target.ts';
+import type { AdminTarget, Release } from './admin/target.ts';
 import { createAlarmDesk } from './alarm-desk.ts';
 import { createAlarms } from './alarms.ts';
 import type { AlarmReport } from './audit/alarms/desk.ts';
@@ -38,7 +38,7 @@ import { SILENT, type Log } from './log.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
 import { lookAtBundles } from './bundle-refresh.ts';
 import { openMaterialReload } from './material-reload.ts';
-import { createPreparation } from './preparation.ts';
+import { createPreparation, type Listening } from './preparation.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
 import { createPublisher } from './publisher.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
@@ -54,7 +54,7 @@ import type { GrantReport } from './store/grants.ts';
 import { createRates } from './store/rates.ts';
 import { openRedis } from './store/redis.ts';
 import { openReplicas } from './store/replicas.ts';
-import { lockState, type StateLock } from './store/state-lock.ts';
+import { lockState, lockStateWhenFree, type StateLock } from './store/state-lock.ts';
 import { openToldEvents } from './store/told-events.ts';
 import { createTrustDesk } from './trust-change.ts';
 import { unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.ts';
@@ -66,6 +66,8 @@ import { deniedCertificate } from './tls/admission.ts';
 export { ConfigurationError } from './configuration.ts';
 export type { NewDenial } from './denials.ts';
 export type { NewSuspension } from './suspensions.ts';
+export type { Release } from './admin/target.ts';
+export type { Listening } from './preparation.ts';
 export type { Log } from './log.ts';
 export type { BoundListener, GatewayStatus } from './status.ts';
 export type { DenyEntry, DenySubject } from './store/deny-list.ts';
@@ -103,14 +105,27 @@ export interface Gateway {
   acknowledge(id: string, who: string, note: string): Promise<void>;
   /** What ends within so many ms, `most` of it. */
   expiry(within: number, most: number): Promise<ExpiryReport>;
-  /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest. */
-  stop(grace?: number): Promise<void>;
+  /** The sockets that it listens on, for a process that takes over. */
+  listening(): Promise<readonly Listening[]>;
+  /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest; see `drain` of a thread for `linger`. */
+  stop(grace?: number, linger?: number): Promise<void>;
 }
 
 export interface GatewayOptions {
   /** Path of the YAML configuration. */
   readonly config: string;
   readonly log?: Log;
+  /** Present where another process has the state and gives it up for this one. */
+  readonly takeOver?: TakeOver;
+  /** Starts the process that takes over from this one. Absent: no other can be started. */
+  readonly upgrade?: (release: Release) => Promise<{ readonly pid: number }>;
+}
+
+export interface TakeOver {
+  /** Sockets that the process before listens on, which this one has as well. */
+  readonly listening: readonly Listening[];
+  /** The configuration is good: from here on the process before may stop. */
+  readonly ready: () => void;
 }
 
 /** What of the process a reload replaces, as a whole. */
@@ -121,6 +136,8 @@ interface Current {
 
 const DEFAULT_GRACE_MS = 10_000;
 const EXPIRY_MS = 1_000;
+/** How long the process before may take to give up the state. */
+const HAND_OVER_MS = 90_000;
 /** How long a thread may take to flush its audit segment; a new one has to start first. */
 const AUDIT_MS = 30_000;
 
@@ -128,20 +145,22 @@ const AUDIT_MS = 30_000;
  * Starts a gateway from a configuration file; resolves once every listener serves on every thread. The composition root:
  * everything the process consists of is made here.
  */
-export async function createGateway({ config: file, log = SILENT }: GatewayOptions): Promise<Gateway> {
+export async function createGateway({ config: file, log = SILENT, takeOver, upgrade }: GatewayOptions): Promise<Gateway> {
   const startedAt = Date.now();
   const snapshot = await loadConfiguration(file, log);
   // Before anything of it is read: a revocation that another process writes meanwhile would be lost on us.
-  const lock = lockState(resolve(snapshot.directory, snapshot.config.state));
+  const state = resolve(snapshot.directory, snapshot.config.state);
+  takeOver?.ready();
+  const lock = takeOver === undefined ? lockState(state) : await lockStateWhenFree(state, HAND_OVER_MS);
   try {
-    return await startGateway(file, log, snapshot, startedAt, lock);
+    return await startGateway(file, log, snapshot, startedAt, lock, takeOver, upgrade);
   } catch (error) {
     lock.release();
     throw error;
   }
 }
 
-async function startGateway(file: string, log: Log, first: Snapshot, startedAt: number, lock: StateLock): Promise<Gateway> {
+async function startGateway(file: string, log: Log, first: Snapshot, startedAt: number, lock: StateLock, takeOver: TakeOver | undefined, upgrade: GatewayOptions['upgrade']): Promise<Gateway> {
   const now = (): number => Date.now();
   const { config } = first;
   const inDirectory = (path: string): string => resolve(first.directory, path);
@@ -205,7 +224,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     log,
   });
   const trust = createTrustDesk({ file, snapshot: () => current.snapshot, threads, audit, now, log });
-  const preparation = createPreparation(threads, upstreams);
+  const preparation = createPreparation(threads, upstreams, takeOver?.listening);
   const publisher = createPublisher(threads, table);
   const inventory = openInventory({
     snapshot: first, readAt: startedAt, told: () => journals.devices.latest(), log, serially,
@@ -250,7 +269,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   };
   const live = createLive({ wanted: () => current.snapshot.config.admin.listener !== undefined, pulses: () => threads.all({ kind: 'pulse' }, 5_000), now });
   const shown = createConsole({ snapshot: () => current.snapshot, status, threads: (ask) => threads.all(ask, 5_000), live, auditDirectory, state, now });
-  const adminTarget: AdminTarget = { ...operations, trust, incident, audit: checkpoints, console: shown, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config) };
+  const adminTarget: AdminTarget = { ...operations, trust, incident, audit: checkpoints, console: shown, factors: () => secondFactor?.factors, unknownRole: (role) => unknownIn({ role }, current.snapshot.config), upgrade };
   const adminGround = { target: adminTarget, record: audit.append, now };
   const adminPages = createAdminPages(adminGround, live);
   let metricsAt: BoundListener | undefined;
@@ -438,10 +457,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return current.snapshot.config.listeners.map(({ name, address }) => ({ name, host: address.host, port: preparation.portOf(name) ?? address.port }));
   }
 
-  function stop(grace = DEFAULT_GRACE_MS): Promise<void> {
+  function stop(grace = DEFAULT_GRACE_MS, linger = 0): Promise<void> {
     stopped ??= (async () => {
       live.close();
-      await threads.all({ kind: 'drain', grace }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
+      await threads.all({ kind: 'drain', grace, linger }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
       for (const close of closers.reverse()) await close();
       await refresher.close();
       upstreams.close();
@@ -463,6 +482,6 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       return listeners();
     },
     ...(metricsAt === undefined ? {} : { metrics: metricsAt }),
-    ...operations, adminSocket, stop,
+    ...operations, adminSocket, listening: preparation.listening, stop,
   };
 }

@@ -68,6 +68,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
       fast.closeIdle();
       http2.closeIdle();
     },
+    leave: () => http2.closeIdle(),
     async settled() {
       await Promise.all([http.settled(), fast.settled(), http2.settled()]);
     },

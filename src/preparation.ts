@@ -1,7 +1,8 @@
+import { closeSync } from 'node:fs';
 import type { Snapshot } from './config/snapshot.ts';
 import type { UpstreamWatch } from './forward/upstream/watch.ts';
 import { createPortLocks } from './store/port-lock.ts';
-import type { PrepareAnswer, ToThread } from './thread-protocol.ts';
+import type { Descriptors, PrepareAnswer, ToThread } from './thread-protocol.ts';
 import type { Threads } from './threads.ts';
 import { assertFreePort } from './tls/free-port.ts';
 import { randomTicketSecret } from './tls/tickets.ts';
@@ -12,14 +13,28 @@ export interface Preparation {
   prepare(snapshot: Snapshot): Promise<void>;
   /** What a thread that replaces another has to prepare. */
   again(snapshot: Snapshot): ToThread;
+  /** The sockets that the threads listen on. */
+  listening(): Promise<readonly Listening[]>;
   /** The port that a listener is bound to. */
   portOf(listener: string): number | undefined;
   release(): void;
 }
 
+const ASK_MS = 5_000;
+
+/** Listening sockets of one address, for a process that comes after this one. */
+export interface Listening {
+  readonly listener: string;
+  /** As the configuration writes it. */
+  readonly address: string;
+  readonly descriptors: readonly number[];
+}
+
 type Listeners = Snapshot['config']['listeners'];
 
-export function createPreparation(threads: Threads, upstreams: UpstreamWatch): Preparation {
+/** `inherited` are sockets of the process before; those of listeners that are not configured any more are closed. */
+export function createPreparation(threads: Threads, upstreams: UpstreamWatch, inherited: readonly Listening[] = []): Preparation {
+  let left = inherited;
   const locks = createPortLocks();
   const ticketSecret = randomTicketSecret(Date.now());
   let ports: Readonly<Record<string, number>> = {};
@@ -30,7 +45,7 @@ export function createPreparation(threads: Threads, upstreams: UpstreamWatch): P
     for (const { address } of listeners) {
       if (address.port === 0 || ours.some((listener) => listener.address.text === address.text)) continue;
       await locks.take(address.host, address.port);
-      await assertFreePort(address.host, address.port);
+      if (!left.some((one) => one.address === address.text)) await assertFreePort(address.host, address.port);
     }
   }
 
@@ -39,12 +54,21 @@ export function createPreparation(threads: Threads, upstreams: UpstreamWatch): P
     return Object.fromEntries(kept.flatMap(({ name }) => (ports[name] === undefined ? [] : [[name, ports[name]]])));
   }
 
+  /** A socket goes to the listener of its address, whatever that is called by now; where any port will do, to the listener of its name. */
+  function taken(listeners: Listeners): Descriptors {
+    const found = new Map(listeners.flatMap(({ name, address }) => left.filter((one) => one.address === address.text && (address.port !== 0 || one.listener === name)).map((one) => [name, one] as const)));
+    for (const one of left) if (![...found.values()].includes(one)) for (const fd of one.descriptors) closeSync(fd);
+    left = [];
+    return Object.fromEntries([...found].map(([name, { descriptors }]) => [name, descriptors]));
+  }
+
   return {
     async prepare(snapshot) {
       const { listeners } = snapshot.config;
       await claim(listeners);
+      const mine = taken(listeners);
       try {
-        const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret, upstreams: await upstreams.prepare(snapshot) } as const;
+        const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret, upstreams: await upstreams.prepare(snapshot), inherited: mine } as const;
         const found = await threads.first<PrepareAnswer>({ ...ask, ports: keptPorts(listeners) });
         await threads.rest<PrepareAnswer>({ ...ask, ports: found });
         ports = found;
@@ -56,6 +80,10 @@ export function createPreparation(threads: Threads, upstreams: UpstreamWatch): P
       }
     },
     again: (snapshot) => ({ kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret, ports, upstreams: upstreams.shares() }),
+    async listening() {
+      const all = await threads.all<Descriptors>({ kind: 'descriptors' }, ASK_MS);
+      return ours.map(({ name, address }) => ({ listener: name, address: address.text, descriptors: all.flatMap((one) => one[name] ?? []) }));
+    },
     portOf: (listener) => ports[listener],
     release: () => locks.release(),
   };

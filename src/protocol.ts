@@ -45,6 +45,8 @@ export interface Protocol {
   label(connection: Connection): string;
   serve(connection: Connection, admission: Admission): void;
   closeIdle(): void;
+  /** Asks clients to go elsewhere where the protocol has a way of saying so that loses nothing. */
+  leave(): void;
   /** Takes what a new configuration says of limits. */
   reconfigure(): void;
   /** Resolves when everything taken so far has its record. */

@@ -14,6 +14,7 @@ export function tcpProtocol(options: ProtocolOptions<TcpRuntime>): Protocol {
       void conversation.over.then(() => running.delete(connection));
     },
     closeIdle: () => undefined,
+    leave: () => undefined,
     reconfigure: () => undefined,
     async settled() {
       while (running.size > 0) await Promise.all([...running.values()].map(({ over }) => over));

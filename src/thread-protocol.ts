@@ -36,7 +36,9 @@ export interface ThreadBirth {
 /** What the main thread asks of a data-plane thread. */
 export type ToThread =
   /** Builds everything for a snapshot beside what serves; binds new listeners. Answers with the port of each. */
-  | { readonly kind: 'prepare'; readonly snapshot: Snapshot; readonly ticketSecret: TicketSecret; readonly ports: Readonly<Record<string, number>>; readonly upstreams: UpstreamShares }
+  | { readonly kind: 'prepare'; readonly snapshot: Snapshot; readonly ticketSecret: TicketSecret; readonly ports: Readonly<Record<string, number>>; readonly upstreams: UpstreamShares; readonly inherited?: Descriptors }
+  /** On which descriptors it listens. */
+  | { readonly kind: 'descriptors' }
   /** Puts what was prepared in force. */
   | { readonly kind: 'commit' }
   /** Throws away what was prepared. */
@@ -84,8 +86,11 @@ export type ToThread =
   | { readonly kind: 'status' }
   /** Listeners that take nothing new: all of them. Answers with what could not be opened again. */
   | { readonly kind: 'hold'; readonly listeners: readonly string[] }
-  /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
-  | { readonly kind: 'drain'; readonly grace: number };
+  /** Stops accepting, lets answers finish for `grace` ms, ends the rest. For `linger` ms of them also what has nothing under way stays, so that a client hears of the end with its next answer. */
+  | { readonly kind: 'drain'; readonly grace: number; readonly linger: number };
+
+/** File descriptors of listening sockets, by the names of their listeners. */
+export type Descriptors = Readonly<Record<string, readonly number[]>>;
 
 /** What a data-plane thread tells and asks of the main thread. */
 export type ToMain = Question | IssuersQuestion | Witness | FindingsQuestion | SessionsQuestion | Happened | AlarmCall | PageQuestion | Told | KeysQuestion;

@@ -6,8 +6,18 @@ import type { FactorTarget } from './calls/factor.ts';
 import type { IncidentTarget } from './calls/incident.ts';
 import type { TrustTarget } from './calls/trust.ts';
 
+/** A program that takes over: Node and what it is started with. */
+export interface Release {
+  readonly node: string;
+  readonly args: readonly string[];
+  /** How long answers under way get, in ms: nobody is let in meanwhile. */
+  readonly grace: number;
+}
+
 /** What the admin interface can do to a gateway. */
 export interface AdminTarget {
+  /** Resolves once the other process is about to take over: this one ends. Undefined where none can be started. */
+  readonly upgrade: ((release: Release) => Promise<{ readonly pid: number }>) | undefined;
   status(): Promise<unknown>;
   reload(): Promise<void>;
   /** Resolves with the files that had changed. */

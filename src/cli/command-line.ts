@@ -26,6 +26,7 @@ import { addSinkCommands } from './sinks.ts';
 import { resume, suspend } from './suspend.ts';
 import { addTemporaryCommands } from './temporary/commands.ts';
 import { addTrustCommands } from './trust.ts';
+import { addUpgradeCommand } from './upgrade.ts';
 import { usage, WrongUsage } from './usage.ts';
 import { VERSION } from '../version.ts';
 
@@ -60,7 +61,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .option(...configOption)
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
     .addHelpText('after', '\nExamples:\n  wardgate run -c /etc/wardgate/wardgate.yaml\n  kill -HUP <pid>   reloads the configuration\n  kill -TERM <pid>  lets answers finish, then exits 0')
-    .action(settle((options: { config: string; logLevel: string }) => run(options, print)));
+    .action(settle((options: { config: string; logLevel: string }) => run(options, print, process_.env)));
 
   program.command('check').description('read the configuration and every file it names; bind nothing')
     .option('--run-commands', 'also run every passphrase_command, as the gateway does, and look at the keys that they open')
@@ -234,6 +235,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addEstRelayCommand(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });
+  addUpgradeCommand(program, { configOption, jsonOption, user, print, settle });
   addExpiryCommand(program, { configOption, jsonOption, print, settle });
   addProfileCommand(program, { configOption, jsonOption, user, print, settle });
   addSinkCommands(audit, { configOption, jsonOption, user, print, settle });

@@ -1,37 +1,78 @@
 import { pino } from 'pino';
-import { ConfigurationError, createGateway, type Gateway } from '../gateway.ts';
+import { ConfigurationError, createGateway, type Gateway, type Release } from '../gateway.ts';
+import { predecessor, startSuccessor, type Successor } from './successor.ts';
+
+type Print = (text: string) => void;
+
+/** Before a process stops for another, what has nothing under way stays open this long: a client hears of the end with its next answer, and no request crosses it. */
+const LINGER_MS = 500;
+/** The answer to who asked for the upgrade leaves before anything is closed. */
+const ANSWERED_MS = 100;
+/** How long the process that takes over may take from there on. */
+const SERVES_MS = 90_000;
 
 /**
- * Runs a gateway until SIGTERM or SIGINT; SIGHUP reloads. Prints `pid N`, then a line for each bound listener to stdout
- * once it serves; the log goes to stderr. Resolves with the exit code.
+ * Runs a gateway until SIGTERM or SIGINT, or until another release has taken over; SIGHUP reloads. Prints `pid N`, then a line for each bound listener to
+ * stdout once it serves; the log goes to stderr. Resolves with the exit code.
  */
-export async function run(options: { config: string; logLevel: string }, print: (text: string) => void): Promise<number> {
+export async function run(options: { config: string; logLevel: string }, print: Print, env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const log = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: true }));
   let gateway: Gateway | undefined;
-  let end: () => void = () => undefined;
-  const ended = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  const stop = (): void => end();
+  let successor: Successor | undefined;
+  let upgrading = false;
+  let grace = 0;
+  let ending = Promise.withResolvers<'signal' | 'upgrade'>();
+  let signalled = false;
+  const stop = (): void => {
+    signalled = true;
+    ending.resolve('signal');
+  };
   const reload = (): void => void gateway?.reload().catch(() => undefined);
+  const upgrade = async (release: Release): Promise<{ readonly pid: number }> => {
+    if (upgrading || gateway === undefined) throw new Error('another release is taking over already');
+    upgrading = true;
+    ({ grace } = release);
+    try {
+      successor = await startSuccessor(release, await gateway.listening(), env);
+    } catch (error) {
+      upgrading = false;
+      throw error;
+    }
+    setTimeout(() => ending.resolve('upgrade'), ANSWERED_MS);
+    return { pid: successor.pid };
+  };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   process.on('SIGHUP', reload);
   try {
-    gateway = await createGateway({ config: options.config, log });
+    for (let before = predecessor(env); ; before = undefined) {
+      gateway = await createGateway({ config: options.config, log, upgrade, ...(before === undefined ? {} : { takeOver: before }) });
+      announce(gateway, print);
+      before?.serves();
+      if (await ending.promise === 'signal') {
+        log.info({}, 'draining');
+        await gateway.stop();
+        return 0;
+      }
+      log.info({ pid: successor?.pid }, 'another release takes over');
+      await gateway.stop(grace, LINGER_MS);
+      if (signalled || await successor?.serves(SERVES_MS) === true) return 0;
+      log.error({ pid: successor?.pid }, 'the other release does not serve; this one starts again');
+      upgrading = false;
+      ending = Promise.withResolvers();
+    }
   } catch (error) {
-    const text = error instanceof ConfigurationError ? error.message : `wardgate: cannot start: ${(error as Error).message}`;
-    process.stderr.write(`${text}\n`);
+    process.stderr.write(`${error instanceof ConfigurationError ? error.message : `wardgate: cannot start: ${(error as Error).message}`}\n`);
     return 1;
+  } finally {
+    process.off('SIGTERM', stop);
+    process.off('SIGINT', stop);
+    process.off('SIGHUP', reload);
   }
+}
+
+function announce(gateway: Gateway, print: Print): void {
   print(`pid ${process.pid}`);
   for (const { name, host, port } of gateway.listeners) print(`listening ${name} ${host.includes(':') ? `[${host}]` : host}:${port}`);
   if (gateway.metrics !== undefined) print(`listening metrics ${gateway.metrics.host}:${gateway.metrics.port}`);
-  await ended;
-  log.info({}, 'draining');
-  await gateway.stop();
-  process.off('SIGTERM', stop);
-  process.off('SIGINT', stop);
-  process.off('SIGHUP', reload);
-  return 0;
 }

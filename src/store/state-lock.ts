@@ -42,3 +42,18 @@ export function lockState(directory: string): StateLock {
     },
   };
 }
+
+/** The same, where another process is about to let the directory go; throws the StateError once that has taken `most` ms. */
+export async function lockStateWhenFree(directory: string, most: number): Promise<StateLock> {
+  const deadline = performance.now() + most;
+  for (;;) {
+    try {
+      return lockState(directory);
+    } catch (error) {
+      if (!(error instanceof StateError) || error.code !== 'state_in_use' || performance.now() > deadline) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}
+
+const LOOK_MS = 10;

@@ -1,4 +1,4 @@
-import { createServer as createNetServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { TlsListenerConfig } from '../config/schema.ts';
 import { inNetworks, parseNetwork, unmapped, type Network } from '../policy/networks.ts';
@@ -6,8 +6,8 @@ import { readClientHello } from './client-hello.ts';
 import type { ContextGroup, ListenerContexts } from './contexts.ts';
 import { openConnection, type ClientAddress, type Connection } from './connection.ts';
 import { descriptorOf, type ConnectionLimit, type Door, type Places } from './door.ts';
+import { createPort } from './port.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
-import { bindShared } from './bind.ts';
 import { createTicketServers, type TicketServers } from './ticket-servers.ts';
 
 /** How a handshake ended that brought no connection, for the metrics. */
@@ -32,8 +32,9 @@ export interface TlsListenerOptions {
 }
 
 export interface TlsListener {
-  /** Binds (SO_REUSEPORT: each thread binds the same port); resolves with the port. Again after a pause. */
-  listen(host: string, port: number): Promise<number>;
+  /** See `Port`. */
+  listen(host: string, port: number, inherited?: readonly number[]): Promise<number>;
+  descriptors(): readonly number[];
   /** Stops accepting until it listens again. */
   pause(): void;
   /** Swaps certificates, client CAs, ticket keys and limits for handshakes from now on. */
@@ -90,7 +91,9 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
   }
 
   let balancers = balancersOf(config);
-  const listener = createNetServer({ noDelay: true, allowHalfOpen: config.protocol === 'tcp' }, (socket) => {
+  const port = createPort({ allowHalfOpen: config.protocol === 'tcp', accept: arrive });
+
+  function arrive(socket: Socket): void {
     socket.on('error', noop);
     const entered = options.door.enter(descriptorOf(socket));
     if (entered.kind === 'full') return turnAway(socket, entered.limit);
@@ -106,7 +109,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
     if (options.isolated(address)) return turnAway(socket, 'isolated', address);
     if (!places.address(address)) return turnAway(socket, 'address', address);
     route(socket);
-  });
+  }
 
   function turnAway(socket: Socket, limit: ConnectionLimit, address = unmapped(socket.remoteAddress ?? '')): void {
     options.turnedAway(limit, address);
@@ -192,8 +195,9 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
   }
 
   return {
-    listen: (host, port) => bindShared(listener, host, port),
-    pause: () => void listener.close(),
+    listen: port.listen,
+    descriptors: port.descriptors,
+    pause: port.close,
     replace(next, changed) {
       config = changed;
       contexts = next;
@@ -207,7 +211,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       for (const group of groups) group.turn();
     },
     close: () => {
-      listener.close();
+      port.close();
       for (const group of groups) group.retire();
     },
   };

@@ -1,15 +1,17 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createNetServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { RedirectListenerConfig } from '../config/schema.ts';
 import { checkFields } from '../forward/headers.ts';
 import { parseHost } from '../policy/host.ts';
 import { unmapped } from '../policy/networks.ts';
 import { parseTarget } from '../policy/target.ts';
-import { bindShared } from './bind.ts';
 import { descriptorOf, type ConnectionLimit, type Door } from './door.ts';
+import { createPort } from './port.ts';
 
 export interface RedirectListener {
-  listen(host: string, port: number): Promise<number>;
+  /** See `Port`. */
+  listen(host: string, port: number, inherited?: readonly number[]): Promise<number>;
+  descriptors(): readonly number[];
   /** Stops accepting until it listens again. */
   pause(): void;
   close(): void;
@@ -54,7 +56,9 @@ export function createRedirectListener({ config, door, isolated, turnedAway, ans
   // A server that never listens itself starts its header clock at this event.
   http.emit('listening');
 
-  const server = createNetServer({ noDelay: true }, (socket) => {
+  const port = createPort({ accept: arrive });
+
+  function arrive(socket: Socket): void {
     socket.on('error', noop);
     const address = unmapped(socket.remoteAddress ?? '');
     const entered = door.enter(descriptorOf(socket));
@@ -63,7 +67,7 @@ export function createRedirectListener({ config, door, isolated, turnedAway, ans
     if (isolated(address)) return turnAway(socket, 'isolated', address);
     if (!entered.places.address(address)) return turnAway(socket, 'address', address);
     http.emit('connection', socket);
-  });
+  }
 
   function turnAway(socket: Socket, limit: ConnectionLimit, address: string): void {
     turnedAway(limit, address);
@@ -71,10 +75,11 @@ export function createRedirectListener({ config, door, isolated, turnedAway, ans
   }
 
   return {
-    listen: (host, port) => bindShared(server, host, port),
-    pause: () => void server.close(),
+    listen: port.listen,
+    descriptors: port.descriptors,
+    pause: port.close,
     close() {
-      server.close();
+      port.close();
       http.close();
       http.closeIdleConnections();
     },

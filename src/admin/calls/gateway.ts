@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { done, explainedCall, plainCall, reason, type AdminCall } from '../call.ts';
+import { done, explainedCall, plainCall, reason, text, type AdminCall } from '../call.ts';
 
 const named = z.looseObject({ name: z.string() });
 
@@ -32,5 +32,13 @@ export const GATEWAY_CALLS: readonly AdminCall[] = [
     method: 'POST', path: '/v1/certificates/reload', summary: 'Reads the certificates, keys, CAs and secrets again that the configuration in force names; answers with the files that had changed', role: 'operator',
     input: z.strictObject({ reason }), output: z.strictObject({ changed: z.array(z.string()) }),
     answer: async (target) => ({ changed: await target.reloadCertificates() }),
+  }),
+  explainedCall({
+    method: 'POST', path: '/v1/upgrade', summary: 'Starts another release, which takes over the ports and the state; this process lets answers finish and ends', role: 'operator', local: true,
+    input: z.strictObject({ reason, node: text, args: z.array(text).max(50), grace: z.int().min(0).max(60_000) }), output: z.strictObject({ pid: z.int() }),
+    answer(target, release) {
+      if (target.upgrade === undefined) throw new Error('this gateway was not started by wardgate run');
+      return target.upgrade(release);
+    },
   }),
 ];

@@ -1,0 +1,83 @@
+import { once } from 'node:events';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { upgradeUnderLoad } from '../bench/upgrade-under-load.ts';
+import { callGateway } from '../src/cli/call.ts';
+import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
+import { ask, configuration, gatewayDirectory } from './support/gateway.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+it('a release that takes over fails no request: kept-alive, on new connections, and under way while it does', async () => {
+  const { loads, pids } = await upgradeUnderLoad({ upgrades: 1, each: 2 });
+  expect(new Set(pids).size).toBe(2);
+  expect(loads.map(({ client, failures }) => ({ client, failures }))).toEqual(['kept-alive', 'new connections', 'slow answers'].map((client) => ({ client, failures: [] })));
+  expect(loads.every(({ requests }) => requests > 2)).toBe(true);
+});
+
+describe('a gateway that another release takes over', () => {
+  let pki: TestPki;
+  let backend: Backend;
+  let directory: string;
+  let config: string;
+  let running: RunningCommand;
+  let pid: number;
+
+  beforeAll(async () => {
+    pki = await testPki();
+    backend = await startBackend(pki);
+    directory = await gatewayDirectory(pki);
+    config = join(directory, 'wardgate.yaml');
+    await writeFile(config, configuration(backend.port, { threads: 1 }));
+    running = await wardgateRun(config);
+    pid = running.pid;
+  });
+
+  afterAll(async () => {
+    process.kill(pid, 'SIGTERM');
+    await vi.waitFor(async () => expect((await wardgate(['status', '-c', config])).code).toBe(1), { timeout: 20_000 });
+    await backend.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  const statusOf = async (client: TestPki['doctor']): Promise<number> => (await ask(pki, running.port, '/echo/x', { client })).status;
+  const program = async (name: string, text: string): Promise<{ node: string; args: readonly string[] }> => {
+    await writeFile(join(directory, name), text);
+    return { node: process.execPath, args: [join(directory, name)] };
+  };
+  const upgradeTo = (release: { node: string; args: readonly string[] }): Promise<unknown> => callGateway(join(directory, 'state/admin.sock'), 'POST', '/v1/upgrade', { ...release, grace: 1_000, who: 'test', reason: 'test' });
+
+  it('says what would be done, and does nothing of it, in a dry run', async () => {
+    const { code, stdout } = await wardgateProcess(['upgrade', '-c', config, '--dry-run', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ replaces: pid });
+    expect(running.child.exitCode).toBeNull();
+  });
+
+  it('serves on when the other one ends before it has read its configuration', async () => {
+    await expect(upgradeTo(await program('broken.mjs', 'process.exit(7);'))).rejects.toThrow('this one serves on: it ended with 7');
+    expect(await statusOf(pki.doctor)).toBe(200);
+  });
+
+  it('starts again when the other one ends after it was to take over', async () => {
+    await upgradeTo(await program('faint.mjs', "process.send('ready'); setTimeout(() => process.exit(1), 300);"));
+    await expect.poll(() => running.stderr()).toContain('this one starts again');
+    // Where any port would do it is another one.
+    await expect.poll(() => running.stdout().split('listening clinical').length).toBe(3);
+    running = { ...running, port: Number([...running.stdout().matchAll(/^listening clinical \S+:(\d+)$/gm)].at(-1)?.[1]) };
+    expect(await statusOf(pki.doctor)).toBe(200);
+  });
+
+  it('leaves to it what was revoked, and records that hang together', async () => {
+    expect((await wardgate(['revoke', '-c', config, '--cert', join(directory, 'patient.pem'), '--reason', 'phone lost'])).code).toBe(0);
+    const ended = once(running.child, 'exit');
+    const { code, stdout, stderr } = await wardgateProcess(['upgrade', '-c', config, '--json', '--reason', 'security fix']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    pid = (JSON.parse(stdout) as { readonly pid: number }).pid;
+    expect(await ended).toEqual([0, null]);
+    expect(await Promise.all([statusOf(pki.doctor), statusOf(pki.patient)])).toEqual([200, 403]);
+    expect(await wardgate(['audit', 'verify', join(directory, 'state/audit')])).toMatchObject({ code: 0 });
+    expect((await wardgate(['audit', 'export', '-c', config])).stdout).toContain('POST /v1/upgrade: security fix');
+  });
+});
