@@ -40,7 +40,8 @@ function here(script: string): string {
 
 function shell(script: string): ChildProcess {
   const { NODE_OPTIONS: _options, NODE_EXTRA_CA_CERTS: _ca, SSL_CERT_FILE: _file, SSL_CERT_DIR: _dir, ...env } = process.env;
-  return spawn('sh', ['-c', here(script)], { cwd: folder, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  // Each command is a process: what the first has compiled, the others take.
+  return spawn('sh', ['-c', here(script)], { cwd: folder, env: { ...env, NODE_COMPILE_CACHE: join(folder, 'compiled') }, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
 async function run(block: Block): Promise<{ readonly code: number | null; readonly output: string }> {
