@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pem } from '../src/ca/der.ts';
 import { startBackend, type Backend } from './support/backend.ts';
+import { chromiumInstalled, startChromium } from './support/chromium.ts';
 import { wardgate, type CommandRun } from './support/command.ts';
 import { ask, readRecords, startGateway, type TestGateway } from './support/gateway.ts';
 import { PASSPHRASE, testCa, type TestCa } from './support/office.ts';
@@ -102,7 +103,7 @@ describe('wardgate ca, beside a gateway', () => {
     }
   });
 
-  test('what OpenSSL, curl and keytool say to it', async () => {
+  test('what OpenSSL, curl, Chromium and keytool say to it', async () => {
     writeFileSync(ca.path('chen.pem'), doctor.chain);
     const root = join(ca.directory, 'root.pem');
     const issuing = join(ca.directory, 'issuing.pem');
@@ -118,8 +119,20 @@ describe('wardgate ca, beside a gateway', () => {
       const { port } = server.address() as AddressInfo;
       void import('node:child_process').then(({ execFile }) => execFile('curl', ['-sS', '--max-time', '10', '--cacert', root, '--resolve', `api.hospital.test:${port}:127.0.0.1`, '--cert-type', 'P12', '--cert', `${ca.path('chen.p12')}:${passphrase}`, `https://api.hospital.test:${port}/`], (error, stdout, stderr) => done(`${stdout}${stderr}${error?.message ?? ''}`)));
     });
-    server.close();
     expect(curl).toContain('CN=Dr Chen');
+
+    if (!chromiumInstalled) process.stdout.write('chromium is not installed: what a browser says to a certificate is not tested\n');
+    else {
+      const origin = `https://api.hospital.test:${(server.address() as AddressInfo).port}`;
+      const chromium = await startChromium({ root: { certificate: readFileSync(root, 'utf8') } }, { pkcs12: ca.path('chen.p12'), passphrase }, origin);
+      try {
+        await chromium.page.goto(`${origin}/`);
+        expect([chromium.page.status, await chromium.page.evaluate('document.body.innerText')]).toEqual([200, expect.stringContaining('CN=Dr Chen')]);
+      } finally {
+        await chromium.close();
+      }
+    }
+    server.close();
 
     const keytool = spawnSync('keytool', ['-list', '-v', '-keystore', ca.path('chen.p12'), '-storepass', passphrase], { encoding: 'utf8' });
     if (keytool.error !== undefined) process.stdout.write('keytool is not installed: what Java says to a PKCS#12 file is not tested\n');

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import type { Issued, TestPki } from './pki.ts';
+import type { Issued } from './pki.ts';
 
 /** Whether a Chromium is installed on this machine, with the tools that give it a client certificate. */
 export const chromiumInstalled = ['chromium', 'certutil', 'pk12util'].every((program) => spawnSync(program, [program === 'chromium' ? '--version' : '-H']).error === undefined);
@@ -59,8 +59,17 @@ interface Message {
 
 const PATIENCE_MS = 60_000;
 
-/** Starts a headless Chromium of its own that trusts the test PKI alone beside the usual CAs, and shows `client` to the given origin unasked. */
-export async function startChromium(pki: TestPki, client: Issued, origin: string, language = 'en'): Promise<Chromium> {
+/** A certificate as a person gets it. */
+export interface Pkcs12File {
+  readonly pkcs12: string;
+  readonly passphrase: string;
+}
+
+/**
+ * Starts a headless Chromium of its own that trusts the root of a PKI alone beside the usual CAs, and shows `client` to the given origin
+ * unasked. Names of hospital.test lead to this machine.
+ */
+export async function startChromium(pki: { readonly root: Pick<Issued, 'certificate'> }, client: Issued | Pkcs12File, origin: string, language = 'en'): Promise<Chromium> {
   const home = await mkdtemp(join(tmpdir(), 'wardgate-chromium-'));
   const put = async (name: string, content: string): Promise<string> => {
     await mkdir(dirname(join(home, name)), { recursive: true });
@@ -70,13 +79,14 @@ export async function startChromium(pki: TestPki, client: Issued, origin: string
   const database = `sql:${dirname(await put('.pki/nssdb/keep', ''))}`;
   execFileSync('certutil', ['-N', '--empty-password', '-d', database]);
   execFileSync('certutil', ['-A', '-d', database, '-n', 'root', '-t', 'C,,', '-i', await put('root.pem', pki.root.certificate)]);
-  execFileSync('openssl', ['pkcs12', '-export', '-out', join(home, 'client.p12'), '-inkey', await put('client.key', client.key), '-in', await put('client.pem', client.chain), '-passout', 'pass:x', '-name', 'client']);
-  execFileSync('pk12util', ['-i', join(home, 'client.p12'), '-d', database, '-W', 'x'], { stdio: 'pipe' });
+  const { pkcs12, passphrase } = 'pkcs12' in client ? client : { pkcs12: join(home, 'client.p12'), passphrase: 'x' };
+  if (!('pkcs12' in client)) execFileSync('openssl', ['pkcs12', '-export', '-out', pkcs12, '-inkey', await put('client.key', client.key), '-in', await put('client.pem', client.chain), '-passout', `pass:${passphrase}`, '-name', 'client']);
+  execFileSync('pk12util', ['-i', pkcs12, '-d', database, '-W', passphrase], { stdio: 'pipe' });
   // What the policy AutoSelectCertificateForUrls sets, in the profile: a policy would be one of the whole machine.
   await put('profile/Default/Preferences', JSON.stringify({ profile: { managed_auto_select_certificate_for_urls: [JSON.stringify({ pattern: origin, filter: {} })] } }));
   const child = spawn('chromium', [
     '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--remote-debugging-pipe',
-    `--user-data-dir=${join(home, 'profile')}`, `--accept-lang=${language}`, '--window-size=900,1000', 'about:blank',
+    `--user-data-dir=${join(home, 'profile')}`, `--accept-lang=${language}`, '--window-size=900,1000', '--host-resolver-rules=MAP *.hospital.test 127.0.0.1', 'about:blank',
   ], { env: { HOME: home, PATH: process.env['PATH'] ?? '', LANG: 'C.UTF-8' }, stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
   const ended = new Promise<void>((done) => child.on('close', () => done()));
   const close = async (): Promise<void> => {
