@@ -44,6 +44,7 @@ const LOOK = 1000;
 const RESPONDER_VALIDITY = 7 * DAY;
 const LIVE_RATE = 200;
 const PER_HOUR = 10;
+const MOST_FAULTS = 20;
 
 /**
  * Serves what a CA publishes, and EST to gateways, from a process that holds the issuing key so that no gateway has to. Rejects when something cannot be bound or
@@ -60,6 +61,9 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
     if (lists instanceof Error) throw lists;
     if (lists + answers > 0) log.info({ crls: lists, ocsp_answers: answers }, 'signed');
   };
+  // What is signed is what the database says: that somebody has made a revocation undone there should not wait for whoever asks.
+  const faults = office.faults();
+  if (faults.length > 0) log.error({ faults: faults.slice(0, MOST_FAULTS) }, 'the CA is not as it was written; see wardgate ca verify');
   await look();
 
   const publication = createPublication({ source: office, crl, ocsp, now, at: office.policy.publish, rootCrl: () => fileOf(join(office.directory, 'root.crl')) });

@@ -1,6 +1,8 @@
-import { connect, type Socket } from 'node:net';
 import { get } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { integer, octetString, oid, sequence } from '../src/ca/der.ts';
 import { createCrlDesk } from '../src/ca/publish/crl-desk.ts';
@@ -124,4 +126,21 @@ test('EST believes no gateway whose certificate its own CA has taken back: it wo
   } finally {
     await own.stop();
   }
+});
+
+test('a revocation that somebody took out of the database is told at the next start', async () => {
+  const { serial } = certificateOf('Kiosk 4');
+  const database = new DatabaseSync(join(ca.directory, 'ca.db'));
+  const undo = database.prepare('UPDATE certificate SET revoked_at = ?, reason = ? WHERE serial = ?');
+  const [before] = database.prepare('SELECT revoked_at, reason FROM certificate WHERE serial = ?').all(serial);
+  const told: unknown[] = [];
+  try {
+    undo.run(null, null, serial);
+    const again = await startCaServer({ office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: { ...SILENT, error: (facts: unknown) => void told.push(facts) } as typeof SILENT });
+    await again.stop();
+  } finally {
+    undo.run(before?.['revoked_at'] ?? null, before?.['reason'] ?? null, serial);
+    database.close();
+  }
+  expect(told).toEqual([{ faults: [`${serial}: was revoked, and the database does not say so`] }]);
 });

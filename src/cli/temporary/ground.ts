@@ -54,6 +54,7 @@ export async function approvedRequest({ office, passphrases }: Opened, options: 
     ...givenOf(await order()), applicant: { name: options.who }, purpose: options.reason, system: options.system, validity: LONGEST_MS, temporary: true,
   }) : office.request(options.request);
   if (request.temporary !== true) throw new Error(`${request.id} is no request for a temporary certificate`);
+  if (request.validity > LONGEST_MS) throw new Error(`${request.id} asks for ${Math.ceil(request.validity / 86_400_000)} days; a temporary certificate is for a week at most: wardgate ca issue gives it, as any other`);
   if (request.missing.length === 0 || options.approverCert === undefined || options.approverKey === undefined) return request;
   const bytes = readFileSync(options.approverKey);
   const passphrase = /ENCRYPTED/.test(bytes.toString('latin1')) ? await passphrases.next(`Passphrase of ${options.approverKey}`) : undefined;
