@@ -8,6 +8,7 @@ import { addServeCommand } from './ca/serve.ts';
 import { check } from './check.ts';
 import { addCompletionCommand } from './completion.ts';
 import { addDiagnoseCommand } from './diagnose/command.ts';
+import { addDrillCommand } from './drill/command.ts';
 import { addExpiryCommand } from './expiry.ts';
 import { addEstRelayCommand } from './est-relay.ts';
 import { explain } from './explain.ts';
@@ -228,6 +229,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .action(settle((options: RunCommand) => auditRun(options, print, (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`))));
 
   addIncidentCommands(program, { configOption, jsonOption, user, print, settle }, (text) => void process.stderr.write(`${text}\n`));
+  addDrillCommand(program, { configOption, jsonOption, user, print, settle });
   addTrustCommands(program, { configOption, jsonOption, user, print, settle });
   addBackupCommands(program, { configOption, jsonOption, user, print, settle });
   addTemporaryCommands(program, { configOption, jsonOption, user, print, settle });

@@ -1,0 +1,53 @@
+import { Argument, type Command } from 'commander';
+import { parseDuration } from '../../config/values.ts';
+import { auditPlaces, noteUse } from '../archive.ts';
+import type { CommandGround } from '../keeping-commands.ts';
+import { usage } from '../usage.ts';
+import { BARS, DRILLS } from './drills.ts';
+import { reportText, type DrillReport } from './report.ts';
+import { startStaging } from './staging.ts';
+
+interface DrillOptions {
+  readonly config: string;
+  readonly json?: boolean;
+  readonly within?: string;
+  readonly record: boolean;
+  readonly who: string;
+}
+
+/** Adds `drill`. */
+export function addDrillCommand(program: Command, { configOption, jsonOption, user, print, settle }: CommandGround): void {
+  program.command('drill').description('rehearse an incident against a staging gateway made of your configuration; nothing real is touched')
+    .addArgument(new Argument('<drill>', 'which').choices(Object.keys(DRILLS)))
+    .option(...configOption).option(...jsonOption)
+    .option('--within <duration>', 'how long an emergency registration or a restore may take', '30m')
+    .option('--no-record', 'leave it out of the audit of the gateway')
+    .option('--who <name>', 'on whose behalf', user)
+    .addHelpText('after', '\nExamples:\n  wardgate drill theft -c /etc/wardgate/wardgate.yaml\n  wardgate drill expiry --within 30m --json\n\nExit status 0: passed; 1: a bar was missed.')
+    .action(settle((drill: string, options: DrillOptions) => runDrill(drill, options, print)));
+}
+
+/** `wardgate drill`: exit 1 when a bar is missed. */
+export async function runDrill(name: string, options: DrillOptions, print: (text: string) => void): Promise<number> {
+  const bar = parseDuration(options.within ?? '30m') ?? undefined;
+  if (bar === undefined) return usage(`--within: ${JSON.stringify(options.within)} is not a duration such as 30m`);
+  const drill = DRILLS[name];
+  if (drill === undefined) return usage(`no drill ${JSON.stringify(name)}; known: ${Object.keys(DRILLS).join(', ')}`);
+  const began = Date.now();
+  const clock = performance.now();
+  const staging = await startStaging(options.config);
+  let report: DrillReport;
+  try {
+    const { findings, roles } = await drill(staging, Math.min(bar, BARS.emergency));
+    report = {
+      drill: name, passed: findings.every(({ ok }) => ok), began: new Date(began).toISOString(), ms: Math.round(performance.now() - clock), findings,
+      hit: [...new Set(roles)].map((role) => ({ role, routes: staging.config.routes.filter(({ allow }) => allow.includes(role)).map((route) => route.name) })), left_out: staging.plan.leftOut,
+    };
+  } finally {
+    await staging.close();
+  }
+  const missed = report.findings.filter(({ ok }) => !ok).length;
+  if (options.record) await noteUse(auditPlaces(options.config), { who: options.who, detail: `drill ${name}: ${report.passed ? 'passed' : `${missed} of ${report.findings.length} missed`}, ${report.ms} ms` });
+  print(options.json === true ? JSON.stringify(report) : reportText(report));
+  return report.passed ? 0 : 1;
+}
