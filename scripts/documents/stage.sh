@@ -1,0 +1,70 @@
+#!/bin/bash
+# Makes a machine with what the documents speak of: a hospital's CA, the certificates of its people, a gateway in /etc/wardgate.
+set -euo pipefail
+here=$DOCUMENTS_PROJECT/scripts/documents
+cat >>/etc/hosts <<'END'
+10.1.0.4 api.hospital.test devices.hospital.test hooks.hospital.test gateway.hospital.test emergency.hospital.test gateway
+10.0.9.1 ops.hospital.test
+10.1.0.5 ca.hospital.test pki.hospital.test
+10.200.0.1 records.internal sms.hospital.test mail.hospital.test desk.hospital.test siem.hospital.test auth.hospital.test
+END
+id wardgate >/dev/null 2>&1 || useradd --system --no-create-home wardgate
+mkdir -p /etc/wardgate /var/lib/wardgate /var/log/wardgate /var/backups/wardgate /mnt/safe /media/usb
+chmod 700 /var/lib/wardgate /var/backups/wardgate
+cd /etc/wardgate
+umask 022
+(
+  umask 077
+  echo 'the hospital issuing CA' >ca.pass
+  echo 'the hospital root, offline' >root.pass
+)
+
+wardgate ca init --dir /var/lib/wardgate-ca --root-out /media/usb/root --name Hospital --json \
+  --server api.hospital.test,devices.hospital.test,hooks.hospital.test,gateway.hospital.test,emergency.hospital.test,gateway.hospital.test,10.1.0.4 \
+  --server ops.hospital.test --server ca.hospital.test \
+  --client 'doctor:Dr Wang' --client 'doctor:Dr Chen' --client device:kiosk-7.hospital.test --client 'patient:P 1001:1001' \
+  --approver 'registrar:Li Na' --approver 'security:Chen Jing' --witness 'Wu Fang' \
+  --passphrase-file ca.pass --root-passphrase-file root.pass >made.json
+take() { # PROFILE NAME FILE
+  local found
+  found=$(jq -r --arg profile "$1" --arg name "$2" '.certificates[] | select(.profile == $profile and .name == $name) | "\(.certificate) \(.key) \(.pkcs12) \(.passphrase)"' made.json)
+  read -r pem key p12 passphrase <<<"$found"
+  install -m 644 "$pem" "$3.pem"
+  install -m 600 "$key" "$3.key"
+  install -m 600 "$p12" "$3.p12"
+  (umask 077; echo "$passphrase" >"$3.pass")
+}
+take server api.hospital.test server
+take server ops.hospital.test ops
+take server ca.hospital.test est
+take doctor 'Dr Wang' doctor
+take doctor 'Dr Chen' dr-chen
+take device kiosk-7.hospital.test kiosk
+take patient 'P 1001' patient
+take registrar 'Li Na' li-na
+take security 'Chen Jing' security
+cp security.pem chen.pem; cp -p security.key chen.key
+cp kiosk.pem kiosk-7.pem; cp -p kiosk.key kiosk-7.key
+cp /var/lib/wardgate-ca/root.pem root.pem
+cp root.pem hospital-root.pem
+cp root.pem clients-ca.pem
+cp /var/lib/wardgate-ca/issuing.pem .
+ln -s /var/lib/wardgate-ca /var/lib/wardgate/ca
+ln -s /var/lib/wardgate state
+mkdir doctors anchors
+cp doctor.pem dr-chen.pem doctors
+cp root.pem anchors/hospital.pem
+
+# The second leg has an authority of its own.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj '/CN=Backend CA' -keyout backend-ca.key -out backend-ca.pem 2>/dev/null
+leaf() { # FILE NAME USE SAN
+  openssl req -x509 -CA backend-ca.pem -CAkey backend-ca.key -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 300 -subj "/CN=$2" \
+    -addext "extendedKeyUsage=$3" -addext "subjectAltName=$4" -addext basicConstraints=critical,CA:FALSE -keyout "$1.key" -out "$1.pem" 2>/dev/null
+}
+leaf gateway gateway.internal clientAuth DNS:gateway.internal
+leaf backend records.internal serverAuth 'DNS:records.internal,DNS:*.hospital.test'
+for name in factors.key tickets.secret; do (umask 077; head -c 64 /dev/urandom >$name); done
+for name in hr.secret sms.secret desk.secret; do (umask 077; openssl rand -hex 32 >$name); done
+cp "$here/wardgate.yaml" "$here/devices.csv" .
+rm made.json
+wardgate check
