@@ -62,7 +62,7 @@ function shell(script: string, { marks }: DocumentBlock, typed?: readonly string
   writeFileSync('/run/documents-block', script);
   const bash = ['bash', '/run/documents-block'];
   const [command = '', ...args] = typed === undefined ? bash : ['script', '-qec', bash.join(' '), '/dev/null'];
-  const child = spawn(command, args, { cwd: marks.checkout || bare && !existsSync(STAGED) ? project : STAGED, stdio: [typed === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+  const child = spawn(command, args, { cwd: marks.checkout ? project : existsSync(STAGED) ? STAGED : '/root', stdio: [typed === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
   child.on('error', () => undefined);
   child.stdin?.on('error', () => undefined);
   return child;

@@ -19,7 +19,12 @@ umask 022
   echo 'the hospital root, offline' >root.pass
 )
 
-wardgate ca init --dir /var/lib/wardgate-ca --root-out /media/usb/root --name Hospital --json \
+node --input-type=module -e "
+  const { initialPolicy } = await import('$DOCUMENTS_PROJECT/src/ca/policy.ts');
+  const url = 'http://ca.hospital.test';
+  console.log(initialPolicy({ organization: 'Hospital', domain: 'hospital.test' }).replace('publish: {}', 'publish: { ocsp: \"' + url + '/ocsp\" }'));
+" >policy.yaml
+wardgate ca init --policy policy.yaml --dir /var/lib/wardgate-ca --root-out /media/usb/root --name Hospital --json \
   --server api.hospital.test,devices.hospital.test,hooks.hospital.test,gateway.hospital.test,emergency.hospital.test,gateway.hospital.test,10.1.0.4 \
   --server ops.hospital.test --server ca.hospital.test \
   --client 'doctor:Dr Wang' --client 'doctor:Dr Chen' --client device:kiosk-7.hospital.test --client 'patient:P 1001:1001' \
@@ -56,7 +61,7 @@ cp doctor.pem dr-chen.pem doctors
 cp root.pem anchors/hospital.pem
 
 # The second leg has an authority of its own.
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj '/CN=Backend CA' -keyout backend-ca.key -out backend-ca.pem 2>/dev/null
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj '/CN=Backend CA' -addext keyUsage=critical,keyCertSign,cRLSign -keyout backend-ca.key -out backend-ca.pem 2>/dev/null
 leaf() { # FILE NAME USE SAN
   openssl req -x509 -CA backend-ca.pem -CAkey backend-ca.key -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 300 -subj "/CN=$2" \
     -addext "extendedKeyUsage=$3" -addext "subjectAltName=$4" -addext basicConstraints=critical,CA:FALSE -keyout "$1.key" -out "$1.pem" 2>/dev/null
@@ -65,6 +70,13 @@ leaf gateway gateway.internal clientAuth DNS:gateway.internal
 leaf backend records.internal serverAuth 'DNS:records.internal,DNS:*.hospital.test'
 for name in factors.key tickets.secret; do (umask 077; head -c 64 /dev/urandom >$name); done
 for name in hr.secret sms.secret desk.secret; do (umask 077; openssl rand -hex 32 >$name); done
+node --input-type=module -e "
+  import { generateKeyPairSync } from 'node:crypto';
+  import { writeFileSync } from 'node:fs';
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  writeFileSync('auth.key', privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  writeFileSync('jwks.json', JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'auth', use: 'sig', alg: 'ES256' }] }));
+"
 cp "$here/wardgate.yaml" "$here/devices.csv" .
 rm made.json
 wardgate check
