@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { checkedScript, commandsOf, readDocument, type DocumentBlock } from './blocks.ts';
 
 // Runs the commands of one document, inside a machine of its own: node one.ts PROJECT FILE. A line a block, then the counts as JSON.
@@ -94,8 +95,10 @@ async function run(script: string, block: DocumentBlock): Promise<void> {
     child.stdin?.write(`${waiting.shift() ?? ''}\n`);
   });
   const timer = setTimeout(() => child.kill('SIGKILL'), BLOCK_MS);
-  const [code] = (await once(child, 'close')) as [number | null];
+  // What it left in the background has its pipes still.
+  const [code] = (await once(child, 'exit')) as [number | null];
   clearTimeout(timer);
+  await delay(20);
   if (code !== 0) throw new Error(`ended with ${code ?? 'a signal'}\n${output()}`);
 }
 

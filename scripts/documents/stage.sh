@@ -78,5 +78,6 @@ node --input-type=module -e "
   writeFileSync('jwks.json', JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'auth', use: 'sig', alg: 'ES256' }] }));
 "
 cp "$here/wardgate.yaml" "$here/devices.csv" .
+echo 'cacert = /etc/wardgate/hospital-root.pem' >>/root/.curlrc
 rm made.json
 wardgate check
