@@ -15,8 +15,8 @@ export type Lacking = keyof typeof LACKING;
 
 /** What the comments above a block tell CI. */
 export interface Marks {
-  /** `<!-- ci: needs WHAT: why -->` */
-  readonly needs?: { readonly what: Lacking; readonly why: string };
+  /** `<!-- ci: skip WHAT: why -->` */
+  readonly skip?: { readonly what: Lacking; readonly why: string };
   /** `<!-- ci: background until "TEXT" -->`: goes on until the document is done; the next block starts when it has printed TEXT. */
   readonly until?: string;
   /** `<!-- ci: first COMMANDS -->`: what the reader has by then, and the machine has not. May have several lines. */
@@ -43,9 +43,12 @@ export interface Document {
   readonly blocks: readonly DocumentBlock[];
   /** `<!-- ci: document on a bare machine -->`: nothing is installed or running there but the command itself. */
   readonly bare: boolean;
+  /** `<!-- ci: document run by FILE -->`: a test runs it. */
+  readonly runBy?: string;
 }
 
 const BARE = '<!-- ci: document on a bare machine -->';
+const RUN_BY = /<!-- ci: document run by (\S+) -->/;
 const BLOCK = /((?:^ *<!-- ci: (?:(?!-->)[\s\S])*-->\n)*)^( *)(`{3,})(\w*)\n([\s\S]*?)^\2\3$/gm;
 const MARK = /<!-- ci: ((?:(?!-->)[\s\S])*?)\s*-->/g;
 
@@ -53,7 +56,8 @@ const MARK = /<!-- ci: ((?:(?!-->)[\s\S])*?)\s*-->/g;
 export function readDocument(markdown: string): Document {
   let attached = 0;
   const bare = markdown.includes(BARE);
-  const rest = markdown.replace(BARE, '');
+  const runBy = RUN_BY.exec(markdown)?.[1];
+  const rest = markdown.replace(BARE, '').replace(RUN_BY, '');
   const blocks = [...rest.matchAll(BLOCK)].map((match): DocumentBlock => {
     const [whole, comments = '', indent = '', , language = '', text = ''] = match;
     const line = rest.slice(0, match.index + comments.length).split('\n').length;
@@ -67,7 +71,7 @@ export function readDocument(markdown: string): Document {
   });
   const all = [...rest.matchAll(MARK)].length;
   if (all !== attached) throw new Error(`${all - attached} marks stand directly above no block`);
-  return { blocks, bare };
+  return { blocks, bare, ...(runBy === undefined ? {} : { runBy }) };
 }
 
 function readMarks(texts: readonly string[]): Marks {
@@ -75,8 +79,8 @@ function readMarks(texts: readonly string[]): Marks {
 }
 
 function readMark(text: string, { examples }: Marks): Partial<Marks> {
-  const [, what, why] = /^needs (\w+): (.+)$/s.exec(text) ?? [];
-  if (what !== undefined && why !== undefined && Object.hasOwn(LACKING, what)) return { needs: { what: what as Lacking, why } };
+  const [, what, why] = /^skip (\w+): (.+)$/s.exec(text) ?? [];
+  if (what !== undefined && why !== undefined && Object.hasOwn(LACKING, what)) return { skip: { what: what as Lacking, why } };
   const until = /^background until "(.+)"$/.exec(text)?.[1];
   if (until !== undefined) return { until };
   const first = /^first\s+(.+)$/s.exec(text)?.[1];
@@ -87,7 +91,7 @@ function readMark(text: string, { examples }: Marks): Partial<Marks> {
   if (of !== undefined) return { of };
   const [, example, command] = /^(\S+) is (.+)$/s.exec(text) ?? [];
   if (example !== undefined && command !== undefined) return { examples: [...examples, { example, command }] };
-  throw new Error(`${JSON.stringify(text)} is no mark; a block that CI cannot run says: needs ${Object.keys(LACKING).join('|')}: WHY`);
+  throw new Error(`${JSON.stringify(text)} is no mark; a block that CI cannot run says: skip ${Object.keys(LACKING).join('|')}: WHY`);
 }
 
 /** The commands of a block: all of one in `sh`, the lines behind `$` of one in `console`; undefined where there are none. */

@@ -4,12 +4,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { checkedScript, commandsOf, readDocument, type DocumentBlock } from './blocks.ts';
+import { checkedScript, commandsOf, LACKING, readDocument, type DocumentBlock } from './blocks.ts';
 
 // Runs the commands of one document, inside a machine of its own: node one.ts PROJECT FILE. A line a block, then the counts as JSON.
 
-const START_MS = 30_000;
-const BLOCK_MS = 40_000;
+const START_MS = 60_000;
+const BLOCK_MS = 120_000;
 const STAGED = '/etc/wardgate';
 /** What bash keeps from block to block: a document's reader has one shell. */
 const SHELL_STATE = '/run/documents-shell';
@@ -19,7 +19,7 @@ const { blocks, bare } = readDocument(readFileSync(join(project, file), 'utf8'))
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const background: ChildProcess[] = [];
 
-if (blocks.some((block) => commandsOf(block) !== undefined && block.marks.needs === undefined) && !bare) await startGateway();
+if (blocks.some((block) => commandsOf(block) !== undefined && block.marks.skip === undefined) && !bare) await startGateway();
 for (const block of blocks) await take(block);
 console.log(JSON.stringify(counts));
 // The kernel ends what is left with this process.
@@ -27,12 +27,12 @@ process.exit(0);
 
 async function take(block: DocumentBlock): Promise<void> {
   const commands = commandsOf(block);
-  const { needs, until } = block.marks;
+  const { skip, until } = block.marks;
   if (commands === undefined) return;
-  if (needs !== undefined) return report('skipped', block, `needs ${needs.what}: ${needs.why}`);
+  if (skip !== undefined) return report('skipped', block, `needs ${LACKING[skip.what]}: ${skip.why}`);
   const started = Date.now();
   try {
-    const script = `${block.marks.first ?? ''}\n${checkedScript(withRealExamples(commands, block))}`;
+    const script = `${block.marks.first ?? ''}\n${withRealExamples(commands, block)}`;
     if (until !== undefined) await inBackground(commands, block, until);
     else await run(script, block);
     report('passed', block, `${commands.trim().split('\n')[0] ?? ''} (${Date.now() - started} ms)`);
@@ -46,17 +46,19 @@ function report(outcome: keyof typeof counts, { line }: DocumentBlock, detail: s
   console.log(`${file}:${line}: ${outcome}: ${detail}`);
 }
 
-/** With what prints the real one in place of each example, so that it may be something that the same block has made. */
-function withRealExamples(commands: string, { marks }: DocumentBlock): string {
+/** With what prints the real one in place of each example, asked when it is first needed: it may be something that the same block makes. */
+function withRealExamples(commands: string, { marks, line }: DocumentBlock): string {
   let text = commands;
-  for (const { example, command } of marks.examples) {
+  const asking = marks.examples.map(({ example, command }, at) => {
     if (!text.includes(example)) throw new Error(`the block has no ${example}`);
-    text = text.split('\n').map((line) => line.split(example).reduce((before, rest) => {
+    const name = `example_${line}_${at}`;
+    text = text.split('\n').map((one) => one.split(example).reduce((before, rest) => {
       const quoted = before.split("'").length % 2 === 0;
-      return `${before}${quoted ? `'"$(${command})"'` : `$(${command})`}${rest}`;
+      return `${before}${quoted ? `'"$(${name})"'` : `$(${name})`}${rest}`;
     })).join('\n');
-  }
-  return text;
+    return `${name}() { [ -s /run/${name} ] || { ${command}; } >/run/${name}; cat /run/${name}; }`;
+  });
+  return [...asking, checkedScript(text)].join('\n');
 }
 
 function shell(script: string, { marks }: DocumentBlock, typed?: readonly string[]): ChildProcess {
