@@ -44,13 +44,20 @@ async function inside(place: string): Promise<number> {
     'unshare', ['--mount', '--net', '--pid', '--uts', '--ipc', '--fork', '--kill-child', 'sh', join(import.meta.dirname, 'documents/machine.sh'), join(place, name), layers.join(':'), ...command],
     { env: environment, timeout: DOCUMENT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 24 },
   );
-  const documents = (named.length > 0 ? named : allDocuments()).map((file) => ({ file, ...readDocument(readFileSync(join(project, file), 'utf8')) }))
-    .filter(({ blocks }) => blocks.some((block) => commandsOf(block) !== undefined));
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  const documents = (named.length > 0 ? named : allDocuments()).flatMap((file) => {
+    try {
+      return [{ file, ...readDocument(readFileSync(join(project, file), 'utf8')) }];
+    } catch (error) {
+      total.failed++;
+      console.log(`${file}: failed: ${(error as Error).message}`);
+      return [];
+    }
+  }).filter(({ blocks }) => blocks.some((block) => commandsOf(block) !== undefined));
   for (const { file, runBy } of documents) if (runBy !== undefined) console.log(`${file}: run by ${runBy}`);
   await machine('stage', [tools, '/'], ['bash', join(import.meta.dirname, 'documents/stage.sh')]);
 
   const waiting = documents.filter(({ runBy }) => runBy === undefined);
-  const total = { passed: 0, failed: 0, skipped: 0 };
   await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const { file, bare } = next;
