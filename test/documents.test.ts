@@ -36,19 +36,29 @@ describe('the documents', () => {
   test.each(yaml)('show settings that there are: $place', ({ text, marks }) => {
     const wrap = marks.of === undefined ? (value: unknown) => value : WRAPPED[marks.of];
     if (wrap === undefined) throw new Error(`"of ${marks.of}" is nothing that this test knows`);
-    const value = wrap(parse(text));
-    const { error } = configSchema.safeParse(value);
-    expect((error?.issues ?? []).filter((issue) => isWrong(issue, value)).map(({ path, message }) => `${path.join('.')}: ${message}`)).toEqual([]);
+    expect(wrongIn(wrap(parse(text)))).toEqual([]);
+  });
+
+  test.each([
+    'listeners: [{ name: a, colour: red }]', 'routes: [{ name: a, limits: { rates: [1/minute] } }]', 'revocation: { check: leave }', 'lissteners: []',
+  ])('could not show %s', (text) => {
+    expect(wrongIn(parse(text))).toHaveLength(1);
   });
 
   test.each(blocks.filter(({ language }) => language === 'json'))('show JSON: $place', ({ text }) => {
     expect(() => JSON.parse(text)).not.toThrow();
   });
 
-  XX
-    expect(parseInventory(text, language as 'yaml' | 'csv')).toMatchObject({ kind: 'ok' });
+  const inventories = blocks.filter(({ language, text, marks }) => marks.of === 'an inventory' || (language === 'csv' && text.startsWith('id,')));
+  test.each(inventories)('show inventories: $place', async ({ language, text }) => {
+    await expect(readInventory(Buffer.from(text), `devices.${language}`, 'UTC')).resolves.toMatchObject({ kind: 'ok' });
   });
 });
+
+/** What is wrong with a fragment of a configuration. */
+function wrongIn(value: unknown): readonly string[] {
+  return (configSchema.safeParse(value).error?.issues ?? []).filter((issue) => isWrong(issue, value)).map(({ path, message }) => `${path.join('.')}: ${message}`);
+}
 
 type Issue = NonNullable<ReturnType<typeof configSchema.safeParse>['error']>['issues'][number];
 
