@@ -35,7 +35,7 @@ export function addUpgradeCommand(program: Command, { configOption, jsonOption, 
     .option('--who <name>', 'on whose behalf', user)
     .option('--grace <duration>', 'how long answers and streams under way get; clients that connect meanwhile wait', '5s')
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
-    .addHelpText('after', '\nExamples:\n  /opt/wardgate/0.2.0/dist/main.js upgrade -c /etc/wardgate/wardgate.yaml --dry-run\n  /opt/wardgate/0.2.0/dist/main.js upgrade -c /etc/wardgate/wardgate.yaml --reason \'security fix\'\n  /opt/wardgate/0.1.0/dist/main.js upgrade -c /etc/wardgate/wardgate.yaml     and back again\n\nExit status 0: this release serves; 1: it does not, and the one that ran serves on.')
+    .addHelpText('after', '\nExamples:\n  wardgate upgrade -c /etc/wardgate/wardgate.yaml --dry-run     of the release that is to serve\n  /opt/wardgate/0.2.0/dist/main.js upgrade -c /etc/wardgate/wardgate.yaml --reason \'security fix\'\n  /opt/wardgate/0.1.0/dist/main.js upgrade -c /etc/wardgate/wardgate.yaml     and back again\n\nExit status 0: this release serves; 1: it does not, and the one that ran serves on.')
     .action(settle((options: Options) => upgrade(options, print)));
 }
 
