@@ -1,7 +1,6 @@
 import { UNCHANGEABLE } from '../src/config/unchangeable.ts';
 import { configJsonSchema } from '../src/config/json-schema.ts';
 import { parseConfig } from '../src/config/load.ts';
-import { NOT_YET } from '../src/config/not-yet.ts';
 
 /** The parts of a JSON Schema that the configuration's uses. */
 interface Schema {
@@ -76,7 +75,7 @@ export function configurationDocs(): string {
     ['`routes[]`', members('routes[]', top('routes').items)],
     ['`upstreams.*`', members('upstreams.*', top('upstreams').additionalProperties || undefined)],
   ];
-  return `${head}${sections.map(([title, rows]) => section(title, rows)).join('')}${notAvailable()}`;
+  return `${head}${sections.map(([title, rows]) => section(title, rows)).join('')}`;
 }
 
 function section(title: string, rows: readonly Row[]): string {
@@ -84,17 +83,11 @@ function section(title: string, rows: readonly Row[]): string {
   return `\n## ${title}\n\n| key | value | default | |\n| --- | --- | --- | --- |\n${lines.join('\n')}\n`;
 }
 
-function notAvailable(): string {
-  const lines = NOT_YET.map(({ path }) => `- \`${path}\``);
-  return `\n## Known, and not available in this version\n\nThe schema has them so that their names are settled; using one is an error.\n\n${lines.join('\n')}\n`;
-}
-
 function members(path: string, schema: Schema | undefined): Row[] {
   return Object.entries(schema?.properties ?? {}).flatMap(([name, member]) => rowsOf(`${path}.${name}`, member, schema?.required?.includes(name) ?? false));
 }
 
 function rowsOf(path: string, schema: Schema, required: boolean): Row[] {
-  if (NOT_YET.some((setting) => setting.path === path)) return [];
   const shortened = path.replace(/^(listeners\[\]|routes\[\]|roles\[\]|upstreams\.\*|revocation)\./, '');
   const row = {
     key: required ? `**\`${shortened}\`**` : `\`${shortened}\``,

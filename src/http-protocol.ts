@@ -11,13 +11,15 @@ import { createPaceWatch } from './forward/pace.ts';
 import { authorize } from './policy/authorize.ts';
 import type { Denial } from './policy/decision.ts';
 import { COUNTED, type Admission, type RequestFacts } from './policy/facts.ts';
+import { createFrontedClients, shownBy } from './fronts.ts';
 import type { HttpsRuntime, Protocol, ProtocolOptions } from './protocol.ts';
-import { currentAdmission, type Connection } from './tls/connection.ts';
+import type { Connection } from './tls/connection.ts';
 
 /** HTTP over TLS: every request is decided. */
 export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptions<HttpsRuntime>): Protocol {
   const { connections, metrics, now, audit, draining, retired, sessions } = options;
   const clients = new WeakMap<Socket, Client>();
+  const fronted = createFrontedClients();
   const observe = (outcome: Outcome): void => metrics.requests.count(outcome);
   const service = (): Service => options.runtime().service;
   const pace = createPaceWatch(() => service().listener.limits.min_rate);
@@ -47,11 +49,15 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     return decision.kind === 'denial' ? decision : undefined;
   }
 
-  /** What a stream's own name was admitted under: without SNI a connection may serve names of several realms. */
-  function admissionFor(connection: Connection, { host }: RequestFacts): Admission | undefined {
-    const { office } = options.runtime();
-    const name = connection.serverName ?? (host.kind === 'host' ? host.name : '');
-    return connection.admissions.get(office.realmOf(name));
+  /**
+   * Whose right it is by now, where `admission` is the connection's: what a stream's own name was admitted under, since without SNI a connection
+   * may serve names of several realms, or the client whom a front named. Undefined while somebody must be asked.
+   */
+  function holderOf(connection: Connection, facts: RequestFacts, admission: Admission): Admission | undefined {
+    const runtime = options.runtime();
+    const name = connection.serverName ?? (facts.host.kind === 'host' ? facts.host.name : '');
+    const own = connection.admissions.get(runtime.office.realmOf(name)) ?? admission;
+    return facts.front === undefined ? own : fronted.again(connection, facts, own, runtime);
   }
 
   return {
@@ -76,16 +82,26 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
     objection(connection, admission) {
       const { socket, stream } = connection;
       const judge: Objection = (facts, policy) => {
-        const held = admissionFor(connection, facts) ?? admission;
+        const held = holderOf(connection, facts, admission);
+        if (held === undefined) return undefined;
         const denial = denialOf(facts, held, policy);
         if (denial !== undefined) raiseAlarm(options.desk, connection, held, denial);
         return denial;
       };
       if (isHttp2(connection)) return void http2.judge(socket, judge);
-      if (stream !== undefined) return denialOf(stream, admission);
+      if (stream !== undefined) {
+        const held = stream.front === undefined ? admission : holderOf(connection, stream, admission);
+        return held === undefined ? undefined : denialOf(stream, held);
+      }
       fast.judge(socket, judge);
       http.judge(socket, judge);
       return undefined;
+    },
+    lapsed(connection) {
+      const { office } = options.runtime();
+      const { stream, underWay, socket } = connection;
+      const open = isHttp2(connection) ? http2.open(socket) : stream === undefined ? [...underWay] : [stream];
+      return open.some((facts) => fronted.lapsed(facts, office));
     },
     ending({ socket }, cause) {
       fast.ending(socket, cause);
@@ -110,7 +126,7 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
     directed: (host) => (connection.serverName === undefined
       ? runtime().contexts.knows(host) || host === connection.socket.localAddress?.replace(/^::ffff:/, '')
       : connection.serverName === host),
-    admission: (host) => currentAdmission(connection, runtime().office, connection.serverName ?? host),
+    shown: (host, fields) => shownBy(connection, runtime(), host, fields),
     countRequest: () => ++connection.requests,
     reset: () => connection.reset(),
     begins(facts) {

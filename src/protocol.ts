@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { certificateFields, sessionFields, type AuditRecord } from './audit/record.ts';
+import { certificateFields, frontFields, sessionFields, type AuditRecord } from './audit/record.ts';
 import type { AuditWriter } from './audit/writer.ts';
 import type { ThreadMetrics } from './admin/metrics.ts';
 import type { HttpsListenerConfig, TcpListenerConfig, TlsListenerConfig } from './config/schema.ts';
@@ -10,7 +10,7 @@ import type { Upstream } from './forward/upstream/pool.ts';
 import type { OpenSessions } from './forward/open-sessions.ts';
 import type { StreamPolicy } from './policy/authorize-stream.ts';
 import type { Denial } from './policy/decision.ts';
-import type { Admission, Reason } from './policy/facts.ts';
+import type { Admission, KnownAdmission, Reason } from './policy/facts.ts';
 import type { Suspension } from './policy/suspensions.ts';
 import type { AdmissionOffice } from './tls/admission.ts';
 import type { Connection } from './tls/connection.ts';
@@ -29,6 +29,16 @@ interface CommonRuntime {
 export interface HttpsRuntime extends CommonRuntime {
   readonly config: HttpsListenerConfig;
   readonly service: Service;
+  /** Absent where nobody names others as its clients. */
+  readonly front?: Front;
+}
+
+/** Who ends TLS for others on a listener, and names them. */
+export interface Front {
+  /** The field that names them, in lower case. */
+  readonly header: string;
+  /** Whether a certificate is a front's. */
+  fits(admission: KnownAdmission): boolean;
 }
 
 export interface TcpRuntime extends CommonRuntime {
@@ -56,6 +66,8 @@ export interface Protocol {
    * back is why all of it has to end although its certificate is good.
    */
   objection(connection: Connection, admission: Admission): Denial | undefined;
+  /** Whether something that is under way on a connection stands on a certificate of its own that has to be judged again. */
+  lapsed(connection: Connection): boolean;
   /** Told why a connection is about to be ended: what is under way on it goes on record with that, and must not look whole. */
   ending(connection: Connection, cause: EndCause): void;
 }
@@ -81,6 +93,7 @@ export function connectionFields(connection: Connection, admission: Admission): 
   return {
     listener: connection.listener, address: connection.address, ...sessionFields(connection),
     ...(admission.kind !== 'anonymous' && admission.leaf !== undefined ? certificateFields(admission.leaf) : {}),
+    ...(connection.stream?.admission === admission ? frontFields(connection.stream) : {}),
   };
 }
 

@@ -8,6 +8,7 @@ import type { KeyRegister } from './forward/token-keys.ts';
 import { createUpstream, type Upstream } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import { createWebhookDesk } from './forward/webhooks/desk.ts';
+import { compileFront } from './fronts.ts';
 import type { DeviceView } from './identity/devices.ts';
 import { NO_TRANSFERS, type TransferView } from './identity/people.ts';
 import { operatorsConfig } from './policy/admin-route.ts';
@@ -113,8 +114,9 @@ export function buildRuntime(
       }),
     };
     if (listener.protocol === 'https' && forOperators) return { ...common, config: listener, service: operatorsService(listener) };
+    const front = listener.protocol === 'https' ? compileFront(listener, config, snapshot.authorities) : undefined;
     return listener.protocol === 'https'
-      ? { ...common, config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, registries, webhooks, unrecorded: config.audit.failing === 'serve', suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
+      ? { ...common, ...(front === undefined ? {} : { front }), config: listener, service: { listener, hsts: hstsValue(listener.hsts), policy, desk, tokens, upstreams, registries, webhooks, unrecorded: config.audit.failing === 'serve', suspensions, withdrawn, ...(tracer === undefined ? {} : { tracer }) } }
       : { ...common, config: listener, policy: { ...streamPolicy(listener, unavailable), inside, ...bound }, suspensions, upstream: upstreams.get(listener.upstream) as Upstream };
   }
 

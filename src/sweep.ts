@@ -2,9 +2,9 @@ import type { ThreadMetrics } from './admin/metrics.ts';
 import type { OpenListener } from './bound-listener.ts';
 import type { Desk } from './forward/client.ts';
 import { raiseAlarm } from './forward/exchange.ts';
-import { isBound } from './policy/devices.ts';
 import type { IsolationWatch } from './isolation.ts';
-import type { Admission, Alarm, Reason } from './policy/facts.ts';
+import { isBound, type DevicePolicy } from './policy/devices.ts';
+import type { Admission, Alarm, KnownAdmission, Reason } from './policy/facts.ts';
 import { devicesOf } from './runtime.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 
@@ -64,9 +64,10 @@ export function createSweep({ serving, metrics, isolation, desk, now, record }: 
       const { office } = listener.runtime;
       for (const connection of listener.connections.values()) {
         if (connection.socket.destroyed) continue;
+        const lapsed = connection.front === true && listener.protocol.lapsed(connection);
         for (const [realm, held] of connection.admissions) {
           const open = held.kind === 'anonymous' && (connection.stream !== undefined || connection.underWay.size > 0);
-          if (connection.unjudged === true || !office.stands(held) || open) yield [listener, connection, held, realm];
+          if (connection.unjudged === true || !office.stands(held) || open || lapsed) yield [listener, connection, held, realm];
         }
       }
     }
@@ -82,7 +83,7 @@ export function createSweep({ serving, metrics, isolation, desk, now, record }: 
         if (devices === undefined && !over) continue;
         if (config.protocol === 'https' && connection.stream === undefined && connection.underWay.size === 0) continue;
         for (const [realm, held] of connection.admissions) {
-          if (held.kind === 'known' && held.identity !== undefined && (over || (devices !== undefined && isBound(devices, held.identity.roles))) && office.stands(held)) yield [listener, connection, held, realm];
+          if (held.kind === 'known' && (over || isOfBound(connection, held, devices)) && office.stands(held)) yield [listener, connection, held, realm];
         }
       }
     }
@@ -111,7 +112,9 @@ export function createSweep({ serving, metrics, isolation, desk, now, record }: 
     const objection = listener.protocol.objection(connection, admission);
     if (objection === undefined) return;
     raiseAlarm(desk, connection, admission, objection);
-    end(connection, listener, admission, objection.reason, objection.detail, objection.alarm);
+    // A stream that came by a front is its client's.
+    const whose = connection.stream?.front === undefined ? admission : connection.stream.admission;
+    end(connection, listener, whose, objection.reason, objection.detail, objection.alarm);
   }
 
   function end(connection: Connection, listener: OpenListener, admission: Admission, reason: Reason, detail: string, alarm?: Alarm): void {
@@ -123,4 +126,9 @@ export function createSweep({ serving, metrics, isolation, desk, now, record }: 
   }
 
   return sweep;
+}
+
+/** Whether what a connection has under way may be bound to devices; by a front come those of many. */
+function isOfBound({ front }: Connection, { identity }: KnownAdmission, devices: DevicePolicy | undefined): boolean {
+  return devices !== undefined && (front === true || (identity !== undefined && isBound(devices, identity.roles)));
 }

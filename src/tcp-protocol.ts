@@ -21,6 +21,7 @@ export function tcpProtocol(options: ProtocolOptions<TcpRuntime>): Protocol {
     },
     // A conversation ends itself, on its own record.
     ending: () => undefined,
+    lapsed: () => false,
     objection: (connection, admission) => running.get(connection)?.objection(admission),
   };
 }

@@ -7,7 +7,6 @@ import { z } from 'zod';
 import { UNCHANGEABLE, unchangeable } from '../src/config/unchangeable.ts';
 import { configJsonSchemaText } from '../src/config/json-schema.ts';
 import { formatIssue, parseConfig } from '../src/config/load.ts';
-import { unimplemented } from '../src/config/not-yet.ts';
 import type { Config } from '../src/config/schema.ts';
 
 const example = readFileSync(new URL('../config/wardgate.example.yaml', import.meta.url), 'utf8');
@@ -225,18 +224,6 @@ describe('what only a restart can change', () => {
     const text = readFileSync(join(import.meta.dirname, '../docs/configuration.md'), 'utf8');
     const [sentence = ''] = /^.*cannot change without a restart.*$/m.exec(text) ?? [];
     for (const key of UNCHANGEABLE) expect(sentence).toContain(`\`${key}\``);
-  });
-});
-
-describe('a setting that is not enforced yet', () => {
-  it('is refused in every form it can be written in', () => {
-    const forwarded = minimal.replace('client_auth: {', 'client_auth: { forwarded: { by: { san: { dns: front.test } } },');
-    expect(messages(forwarded)).toEqual([expect.stringMatching(/^f:\d+:\d+: listeners\[0\]\.client_auth\.forwarded: not available in this version$/)]);
-  });
-
-  it('is not refused when it is only there as its default', () => {
-    expect(unimplemented(parsed(example))).toEqual([]);
-    expect(messages(`${minimal}revocation: { crl: { urls: [], from_certificate: false } }`)).toEqual([]);
   });
 });
 

@@ -25,6 +25,7 @@ export const FIELD_CLASSES: Readonly<Record<keyof AuditRecord, FieldClass>> = {
   fingerprint: 'plain',
   not_before: 'plain',
   not_after: 'plain',
+  forwarded_by: 'plain',
   key: 'plain',
   role: 'plain',
   roles: 'plain',

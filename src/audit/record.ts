@@ -25,6 +25,8 @@ export interface AuditRecord {
   /** From when until when the leaf is good, ISO 8601 UTC. */
   readonly not_before?: string;
   readonly not_after?: string;
+  /** SHA-256 of the certificate of the front that named the client, where one did. */
+  readonly forwarded_by?: string;
   /** SHA-256 of a SubjectPublicKeyInfo, when a whole key is revoked. */
   readonly key?: string;
   readonly role?: string;
@@ -98,6 +100,11 @@ export function identityFields(identity: Identity | undefined): Pick<AuditRecord
   if (identity === undefined) return {};
   const { role, roles, id } = identity;
   return { role, ...(roles.size > 1 ? { roles: [...roles] } : {}), id };
+}
+
+/** The field of a record that says by which front a request came. */
+export function frontFields(facts: { readonly front?: Certificate } | undefined): Pick<AuditRecord, 'forwarded_by'> {
+  return facts?.front === undefined ? {} : { forwarded_by: facts.front.sha256 };
 }
 
 /** The longest of what somebody else's token says that is put on record. */

@@ -1,6 +1,5 @@
 import type { Fault, Issue } from './issue.ts';
 import { formatPath, pathKey } from './issue.ts';
-import { unimplemented } from './not-yet.ts';
 import { referenceFaults } from './references.ts';
 import { completeConfig, configSchema, type Config } from './schema.ts';
 import { schemaFaults } from './schema-faults.ts';
@@ -33,7 +32,7 @@ const MOST_ISSUES = 200;
 
 /**
  * Parses the text of a configuration; `file` is only its name in messages. Every issue is reported at once, in the order
- * of the lines. Settings that this version does not enforce are issues as well. Never throws.
+ * of the lines. Never throws.
  */
 export function parseConfig(text: string, file: string, options: LoadOptions = {}): ParseResult {
   const { config, issues, warnings } = readConfig(text, file, options);
@@ -52,7 +51,7 @@ export function readConfig(text: string, file: string, options: LoadOptions = {}
   const wrong = firstOfEach([...source.faults, ...(parsed.success ? [] : schemaFaults(parsed.error.issues, source.value))]);
   // What else is wrong with a value that breaks its own rule, or holds one that does, follows from that.
   const reported = new Set(wrong.flatMap(({ path }) => [pathKey(path), ...path.map((_, length) => pathKey(path.slice(0, length)))]));
-  const further = [...referenceFaults(source.value), ...unimplemented(source.value)].filter((fault) => !reported.has(pathKey(fault.path)));
+  const further = referenceFaults(source.value).filter((fault) => !reported.has(pathKey(fault.path)));
   const issues = inOrder([...wrong, ...further].map(place));
   if (!parsed.success) return { value: source.value, issues, warnings: [], place };
   const config = completeConfig(parsed.data, options.cores ?? 1);

@@ -75,7 +75,9 @@ function listenerFaults(value: unknown, path: Path): Fault[] {
   const front = unknownTrustDomains(value, [...path, 'client_auth', 'forwarded', 'by', 'san', 'spiffe']);
   const pairs = items(value, [...path, 'tls', 'certificates']).flatMap((_, index) => pairFaults(value, [...path, 'tls', 'certificates', index]));
   if (lookUp(value, [...path, 'protocol']) !== 'tcp') return [...twice, ...pairs, ...front];
-  return [...twice, ...pairs, ...front, ...unknownRoles(value, [...path, 'allow'], []), ...upstreamReference(value, path, 'tls')];
+  const named = [...path, 'client_auth', 'forwarded'];
+  const headless = lookUp(value, named) === undefined ? [] : [{ path: named, message: 'a tcp listener has no requests in which a front could name its clients' }];
+  return [...headless, ...twice, ...pairs, ...front, ...unknownRoles(value, [...path, 'allow'], []), ...upstreamReference(value, path, 'tls')];
 }
 
 function routeFaults(value: unknown, path: Path): Fault[] {

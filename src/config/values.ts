@@ -262,6 +262,8 @@ export const fieldHost = matching('expected a host such as records.internal or r
 export const dnsServer = checked('expected the address of a DNS server such as 10.0.0.53 or 10.0.0.53:5353', dnsServerFault);
 export const method = matching('expected a method in capital letters, such as GET', METHOD);
 export const headerName = matching('expected a header name such as Client-Cert', HEADER);
+// None that an upstream could be told by somebody else: see what src/forward/headers.ts reserves.
+export const frontHeader = matching('expected Client-Cert, X-Client-Cert, SSL-Client-Cert or X-SSL-Client-Cert', /^(?:[Xx]-)?(?:[Ss][Ss][Ll]-)?[Cc]lient-[Cc]ert$/);
 export const parameterName = matching('expected the name of a parameter', /^[A-Za-z_][A-Za-z0-9_.-]{0,62}$/);
 export const filePath = matching('expected the path of a file', /^[^\0]+$/);
 export const directoryPath = matching('expected the path of a directory', /^[^\0]+$/);

@@ -4,7 +4,7 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** What is allowed and probably not meant. */
 export function configWarnings(config: Config): readonly Fault[] {
-  return [...statusWarnings(config), ...unusedUpstreams(config), ...unusedIssuers(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config), ...keysBeside(config), ...nobodyTold(config)];
+  return [...statusWarnings(config), ...unusedUpstreams(config), ...unusedIssuers(config), ...shadowedRoutes(config), ...patientParameters(config), ...boundToNobody(config), ...openMetrics(config), ...narrowPools(config), ...keysBeside(config), ...nobodyTold(config), ...looseFronts(config)];
 }
 
 function statusWarnings(config: Config): Fault[] {
@@ -87,6 +87,18 @@ function boundToNobody(config: Config): Fault[] {
   return config.routes.flatMap(({ patient, allow }, index) => {
     if (patient?.body === undefined || patient.bound.some((role) => allow.includes(role))) return [];
     return [{ path: ['routes', index, 'patient'], message: `binds nobody: the route allows none of the roles ${patient.bound.join(', ')}` }];
+  });
+}
+
+/** What lets whoever it fits name any client must fit the front and nobody else. */
+function looseFronts({ listeners }: Config): Fault[] {
+  return listeners.flatMap((listener, index): Fault[] => {
+    const by = listener.protocol === 'https' ? listener.client_auth.forwarded?.by : undefined;
+    if (by === undefined) return [];
+    const path = ['listeners', index, 'client_auth', 'forwarded', 'by'];
+    const own = [...Object.values(by.subject?.CN === undefined ? {} : { CN: by.subject.CN }), ...Object.values(by.san ?? {})];
+    if (own.length === 0) return [{ path, message: 'names no certificate of its own: every client that it fits may name any other; give subject.CN or a name in san' }];
+    return JSON.stringify(own).includes('*') ? [{ path, message: 'with a * every client that it fits may name any other; give the front\'s whole name' }] : [];
   });
 }
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { HttpsListenerConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
+import type { Certificate } from '../pki/certificate.ts';
 import type { Admission, Alarm, Findings, Reason, RequestFacts } from '../policy/facts.ts';
 import type { Said, SaidFault } from '../policy/authorize-emergency.ts';
 import type { DenialCode, Policy } from '../policy/decision.ts';
@@ -25,8 +26,8 @@ export interface Client {
   readonly resumed: boolean;
   /** Whether a request on this connection may name this host. */
   directed(host: string): boolean;
-  /** The standing admission under a host's trust; a promise only when a responder must be asked. */
-  admission(host: string): Admission | Promise<Admission>;
+  /** Who a request with this header section comes from, under a host's trust: a standing admission. A promise only when a responder must be asked. */
+  shown(host: string, fields: readonly string[]): Admission | Forwarded | Promise<Admission | Forwarded>;
   /** Counts one more request of this connection: how many they are with it. */
   countRequest(): number;
   /** Ends the connection so that nothing sent so far can be taken for a whole answer. */
@@ -37,6 +38,16 @@ export interface Client {
   ends(facts: RequestFacts): void;
   /** From now on the connection is a stream that was let in on these facts: it ends when they no longer let it in. */
   becomeStream(facts: RequestFacts): void;
+}
+
+/** Whom a front names as the client of a request. */
+export interface Forwarded {
+  readonly kind: 'forwarded';
+  /** The front's own certificate. */
+  readonly front: Certificate;
+  readonly admission: Admission;
+  /** Why it cannot be told whom it names: the request is malformed. */
+  readonly fault?: string;
 }
 
 /** A session, as a request names it. */

@@ -1,4 +1,4 @@
-import { certificateFields, identityFields, sessionFields, tokenFields, trailFields, type AuditRecord } from '../audit/record.ts';
+import { certificateFields, frontFields, identityFields, sessionFields, tokenFields, trailFields, type AuditRecord } from '../audit/record.ts';
 import { formatName } from '../pki/name.ts';
 import { authorize } from '../policy/authorize.ts';
 import type { Denial, Permit, Query } from '../policy/decision.ts';
@@ -7,7 +7,7 @@ import type { Admission, Alarm, Reason, RequestFacts } from '../policy/facts.ts'
 import { denialCounters, rateLimitFields } from '../policy/limits.ts';
 import type { Route } from '../policy/routes.ts';
 import { challengeOf } from './bearer.ts';
-import type { Client, Desk, GrantAsk, PageAnswer, Service, SessionQuestion } from './client.ts';
+import type { Client, Desk, Forwarded, GrantAsk, PageAnswer, Service, SessionQuestion } from './client.ts';
 import { newRequestId } from './ids.ts';
 import { recipientOf, type Recipient, type Unsealable } from './seal/recipient.ts';
 import { sessionToken } from './session-token.ts';
@@ -93,8 +93,8 @@ export function openExchange(asked: Asked, client: Client, service: Service): Ex
  * certificate's status.
  */
 export function consider(exchange: Exchange, now: () => number): Permit | Denial | Query | Promise<Permit | Denial | Query> {
-  const admission = admissionOf(exchange);
-  return admission instanceof Promise ? admission.then((taken) => judge(exchange, taken, NOTHING_FOUND, now())) : judge(exchange, admission, NOTHING_FOUND, now());
+  const shown = shownIn(exchange);
+  return shown instanceof Promise ? shown.then((taken) => judge(exchange, taken, NOTHING_FOUND, now())) : judge(exchange, shown, NOTHING_FOUND, now());
 }
 
 /** What was found out beside what the connection and the request say by themselves. */
@@ -114,7 +114,7 @@ async function settle(exchange: Exchange, query: Query, now: () => number): Prom
   if (query.token === undefined) return settleRest(exchange, query, NOTHING_FOUND, now);
   const found = { token: await service.tokens.find(query.token, asked.fields) };
   // Taken again: the certificate may have been revoked meanwhile.
-  const decision = judge(exchange, await admissionOf(exchange), found, now());
+  const decision = judge(exchange, await shownIn(exchange), found, now());
   return decision.kind === 'query' ? settleRest(exchange, decision, found, now) : decision;
 }
 
@@ -126,7 +126,7 @@ async function settleRest(exchange: Exchange, { route, counters, session, grant 
   const wanted = grant === undefined || (session && named === undefined) ? undefined : grantAsk(exchange, grant, route);
   const findings = await service.desk.find(counters, named, wanted);
   exchange.answerFields = rateLimitFields(findings.limits);
-  const decision = judge(exchange, await admissionOf(exchange), { ...found, findings }, now());
+  const decision = judge(exchange, await shownIn(exchange), { ...found, findings }, now());
   if (decision.kind === 'query') throw new Error('a query after its findings');
   if (decision.kind === 'denial' && decision.code === 'step_up_required') exchange.answerFields = [...exchange.answerFields, ...STEP_UP];
   return decision;
@@ -155,21 +155,23 @@ export function grantAsk({ admission, client, id }: Exchange, question: GrantQue
   };
 }
 
-function admissionOf({ asked: { host }, client }: Exchange): Admission | Promise<Admission> {
-  return client.admission(host.kind === 'host' ? host.name : '');
+function shownIn({ asked: { host, fields }, client }: Exchange): Admission | Forwarded | Promise<Admission | Forwarded> {
+  return client.shown(host.kind === 'host' ? host.name : '', fields);
 }
 
-function judge(exchange: Exchange, admission: Admission, found: Found, now: number): Permit | Denial | Query {
+function judge(exchange: Exchange, shown: Admission | Forwarded, found: Found, now: number): Permit | Denial | Query {
   const { asked, client, service } = exchange;
   const { host } = asked;
+  const admission = shown.kind === 'forwarded' ? shown.admission : shown;
   exchange.admission = admission;
   exchange.facts = {
     method: asked.method,
-    target: asked.target,
+    target: shown.kind === 'forwarded' && shown.fault !== undefined ? { kind: 'malformed', detail: shown.fault } : asked.target,
     host,
     directed: host.kind === 'host' && client.directed(host.name),
     clientAuth: service.listener.client_auth.mode,
     admission,
+    ...(shown.kind === 'forwarded' ? { front: shown.front } : {}),
     address: client.address,
     preflight: asked.preflight,
     fields: asked.fields,
@@ -240,7 +242,7 @@ export function exchangeRecord(exchange: Exchange, noted: Partial<AuditRecord> &
 }
 
 /** What every record of the same request by the same client under the same decision holds alike. */
-export function lastingFields({ client, admission, decision, asked, alarm }: Exchange): Partial<AuditRecord> {
+export function lastingFields({ client, admission, decision, asked, alarm, facts }: Exchange): Partial<AuditRecord> {
   const { method, host, target, written } = asked;
   const leaf = admission.kind === 'anonymous' ? undefined : admission.leaf;
   const identity = admission.kind === 'known' ? admission.identity : undefined;
@@ -248,6 +250,7 @@ export function lastingFields({ client, admission, decision, asked, alarm }: Exc
     listener: client.listener,
     address: client.address,
     ...(leaf === undefined ? {} : certificateFields(leaf)),
+    ...frontFields(facts),
     ...identityFields(decision?.kind === 'permit' ? decision.identity ?? identity : identity),
     ...tokenFields(decision?.token),
     ...(decision?.route === undefined ? {} : { route: decision.route.name }),
@@ -287,6 +290,11 @@ function routeFields({ config: { phi }, patient }: Route, target: RequestFacts['
 
 function glassFields({ id, reason, text, patient }: OpenGrant): NonNullable<AuditRecord['break_glass']> {
   return { id, reason, text, ...(patient === undefined ? {} : { patient }) };
+}
+
+/** Whether a denial ends the connection as well, since nothing on it would be let in. By a front come others. */
+export function endsConnection({ facts }: Exchange, code: string): boolean {
+  return code === 'certificate_rejected' && facts?.front === undefined;
 }
 
 /** A request that was let in is no longer under way, or goes on as another exchange. */

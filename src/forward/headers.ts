@@ -7,7 +7,7 @@ import { newTraceparent } from './ids.ts';
 import { setsOwnCookie, withoutSession } from './session-token.ts';
 
 /** Names compared the way the laxest upstream does: CGI, WSGI and PHP read "X_Client.Role" as "X-Client-Role". */
-function canonical(name: string): string {
+export function canonical(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '-');
 }
 

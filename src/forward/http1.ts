@@ -8,7 +8,7 @@ import type { ListenerLimits } from '../config/schema.ts';
 import { filterAnswer, filtersOf, isFiltered, type AnswerObjection } from './answer-filter.ts';
 import { NO_TUNNEL } from './bond.ts';
 import type { ClientOf, PageAnswer } from './client.ts';
-import { decide, deniedLate, exchangeRecord, findRecipient, keyOf, outcomeOf, type Exchange } from './exchange.ts';
+import { decide, deniedLate, endsConnection, exchangeRecord, findRecipient, keyOf, outcomeOf, type Exchange } from './exchange.ts';
 import type { Answer, GeneralForwarder } from './general.ts';
 import { noSealed, sealedHeaders, type Unsealable } from './seal/recipient.ts';
 import { answerRules, clientHeaders, upstreamHeaders } from './headers.ts';
@@ -139,7 +139,7 @@ export function createHttp1(options: Http1Options): Http1 {
     observe(exchange, status);
     if (response.headersSent || response.destroyed) return void response.destroy();
     const unread = !request.complete;
-    exchange.last ||= unread || code === 'certificate_rejected' || options.draining();
+    exchange.last ||= unread || endsConnection(exchange, code) || options.draining();
     if (unread) return linger(exchange, code);
     if (exchange.page !== undefined) return sendPage(exchange, exchange.page, status);
     sendProblem(response, code, exchange, exchange.last);

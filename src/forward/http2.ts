@@ -1,5 +1,6 @@
 import { constants, performServerHandshake, type ServerOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
+import type { RequestFacts } from '../policy/facts.ts';
 import type { Client } from './client.ts';
 import type { HttpOptions } from './http-options.ts';
 import { createAllowance } from './http2/allowance.ts';
@@ -14,6 +15,8 @@ export interface Http2 {
   serve(socket: TLSSocket, client: Client, terminated: Peer['terminated']): void;
   /** Asks every client to go elsewhere while draining; ends connections that have nothing to do. */
   closeIdle(): void;
+  /** What was let in and has a stream open. */
+  open(socket: TLSSocket): readonly RequestFacts[];
   /** Puts the open streams of a connection to judgement, and ends those that would not be let in any more. */
   judge(socket: TLSSocket, objection: Objection): void;
   /** Puts what is under way on a connection on record with why it is being ended. */
@@ -175,6 +178,7 @@ export function createHttp2(options: HttpOptions): Http2 {
         else streams.interrupt(exchange, why);
       }
     },
+    open: (socket) => [...peers.get(socket)?.streams ?? []].flatMap(({ facts, decision, cut }) => (facts === undefined || decision?.kind !== 'permit' || cut !== undefined ? [] : [facts])),
     ending(socket, { reason, detail }) {
       for (const exchange of peers.get(socket)?.streams ?? []) exchange.cut ??= cutFor('certificate_rejected', reason, detail);
     },

@@ -77,6 +77,8 @@ export interface RequestFacts {
   readonly directed: boolean;
   readonly clientAuth: 'required' | 'optional';
   readonly admission: Admission;
+  /** The certificate of the front by which it came, which has named its client; absent: the client's own connection. */
+  readonly front?: Certificate;
   /** The client's address as text, IPv4-mapped IPv6 unwrapped. */
   readonly address: string;
   /** Name of the listener. */

@@ -30,6 +30,8 @@ export interface Connection {
   rightsUntil?: number;
   /** Set once something was let in on a session, which may end before its time. */
   onSession?: true;
+  /** Set once it has brought requests of others, as a front does. */
+  front?: true;
   /** Ends the connection for a cause: set by a protocol that puts the end on its own record. */
   ending?: (cause: { readonly reason: Reason; readonly detail: string; readonly alarm?: Alarm }) => void;
   /** Set when what is under way on it has to be judged again although its admissions stand: a request has taken one anew. */

@@ -32,6 +32,7 @@ const PROPERTIES: Readonly<Record<keyof AuditRecord, Property>> = {
   fingerprint: hex('SHA-256 of the certificate.'),
   not_before: moment('When the certificate begins.'),
   not_after: moment('When the certificate ends.'),
+  forwarded_by: hex('SHA-256 of the certificate of the front that named the client.'),
   key: hex('SHA-256 of a public key, when all its certificates are denied.'),
   role: text('The client\'s role.'),
   roles: texts('Every role of a client that holds several.'),

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { filePath, headerName, hostAndPort, hostName } from '../values.ts';
+import { filePath, frontHeader, hostAndPort, hostName } from '../values.ts';
 import { certificateMatch } from './certificate-match.ts';
 import { anyNumber, mapping, oneOf, some, trustFiles } from './shapes.ts';
 
@@ -23,7 +23,7 @@ export const clientAuth = mapping({
     { error: 'expected a mapping of host names to { trust: [FILE] }' },
   ).describe('Other CAs for other server names (SNI).').default({}),
   forwarded: mapping({
-    header: headerName.describe('Request header that carries the client certificate (RFC 9440).').default('Client-Cert'),
-    by: certificateMatch.describe('Which certificate the front itself must present; the header of anyone else is dropped.'),
-  }).describe('A front that ends TLS for us and names its client\'s certificate in a header.').exactOptional(),
+    header: frontHeader.describe('Request header that carries the client certificate in the form of RFC 9440: Client-Cert, X-Client-Cert, SSL-Client-Cert or X-SSL-Client-Cert, which no client\'s own copy of ever passes. Its chain may stand in the header of that name with -Chain.').default('Client-Cert'),
+    by: certificateMatch.describe('Which certificate the front itself must present; the header of anyone else is dropped. Whoever holds one may name any client: match by its own name, and by its CA.'),
+  }).describe('A front that ends TLS for us and names its client\'s certificate in a header. Its own certificate stands for nobody here.').exactOptional(),
 });

@@ -4,7 +4,7 @@ import type { Denial, Permit, Query } from '../../policy/decision.ts';
 import type { Reason } from '../../policy/facts.ts';
 import { isFiltered } from '../answer-filter.ts';
 import type { Client, Service } from '../client.ts';
-import { consider, exchangeRecord, leave, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
+import { consider, endsConnection, exchangeRecord, leave, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
 import type { Answer } from '../general.ts';
 import { answerRules, clientHeaders } from '../headers.ts';
 import type { HttpOptions } from '../http-options.ts';
@@ -118,7 +118,7 @@ export class FastConnection implements AnswerTaker {
     if (denial === undefined) return;
     const { code, reason, detail } = denial;
     if (this.#begun) this.#gone(detail, this.#statusBegun, reason);
-    else this.#refuse(code, { result: 'denied', reason, detail }, code === 'certificate_rejected');
+    else this.#refuse(code, { result: 'denied', reason, detail }, endsConnection(this.#exchange as Exchange, code));
   }
 
   /** Puts the request under way on record with why its connection is being ended. */
@@ -240,7 +240,7 @@ export class FastConnection implements AnswerTaker {
     const head = this.#head as KnownHead;
     if (decision.kind === 'denial') {
       this.#countRequest(service);
-      return this.#refuse(decision.code, { result: 'denied', reason: decision.reason, detail: decision.detail }, decision.code === 'certificate_rejected');
+      return this.#refuse(decision.code, { result: 'denied', reason: decision.reason, detail: decision.detail }, endsConnection(this.#exchange as Exchange, decision.code));
     }
     const upstream = upstreamFor(decision, service, this.#options.audit, head.bodyLength);
     // Upstreams that speak HTTP/2, and answers that are read on their way, are for the general path.

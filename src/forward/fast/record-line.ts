@@ -1,4 +1,5 @@
 import type { Permit } from '../../policy/decision.ts';
+import type { Certificate } from '../../pki/certificate.ts';
 import type { Admission } from '../../policy/facts.ts';
 import { lastingFields, type Exchange } from '../exchange.ts';
 
@@ -6,6 +7,7 @@ import { lastingFields, type Exchange } from '../exchange.ts';
 export interface RecordRest {
   readonly asked: Exchange['asked'];
   readonly admission: Admission;
+  readonly front: Certificate | undefined;
   readonly route: Permit['route'];
   readonly degraded: Permit['degraded'];
   readonly device: Permit['device'];
@@ -19,8 +21,9 @@ export function recordRest(last: RecordRest | undefined, exchange: Exchange, per
   const { asked, admission } = exchange;
   const { route, degraded, device } = permit;
   const grant = permit.breakGlass?.id;
-  if (last !== undefined && last.asked === asked && last.admission === admission && last.route === route && last.degraded === degraded && last.device === device && last.grant === grant) return last;
-  return { asked, admission, route, degraded, device, grant, octets: Buffer.from(JSON.stringify(lastingFields(exchange)).slice(1)) };
+  const front = exchange.facts?.front;
+  if (last !== undefined && last.asked === asked && last.admission === admission && last.front === front && last.route === route && last.degraded === degraded && last.device === device && last.grant === grant) return last;
+  return { asked, admission, front, route, degraded, device, grant, octets: Buffer.from(JSON.stringify(lastingFields(exchange)).slice(1)) };
 }
 
 let lastMillisecond = 0;

@@ -4,7 +4,7 @@ import type { Bond } from '../../policy/patient.ts';
 import { filterAnswer, filtersOf, isFiltered } from '../answer-filter.ts';
 import { ask } from '../ask.ts';
 import { boundHeaders, heldBody, judgeBoundBody, NO_TUNNEL, wholeBody } from '../bond.ts';
-import { decide, deniedLate, findRecipient, keyOf, openExchange } from '../exchange.ts';
+import { decide, deniedLate, endsConnection, findRecipient, keyOf, openExchange } from '../exchange.ts';
 import { upstreamHeaders } from '../headers.ts';
 import { noSealed, sealedHeaders, type Unsealable } from '../seal/recipient.ts';
 import type { HttpOptions } from '../http-options.ts';
@@ -112,7 +112,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
   async function deny(exchange: StreamExchange, denial: Denial): Promise<void> {
     exchange.page = await pageInPlace(exchange, denial);
     await refuse(exchange, denial.code, { result: 'denied', reason: denial.reason, detail: denial.detail });
-    if (denial.code === 'certificate_rejected') leave(exchange.peer);
+    if (endsConnection(exchange, denial.code)) leave(exchange.peer);
   }
 
   async function forward(exchange: StreamExchange, permit: Permit): Promise<void> {
