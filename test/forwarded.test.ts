@@ -262,10 +262,9 @@ describe('what is bound to a certificate', () => {
     await visitor.submit('enrol', { invitation: (JSON.parse(printed) as { code: string }).code });
     const secret = /<code>([A-Z2-7 ]+)<\/code>/.exec((await visitor.get('enrol/confirm')).body)?.[1]?.replaceAll(' ', '') as string;
     await visitor.submit('enrol/confirm', { code: codeAt(secret, Date.now()) });
-    const token = (await get('/.wardgate/second-factor/totp', { method: 'POST', headers: { 'client-cert': named(pki.patient), 'content-type': 'application/json' }, body: JSON.stringify({ code: codeAt(secret, Date.now() + 30_000) }) })).json()['token'] as string;
-    const cookie = { 'x-wardgate-session': token };
+    const token = (await get('/.wardgate/token', { method: 'POST', headers: { 'client-cert': named(pki.patient), 'content-type': 'application/json' }, body: JSON.stringify({ code: codeAt(secret, Date.now() + 30_000) }) })).json()['session'] as string;
     expect(token).toEqual(expect.any(String));
-    const headers = (client: Issued) => by(client, { authorization: `Bearer ${token}`, ...cookie });
+    const headers = (client: Issued) => by(client, { authorization: `Bearer ${token}` });
     expect((await get('/mine', headers(pki.patient))).status).toBe(200);
     expect((await get('/mine', headers(other))).status).toBe(401);
     expect((await get('/mine', { headers: { authorization: `Bearer ${token}` } })).status).toBe(401);
