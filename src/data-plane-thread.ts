@@ -224,7 +224,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       metrics.connectionsTerminated.inc({ reason });
       void recordConnection(connection, heldAdmission(connection), reason, detail);
     };
-    const shared = { connections, forwarder, audit, metrics, desk, sessions, now, draining: () => draining || holding.has(name) || bound.get(name) !== open, retired: () => draining || bound.get(name) !== open, terminated };
+    const shared = { connections, forwarder, audit, metrics, desk, sessions, isolation, now, draining: () => draining || holding.has(name) || bound.get(name) !== open, retired: () => draining || bound.get(name) !== open, terminated };
     const protocol = config.protocol === 'https'
       ? httpProtocol(config, { ...shared, runtime: () => open.runtime as HttpsRuntime })
       : tcpProtocol({ ...shared, runtime: () => open.runtime as TcpRuntime });

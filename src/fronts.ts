@@ -1,11 +1,11 @@
-import type { Front } from './protocol.ts';
-import { readClientCert } from './forward/client-cert.ts';
 import type { Config, HttpsListenerConfig } from './config/schema.ts';
+import { readClientCert } from './forward/client-cert.ts';
 import type { Forwarded } from './forward/client.ts';
 import type { AuthorityFiles } from './identity/authorities.ts';
 import { compileRoles, identify } from './identity/roles.ts';
 import type { Admission, KnownAdmission, RequestFacts } from './policy/facts.ts';
-import type { HttpsRuntime } from './protocol.ts';
+import type { IsolationWatch } from './isolation.ts';
+import type { Front, HttpsRuntime } from './protocol.ts';
 import { combineStatuses } from './revocation/status.ts';
 import type { AdmissionOffice } from './tls/admission.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
@@ -32,12 +32,19 @@ export function compileFront({ client_auth: { forwarded } }: HttpsListenerConfig
   };
 }
 
+/** Where a request comes in. */
+export interface FrontGround {
+  readonly connection: Connection;
+  readonly runtime: HttpsRuntime;
+  readonly isolation: IsolationWatch;
+}
+
 /**
  * Who a request comes from: whom the connection's own certificate stands for, or whom a front names in it. A front's own certificate
  * stands for nobody, and where it is refused so is everything that comes by it.
  */
-export function shownBy(connection: Connection, runtime: HttpsRuntime, host: string, fields: readonly string[]): Admission | Forwarded | Promise<Admission | Forwarded> {
-  const { office, front } = runtime;
+export function shownBy(at: FrontGround, host: string, fields: readonly string[]): Admission | Forwarded | Promise<Admission | Forwarded> {
+  const { connection, runtime: { office, front }, isolation } = at;
   const name = connection.serverName ?? host;
   const own = currentAdmission(connection, office, name);
   if (front === undefined) return own;
@@ -50,9 +57,9 @@ export function shownBy(connection: Connection, runtime: HttpsRuntime, host: str
     const by = { kind: 'forwarded', front: held.leaf } as const;
     if (said.kind !== 'client') return { ...by, admission: ANONYMOUS, ...(said.kind === 'malformed' ? { fault: said.detail } : {}) };
     const taken = office.admit({ leaf: said.leaf, intermediates: () => said.intermediates }, name);
-    if (!(taken instanceof Promise)) return { ...by, admission: atMost(taken, held) };
+    if (!(taken instanceof Promise)) return { ...by, admission: atMost(unlessIsolated(taken, isolation), held) };
     // A revocation may have come while a responder was asked, of the one or of the other.
-    return taken.then((admission) => (office.stands(admission) && office.stands(held) ? { ...by, admission: atMost(admission, held) } : shownBy(connection, runtime, host, fields)));
+    return taken.then((admission) => (office.stands(admission) && office.stands(held) ? { ...by, admission: atMost(unlessIsolated(admission, isolation), held) } : shownBy(at, host, fields)));
   }
 }
 
@@ -63,6 +70,14 @@ function atMost(admission: Admission, front: KnownAdmission): Admission {
   return status.kind === 'revoked' ? ANONYMOUS : { ...admission, status, validUntil: Math.min(admission.validUntil, front.validUntil) };
 }
 
+/** What is isolated has no connection of its own here that would be ended: nothing it asks by a front is let in. */
+function unlessIsolated(admission: Admission, isolation: IsolationWatch): Admission {
+  const isolated = admission.kind === 'known' ? isolation.client(admission) : undefined;
+  if (isolated === undefined || admission.kind !== 'known') return admission;
+  const { leaf, path, statements, epoch, validUntil } = admission;
+  return { kind: 'refused', reason: 'isolated', detail: isolated.detail, leaf, path, statements, epoch, validUntil };
+}
+
 /** Clients whom fronts have named, as long as something of theirs is under way. */
 export interface FrontedClients {
   /** Whether what was let in on these facts stands on a certificate that has to be judged again. */
@@ -71,26 +86,26 @@ export interface FrontedClients {
   again(connection: Connection, facts: RequestFacts, own: Admission, runtime: HttpsRuntime): Admission | undefined;
 }
 
-export function createFrontedClients(): FrontedClients {
+export function createFrontedClients(isolation: IsolationWatch): FrontedClients {
   const latest = new WeakMap<RequestFacts, Admission>();
   const asking = new WeakSet<RequestFacts>();
   const heldOf = (facts: RequestFacts): Admission => latest.get(facts) ?? facts.admission;
 
   return {
-    lapsed: (facts, office) => facts.front !== undefined && !office.stands(heldOf(facts)),
+    lapsed: (facts, office) => facts.front !== undefined && (!isolation.idle() || !office.stands(heldOf(facts))),
     again(connection, facts, own, { office, front }) {
       // Who is no front any more vouches for nobody.
       if (own.kind !== 'known' || front?.fits(own) !== true) return ANONYMOUS;
       const { admission: first, host } = facts;
       const held = heldOf(facts);
       if (first.kind !== 'known') return held;
-      if (office.stands(held)) return atMost(held, own);
+      if (office.stands(held)) return atMost(unlessIsolated(held, isolation), own);
       if (asking.has(facts)) return undefined;
       const name = connection.serverName ?? (host.kind === 'host' ? host.name : '');
       const taken = office.admit({ leaf: first.leaf.der, intermediates: () => first.path.slice(1, -1).map(({ der }) => der) }, name);
       if (!(taken instanceof Promise)) {
         latest.set(facts, taken);
-        return atMost(taken, own);
+        return atMost(unlessIsolated(taken, isolation), own);
       }
       asking.add(facts);
       void taken.then((admission) => {

@@ -11,15 +11,16 @@ import { createPaceWatch } from './forward/pace.ts';
 import { authorize } from './policy/authorize.ts';
 import type { Denial } from './policy/decision.ts';
 import { COUNTED, type Admission, type RequestFacts } from './policy/facts.ts';
+import type { IsolationWatch } from './isolation.ts';
 import { createFrontedClients, shownBy } from './fronts.ts';
 import type { HttpsRuntime, Protocol, ProtocolOptions } from './protocol.ts';
 import type { Connection } from './tls/connection.ts';
 
 /** HTTP over TLS: every request is decided. */
 export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptions<HttpsRuntime>): Protocol {
-  const { connections, metrics, now, audit, draining, retired, sessions } = options;
+  const { connections, metrics, now, audit, draining, retired, sessions, isolation } = options;
   const clients = new WeakMap<Socket, Client>();
-  const fronted = createFrontedClients();
+  const fronted = createFrontedClients(isolation);
   const observe = (outcome: Outcome): void => metrics.requests.count(outcome);
   const service = (): Service => options.runtime().service;
   const pace = createPaceWatch(() => service().listener.limits.min_rate);
@@ -63,7 +64,7 @@ export function httpProtocol(config: HttpsListenerConfig, options: ProtocolOptio
   return {
     label: (connection) => (isHttp2(connection) ? 'h2' : 'http/1.1'),
     serve(connection) {
-      const client = clientOf(connection, options.runtime);
+      const client = clientOf(connection, options.runtime, isolation);
       if (isHttp2(connection)) return http2.serve(connection.socket, client, (reason, detail) => options.terminated(connection, reason, detail));
       clients.set(connection.socket, client);
       if (options.runtime().config.http1.fast_path) fast.serve(connection.socket, client);
@@ -115,7 +116,7 @@ function isHttp2({ socket }: Connection): boolean {
   return socket.alpnProtocol === 'h2';
 }
 
-function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
+function clientOf(connection: Connection, runtime: () => HttpsRuntime, isolation: IsolationWatch): Client {
   return {
     listener: connection.listener,
     address: connection.address,
@@ -126,7 +127,7 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime): Client {
     directed: (host) => (connection.serverName === undefined
       ? runtime().contexts.knows(host) || host === connection.socket.localAddress?.replace(/^::ffff:/, '')
       : connection.serverName === host),
-    shown: (host, fields) => shownBy(connection, runtime(), host, fields),
+    shown: (host, fields) => shownBy({ connection, runtime: runtime(), isolation }, host, fields),
     countRequest: () => ++connection.requests,
     reset: () => connection.reset(),
     begins(facts) {

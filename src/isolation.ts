@@ -2,6 +2,7 @@ import type { TlsListenerConfig } from './config/schema.ts';
 import type { DeviceView } from './identity/devices.ts';
 import { compileIsolations, isolationOf, type Isolation } from './policy/isolations.ts';
 import { inNetworks, parseNetwork, unmapped } from './policy/networks.ts';
+import type { KnownAdmission } from './policy/facts.ts';
 import type { SuspensionOrder } from './policy/suspensions.ts';
 import type { Connection } from './tls/connection.ts';
 
@@ -14,6 +15,8 @@ export interface IsolationWatch {
   address(text: string): Isolation | undefined;
   /** By which isolation a connection has to end. */
   connection(connection: Connection, config: TlsListenerConfig): Isolation | undefined;
+  /** By which isolation a client is not let in that a front has named: its connection is not its own. */
+  client(admission: KnownAdmission): Isolation | undefined;
 }
 
 /** `now` is in ms since the epoch. */
@@ -32,6 +35,7 @@ export function createIsolation(devices: DeviceView, now: () => number): Isolati
       const spared = speaksForItself(connection, config);
       return isolationOf(isolations, { address: spared ? '' : connection.address, ids: ofDevices ? idsOf(connection, devices) : [] }, now());
     },
+    client: (admission) => (ofDevices ? isolationOf(isolations, { address: '', ids: idsOf({ admissions: new Map([['', admission]]) }, devices) }, now()) : undefined),
   };
 }
 

@@ -3,6 +3,7 @@ import { certificateFields, frontFields, sessionFields, type AuditRecord } from 
 import type { AuditWriter } from './audit/writer.ts';
 import type { ThreadMetrics } from './admin/metrics.ts';
 import type { HttpsListenerConfig, TcpListenerConfig, TlsListenerConfig } from './config/schema.ts';
+import type { IsolationWatch } from './isolation.ts';
 import type { Desk, Service } from './forward/client.ts';
 import type { GeneralForwarder } from './forward/general.ts';
 import type { EndCause } from './forward/judgement.ts';
@@ -80,6 +81,7 @@ export interface ProtocolOptions<Runtime extends ListenerRuntime> {
   readonly metrics: ThreadMetrics;
   readonly desk: Desk;
   readonly sessions: OpenSessions;
+  readonly isolation: IsolationWatch;
   readonly now: () => number;
   /** See forward/http-options.ts. */
   readonly draining: () => boolean;

@@ -215,7 +215,6 @@ describe('the header', () => {
   ];
 
   it.each(raw)('%s is a bad request', async (_, fields) => {
-    const size = 'limits: { header_size: 64KiB }';
     const socket = await openTls(pki, gateway.port, { client: front });
     const text = await exchange(socket, request('/records', fields()), (so) => so.trimEnd().endsWith('}'));
     socket.destroy();
@@ -262,7 +261,7 @@ describe('what is bound to a certificate', () => {
     await visitor.submit('enrol', { invitation: (JSON.parse(printed) as { code: string }).code });
     const secret = /<code>([A-Z2-7 ]+)<\/code>/.exec((await visitor.get('enrol/confirm')).body)?.[1]?.replaceAll(' ', '') as string;
     await visitor.submit('enrol/confirm', { code: codeAt(secret, Date.now()) });
-    const token = (await get('/.wardgate/token', { method: 'POST', headers: { 'client-cert': named(pki.patient), 'content-type': 'application/json' }, body: JSON.stringify({ code: codeAt(secret, Date.now() + 30_000) }) })).json()['session'] as string;
+    const token = (await get('/.wardgate/token', { method: 'POST', headers: { 'client-cert': named(pki.patient), 'content-type': 'application/json' }, body: JSON.stringify({ code: codeAt(secret, Date.now() + 30_000) }) })).json()['access_token'] as string;
     expect(token).toEqual(expect.any(String));
     const headers = (client: Issued) => by(client, { authorization: `Bearer ${token}` });
     expect((await get('/mine', headers(pki.patient))).status).toBe(200);
@@ -364,6 +363,18 @@ describe('what takes a client\'s right away', () => {
     expect(kept.destroyed).toBe(false);
     session.destroy();
     await brief.stop();
+  });
+
+  it('may be that it is isolated, which has no connection of its own to end', async () => {
+    const isolated = await issuePatient('40');
+    const session = await openHttp2(pki, gateway.port, { client: front });
+    const [lost, kept] = [await endless(session, isolated), await endless(session, pki.patient)];
+    await gateway.gateway.suspend({ device: 'urn:patient:40', isolate: true, reason: 'attack', who: 'test' });
+    await expect.poll(() => lost.destroyed).toBe(true);
+    expect((await askHttp2(session, '/echo/isolated', by(isolated))).status).toBe(403);
+    expect(await lastRecord('/echo/isolated')).toMatchObject({ reason: 'isolated', fingerprint: isolated.sha256, forwarded_by: front.sha256 });
+    expect([kept.destroyed, (await askHttp2(session, '/echo/x', by(pki.patient))).status]).toEqual([false, 200]);
+    session.destroy();
   });
 
   it('may be that its front is revoked: all that came by it ends at once, and nothing more does', async () => {
