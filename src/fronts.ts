@@ -3,7 +3,7 @@ import { readClientCert } from './forward/client-cert.ts';
 import type { Forwarded } from './forward/client.ts';
 import type { AuthorityFiles } from './identity/authorities.ts';
 import { compileRoles, identify } from './identity/roles.ts';
-import type { Admission, KnownAdmission, RequestFacts } from './policy/facts.ts';
+import type { Admission, KnownAdmission, Reason, RequestFacts } from './policy/facts.ts';
 import type { IsolationWatch } from './isolation.ts';
 import type { Front, HttpsRuntime } from './protocol.ts';
 import { combineStatuses } from './revocation/status.ts';
@@ -43,7 +43,7 @@ export interface FrontGround {
  * Who a request comes from: whom the connection's own certificate stands for, or whom a front names in it. A front's own certificate
  * stands for nobody, and where it is refused so is everything that comes by it.
  */
-export function shownBy(at: FrontGround, host: string, fields: readonly string[]): Admission | Forwarded | Promise<Admission | Forwarded> {
+export function shownBy(at: FrontGround, host: string, fields: readonly string[], anew = false): Admission | Forwarded | Promise<Admission | Forwarded> {
   const { connection, runtime: { office, front }, isolation } = at;
   const name = connection.serverName ?? host;
   const own = currentAdmission(connection, office, name);
@@ -59,7 +59,10 @@ export function shownBy(at: FrontGround, host: string, fields: readonly string[]
     const taken = office.admit({ leaf: said.leaf, intermediates: () => said.intermediates }, name);
     if (!(taken instanceof Promise)) return { ...by, admission: atMost(unlessIsolated(taken, isolation), held) };
     // A revocation may have come while a responder was asked, of the one or of the other.
-    return taken.then((admission) => (office.stands(admission) && office.stands(held) ? { ...by, admission: atMost(unlessIsolated(admission, isolation), held) } : shownBy(at, host, fields)));
+    return taken.then((admission) => {
+      const stand = anew || (office.stands(admission) && office.stands(held));
+      return stand ? { ...by, admission: atMost(unlessIsolated(admission, isolation), held) } : shownBy(at, host, fields, true);
+    });
   }
 }
 
@@ -72,10 +75,13 @@ function atMost(admission: Admission, front: KnownAdmission): Admission {
 
 /** What is isolated has no connection of its own here that would be ended: nothing it asks by a front is let in. */
 function unlessIsolated(admission: Admission, isolation: IsolationWatch): Admission {
-  const isolated = admission.kind === 'known' ? isolation.client(admission) : undefined;
-  if (isolated === undefined || admission.kind !== 'known') return admission;
-  const { leaf, path, statements, epoch, validUntil } = admission;
-  return { kind: 'refused', reason: 'isolated', detail: isolated.detail, leaf, path, statements, epoch, validUntil };
+  if (admission.kind !== 'known') return admission;
+  const isolated = isolation.client(admission);
+  return isolated === undefined ? admission : refused(admission, 'isolated', isolated.detail);
+}
+
+function refused({ leaf, path, statements, epoch, validUntil }: KnownAdmission, reason: Reason, detail: string): Admission {
+  return { kind: 'refused', reason, detail, leaf, path, statements, epoch, validUntil };
 }
 
 /** Clients whom fronts have named, as long as something of theirs is under way. */
@@ -100,6 +106,9 @@ export function createFrontedClients(isolation: IsolationWatch): FrontedClients 
       const held = heldOf(facts);
       if (first.kind !== 'known') return held;
       if (office.stands(held)) return atMost(unlessIsolated(held, isolation), own);
+      // What is known by now is not waited for.
+      const denied = held.kind === 'known' ? office.denial(held) : undefined;
+      if (held.kind === 'known' && denied !== undefined) return refused(held, 'revoked_denylist', denied);
       if (asking.has(facts)) return undefined;
       const name = connection.serverName ?? (host.kind === 'host' ? host.name : '');
       const taken = office.admit({ leaf: first.leaf.der, intermediates: () => first.path.slice(1, -1).map(({ der }) => der) }, name);

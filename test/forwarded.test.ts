@@ -13,6 +13,7 @@ import { browserOver, codeAt, type PageAnswer } from './support/factor.ts';
 import { ask, configuration, exchange, openTls, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { createAuthority, issueCertificate, issueCrl, testPki, type Issued, type TestPki } from './support/pki.ts';
+import { SM2_LEAF, SM2_ROOT } from './support/sm2.ts';
 import { AUDIENCE, claimsFor, ISSUER, signed, signingKey, type SigningKey } from './support/tokens.ts';
 import { OP, RawWebSocket, wsFrame } from './support/websocket-cases.ts';
 
@@ -82,6 +83,8 @@ function issueFront(more: object = {}): Promise<Issued> {
 function issuePatient(number: string, more: object = {}): Promise<Issued> {
   return pki.issueClient({ subject: [['CN', `Patient ${number}`], ['OU', 'Patients']], san: { uri: `urn:patient:${number}` }, ...more });
 }
+
+const pem = (base64: string): string => `-----BEGIN CERTIFICATE-----\n${base64.match(/.{1,64}/g)?.join('\n')}\n-----END CERTIFICATE-----\n`;
 
 /** RFC 9440. */
 function named({ certificate }: { readonly certificate: string }): string {
@@ -408,7 +411,7 @@ describe('what takes a client\'s right away', () => {
 });
 
 describe('a listener that requires certificates', () => {
-  it('requires one of the front\'s clients, public routes too; and where nobody can tell of the front, it is no better known than that', async () => {
+  it('requires one of the front\'s clients, public routes too; and where nobody can tell of the front, it is no better known than that; one with SM2 and SM3 gets its role', async () => {
     const strict = await start({ clientAuth: AUTH.replace('optional', 'required') });
     expect([(await get('/public/x', {}, strict)).status, (await get('/public/x', by(pki.patient), strict)).status]).toEqual([401, 200]);
     await strict.stop();
@@ -416,13 +419,15 @@ describe('a listener that requires certificates', () => {
     const unsure = await issueCertificate(sub, { subject: [['CN', 'front']], san: { dns: 'tlcp-front.hospital.test' } });
     const routes = `
   - { name: sure, match: { path: /sure }, allow: [patient], upstream: records }
-  - { name: unsure, match: { path: /unsure }, allow: [patient], upstream: records, unavailable: allow }`;
-    const theirs = await start({ routes, top: '', clientAuth: '{ mode: optional, trust: [root.pem, front-ca.pem], intermediates: [issuing.pem], forwarded: { by: { san: { dns: tlcp-front.hospital.test } } } }', files: { 'front-ca.pem': sub.certificate } });
+  - { name: unsure, match: { path: /unsure }, allow: [patient, doctor], upstream: records, unavailable: allow }`;
+    const theirs = await start({ routes, top: '', clientAuth: '{ mode: optional, trust: [root.pem, front-ca.pem, sm2.pem], intermediates: [issuing.pem], forwarded: { by: { san: { dns: tlcp-front.hospital.test } } } }', files: { 'front-ca.pem': sub.certificate, 'sm2.pem': pem(SM2_ROOT) } });
     // No list of its CA is there.
     const as = { client: unsure, ...by(pki.patient) };
     const statuses = [(await get('/sure', as, theirs)).status, (await get('/unsure', as, theirs)).status];
+    // What no client could show itself: Node's TLS has no TLCP.
+    const sm2 = await get('/unsure', { headers: { 'client-cert': `:${SM2_LEAF}:` } }, theirs);
     await theirs.stop();
-    expect(statuses).toEqual([403, 200]);
-    expect(seen.at(-1)?.headers).toMatchObject({ 'x-client-status': 'degraded' });
+    expect([...statuses, sm2.status]).toEqual([403, 200, 200]);
+    expect(seen.slice(-2).map(({ headers }) => [headers['x-client-role'], headers['x-client-id'], headers['x-client-status']])).toEqual([['patient', 'urn:patient:1001', 'degraded'], ['doctor', 'Dr Wang', 'degraded']]);
   });
 });

@@ -7,6 +7,7 @@ import type { AlgorithmReference } from '../src/pki/algorithms.ts';
 import { parseAlgorithm, parseCertificate } from '../src/pki/certificate.ts';
 import { createPool, validatePath } from '../src/pki/path.ts';
 import { verifySignature } from '../src/pki/signature.ts';
+import { SM2_LEAF, SM2_ROOT } from './support/sm2.ts';
 
 const tbs = Buffer.from('what was signed');
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -17,8 +18,6 @@ function verdict(algorithm: AlgorithmReference, signature: Uint8Array, spki: Uin
 }
 
 // Issued with `openssl`, the signer's identity being 1234567812345678 (GM/T 0009); valid until 2126.
-const SM2_ROOT = 'MIIBojCCAUmgAwIBAgIUYgZTF5gULIWfn6OCSvVBiNkSQo8wCgYIKoEcz1UBg3UwJjERMA8GA1UECgwISG9zcGl0YWwxETAPBgNVBAMMCFNNMiBSb290MCAXDTI2MTEyMjAzMjQyNVoYDzIxMjYxMDI5MDMyNDI1WjAmMREwDwYDVQQKDAhIb3NwaXRhbDERMA8GA1UEAwwIU00yIFJvb3QwWTATBgcqhkjOPQIBBggqgRzPVQGCLQNCAAQVt8iQskQ5JSkloNYBteDWqFyISKPwAJk5EaiI4iMCyO6xFXsH1tzMhQRT61ipKqIX1FcwAs+LYdzcLUQfumI2o1MwUTAdBgNVHQ4EFgQUTiBBdQVo7PYBgYnR6lONAkqzR90wHwYDVR0jBBgwFoAUTiBBdQVo7PYBgYnR6lONAkqzR90wDwYDVR0TAQH/BAUwAwEB/zAKBggqgRzPVQGDdQNHADBEAiAiv4u3p13dlDMk/0Gs82UZD7p71SpnMT/tD07542MH2gIgXgxPLq/XVrLyZz9Vd+9iLEGWz6YKm3WxrBDoyYo5OiI=';
-const SM2_LEAF = 'MIIBrTCCAVSgAwIBAgICEjQwCgYIKoEcz1UBg3UwJjERMA8GA1UECgwISG9zcGl0YWwxETAPBgNVBAMMCFNNMiBSb290MCAXDTI2MTEyMjAzMjQyNVoYDzIxMjYxMDI5MDMyNDI1WjAkMRAwDgYDVQQLDAdEb2N0b3JzMRAwDgYDVQQDDAdEciBXYW5nMFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAEoI+PsskDY9xvIe0QUkgCU3s9p3OiFow0PyJd3Vsas+IEztv+gKEexGZVz2QQMf8ekBH+6cTfFj6nTyc+Fcf+Y6NyMHAwCQYDVR0TBAIwADAOBgNVHQ8BAf8EBAMCB4AwEwYDVR0lBAwwCgYIKwYBBQUHAwIwHQYDVR0OBBYEFNzFHC5IN0ymQRI58hZGlHDnLVsLMB8GA1UdIwQYMBaAFE4gQXUFaOz2AYGJ0epTjQJKs0fdMAoGCCqBHM9VAYN1A0cAMEQCIHNzi+A2MRqg8DaNKBWxDDCKUd/yW46t7w1VEmC2Tu03AiAIaTRCxBAa8UaMvniA+sQsBtKOTwvuTreogaeEM7icWg==';
 // The same root, signed with the empty identity that OpenSSL takes where it is told none.
 const SM2_EMPTY = 'MIIBozCCAUmgAwIBAgIUQtBGT4lYZFb8WBmD6JaXYbQN5PIwCgYIKoEcz1UBg3UwJjERMA8GA1UECgwISG9zcGl0YWwxETAPBgNVBAMMCFNNMiBSb290MCAXDTI2MTEyMjAzMjQyNloYDzIxMjYxMDI5MDMyNDI2WjAmMREwDwYDVQQKDAhIb3NwaXRhbDERMA8GA1UEAwwIU00yIFJvb3QwWTATBgcqhkjOPQIBBggqgRzPVQGCLQNCAAQVt8iQskQ5JSkloNYBteDWqFyISKPwAJk5EaiI4iMCyO6xFXsH1tzMhQRT61ipKqIX1FcwAs+LYdzcLUQfumI2o1MwUTAdBgNVHQ4EFgQUTiBBdQVo7PYBgYnR6lONAkqzR90wHwYDVR0jBBgwFoAUTiBBdQVo7PYBgYnR6lONAkqzR90wDwYDVR0TAQH/BAUwAwEB/zAKBggqgRzPVQGDdQNIADBFAiBvw1Pov412AYghhc/BZ/LXyaRd8qlCnIK2Y5TGi8Bi9QIhAO4L3v65nyBvpd7xmgyhEKnSSQ75V1YnBjD/zsdndFVt';
 
