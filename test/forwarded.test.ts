@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { createServer as createPlainServer } from 'node:http';
 import { createServer } from 'node:https';
 import { writeFile } from 'node:fs/promises';
 import type { ClientHttp2Session } from 'node:http2';
@@ -12,7 +13,7 @@ import { listen } from './support/backend.ts';
 import { browserOver, codeAt, type PageAnswer } from './support/factor.ts';
 import { ask, configuration, exchange, openTls, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
-import { createAuthority, issueCertificate, issueCrl, testPki, type Issued, type TestPki } from './support/pki.ts';
+import { answerOcsp, createAuthority, issueCertificate, issueCrl, readOcspRequest, testPki, type Issued, type TestPki } from './support/pki.ts';
 import { SM2_LEAF, SM2_ROOT } from './support/sm2.ts';
 import { AUDIENCE, claimsFor, ISSUER, signed, signingKey, type SigningKey } from './support/tokens.ts';
 import { OP, RawWebSocket, wsFrame } from './support/websocket-cases.ts';
@@ -394,6 +395,30 @@ describe('what takes a client\'s right away', () => {
     expect((await get('/public/x', { client: own }, theirs)).status).toBe(403);
     expect(await lastRecord('/echo/x', theirs)).toMatchObject({ reason: 'revoked_denylist', fingerprint: own.sha256 });
     await theirs.stop();
+  });
+
+  it('may be what a responder says, who has to be asked: of it at first, and again while it has something under way', { timeout: 30_000 }, async () => {
+    const revoked = new Set<string>();
+    const responder = createPlainServer(async (incoming, response) => {
+      const parts: Buffer[] = [];
+      for await (const part of incoming) parts.push(part as Buffer);
+      const asked = Buffer.concat(parts);
+      const serial = readOcspRequest(asked).certificates[0]?.serialHex ?? '';
+      response.setHeader('content-type', 'application/ocsp-response');
+      response.end(await answerOcsp(asked, { authority: pki.issuing, statusOf: () => (revoked.has(serial) ? { kind: 'revoked', revokedAt: Date.now() - 1_000 } : { kind: 'good' }) }));
+    });
+    await new Promise<void>((done) => responder.listen(0, '127.0.0.1', done));
+    const told = await start({ revocation: `{ check: leaf, sources: [ocsp], allow_local: true, ocsp: { responder: "http://127.0.0.1:${(responder.address() as AddressInfo).port}", max_age: 2s } }` });
+    const gone = await issuePatient('34');
+    const session = await openHttp2(pki, told.port, { client: front });
+    const [lost, kept] = await Promise.all([endless(session, gone), endless(session, pki.patient)]);
+    revoked.add(gone.serialHex);
+    await expect.poll(() => lost.destroyed).toBe(true);
+    expect([kept.destroyed, session.destroyed]).toEqual([false, false]);
+    expect(await Promise.all([gone, pki.patient].map(async (client) => (await askHttp2(session, '/echo/x', by(client))).status))).toEqual([403, 200]);
+    session.destroy();
+    await told.stop();
+    responder.close();
   });
 
   it('may be that its front is none any more', async () => {
