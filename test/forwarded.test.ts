@@ -405,7 +405,7 @@ describe('what takes a client\'s right away', () => {
       const asked = Buffer.concat(parts);
       const serial = readOcspRequest(asked).certificates[0]?.serialHex ?? '';
       response.setHeader('content-type', 'application/ocsp-response');
-      response.end(await answerOcsp(asked, { authority: pki.issuing, statusOf: () => (revoked.has(serial) ? { kind: 'revoked', revokedAt: Date.now() - 1_000 } : { kind: 'good' }) }));
+      response.end(await answerOcsp(asked, { authority: pki.issuing, statusOf: () => (revoked.has(serial) ? { kind: 'revoked', at: Date.now() - 1_000 } : { kind: 'good' }) }));
     });
     await new Promise<void>((done) => responder.listen(0, '127.0.0.1', done));
     const told = await start({ revocation: `{ check: leaf, sources: [ocsp], allow_local: true, ocsp: { responder: "http://127.0.0.1:${(responder.address() as AddressInfo).port}", max_age: 2s } }` });
