@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
+import { crlFileOf, writeCrlFile } from './ca/crl-file.ts';
 import { createEstDesk } from './ca/est/desk.ts';
 import { createCrlDesk } from './ca/publish/crl-desk.ts';
 import { createPublication } from './ca/publish/http.ts';
@@ -54,12 +55,26 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
   const { office, log, now = () => Date.now() } = options;
   const crl = createCrlDesk({ source: office, now, every: options.crlEvery ?? DAY });
   const ocsp = createOcspDesk({ source: office, now, validity: options.ocspValidity ?? 3_600_000, responderValidity: RESPONDER_VALIDITY, liveRate: LIVE_RATE });
+  const written = new Map<string, number>();
+  // A gateway beside the CA reads the file: without this it would still hold the list of the first day when that has ended.
+  const keepLists = (): void => {
+    const issuers = office.issuers();
+    for (const { generation } of issuers) {
+      const list = crl.current(generation);
+      const file = crlFileOf(office.directory, generation, issuers);
+      if (list === undefined || written.get(file) === list.number) continue;
+      writeCrlFile(file, list.der);
+      written.set(file, list.number);
+    }
+  };
   const look = async (): Promise<void> => {
     // One after the other, and each whatever became of the other: a list that cannot be signed must not keep answers good that are not.
     const lists = await crl.refresh().catch((error: Error) => error);
     const answers = await ocsp.refresh();
+    const unwritten = faultOf(keepLists);
     if (lists instanceof Error) throw lists;
     if (lists + answers > 0) log.info({ crls: lists, ocsp_answers: answers }, 'signed');
+    if (unwritten !== undefined) throw unwritten;
   };
   // What is signed is what the database says: that somebody has made a revocation undone there should not wait for whoever asks.
   const faults = office.faults();
@@ -103,6 +118,15 @@ function takenBackBy(office: Office): (certificate: Certificate) => boolean {
       throw error;
     }
   };
+}
+
+function faultOf(work: () => void): Error | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return error as Error;
+  }
 }
 
 /** Runs `work` again and again, never twice at a time; what it throws is logged once until it changes. Returns how to end it. */

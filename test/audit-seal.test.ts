@@ -91,6 +91,7 @@ describe('wardgate impact', () => {
     expect(found['denials']?.map(({ name }) => name)).toEqual(['role_denied']);
     expect(await evident()).toContainEqual(expect.objectContaining({ who: 'duty officer', serial: pki.doctor.serialHex.toLowerCase() }));
     expect((await printed((print) => impact({ config, serial: pki.doctor.serialHex, from: '2020-01-01', to: '2020-02-01', who: 'x' }, print))).text).toBe('nothing is on record\n');
+    expect(JSON.parse((await printed((print) => impact({ config, cert: gateway.path('doctor.pem'), who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 3, denied: 1 });
     await expect(impact({ config, who: 'x' }, () => undefined)).rejects.toThrow('--fingerprint, --serial or --id');
   });
 });

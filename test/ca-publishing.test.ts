@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openOffice } from '../src/ca/office.ts';
@@ -26,7 +28,7 @@ const issuing = () => parseCertificate(ca.office.issuer().der);
 
 beforeAll(async () => {
   pki = await testPki();
-  ca = await testCa(['Kiosk 1', 'Kiosk 2', 'Kiosk 3', 'Kiosk 4', 'Kiosk 5']);
+  ca = await testCa(['Kiosk 1', 'Kiosk 2', 'Kiosk 3', 'Kiosk 4', 'Kiosk 5', 'Kiosk 6']);
   server = await startCaServer({ office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT });
   url = `http://127.0.0.1:${server.publish.port}`;
   await ca.write('issuing.pem', ca.office.issuer().certificate);
@@ -206,6 +208,15 @@ describe('the CRL of the CA', () => {
     expect(stdout.toLowerCase()).toContain(serial);
     expect(stdout).toContain('Key Compromise');
     expect(headers).toMatchObject({ 'content-type': 'application/pkix-crl', 'cache-control': 'max-age=600, public, no-transform, must-revalidate' });
+  });
+
+  test('lies in its directory as it is served, so that a gateway that reads the file does not stay behind', async () => {
+    const fileOf = () => scanCrl(readFileSync(join(ca.directory, 'issuing.crl')));
+    await expect.poll(async () => fileOf().crlNumber === scanCrl((await fetched('/issuing.crl')).body).crlNumber).toBe(true);
+    const before = fileOf().crlNumber as bigint;
+    ca.office.revoke(certificateOf('Kiosk 6').serial, { who: 'security', why: 'stolen', reason: 'keyCompromise' });
+    await expect.poll(() => fileOf().crlNumber).toBeGreaterThan(before);
+    expect(readFileSync(join(ca.directory, 'issuing.crl')).equals((await fetched('/issuing.crl')).body)).toBe(true);
   });
 
   test('of the root lies beside it, as the ceremony made it', async () => {

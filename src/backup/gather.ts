@@ -67,7 +67,7 @@ export function gather(options: GatherOptions): Gathered {
   const size = members.reduce((sum, member) => sum + member.size, 0);
   if (size > MOST_OCTETS) throw new BackupError('unreadable', `${state} holds more than ${MOST_OCTETS / 1024 ** 3} GiB beside the audit; what is it?`);
   const evidence = auditFiles(audit, state, options.audit, options.now);
-  return { manifest, files: members.length + evidence.members.length - 1, members: withSums([...members, ...evidence.members], options.now), close: evidence.close };
+  return { manifest, files: [...members, ...evidence.members].filter(({ kind }) => kind === 'file').length - 1, members: withSums([...members, ...evidence.members], options.now), close: evidence.close };
 }
 
 interface Named {

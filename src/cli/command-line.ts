@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { auditRun, type RunCommand } from './audit-run/command.ts';
 import { acknowledgeAlarm, listAlarms, showAlarm } from './alarm.ts';
@@ -52,7 +53,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .showHelpAfterError('(wardgate --help lists the commands)');
   const configOption = ['-c, --config <file>', 'the configuration; $WARDGATE_CONFIG names another default', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'] as const;
   const jsonOption = ['--json', 'print JSON'] as const;
-  const user = process_.env.SUDO_USER ?? process_.env.USER ?? 'unknown';
+  const user = process_.env.SUDO_USER ?? process_.env.USER ?? accountName();
   const print = (text: string): void => void process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`);
   const settle = (action: (...args: never[]) => Promise<number>) => async (...args: unknown[]): Promise<void> => {
     code = await action(...(args as never[]));
@@ -289,4 +290,14 @@ function faultOf({ message, code, path }: NodeJS.ErrnoException): string {
   if (path === undefined || code === undefined) return message;
   const why = code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'may not be read by this user' : code === 'EISDIR' ? 'is a directory' : message;
   return `${path}: ${why}`;
+}
+
+/** By the system: a timer, a container and a unit of systemd may have no $USER, and a record that says `unknown` names nobody. */
+function accountName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // No line in passwd.
+    return `uid ${process.getuid?.() ?? 'unknown'}`;
+  }
 }

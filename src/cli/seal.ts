@@ -7,6 +7,7 @@ import { readAuditKey } from '../audit/key.ts';
 import { sealExport, type Manifest, type SealOrder } from '../audit/seal.ts';
 import { verifyAudit } from '../audit/verify.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
+import { subjectOf as denySubjectOf } from './operate.ts';
 import { recordFilter, type FilterOptions } from './record-options.ts';
 
 type Print = (text: string) => void;
@@ -97,14 +98,16 @@ function rangeText(filter: RecordFilter): string {
 
 export interface ImpactOptions extends FilterOptions {
   readonly config: string;
+  /** A file with the certificate, in place of its fingerprint. */
+  readonly cert?: string;
   readonly json?: boolean;
   readonly who: string;
 }
 
 /** `wardgate impact`: whom a certificate concerns; on record before it is shown. */
 export async function impact(options: ImpactOptions, print: Print): Promise<number> {
-  const filter = recordFilter(options);
-  if (filter.fingerprint === undefined && filter.serial === undefined && filter.id === undefined) throw new Error('name whose doing is meant: --fingerprint, --serial or --id');
+  const filter = recordFilter(options.cert === undefined ? options : { ...options, fingerprint: await fingerprintOf(options.cert, options) });
+  if (filter.fingerprint === undefined && filter.serial === undefined && filter.id === undefined) throw new Error('name whose doing is meant: --cert, --fingerprint, --serial or --id');
   const places = auditPlaces(options.config);
   await noteUse(places, { who: options.who, ...subjectOf(filter), detail: `asks whom it concerns, ${rangeText(filter)}` });
   const evidence = openEvidence(places.directory);
@@ -115,6 +118,12 @@ export async function impact(options: ImpactOptions, print: Print): Promise<numb
   } finally {
     evidence.close();
   }
+}
+
+async function fingerprintOf(cert: string, { config, who }: ImpactOptions): Promise<string> {
+  const subject = await denySubjectOf({ cert, config, who });
+  if (typeof subject === 'string' || subject.kind !== 'fingerprint') throw new Error(`--cert: ${typeof subject === 'string' ? subject : `${cert}: holds no certificate`}`);
+  return subject.fingerprint;
 }
 
 function textOf({ records, permitted, denied, first, last, patients, resources, routes, addresses, denials, left }: Impact): string {

@@ -1,7 +1,7 @@
 /** Keys and indexes from the top of the configuration to a value. */
 export type Path = readonly (string | number)[];
 
-/** Something wrong, or worth a warning, at one place of a file. Lines and columns count from 1. */
+/** Something wrong, or worth a warning, at one place of a file. Lines and columns count from 1; both are 0 where there is no such place. */
 export interface Issue {
   readonly file: string;
   readonly line: number;
@@ -17,10 +17,11 @@ export interface Fault {
   readonly at?: 'key';
 }
 
-/** `FILE:LINE:COL: PATH: MESSAGE`, one line whatever the file is called. */
+/** `FILE:LINE:COL: PATH: MESSAGE`, or without a place `FILE: PATH: MESSAGE`; one line whatever the file is called. */
 export function formatIssue(issue: Issue, severity: 'error' | 'warning' = 'error'): string {
   const mark = severity === 'warning' ? 'warning: ' : '';
-  return `${printable(issue.file)}:${issue.line}:${issue.column}: ${issue.path}: ${mark}${issue.message}`;
+  const place = issue.line === 0 ? '' : `:${issue.line}:${issue.column}`;
+  return `${printable(issue.file)}${place}: ${issue.path}: ${mark}${issue.message}`;
 }
 
 /** `routes[2].upstream`; a key that is no plain word is quoted: `names["a.test"]`. The top is `configuration`. */

@@ -207,7 +207,8 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
 export async function readMaterialAgain(before: Snapshot, options: SnapshotOptions): Promise<SnapshotResult> {
   const { file, directory, config, devices } = before;
   const { contents, faults, warnings, files } = await readAndCheck(materialReferences(config), directory, options);
-  const place = ({ path, message }: Fault): Issue => ({ file, line: 1, column: 1, path: formatPath(path), message });
+  // No line: what is in force was read from a text that may be another one by now.
+  const place = ({ path, message }: Fault): Issue => ({ file, line: 0, column: 0, path: formatPath(path), message });
   if (faults.length > 0) return { kind: 'invalid', issues: faults.map(place) };
   const doubtful = [...trustDomainFaults(config, files), ...sharedSecretFaults(config, files)];
   if (doubtful.length > 0) return { kind: 'invalid', issues: doubtful.map(place) };

@@ -73,7 +73,7 @@ async function make(gathered: Gathered, options: CreateOptions, { need, places, 
   else {
     print([
       `${out}: ${counted(files, 'file')}, ${sizeText(octets)}, in ${timeText(ms)}`, `SHA-256 ${sha256}`, ...manifest.outside.map((path) => `outside the directory of the configuration: ${path}`),
-      `to test it: wardgate backup verify ${out}`,
+      `to test it: wardgate backup verify ${out}${to.length === 0 ? '' : `, with the keys of ${need} of those (--with)`}`,
     ].join('\n'));
   }
   return 0;

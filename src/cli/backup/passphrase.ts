@@ -57,7 +57,7 @@ function firstLine(text: string, source: string): string {
 /** Asks at the terminal, where nothing shows of what is typed. */
 async function ask(question: string): Promise<string> {
   const { stdin, stderr } = process;
-  if (!stdin.isTTY) throw new Error('nobody is there to type a passphrase: --passphrase-file or --passphrase-command says where it is');
+  if (!stdin.isTTY) throw new Error(`${question}nobody is there to type it; --passphrase-file or --passphrase-command says where it is, once for each that is needed`);
   stderr.write(question);
   stdin.setRawMode(true);
   stdin.setEncoding('utf8');

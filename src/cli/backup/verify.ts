@@ -44,7 +44,7 @@ export async function verify(given: string, options: VerifyOptions, print: (text
     const { made } = found.manifest;
     const recorded = await onRecord(places, options.who, `tested the backup of ${made} with SHA-256 ${file.sha256}: ${good ? `it restores, in ${timeText(ms)}` : `it does not restore: ${faults[0]}`}`);
     if (good && places !== undefined && found.manifest.configuration === resolve(options.config)) noteRun(places.state, 'verify', { at: new Date().toISOString(), sha256: file.sha256, ms });
-    if (options.json === true) print(JSON.stringify({ file: path, good, made, sha256: file.sha256, files: found.entries.length, faults, warnings, recorded, ms, total_ms: Math.round(performance.now() - began) }));
+    if (options.json === true) print(JSON.stringify({ file: path, good, made, sha256: file.sha256, files: found.entries.filter(({ kind }) => kind === 'file').length, faults, warnings, recorded, ms, total_ms: Math.round(performance.now() - began) }));
     else {
       print([
         ...faults, ...warnings.map((warning) => `warning: ${warning}`),

@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Reason } from '../../ca/extensions.ts';
+import { crlFileOf, writeCrlFile } from '../../ca/crl-file.ts';
 import { writeWhole } from '../../ca/key-file.ts';
 import { signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
 import { openKey, openPkcs12 } from '../../config/own-keys.ts';
@@ -161,9 +161,8 @@ export async function revokeCommand(id: string, options: RevokeOptions, print: P
 /** Makes the next CRL of the current issuing CA and writes it beside it; gives the file. */
 export async function writeCrl(office: Office, generation?: number, out?: string): Promise<string> {
   const crl = await office.crl(generation);
-  const current = office.issuers().find(({ state }) => state === 'current')?.generation;
-  const file = out ?? join(office.directory, crl.generation === current ? 'issuing.crl' : `issuing-${crl.generation}.crl`);
-  writeWhole(file, crl.der, 0o644);
+  const file = out ?? crlFileOf(office.directory, crl.generation, office.issuers());
+  writeCrlFile(file, crl.der);
   return file;
 }
 

@@ -112,7 +112,7 @@ async function upstreamsFromHere({ config, upstreams }: Snapshot, progress: (tex
     progress(`looking at ${about}`);
     const material = upstreams[name];
     const shown = await handshake({ host, port, name: server }, material ?? {});
-    if (shown instanceof Error) return bad(about, `no TLS handshake from here: ${shown.message}`, 'is it up, can this machine reach it, and does it take the gateway\'s client certificate?');
+    if (shown instanceof Error) return bad(about, `no TLS handshake from here: ${shown.message}`, /\b(?:ENOTFOUND|EAI_AGAIN|ENODATA)\b/.test(shown.message) ? 'its name has no address here: correct the name in the configuration, or DNS' : 'is it up, can this machine reach it, and does it take the gateway\'s client certificate?');
     return shown.fault === undefined ? good(about, `${shown.version}, verified as ${server}`) : bad(about, `its certificate does not verify as ${server}: ${faultText(shown.fault)}`, 'correct tls.server_name or tls.trust of the upstream, or its certificate');
   }));
 }

@@ -40,7 +40,7 @@ function upstreamFindings({ upstreams }: GatewayStatus): Finding[] {
   return upstreams.flatMap(({ upstream, endpoints }) => endpoints.flatMap(({ endpoint, up, addresses, lookups }) => {
     const about = `upstream ${upstream}, ${endpoint}`;
     const details = addresses.flatMap(({ address, state, detail }) => (detail === undefined ? [] : [`${address} ${state}: ${detail}`]));
-    const looked = lookups?.error === undefined ? [] : [doubt(about, `its name was not found: ${lookups.error}`, 'correct DNS; the addresses of before are used meanwhile')];
+    const looked = lookups?.error === undefined ? [] : [doubt(about, `its name was not found: ${lookups.error}`, 'correct DNS; addresses that were found before, if any, are used meanwhile')];
     return [...looked, up ? good(about, 'serves') : bad(about, `does not serve: ${details.join('; ') || 'no address of it answers'}`, 'look at the server behind it, and at its certificate')];
   }));
 }
