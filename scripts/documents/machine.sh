@@ -11,7 +11,10 @@ mount --rbind /dev "$folder/root/dev"
 mount --rbind /sys "$folder/root/sys"
 mount -t tmpfs tmpfs "$folder/root/run"
 # Where the project lies on another disk: to be read only.
-if [ ! -e "$folder/root$DOCUMENTS_PROJECT/package.json" ]; then mount --bind -o ro "$DOCUMENTS_PROJECT" "$folder/root$DOCUMENTS_PROJECT"; fi
+if [ ! -e "$folder/root$DOCUMENTS_PROJECT/package.json" ]; then
+  mkdir -p "$folder/root$DOCUMENTS_PROJECT"
+  mount --bind -o ro "$DOCUMENTS_PROJECT" "$folder/root$DOCUMENTS_PROJECT"
+fi
 hostname gw1
 ip link set lo up
 # Every address of the documents is this machine's.
