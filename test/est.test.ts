@@ -233,7 +233,8 @@ describe('the EST server behind the gateway', () => {
     expect((await est('simplereenroll', client, 'AAAA', 'text/plain')).status).toBe(415);
     expect((await est('simplereenroll', client, 'A'.repeat(65_000))).status).toBe(400);
     expect((await est('simplereenroll', client, Buffer.alloc(70 * 1024, 65))).status).toBe(413);
-    expect((await est('simpleenroll', client, 'AAAA')).status).toBe(501);
+    expect((await est('simpleenroll', client, 'AAAA')).status).toBe(401);
+    expect((await est('serverkeygen', client, 'AAAA')).status).toBe(501);
     expect((await est('simplereenroll', client)).status).toBe(405);
     expect((await est('nothing', client)).status).toBe(404);
     expect((await est('kiosks/cacerts', client)).status).toBe(200);

@@ -103,6 +103,7 @@ function namesOf(profile: Profile, name: string, id: string | undefined, asked: 
 
 function keyOf(key: AskedKey): RequestBody['key'] {
   if (key.kind === 'made') return { kind: 'made', type: key.type ?? 'ec' };
+  if (key.kind === 'code') return { kind: 'code', code_sha256: key.sha256, expires: new Date(key.expires).toISOString() };
   const { spki } = readCsr(key.csr);
   return { kind: 'csr', spki: spki.toString('base64'), spki_sha256: digestOf(spki) };
 }

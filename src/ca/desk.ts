@@ -51,7 +51,7 @@ function admit(ground: Ground, body: RequestBody, who: string, approved?: NonNul
 }
 
 /** NIST SP 800-57 part 1 section 5.2: one key, one purpose; and whoever asks twice with one key may be two people who share it. */
-function refuseKnownKey({ ledger: { database } }: Ground, spki: string): void {
+export function refuseKnownKey({ ledger: { database } }: Ground, spki: string): void {
   const known = database.prepare('SELECT serial AS at FROM certificate WHERE spki = ? UNION ALL SELECT id FROM request WHERE spki = ? UNION ALL SELECT generation FROM issuer WHERE spki = ?').get(spki, spki, spki);
   if (known !== undefined) throw new OfficeError('key_reused', `the public key is already that of ${String(known['at'])}; every request needs a new key`);
 }

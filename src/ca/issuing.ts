@@ -2,6 +2,7 @@ import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { formatName, parseName } from '../pki/name.ts';
 import { subjectOf } from './asked.ts';
+import { bindKey } from './code.ts';
 import { refuseUnapproved } from './desk.ts';
 import { ocspNoCheck } from './extensions.ts';
 import { currentGeneration, record, requestRow, step, type Ground, type RequestRow } from './ground.ts';
@@ -22,16 +23,16 @@ const BACKDATED_MS = 60_000;
 
 /**
  * Signs a certificate for an approved request. The serial number is on record before anything is signed with it: should the process die in
- * between, the next attempt puts that number on the CRL and takes another.
+ * between, the next attempt puts that number on the CRL and takes another. `brought` is the SubjectPublicKeyInfo that came with a code.
  */
-export async function issue(ground: Ground, id: string, by: By): Promise<IssueResult> {
+export async function issue(ground: Ground, id: string, by: By, brought?: Buffer): Promise<IssueResult> {
   const generation = currentGeneration(ground);
   const authority = authorityOf(ground, generation);
-  const { row, serial } = reserve(ground, id, generation, authority, by);
+  const { row, serial } = reserve(ground, { id, ...(brought === undefined ? {} : { spki: digestOf(brought) }) }, generation, authority, by);
   let made: { readonly certified: Certified; readonly privateKey?: KeyObject };
   let bundle: IssueResult['bundle'];
   try {
-    made = await sign(ground, row, authority, serial);
+    made = await sign(ground, row, authority, serial, brought);
     bundle = made.privateKey === undefined ? undefined : await bundleOf({ ...made.certified, privateKey: made.privateKey }, authority, row);
   } catch (error) {
     ground.ledger.change(() => abandon(ground, row.body.id, serial, { who: by.who, why: `the signing failed: ${(error as Error).message}` }));
@@ -49,10 +50,11 @@ export async function issue(ground: Ground, id: string, by: By): Promise<IssueRe
   });
 }
 
-function reserve(ground: Ground, id: string, generation: number, authority: Authority, by: By): { readonly row: RequestRow; readonly serial: string } {
+function reserve(ground: Ground, { id, spki }: { readonly id: string; readonly spki?: string }, generation: number, authority: Authority, by: By): { readonly row: RequestRow; readonly serial: string } {
   return ground.ledger.change(() => {
     expireAll(ground);
     const before = requestRow(ground, id);
+    if (before.state === 'approved' || before.state === 'issuing') bindKey(ground, before.body, spki);
     if (before.state === 'issuing') giveUpOld(ground, before, by);
     const row = requestRow(ground, id);
     const now = ground.now();
@@ -60,7 +62,7 @@ function reserve(ground: Ground, id: string, generation: number, authority: Auth
     if (now + row.body.validity > authority.notAfter) throw new OfficeError('invalid', `${id}: the certificate would end after that of the issuing CA, at ${new Date(authority.notAfter).toISOString()}: renew the issuing CA first, or ask for less`);
     const serial = randomSerial();
     ground.ledger.database.prepare("INSERT INTO serial (serial, request, generation, state, at) VALUES (?, ?, ?, 'reserved', ?)").run(serial, row.body.id, generation, now);
-    step(ground, row.body.id, 'reserve', { ...by, serial, detail: { generation } });
+    step(ground, row.body.id, 'reserve', { ...by, serial, detail: { generation, ...(spki === undefined ? {} : { spki }) } });
     return { row, serial };
   });
 }
@@ -76,11 +78,15 @@ function abandon(ground: Ground, id: string, serial: string, by: By): void {
   step(ground, id, 'abandon', { ...by, serial });
 }
 
-async function sign(ground: Ground, { body }: RequestRow, authority: Authority, serial: string): Promise<{ readonly certified: Certified; readonly privateKey?: KeyObject }> {
+async function sign(ground: Ground, { body }: RequestRow, authority: Authority, serial: string, brought: Buffer | undefined): Promise<{ readonly certified: Certified; readonly privateKey?: KeyObject }> {
   const options = optionsOf(ground, body, serial);
   const said = formatName(parseName(encodeName(options.subject)));
   if (said !== body.subject) throw new OfficeError('invalid', `the profile has another subject by now (${said}) than what was approved (${body.subject}); refuse it, and have it asked for again`);
   if (body.key.kind === 'csr') return { certified: await certifyLeaf(authority, createPublicKey({ key: Buffer.from(body.key.spki, 'base64'), format: 'der', type: 'spki' }), options) };
+  if (body.key.kind === 'code') {
+    if (brought === undefined) throw new OfficeError('invalid', 'no key was brought');
+    return { certified: await certifyLeaf(authority, createPublicKey({ key: brought, format: 'der', type: 'spki' }), options) };
+  }
   const { privateKey, publicKey } = await generateKey(body.key.type);
   const certified = await certifyLeaf(authority, publicKey, options);
   return { certified, privateKey };

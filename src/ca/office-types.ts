@@ -21,10 +21,11 @@ export interface AskedNames {
   readonly ip?: readonly string[];
 }
 
-/** What the key is: in a request of the applicant's (PKCS#10, PEM or DER), whose names count for nothing; or made here at issuing. */
+/** What the key is: in a request of the applicant's (PKCS#10, PEM or DER), whose names count for nothing; made here at issuing; or brought by whoever has a code, of whose secret this is the SHA-256, until `expires` (ms). */
 export type AskedKey =
   | { readonly kind: 'csr'; readonly csr: string | Uint8Array }
-  | { readonly kind: 'made'; readonly type?: Extract<KeyType, 'ec' | 'ec384' | 'rsa3072'> };
+  | { readonly kind: 'made'; readonly type?: Extract<KeyType, 'ec' | 'ec384' | 'rsa3072'> }
+  | { readonly kind: 'code'; readonly sha256: string; readonly expires: number };
 
 /** What somebody asks for. */
 export interface RequestOrder {
@@ -58,7 +59,10 @@ export interface RequestBody {
   /** RFC 4514. */
   readonly subject: string;
   /** `spki` is base64; its digest SHA-256 in hex. Absent of a key that is made here, before it is. */
-  readonly key: { readonly kind: 'csr'; readonly spki: string; readonly spki_sha256: string } | { readonly kind: 'made'; readonly type: 'ec' | 'ec384' | 'rsa3072' };
+  readonly key:
+    | { readonly kind: 'csr'; readonly spki: string; readonly spki_sha256: string }
+    | { readonly kind: 'made'; readonly type: 'ec' | 'ec384' | 'rsa3072' }
+    | { readonly kind: 'code'; readonly code_sha256: string; readonly expires: string };
   readonly applicant: { readonly name: string; readonly fingerprint?: string; readonly key?: string };
   readonly purpose: string;
   readonly system: string;
@@ -121,6 +125,14 @@ export interface IssueResult {
   readonly bundle?: { readonly pkcs12: Buffer; readonly passphrase: string };
 }
 
+/** What became of an enrolment with a code. */
+export type Enrolment =
+  /** No such name and code. */
+  | { readonly kind: 'unknown' }
+  /** Nobody has approved it yet. */
+  | { readonly kind: 'pending'; readonly request: string }
+  | { readonly kind: 'issued'; readonly entry: CaEntry };
+
 export interface Renewal {
   /** Default: a new key is made here. The key must be a new one. */
   readonly key?: AskedKey;
@@ -176,6 +188,10 @@ export interface Office {
   refuse(id: string, by: By & { readonly why: string }): CaRequest;
   /** Needs the passphrase. */
   issue(id: string, by: By): Promise<IssueResult>;
+  /** Whether there is a request of this name with this code, whatever became of it. */
+  isCode(name: string, code: string): boolean;
+  /** The first certificate of whoever has the code of an approved request: for the key of `csr` (DER), the first and only one. Needs the passphrase. */
+  enrol(enrolment: { readonly name: string; readonly code: string; readonly csr: Uint8Array }, by: By): Promise<Enrolment>;
   /** That it was handed over: to whom and how. `id`, here and below: of the request or the serial number. */
   deliver(id: string, by: By & { readonly to: string; readonly how: string }): CaEntry;
   /** That it was seen working, by whom and how; the one that it renews is superseded by that, and goes to the CRL. */

@@ -3,7 +3,9 @@ import type { KeyObject } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { digestOf } from './canonical.ts';
+import { requestOfCode } from './code.ts';
 import { approve, approveAtCeremony, refuse, renew, requestOf, submit } from './desk.ts';
+import { enrol } from './enrol.ts';
 import { faults } from './faults.ts';
 import { currentGeneration, record, requestRow, type Ground } from './ground.ts';
 import { authorityOf, crl, installIssuer, issuers, keyFileOf, lastCrl, requestIssuer } from './issuers.ts';
@@ -16,7 +18,7 @@ import { parsePolicy } from './policy.ts';
 import { acceptPolicy, isPolicyAccepted } from './proof.ts';
 import { confirm, deliver, destroy, duplicates, entries, entry, expireAll, renewals, requests, revoke, status, statuses } from './shelf.ts';
 
-export type { AskedKey, AskedNames, Applicant, By, CaEntry, CaRequest, IssuedCrl, Issuer, IssueResult, Office, Renewal, RequestBody, RequestOrder, StatusAnswer } from './office-types.ts';
+export type { AskedKey, AskedNames, Applicant, By, CaEntry, CaRequest, Enrolment, IssuedCrl, Issuer, IssueResult, Office, Renewal, RequestBody, RequestOrder, StatusAnswer } from './office-types.ts';
 export type { CaEvent, EventStep } from './ledger.ts';
 export type { SignedApproval } from './approval.ts';
 export type { State, Step } from './life.ts';
@@ -94,6 +96,8 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     found: ({ witness, ...by }) => void ledger.change(() => record(ground, 'init', { ...by, detail: { root: digestOf(new X509Certificate(root).raw), witness: witness ?? 'nobody', policy: ground.policyDigest } })),
     refuse: (id, by) => refuse(ground, id, by),
     issue: (id, by) => issue(ground, id, by),
+    isCode: (name, code) => requestOfCode(ground, name, code) !== undefined,
+    enrol: (enrolment, by) => enrol(ground, enrolment, by),
     deliver: (id, by) => deliver(ground, id, by),
     confirm: (id, by) => confirm(ground, id, by),
     renew: (id, renewal) => renew(ground, id, renewal),

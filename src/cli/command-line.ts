@@ -23,6 +23,7 @@ import { lint, type LintOptions } from './lint.ts';
 import { reinstate, reload, revoke, status } from './operate.ts';
 import { addProfileCommand } from './profile.ts';
 import { addRenewCommand } from './renew/command.ts';
+import { addEnrolCommand } from './renew/enrol.ts';
 import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
 import { resume, suspend } from './suspend.ts';
@@ -237,6 +238,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addHolderCommands(program, { configOption, jsonOption, user, print, settle });
   addEstRelayCommand(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
+  addEnrolCommand(program, { configOption, jsonOption, user, print, settle });
   addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });
   addUpgradeCommand(program, { configOption, jsonOption, user, print, settle });
   addExpiryCommand(program, { configOption, jsonOption, print, settle });

@@ -2,8 +2,10 @@ import { request } from 'node:https';
 
 /** Who calls, and whom it believes. All PEM. */
 export interface EstCaller {
-  readonly certificate: string;
-  readonly key: string;
+  readonly certificate?: string;
+  readonly key?: string;
+  /** A value of the Authorization field, where there is no certificate yet. */
+  readonly authorization?: string;
   /** Anchors of the server's certificate. */
   readonly trust: string;
 }
@@ -34,7 +36,7 @@ export function callEst(url: URL, caller: EstCaller, body?: { readonly type: str
         method: body === undefined ? 'GET' : 'POST', agent: false, signal: AbortSignal.timeout(DEADLINE), minVersion: 'TLSv1.2',
         cert: caller.certificate, key: caller.key, ca: caller.trust, rejectUnauthorized: true,
         // RFC 8951 section 3.1 has no use for the encoding any more; servers of before do.
-        headers: body === undefined ? {} : { 'content-type': body.type, 'content-transfer-encoding': 'base64', 'content-length': Buffer.byteLength(body.text) },
+        headers: { ...(caller.authorization === undefined ? {} : { authorization: caller.authorization }), ...(body === undefined ? {} : { 'content-type': body.type, 'content-transfer-encoding': 'base64', 'content-length': Buffer.byteLength(body.text) }) },
       }, (response) => {
         let text = '';
         response.setEncoding('latin1');

@@ -22,13 +22,15 @@ export type EstAnswer =
   /** Taken, and waiting for somebody's approval. */
   | { readonly kind: 'pending'; readonly retryAfter: number }
   /** `status` is HTTP's; `detail` is for the device's log. */
-  | { readonly kind: 'refused'; readonly status: 400 | 403 | 429 | 501 | 503; readonly detail: string; readonly retryAfter?: number };
+  | { readonly kind: 'refused'; readonly status: 400 | 401 | 403 | 429 | 501 | 503; readonly detail: string; readonly retryAfter?: number };
 
 /** The CA's side of EST (RFC 7030) for devices whose certificate a gateway has admitted. */
 export interface EstDesk {
   authorities(): EstAnswer | Promise<EstAnswer>;
   /** A new certificate for a new key, asked for with the one that it renews. `csr` is DER. */
   reenroll(device: Certificate, csr: Uint8Array): Promise<EstAnswer>;
+  /** The first certificate, with a name and the code that was made for it; where there is none, it is not offered. `csr` is DER. */
+  enroll?(name: string, code: string, csr: Uint8Array): Promise<EstAnswer>;
   /** The device works with this certificate: the one before it may go. */
   confirm(device: Certificate): EstAnswer;
 }
@@ -38,10 +40,18 @@ const HOUR = 3_600_000;
 /** A device and the CA count the same third; their clocks may differ by so much. */
 const SLACK = HOUR;
 const CHANGE_SUBJECT_NAME = '1.3.6.1.5.5.7.7.36';
+/** A person has to approve it first. */
+const ENROL_AGAIN = 300_000;
+/** Of one code in an hour: more than a device asks that comes when it is told. */
+const ENROL_PER_HOUR = 30;
+/** A common name is no longer. */
+const LONGEST_NAME = 64;
 const LIVE: ReadonlySet<string> = new Set(['issued', 'delivered', 'confirmed']);
 
 export function createEstDesk({ source, now, window, perHour }: EstDeskOptions): EstDesk {
   const tooMany = hourlyLimit(perHour, now);
+  const tooManyWrong = hourlyLimit(perHour, now);
+  const tooManyEnrolments = hourlyLimit(ENROL_PER_HOUR, now);
   const atWork = new Set<string>();
 
   /** The certificate as the CA has it; a device that shows another with this number is none of ours. */
@@ -102,6 +112,22 @@ export function createEstDesk({ source, now, window, perHour }: EstDeskOptions):
         return officeRefusal(error);
       } finally {
         atWork.delete(entry.serial);
+      }
+    },
+    async enroll(name, code, csr) {
+      if (name.length > LONGEST_NAME || !source.isCode(name, code)) {
+        // Of a secret with 123 bits the tries need no limit; of what they cost and write into the log they do. Who has the code is not kept out by those who have not.
+        return tooManyWrong(name.slice(0, LONGEST_NAME)) ? refused(429, 'too many tries with this name', HOUR / perHour) : refused(401, 'no such name and code');
+      }
+      if (tooManyEnrolments(code)) return refused(429, `more than ${ENROL_PER_HOUR} requests in an hour`, HOUR / ENROL_PER_HOUR);
+      const request = readRequest(csr);
+      if ('kind' in request) return request;
+      try {
+        const enrolment = await source.enrol({ name, code, csr: request.der }, { who: WHO });
+        if (enrolment.kind === 'issued') return { kind: 'certificates', der: certsOnly([enrolment.entry.der]), serial: enrolment.entry.serial };
+        return enrolment.kind === 'pending' ? { kind: 'pending', retryAfter: ENROL_AGAIN } : refused(401, 'no such name and code');
+      } catch (error) {
+        return officeRefusal(error);
       }
     },
     confirm(device) {

@@ -32,21 +32,33 @@ export function createEstHttp({ desk, trust, now, gateways, takenBack = () => fa
     if (!isGateway(request.socket as TLSSocket)) return end(response, 403, 'this certificate is of no gateway that may speak for devices');
     const operation = PATH.exec(request.url ?? '')?.[1];
     if (operation === undefined) return end(response, 404, 'no such operation');
-    if (operation === 'simpleenroll' || operation === 'serverkeygen' || operation === 'fullcmc') return end(response, 501, `${operation} is not offered: first certificates are asked for at the CA`);
-    const method = operation === 'simplereenroll' || operation === 'confirm' ? 'POST' : 'GET';
+    if ((operation === 'simpleenroll' && desk.enroll === undefined) || operation === 'serverkeygen' || operation === 'fullcmc') return end(response, 501, `${operation} is not offered: first certificates are asked for at the CA`);
+    const method = operation === 'simpleenroll' || operation === 'simplereenroll' || operation === 'confirm' ? 'POST' : 'GET';
     if (request.method !== method) return end(response, 405, `expected ${method}`, { allow: method });
     if (operation === 'csrattrs') return end(response, 204);
     if (operation === 'cacerts') return answer(response, operation, await desk.authorities());
+    if (operation === 'simpleenroll') {
+      const shown = basicOf(request);
+      if (shown === undefined) return answer(response, operation, { kind: 'refused', status: 401, detail: 'expected Basic with the name and the code' });
+      const csr = await csrOf(request, response);
+      return csr === undefined || desk.enroll === undefined ? undefined : answer(response, operation, await desk.enroll(shown.name, shown.code, csr));
+    }
     const device = readClientCert(clientCert(request));
     if (device === undefined) return end(response, 403, 'the gateway names no device: expected one Client-Cert');
     if (operation === 'confirm') return answer(response, operation, desk.confirm(device), device);
+    const csr = await csrOf(request, response);
+    return csr === undefined ? undefined : answer(response, operation, await desk.reenroll(device, csr), device);
+  }
+
+  /** The request in the body, DER; where there is none, the answer has been given. */
+  async function csrOf(request: IncomingMessage, response: ServerResponse): Promise<Buffer | undefined> {
     const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
-    if (type !== 'application/pkcs10') return end(response, 415, 'expected application/pkcs10');
+    if (type !== 'application/pkcs10') return void end(response, 415, 'expected application/pkcs10');
     const body = await bodyOf(request);
-    if (body === undefined) return end(response, 413, 'the request is too long', { connection: 'close' });
+    if (body === undefined) return void end(response, 413, 'the request is too long', { connection: 'close' });
     const csr = decoded(body);
-    if (csr === undefined) return end(response, 400, 'the request is not base64');
-    return answer(response, operation, await desk.reenroll(device, csr), device);
+    if (csr === undefined) end(response, 400, 'the request is not base64');
+    return csr;
   }
 
   /** Judged by ourselves, as on a resumed session nobody else has; whose it is decides. */
@@ -77,7 +89,7 @@ export function createEstHttp({ desk, trust, now, gateways, takenBack = () => fa
         return end(response, 202, 'waiting for approval', after);
       case 'refused':
         said({ operation, status: reply.status, ...of, detail: reply.detail });
-        return end(response, reply.status, reply.detail, after);
+        return end(response, reply.status, reply.detail, { ...after, ...(reply.status === 401 ? { 'www-authenticate': 'Basic realm="enrolment", charset="UTF-8"' } : {}) });
       default:
         return reply satisfies never;
     }
@@ -97,6 +109,14 @@ export function createEstHttp({ desk, trust, now, gateways, takenBack = () => fa
 function clientCert({ rawHeaders }: IncomingMessage): string | undefined {
   const values = rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'client-cert');
   return values.length === 1 ? values[0] : undefined;
+}
+
+/** RFC 7617: the name ends at the first colon. One field, as of two nobody could tell which the device meant. */
+function basicOf({ rawHeaders }: IncomingMessage): { readonly name: string; readonly code: string } | undefined {
+  const values = rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'authorization');
+  const [, base64 = ''] = values.length === 1 ? /^basic +([A-Za-z0-9+/]{1,1024}={0,2})$/i.exec(values[0] as string) ?? [] : [];
+  const [, name, code] = /^([^:]*):(.*)$/su.exec(Buffer.from(base64, 'base64').toString('utf8')) ?? [];
+  return name === undefined || code === undefined ? undefined : { name, code };
 }
 
 function decoded(body: string): Buffer | undefined {

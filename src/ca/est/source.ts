@@ -11,6 +11,8 @@ export interface EstSource {
   renewals(serial: string): readonly EstRequest[];
   renew(serial: string, renewal: { readonly key: { readonly kind: 'csr'; readonly csr: Uint8Array }; readonly applicant: { readonly name: string; readonly certificate: Uint8Array }; readonly authenticated: string }): EstRequest;
   issue(request: string, by: { readonly who: string }): Promise<{ readonly entry: EstEntry }>;
+  isCode(name: string, code: string): boolean;
+  enrol(enrolment: { readonly name: string; readonly code: string; readonly csr: Uint8Array }, by: { readonly who: string }): Promise<{ readonly kind: 'unknown' } | { readonly kind: 'pending' } | { readonly kind: 'issued'; readonly entry: EstEntry }>;
   deliver(serial: string, by: { readonly who: string; readonly to: string; readonly how: string }): EstEntry;
   confirm(serial: string, by: { readonly who: string; readonly how: string }): EstEntry;
   refuse(request: string, by: { readonly who: string; readonly why: string }): EstRequest;
@@ -34,5 +36,5 @@ export interface EstRequest {
   readonly id: string;
   readonly state: State;
   readonly renews?: string;
-  readonly key: { readonly kind: 'csr'; readonly spki_sha256: string } | { readonly kind: 'made' };
+  readonly key: { readonly kind: 'csr'; readonly spki_sha256: string } | { readonly kind: 'made' } | { readonly kind: 'code' };
 }

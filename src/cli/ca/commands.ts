@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { CommandGround } from '../keeping-commands.ts';
 import { initCommand, type InitOptions } from './init.ts';
 import { installIssuingCommand, renewIssuingCommand, rootCrlCommand, signIssuingCommand } from './root.ts';
+import { codeCommand } from './code.ts';
 import { crlCommand, listCommand, policyCommand, reportCommand, showCommand, verifyCommand, type ListOptions } from './show.ts';
 import { approveCommand, confirmCommand, deliverCommand, destroyCommand, issueCommand, refuseCommand, renewCommand, requestCommand, revokeCommand } from './steps.ts';
 
@@ -58,6 +59,20 @@ function addSteps(ca: Command, ground: CommandGround): void {
     .option('--temporary', 'flag it until it is replaced')
     .addHelpText('after', "\nExamples:\n  wardgate ca request --profile doctor --name 'Dr Chen' --purpose 'ward 3' --system records --applicant 'Ward 3'\n  wardgate ca request --profile server --name api.hospital.test --csr api.csr --purpose 'gateway' --system wardgate --validity 365d")
     .action(settle((options: never) => requestCommand(options, print)));
+  placed(ca.command('code').description('ask for the first certificate of a device that makes its own key: an enrolment code, shown once, that is worth something when the request was approved'), ground)
+    .requiredOption('--profile <name>', 'device or another profile of policy.yaml')
+    .requiredOption('--name <name>', 'the common name')
+    .option('--expires <duration>', 'how long the code can be used', '2d')
+    .option('--purpose <text>', 'what for', 'enrolment')
+    .option('--system <name>', 'the business system that it is for', 'devices')
+    .option('--id <id>', 'what {id} of the profile stands for')
+    .option('--dns <name>', 'a further DNS name, as often as needed', several).option('--uri <uri>', 'a further URI', several)
+    .option('--email <address>', 'a mail address', several).option('--ip <address>', 'an IP address', several)
+    .option('--validity <duration>', 'of the certificate, such as 90d')
+    .option('--applicant <name>', 'who asks (default: --who)')
+    .option('--applicant-cert <file>', 'the certificate that the applicant showed')
+    .addHelpText('after', "\nExample:\n  wardgate ca code --profile device --name kiosk-9.hospital.test --id kiosk-9.hospital.test --expires 2d\n\nSomebody else approves the request (wardgate ca approve); then, on the device: wardgate enrol.")
+    .action(settle((options: never) => codeCommand(options, print)));
   step('approve', "agree to a request, signed with the approver's own key; nobody approves what he asked for")
     .option('--cert <file>', 'the certificate of the approver').option('--key <file>', 'its private key').option('--pkcs12 <file>', 'both in one file')
     .option('--key-passphrase-file <file>', 'the passphrase of either')

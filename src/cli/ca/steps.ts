@@ -49,7 +49,7 @@ function keyOf({ csr, keyType }: Pick<RequestOptions, 'csr' | 'keyType'>): Asked
   throw new WrongUsage(`--key-type: ${JSON.stringify(keyType)}; expected ec, ec384 or rsa3072`);
 }
 
-function validityOf(text: string | undefined): { validity?: number } {
+export function validityOf(text: string | undefined): { validity?: number } {
   if (text === undefined) return {};
   const validity = parseDuration(text);
   if (validity === undefined) throw new WrongUsage(`--validity: ${JSON.stringify(text)} is not a duration such as 365d or 12h`);

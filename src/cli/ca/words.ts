@@ -23,7 +23,7 @@ export function detailsOf(request: CaRequest, entry: CaEntry | undefined): strin
     `profile       ${request.profile}, valid for ${Number((request.validity / DAY_MS).toFixed(2))} days${request.temporary === true ? ', TEMPORARY' : ''}`,
     `applicant     ${request.applicant.name}${request.applicant.fingerprint === undefined ? '' : `, certificate ${request.applicant.fingerprint}`}, ${request.submitted}`,
     `for           ${request.purpose} (system ${request.system})`,
-    `key           ${request.key.kind === 'made' ? `made here when it is issued (${request.key.type}), and not kept` : `the applicant's, SHA-256 ${request.key.spki_sha256}`}`,
+    `key           ${keyText(request.key)}`,
     ...(request.renews === undefined ? [] : [`renews        ${request.renews}`]),
     ...(request.sensitive === undefined ? [] : [`sensitive     ${request.sensitive.name}: ${request.sensitive.role} has to approve`]),
     ...request.approvals.map(({ by, role, time, fingerprint }) => `approved      by ${by} as ${role}, ${time}, certificate ${fingerprint}`),
@@ -37,6 +37,15 @@ export function detailsOf(request: CaRequest, entry: CaEntry | undefined): strin
       ...(entry.renewedBy === undefined ? [] : [`renewed by    ${entry.renewedBy}`]),
     ]),
   ].map(shown).join('\n');
+}
+
+function keyText(key: CaRequest['key']): string {
+  switch (key.kind) {
+    case 'made': return `made here when it is issued (${key.type}), and not kept`;
+    case 'csr': return `the applicant's, SHA-256 ${key.spki_sha256}`;
+    case 'code': return `brought over EST by whoever has the code, which is good until ${key.expires}`;
+    default: return key satisfies never;
+  }
 }
 
 export function eventLine({ seq, time, step, who, why, detail, hash, sealed }: CaEvent): string {

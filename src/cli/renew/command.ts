@@ -92,7 +92,7 @@ export async function renewCommand(options: RenewOptions, print: (text: string) 
   const task = taskOf(options);
   const say = speaker(task, options.json === true, print);
   if (options.dryRun === true) return plan(task, say, night);
-  const lock = lockOf(task);
+  const lock = lockOf(task.files);
   try {
     if (!task.every) return await oneNight(task, say, night);
     while (!night.signal.aborted) {
@@ -124,7 +124,7 @@ function taskOf(options: RenewOptions): Task {
   };
 }
 
-function lockOf({ files }: Task): StateLock {
+export function lockOf(files: PairFiles): StateLock {
   // lockState would make it for its owner alone; programs of other users read through it.
   mkdirSync(files.directory, { recursive: true, mode: 0o755 });
   try {
@@ -300,7 +300,7 @@ function realNight(stop: AbortSignal): Night {
   };
 }
 
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((done) => {
     const timer = setTimeout(finish, ms);
     function finish(): void {

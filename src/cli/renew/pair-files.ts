@@ -132,6 +132,28 @@ export function replacePair(files: PairFiles, name: string, step: Step = () => u
   step('pruned');
 }
 
+/** Puts the version `name` in place where there was no pair before. What is cut off is finished by doing it again. */
+export function placeFirst(files: PairFiles, name: string, step: Step = () => undefined): void {
+  const { directory } = files;
+  rmSync(join(directory, UNCONFIRMED), { force: true });
+  write(join(directory, UNCONFIRMED), name, { mode: 0o644 });
+  pointTo(directory, CURRENT, name);
+  step('current made');
+  link(files.key, join(directory, CURRENT, KEY));
+  step('key linked');
+  link(files.certificate, join(directory, CURRENT, CERTIFICATE));
+  readPair(files);
+  rmSync(join(directory, NEXT), { force: true });
+  rmSync(join(directory, name, REQUEST), { force: true });
+  prune(directory, [name]);
+}
+
+/** The version that a run of `placeFirst` was putting in place when it was cut off. */
+export function cutOff({ directory }: PairFiles): string | undefined {
+  const name = versionOf(directory, NEXT);
+  return name !== undefined && name === versionOf(directory, CURRENT) ? name : undefined;
+}
+
 /** Since when the pair in force is waiting for the CA to be told that it works, ms since the epoch; undefined when it is not. */
 export function unconfirmed({ directory }: PairFiles): number | undefined {
   const file = join(directory, UNCONFIRMED);
@@ -220,9 +242,11 @@ interface Mode {
   readonly owner?: { readonly uid: number; readonly gid: number };
 }
 
-/** Whoever could read the old key can read the new one, and nobody else. */
+/** Whoever could read the old key can read the new one, and nobody else; the first is its owner's. */
 function keyMode({ key }: PairFiles): Mode {
-  const { mode, uid, gid } = statSync(key);
+  const before = statSync(key, { throwIfNoEntry: false });
+  if (before === undefined) return { mode: 0o600 };
+  const { mode, uid, gid } = before;
   return { mode: mode & 0o640, owner: { uid, gid } };
 }
 

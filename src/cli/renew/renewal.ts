@@ -173,7 +173,7 @@ function refused(at: Stage, reply: EstReply): Failure {
   return failed(at, said(reply), passing ? 'soon' : 'no', reply.kind === 'answer' ? reply.retryAfter : undefined);
 }
 
-function said(reply: EstReply): string {
+export function said(reply: EstReply): string {
   if (reply.kind === 'unreachable') return reply.detail;
   // eslint-disable-next-line no-control-regex
   const words = reply.body.replace(/[\u0000-\u001f\u007f-\uffff]+/g, ' ').trim().slice(0, 300);
