@@ -143,6 +143,21 @@ describe('a device without a certificate', () => {
   });
 });
 
+describe('a device whose key was certified by another code, and the answer lost', () => {
+  test('makes a new key for the new code', async () => {
+    const [before, code] = [await approved(), await codeOf()];
+    const directory = await mkdtemp(join(gateway.directory, 'enrol-'));
+    const at = (name: string): string => join(directory, name);
+    writeFileSync(at('code'), code.code, { mode: 0o600 });
+    const args = ['enrol', '--est', `https://localhost:${gateway.port}`, '--name', code.name, '--code-file', at('code'), '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', gateway.path('root.pem'), '--root', gateway.path('ca-root.pem')];
+    expect((await wardgate(args)).code).toBe(1);
+    expect((await enroll(before, readFileSync(at('.kiosk.key.renewal/next/request.der')))).status).toBe(200);
+    approve(code.id);
+    expect(await wardgate(args)).toMatchObject({ code: 0, stderr: '' });
+    expect(ca.office.request(code.id).state).toBe('delivered');
+  });
+});
+
 describe('nobody else has a certificate:', () => {
   test('not whoever made the code, as he approves nothing', async () => {
     const { code, stdout } = await wardgate(['ca', 'code', '--dir', ca.directory, '--profile', 'device', '--name', 'kiosk-own.hospital.test', '--id', 'kiosk-own.hospital.test', '--who', 'Li Na', '--json', '-c', '/nowhere.yaml']);

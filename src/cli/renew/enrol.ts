@@ -117,7 +117,12 @@ async function attempt(asked: Asked): Promise<Outcome> {
   const open = received ?? await start(files);
   const reply = await callEst(operationUrl(est, 'simpleenroll') as URL, { trust, authorization }, { type: 'application/pkcs10', text: open.request.toString('base64').replace(/.{64}/g, '$&\n') });
   if (reply.kind === 'answer' && reply.status === 202) return { kind: 'later', detail: 'nobody has approved the request yet', ...(reply.retryAfter === undefined ? {} : { after: reply.retryAfter }) };
-  // The key stays: should the CA have signed for it, no other one is ever certified.
+  if (reply.kind === 'answer' && reply.status === 400) {
+    forget(files);
+    // The key of an earlier run may be one that the CA has certified by another code: a new one is tried, once.
+    if (received !== undefined) return attempt(asked);
+  }
+  // Otherwise the key stays: should the CA have signed for it, no other one is ever certified.
   if (reply.kind === 'unreachable' || reply.status !== 200) return failure(reply);
   let judged: readonly Certificate[] | string;
   try {
