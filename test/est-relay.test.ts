@@ -94,6 +94,10 @@ describe('the relay before another CA', () => {
     expect(asked).toEqual(['RA GET /.well-known/est/devices/cacerts', 'RA POST /.well-known/est/devices/simpleenroll']);
   });
 
+  test('offers no first certificates: of codes it knows nothing', async () => {
+    expect((await call('simpleenroll', pki.device, await requestOf(pki.device))).status).toBe(501);
+  });
+
   test('does not ask for another name than the device has: the CA would give it', async () => {
     const { status, text } = await call('simplereenroll', pki.device, await requestOf(pki.doctor));
     expect([status, text]).toEqual([400, 'the subject of the request is not that of the certificate\n']);
