@@ -38,6 +38,8 @@ export function openKey(bytes: Uint8Array, name: string, passphrase: string | un
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
   if (!holdsPrivateKey(bytes)) return broken(bytes[0] === 0x30 ? `${show(name)} is DER; expected PEM, or the file in pkcs12` : `${show(name)} holds no private key in PEM form`);
   if (text.includes(TOKEN_KEY)) return openTokenKey(text, name, passphrase);
+  // tpm2-openssl holds a place in the TPM for every copy of the key: a reload runs out of them, and threads end for it; 1.1.1 reads a key and does not sign.
+  if (text.includes('-----BEGIN TSS2 PRIVATE KEY-----')) return broken(`${show(name)} is a key in a TPM that the provider tpm2 reads, which cannot serve a gateway of threads and reloads; expected pkcs11:token=NAME;object=LABEL, which a TPM serves by its PKCS#11 module (docs/keys.md)`);
   const protection = protectionOf(text);
   if (protection.kind === 'refused') return broken(`${show(name)} ${protection.why}`);
   if (protection.kind === 'none' && passphrase !== undefined) return { kind: 'fault', at: 'passphrase', message: `${show(name)} is not encrypted: there is nothing for a passphrase to open` };
