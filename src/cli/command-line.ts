@@ -1,5 +1,6 @@
 import { userInfo } from 'node:os';
 import { Command, CommanderError } from 'commander';
+import { addAcmeCommand } from './acme/command.ts';
 import { auditRun, type RunCommand } from './audit-run/command.ts';
 import { acknowledgeAlarm, listAlarms, showAlarm } from './alarm.ts';
 import { exportCommand, keyCommand, verifyCommand, type ExportCommand, type VerifyCommand } from './audit.ts';
@@ -237,6 +238,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addTemporaryCommands(program, { configOption, jsonOption, user, print, settle });
   addHolderCommands(program, { configOption, jsonOption, user, print, settle });
   addEstRelayCommand(program, { configOption, jsonOption, user, print, settle });
+  addAcmeCommand(program, { configOption, jsonOption, user, print, settle });
   addRenewCommand(program, { configOption, jsonOption, user, print, settle });
   addEnrolCommand(program, { configOption, jsonOption, user, print, settle });
   addServeCommand(addCaCommands(program, { configOption, jsonOption, user, print, settle }), { configOption, jsonOption, user, print, settle });

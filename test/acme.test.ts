@@ -1,0 +1,146 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate, type CommandRun } from './support/command.ts';
+import { openTls, startGateway, type TestGateway } from './support/gateway.ts';
+import { pebbleInstalled, startPebble, type Pebble } from './support/pebble.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+if (!pebbleInstalled) console.log('skipped: parts of acme.test.ts need pebble');
+
+const BINDING = { kid: 'hospital-1', key: 'zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W' };
+
+let pki: TestPki;
+const folder = mkdtempSync(join(tmpdir(), 'wardgate-acme-'));
+const file = (name: string): string => join(folder, name);
+beforeAll(async () => {
+  pki = await testPki();
+  writeFileSync(file('root.pem'), pki.root.certificate);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Asks for a certificate in files of its own. */
+function acme(directory: string, files: string, ...more: readonly string[]): Promise<CommandRun> {
+  return wardgate(['acme', '--directory', directory, '--trust', file('root.pem'), '--name', 'api.hospital.test', '--certificate', file(`${files}.pem`), '--key', file(`${files}.key`), '--account', file('account.pem'), ...more]);
+}
+
+function held(certificate: string, key: string): X509Certificate {
+  const leaf = new X509Certificate(readFileSync(certificate));
+  expect(leaf.checkPrivateKey(createPrivateKey(readFileSync(key)))).toBe(true);
+  return leaf;
+}
+
+describe.skipIf(!pebbleInstalled)('from a strict ACME server', () => {
+  let pebble: Pebble;
+  let http: readonly string[];
+  beforeAll(async () => {
+    pebble = await startPebble(pki, folder);
+    http = ['--http', `127.0.0.1:${pebble.httpPort}`];
+  });
+  afterAll(() => pebble.stop());
+
+  it('makes no account before somebody has accepted the terms', async () => {
+    expect(await acme(pebble.directory, 'terms', ...http)).toMatchObject({ code: 1, stderr: expect.stringMatching(/terms of service: read .*--agree-terms/) as string });
+    expect(readdirSync(folder)).not.toContain('terms.pem');
+  });
+
+  it('obtains a certificate for every name, its key for the owner alone, and then has nothing to do until it is due', async () => {
+    const run = await acme(pebble.directory, 'first', '--name', 'emergency.hospital.test', '--agree-terms', ...http);
+    expect(run).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('obtained') as string });
+    expect(held(file('first.pem'), file('first.key')).subjectAltName?.split(', ').toSorted()).toEqual(['DNS:api.hospital.test', 'DNS:emergency.hospital.test']);
+    expect([file('first.key'), file('account.pem')].map((name) => statSync(name).mode & 0o777)).toEqual([0o600, 0o600]);
+    expect(readFileSync(file('first.pem'), 'utf8').match(/BEGIN CERTIFICATE/g)?.length).toBeGreaterThan(1);
+    expect(await acme(pebble.directory, 'first', '--dry-run')).toMatchObject({ code: 0, stdout: expect.stringMatching(/not due before/) as string });
+    // Nobody is asked: the directory is nowhere.
+    expect(await acme('https://127.0.0.1:1/dir', 'first')).toMatchObject({ code: 0, stdout: expect.stringMatching(/not due before/) as string });
+  });
+
+  it('renews with a new key through links that swap both files in one step, with the account it has', async () => {
+    expect((await acme(pebble.directory, 'second', '--agree-terms', ...http)).code).toBe(0);
+    const before = held(file('second.pem'), file('second.key'));
+    expect(await acme(pebble.directory, 'second', '--before', '9000d', ...http)).toMatchObject({ code: 0, stderr: '' });
+    const after = held(file('second.pem'), file('second.key'));
+    expect(after.serialNumber).not.toBe(before.serialNumber);
+    expect(after.publicKey.equals(before.publicKey)).toBe(false);
+    expect([file('second.pem'), file('second.key')].map((name) => lstatSync(name).isSymbolicLink())).toEqual([true, true]);
+  });
+
+  it('renews at once when a name is new', async () => {
+    expect((await acme(pebble.directory, 'third', '--agree-terms', ...http)).code).toBe(0);
+    expect((await acme(pebble.directory, 'third', '--name', 'lab.hospital.test', ...http)).stdout).toContain('obtained');
+    expect(held(file('third.pem'), file('third.key')).checkHost('lab.hospital.test')).toBeDefined();
+  });
+
+  it('keeps the old pair, and says why, when the CA cannot see the answer', async () => {
+    expect((await acme(pebble.directory, 'fourth', '--agree-terms', ...http)).code).toBe(0);
+    const before = held(file('fourth.pem'), file('fourth.key')).serialNumber;
+    const run = await acme(pebble.directory, 'fourth', '--now', '--http', '127.0.0.1:0');
+    expect(run).toMatchObject({ code: 1, stderr: expect.stringMatching(/proof for api\.hospital\.test: connection: .*the old pair stays/) as string });
+    expect(held(file('fourth.pem'), file('fourth.key')).serialNumber).toBe(before);
+  });
+
+  it('believes no server but one of the CAs it was given', async () => {
+    writeFileSync(file('other-root.pem'), pki.backendCa.certificate);
+    expect(await acme(pebble.directory, 'stranger', '--trust', file('other-root.pem'), ...http)).toMatchObject({ code: 1, stderr: expect.stringMatching(/self-signed certificate|unable to/) as string });
+  });
+
+  describe('for a gateway that runs', () => {
+    let backend: Backend;
+    let gateway: TestGateway;
+    beforeAll(async () => {
+      backend = await startBackend(pki, (_request, response) => void response.end('hello'));
+      gateway = await startGateway(pki, backend.port);
+    });
+    afterAll(async () => {
+      await gateway.stop();
+      await backend.close();
+    });
+
+    it('is served without a restart', async () => {
+      const run = await wardgate(['acme', '--directory', pebble.directory, '--trust', file('root.pem'), '--name', 'api.hospital.test', '--certificate', gateway.path('server-ec.pem'), '--key', gateway.path('server-ec.key'), '--account', file('account.pem'), '--agree-terms', ...http]);
+      expect(run).toMatchObject({ code: 0, stderr: '' });
+      const obtained = held(gateway.path('server-ec.pem'), gateway.path('server-ec.key')).serialNumber;
+      await expect.poll(async () => {
+        const socket = await openTls(pki, gateway.port, { servername: 'api.hospital.test', sigalgs: 'ECDSA+SHA256', rejectUnauthorized: false });
+        const { serialNumber } = socket.getPeerCertificate();
+        socket.destroy();
+        return serialNumber;
+      }).toBe(obtained);
+    });
+  });
+});
+
+describe.skipIf(!pebbleInstalled)('from a CA that wants to know whom an account is of', () => {
+  let pebble: Pebble;
+  beforeAll(async () => {
+    pebble = await startPebble(pki, folder, BINDING);
+  });
+  afterAll(() => pebble.stop());
+
+  it('obtains a certificate with its key identifier and MAC key, and not without or with another', async () => {
+    const more = ['--agree-terms', '--http', `127.0.0.1:${pebble.httpPort}`];
+    writeFileSync(file('eab.key'), `${BINDING.key}\n`);
+    writeFileSync(file('wrong.key'), BINDING.key.toLowerCase());
+    expect(await acme(pebble.directory, 'bound', ...more)).toMatchObject({ code: 1, stderr: expect.stringContaining('--eab-kid') as string });
+    expect((await acme(pebble.directory, 'bound', ...more, '--eab-kid', BINDING.kid, '--eab-key-file', file('wrong.key'))).code).toBe(1);
+    expect(await acme(pebble.directory, 'bound', ...more, '--eab-kid', BINDING.kid, '--eab-key-file', file('eab.key'))).toMatchObject({ code: 0, stderr: '' });
+    expect(await acme(pebble.directory, 'bound', ...more, '--now'), 'the account is known from then on').toMatchObject({ code: 0, stderr: '' });
+  });
+});
+
+describe('the command line', () => {
+  it.each([
+    [['--name', '*.hospital.test'], 'dns-01'],
+    [['--name', '10.1.0.5'], 'no DNS name'],
+    [['--name', '../etc'], 'no DNS name'],
+    [['--directory', 'http://ca.hospital.test/dir'], 'no https URL'],
+    [['--http', ':80'], 'no address'],
+    [['--key-type', 'dsa'], 'none of'],
+    [['--eab-kid', 'K17'], 'belong together'],
+  ])('refuses %s', async (more, said) => {
+    expect(await acme('https://ca.hospital.test/dir', 'refused', ...more)).toMatchObject({ code: 2, stderr: expect.stringContaining(said) as string });
+  });
+});

@@ -1,0 +1,48 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TestPki } from './pki.ts';
+import { freePort, untilListening } from './programs.ts';
+
+export interface Pebble {
+  /** URL of the directory */
+  readonly directory: string;
+  /** Where it looks for the answers to http-01 challenges, at 127.0.0.1 for every name. */
+  readonly httpPort: number;
+  output(): string;
+  stop(): void;
+}
+
+/** Whether the ACME server of Let's Encrypt's makers for tests is there. */
+export const pebbleInstalled = spawnSync('pebble', ['-h']).error === undefined;
+
+/** Starts a pebble as strict as it can be, which refuses every third good nonce, with a DNS server of its own; its files go into `folder`. */
+export async function startPebble(pki: TestPki, folder: string, binding?: { readonly kid: string; readonly key: string }): Promise<Pebble> {
+  const [port, management, dns, dnsManagement, httpPort, tlsPort] = await Promise.all(Array.from({ length: 6 }, freePort)) as [number, number, number, number, number, number];
+  const file = (name: string): string => join(folder, `pebble-${port}-${name}`);
+  writeFileSync(file('server.pem'), pki.serverEc.chain);
+  writeFileSync(file('server.key'), pki.serverEc.key, { mode: 0o600 });
+  writeFileSync(file('config.json'), JSON.stringify({
+    pebble: {
+      listenAddress: `127.0.0.1:${port}`, managementListenAddress: `127.0.0.1:${management}`, certificate: file('server.pem'), privateKey: file('server.key'),
+      httpPort, tlsPort, ocspResponderURL: '', externalAccountBindingRequired: binding !== undefined,
+      ...(binding === undefined ? {} : { externalAccountMACKeys: { [binding.kid]: binding.key } }),
+    },
+  }));
+  const children: ChildProcess[] = [];
+  let output = '';
+  const start = async (program: string, args: readonly string[], ready: number): Promise<void> => {
+    const child = spawn(program, args, { env: { ...process.env, PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '33', PEBBLE_AUTHZREUSE: '0' }, stdio: ['ignore', 'pipe', 'pipe'] });
+    children.push(child);
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await untilListening(ready, child);
+  };
+  await start('pebble-challtestsrv', ['-defaultIPv4', '127.0.0.1', '-defaultIPv6', '', '-dns01', `127.0.0.1:${dns}`, '-http01', '', '-https01', '', '-tlsalpn01', '', '-management', `127.0.0.1:${dnsManagement}`], dnsManagement);
+  await start('pebble', ['-strict', '-config', file('config.json'), '-dnsserver', `127.0.0.1:${dns}`], port);
+  return {
+    directory: `https://localhost:${port}/dir`, httpPort, output: () => output,
+    stop() {
+      for (const child of children) child.kill('SIGTERM');
+    },
+  };
+}
