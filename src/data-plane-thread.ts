@@ -210,7 +210,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const { name } = config;
     if (!endsTls(config)) {
       const redirect = createRedirectListener({
-        config,
+        config, directory: next.snapshot.directory,
         door: doorOf(name, () => config.limits),
         isolated: (from) => isolation.address(from) !== undefined,
         turnedAway: (limit, from) => turnedAway.note(name, limit, from, limit === 'isolated' ? isolation.address(from) : undefined),

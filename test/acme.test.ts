@@ -1,11 +1,14 @@
+import { spawnSync } from 'node:child_process';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { challengeAnswer } from '../src/tls/challenge-answer.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, type CommandRun } from './support/command.ts';
-import { openTls, startGateway, type TestGateway } from './support/gateway.ts';
+import { listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
 import { pebbleInstalled, startPebble, type Pebble } from './support/pebble.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
@@ -86,48 +89,81 @@ describe.skipIf(!pebbleInstalled)('from a strict ACME server', () => {
     writeFileSync(file('other-root.pem'), pki.backendCa.certificate);
     expect(await acme(pebble.directory, 'stranger', '--trust', file('other-root.pem'), ...http)).toMatchObject({ code: 1, stderr: expect.stringMatching(/self-signed certificate|unable to/) as string });
   });
-
-  describe('for a gateway that runs', () => {
-    let backend: Backend;
-    let gateway: TestGateway;
-    beforeAll(async () => {
-      backend = await startBackend(pki, (_request, response) => void response.end('hello'));
-      gateway = await startGateway(pki, backend.port);
-    });
-    afterAll(async () => {
-      await gateway.stop();
-      await backend.close();
-    });
-
-    it('is served without a restart', async () => {
-      const run = await wardgate(['acme', '--directory', pebble.directory, '--trust', file('root.pem'), '--name', 'api.hospital.test', '--certificate', gateway.path('server-ec.pem'), '--key', gateway.path('server-ec.key'), '--account', file('account.pem'), '--agree-terms', ...http]);
-      expect(run).toMatchObject({ code: 0, stderr: '' });
-      const obtained = held(gateway.path('server-ec.pem'), gateway.path('server-ec.key')).serialNumber;
-      await expect.poll(async () => {
-        const socket = await openTls(pki, gateway.port, { servername: 'api.hospital.test', sigalgs: 'ECDSA+SHA256', rejectUnauthorized: false });
-        const { serialNumber } = socket.getPeerCertificate();
-        socket.destroy();
-        return serialNumber;
-      }).toBe(obtained);
-    });
-  });
 });
 
-describe.skipIf(!pebbleInstalled)('from a CA that wants to know whom an account is of', () => {
+describe.skipIf(!pebbleInstalled)('for a gateway that has the plain port, from a CA that wants to know whom an account is of', () => {
+  let backend: Backend;
+  let gateway: TestGateway;
   let pebble: Pebble;
   beforeAll(async () => {
-    pebble = await startPebble(pki, folder, BINDING);
+    backend = await startBackend(pki, (_request, response) => void response.end('hello'));
+    gateway = await startGateway(pki, backend.port, { listeners: `${listener('clinical')}\n  - { name: plain, address: 127.0.0.1:0, protocol: redirect, webroot: acme }` });
+    pebble = await startPebble(pki, folder, { binding: BINDING, httpPort: gateway.gateway.listeners[1]?.port as number });
   });
-  afterAll(() => pebble.stop());
+  afterAll(async () => {
+    pebble.stop();
+    await gateway.stop();
+    await backend.close();
+  });
 
   it('obtains a certificate with its key identifier and MAC key, and not without or with another', async () => {
-    const more = ['--agree-terms', '--http', `127.0.0.1:${pebble.httpPort}`];
+    const more = ['--agree-terms', '--webroot', gateway.path('acme')];
     writeFileSync(file('eab.key'), `${BINDING.key}\n`);
     writeFileSync(file('wrong.key'), BINDING.key.toLowerCase());
     expect(await acme(pebble.directory, 'bound', ...more)).toMatchObject({ code: 1, stderr: expect.stringContaining('--eab-kid') as string });
     expect((await acme(pebble.directory, 'bound', ...more, '--eab-kid', BINDING.kid, '--eab-key-file', file('wrong.key'))).code).toBe(1);
     expect(await acme(pebble.directory, 'bound', ...more, '--eab-kid', BINDING.kid, '--eab-key-file', file('eab.key'))).toMatchObject({ code: 0, stderr: '' });
     expect(await acme(pebble.directory, 'bound', ...more, '--now'), 'the account is known from then on').toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it('replaces what the gateway serves, without a restart, and leaves no answer behind', async () => {
+    const run = await wardgate(['acme', '--directory', pebble.directory, '--trust', file('root.pem'), '--name', 'api.hospital.test', '--certificate', gateway.path('server-ec.pem'), '--key', gateway.path('server-ec.key'),
+      '--account', file('account.pem'), '--webroot', gateway.path('acme'), '--eab-kid', BINDING.kid, '--eab-key-file', file('eab.key'), '--agree-terms']);
+    expect(run).toMatchObject({ code: 0, stderr: '' });
+    const obtained = held(gateway.path('server-ec.pem'), gateway.path('server-ec.key')).serialNumber;
+    await expect.poll(async () => {
+      const socket = await openTls(pki, gateway.port, { servername: 'api.hospital.test', sigalgs: 'ECDSA+SHA256', rejectUnauthorized: false });
+      const { serialNumber } = socket.getPeerCertificate();
+      socket.destroy();
+      return serialNumber;
+    }).toBe(obtained);
+    expect(readdirSync(gateway.path('acme/.well-known/acme-challenge'))).toEqual([]);
+  });
+
+  it('the plain port sends everything else to https as before, and on its way to no file', async () => {
+    const port = gateway.gateway.listeners[1]?.port as number;
+    writeFileSync(gateway.path('acme/.well-known/acme-challenge/note'), 'not for everybody');
+    for (const path of ['note', 'missing', '', '../../wardgate.yaml', '..%2f..%2fwardgate.yaml']) {
+      const url = `/.well-known/acme-challenge/${path}`;
+      const status = await new Promise((done, fail) => get({ port, host: '127.0.0.1', path: url, headers: { host: 'api.hospital.test' } }, (response) => done(response.resume().statusCode)).on('error', fail));
+      expect([308, 400], path).toContain(status);
+    }
+  });
+});
+
+describe('the answer to a challenge', () => {
+  const THUMBPRINT = 'A'.repeat(43);
+  const root = join(folder, 'webroot');
+  const place = (token: string): string => join(root, '.well-known/acme-challenge', token);
+  const asked = (token: string, method = 'GET'): string | undefined => challengeAnswer(root, method, `/.well-known/acme-challenge/${token}`);
+  beforeAll(() => mkdirSync(place(''), { recursive: true }));
+
+  it('is given as it lies there, with or without an end of its line', () => {
+    writeFileSync(place('token-1'), `token-1.${THUMBPRINT}`);
+    writeFileSync(place('token_2'), `token_2.${THUMBPRINT}\n`);
+    expect([asked('token-1'), asked('token_2', 'HEAD')]).toEqual([`token-1.${THUMBPRINT}`, `token_2.${THUMBPRINT}`]);
+    expect([asked('token-1', 'POST'), asked('token-1?a=b'), asked('token-1/'), asked('./token-1')]).toEqual([undefined, undefined, undefined, undefined]);
+  });
+
+  it('is none of another form, of another token, behind a link or in a pipe', () => {
+    writeFileSync(place('secret'), '-----BEGIN PRIVATE KEY-----');
+    writeFileSync(place('other'), `token-1.${THUMBPRINT}`);
+    writeFileSync(place('long'), `long.${THUMBPRINT}${'A'.repeat(1000)}`);
+    writeFileSync(join(folder, 'linked'), `linked.${THUMBPRINT}`);
+    symlinkSync(join(folder, 'linked'), place('linked'));
+    spawnSync('mkfifo', [place('pipe')]);
+    mkdirSync(place('directory'));
+    expect(['secret', 'other', 'long', 'linked', 'pipe', 'directory', 'missing'].map((token) => asked(token))).toEqual(Array.from({ length: 7 }));
   });
 });
 

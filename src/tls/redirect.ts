@@ -1,10 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { resolve } from 'node:path';
 import type { RedirectListenerConfig } from '../config/schema.ts';
 import { checkFields } from '../forward/headers.ts';
 import { parseHost } from '../policy/host.ts';
 import { unmapped } from '../policy/networks.ts';
 import { parseTarget } from '../policy/target.ts';
+import { challengeAnswer } from './challenge-answer.ts';
 import { descriptorOf, type ConnectionLimit, type Door } from './door.ts';
 import { createPort } from './port.ts';
 
@@ -19,6 +21,8 @@ export interface RedirectListener {
 
 export interface RedirectOptions {
   readonly config: RedirectListenerConfig;
+  /** Of the configuration, to which its paths are relative. */
+  readonly directory: string;
   readonly door: Door;
   /** Whether nobody from an address is let in. */
   readonly isolated: (address: string) => boolean;
@@ -26,15 +30,16 @@ export interface RedirectOptions {
   readonly answered: (status: number) => void;
 }
 
-/** The plain-HTTP port: 308 to https for requests that https would take, 400 or nothing for the rest; it knows no upstream. */
-export function createRedirectListener({ config, door, isolated, turnedAway, answered }: RedirectOptions): RedirectListener {
+/** The plain-HTTP port: 308 to https for requests that https would take, 400 or nothing for the rest, and the answers to an ACME CA's challenges where there are any; it knows no upstream. */
+export function createRedirectListener({ config, directory, door, isolated, turnedAway, answered }: RedirectOptions): RedirectListener {
   const { limits } = config;
+  const webroot = config.webroot === undefined ? undefined : resolve(directory, config.webroot);
   const served = new WeakSet<Socket>();
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     // The connection ends with its first answer: what is pipelined behind it gets none.
     if (served.has(request.socket)) return;
     served.add(request.socket);
-    answered(redirect(request, response, config));
+    answered(redirect(request, response, config, webroot));
   };
   const http = createServer({
     maxHeaderSize: limits.header_size,
@@ -91,7 +96,7 @@ function noop(): void {
 }
 
 /** Answers, and says with which status; the connection ends with it. */
-function redirect(request: IncomingMessage, response: ServerResponse, { redirect_port, limits }: RedirectListenerConfig): number {
+function redirect(request: IncomingMessage, response: ServerResponse, { redirect_port, limits }: RedirectListenerConfig, webroot: string | undefined): number {
   const host = parseHost(request.headers.host ?? '');
   const fields = request.rawHeaders.length / 2;
   // Node's parser takes a line without a version for HTTP/0.9.
@@ -99,6 +104,11 @@ function redirect(request: IncomingMessage, response: ServerResponse, { redirect
   const readable = version && checkFields(request.rawHeaders).kind === 'ok' && parseTarget(request.url ?? '').kind === 'target';
   const status = fields > limits.header_fields ? 431 : host.kind === 'malformed' || !readable ? 400 : 308;
   const head = { connection: 'close', 'content-length': 0 };
+  const answer = status === 308 && webroot !== undefined ? challengeAnswer(webroot, request.method, request.url) : undefined;
+  if (answer !== undefined) {
+    response.writeHead(200, { ...head, 'content-length': answer.length, 'content-type': 'application/octet-stream' }).end(answer);
+    return 200;
+  }
   if (status !== 308 || host.kind === 'malformed') response.writeHead(status, head).end();
   else response.writeHead(308, { ...head, location: `https://${authority(host.name, redirect_port)}${request.url}` }).end();
   return status;

@@ -13,12 +13,20 @@ export interface Pebble {
   stop(): void;
 }
 
+export interface PebbleOptions {
+  /** Accounts only for whom it knows. */
+  readonly binding?: { readonly kid: string; readonly key: string };
+  readonly httpPort?: number;
+}
+
 /** Whether the ACME server of Let's Encrypt's makers for tests is there. */
 export const pebbleInstalled = spawnSync('pebble', ['-h']).error === undefined;
 
 /** Starts a pebble as strict as it can be, which refuses every third good nonce, with a DNS server of its own; its files go into `folder`. */
-export async function startPebble(pki: TestPki, folder: string, binding?: { readonly kid: string; readonly key: string }): Promise<Pebble> {
-  const [port, management, dns, dnsManagement, httpPort, tlsPort] = await Promise.all(Array.from({ length: 6 }, freePort)) as [number, number, number, number, number, number];
+export async function startPebble(pki: TestPki, folder: string, more: PebbleOptions = {}): Promise<Pebble> {
+  const { binding } = more;
+  const [port, management, dns, dnsManagement, tlsPort, unused] = await Promise.all(Array.from({ length: 6 }, freePort)) as [number, number, number, number, number, number];
+  const httpPort = more.httpPort ?? unused;
   const file = (name: string): string => join(folder, `pebble-${port}-${name}`);
   writeFileSync(file('server.pem'), pki.serverEc.chain);
   writeFileSync(file('server.key'), pki.serverEc.key, { mode: 0o600 });

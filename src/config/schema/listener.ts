@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { address, duration, name, network } from '../values.ts';
+import { address, directoryPath, duration, name, network } from '../values.ts';
 import { clientAuth } from './client-auth.ts';
 import { httpLimits, redirectLimits, tcpLimits } from './connection-limits.ts';
 import { http2 } from './http2.ts';
@@ -67,6 +67,7 @@ const redirectListener = mapping({
   protocol: z.literal('redirect').describe('Answers every request with 308 to https; nothing is ever forwarded.'),
   redirect_port: z.int({ error: 'expected a port number' }).min(1, { error: 'expected a port from 1 to 65535' }).max(65535, { error: 'expected a port from 1 to 65535' })
     .describe('Port of the https address that clients are sent to.').default(443),
+  webroot: directoryPath.describe('Directory whose .well-known/acme-challenge/TOKEN answers the http-01 challenges of an ACME CA; nothing else in it is served.').exactOptional(),
   limits: redirectLimits,
 });
 
