@@ -180,3 +180,26 @@ describe('the command line', () => {
     expect(await acme('https://ca.hospital.test/dir', 'refused', ...more)).toMatchObject({ code: 2, stderr: expect.stringContaining(said) as string });
   });
 });
+
+describe('the units that ship', () => {
+  const units = join(import.meta.dirname, '../deploy/systemd');
+  const names = ['wardgate-acme.service', 'wardgate-acme.timer'];
+  const hasSystemd = spawnSync('systemd-analyze', ['--version']).error === undefined;
+  if (!hasSystemd) console.log('skipped: part of acme.test.ts needs systemd-analyze (systemd)');
+
+  it('name options that the command has', async () => {
+    const [, command = ''] = /^ExecStart=\/usr\/local\/bin\/wardgate (acme (?:.*\\\n)*.*)$/m.exec(readFileSync(join(units, 'wardgate-acme.service'), 'utf8')) ?? [];
+    const { stdout } = await wardgate(['acme', '--help']);
+    const options = [...command.matchAll(/ (--[a-z-]+)/g)].map(([, option = '']) => option);
+    expect(options).toContain('--agree-terms');
+    expect(options.filter((option) => !stdout.includes(option))).toEqual([]);
+  });
+
+  it.skipIf(!hasSystemd)('are units that systemd takes', () => {
+    const copy = mkdtempSync(join(folder, 'units-'));
+    // It looks for the program.
+    for (const name of names) writeFileSync(join(copy, name), readFileSync(join(units, name), 'utf8').replaceAll('/usr/local/bin/wardgate', '/bin/true'));
+    const { stderr } = spawnSync('systemd-analyze', ['verify', ...names.map((name) => join(copy, name))], { encoding: 'utf8' });
+    expect(stderr.split('\n').filter((line) => line.includes('wardgate'))).toEqual([]);
+  });
+});
