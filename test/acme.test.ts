@@ -2,9 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { judgeChain } from '../src/cli/acme/judge.ts';
 import { challengeAnswer } from '../src/tls/challenge-answer.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, type CommandRun } from './support/command.ts';
@@ -121,11 +124,13 @@ describe.skipIf(!pebbleInstalled)('for a gateway that has the plain port, from a
       '--account', file('account.pem'), '--webroot', gateway.path('acme'), '--eab-kid', BINDING.kid, '--eab-key-file', file('eab.key'), '--agree-terms']);
     expect(run).toMatchObject({ code: 0, stderr: '' });
     const obtained = held(gateway.path('server-ec.pem'), gateway.path('server-ec.key')).serialNumber;
+    const ca = await pebble.root();
     await expect.poll(async () => {
-      const socket = await openTls(pki, gateway.port, { servername: 'api.hospital.test', sigalgs: 'ECDSA+SHA256', rejectUnauthorized: false });
-      const { serialNumber } = socket.getPeerCertificate();
-      socket.destroy();
-      return serialNumber;
+      // Verified up to the CA's own root; what was served before is not of that CA.
+      const socket = await openTls(pki, gateway.port, { ca, servername: 'api.hospital.test', sigalgs: 'ECDSA+SHA256' }).catch(() => undefined);
+      const serial = socket?.getPeerCertificate().serialNumber;
+      socket?.destroy();
+      return serial;
     }).toBe(obtained);
     expect(readdirSync(gateway.path('acme/.well-known/acme-challenge'))).toEqual([]);
   });
@@ -164,6 +169,57 @@ describe('the answer to a challenge', () => {
     spawnSync('mkfifo', [place('pipe')]);
     mkdirSync(place('directory'));
     expect(['secret', 'other', 'long', 'linked', 'pipe', 'directory', 'missing'].map((token) => asked(token))).toEqual(Array.from({ length: 7 }));
+  });
+});
+
+describe('a hostile ACME server', () => {
+  let server: Server;
+  let base: string;
+  let token: string;
+  let newOrder: string;
+  beforeAll(async () => {
+    server = createServer({ cert: pki.serverEc.chain, key: pki.serverEc.key }, (request, response) => {
+      const answers: Record<string, object> = {
+        '/dir': { newNonce: `${base}/nonce`, newAccount: `${base}/account`, newOrder },
+        '/order': { status: 'pending', authorizations: [`${base}/authorization`], finalize: `${base}/finalize` },
+        '/authorization': { status: 'pending', identifier: { value: 'api.hospital.test' }, challenges: [{ type: 'http-01', url: `${base}/challenge`, token }] },
+      };
+      request.resume();
+      response.setHeader('replay-nonce', 'abc').setHeader('location', `${base}/order`).end(JSON.stringify(answers[request.url ?? ''] ?? {}));
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    base = `https://localhost:${(server.address() as AddressInfo).port}`;
+  });
+  afterAll(() => new Promise((done) => server.close(done)));
+
+  it('writes no file of a name that it likes', async () => {
+    newOrder = `${base}/order`;
+    for (token of ['../../../evil', 'a/b', '.', 'a.b', '']) {
+      expect(await acme(`${base}/dir`, 'hostile', '--webroot', file('hostile')), token).toMatchObject({ code: 1, stderr: expect.stringContaining("the CA's token is none") as string });
+    }
+    expect(readdirSync(folder).filter((name) => name.startsWith('evil') || name === 'hostile.pem')).toEqual([]);
+  });
+
+  it('leads nobody out of TLS', async () => {
+    newOrder = base.replace('https:', 'http:');
+    expect(await acme(`${base}/dir`, 'hostile', '--webroot', file('hostile'))).toMatchObject({ code: 1, stderr: expect.stringContaining('no https URL') as string });
+  });
+});
+
+describe('what a CA answers', () => {
+  it('is taken when it is of the new key, for every name, valid, and holds together, and for no other reason', () => {
+    const { chain, key } = pki.serverEc;
+    const judged = (answered: string, names = ['localhost'], now = Date.now(), of = key) => {
+      const verdict = judgeChain(answered, createPrivateKey(of), names, now);
+      return verdict.kind === 'good' ? 'good' : verdict.detail;
+    };
+    expect(judged(chain)).toBe('good');
+    expect(judged(chain, ['localhost'], Date.now(), pki.serverRsa.key)).toContain('our key');
+    expect(judged(chain, ['localhost', 'api.other.test'])).toContain('is not for api.other.test');
+    expect(judged(chain, ['localhost'], Date.now() + 50 * 365 * 86_400_000)).toContain('does not hold together');
+    expect(judged(`${pki.serverEc.certificate}${pki.backendCa.certificate}`)).toContain('does not hold together');
+    expect(judged('')).toContain('no chain');
+    expect(judged(chain.replace('MII', 'M!!'))).toContain('cannot be read');
   });
 });
 

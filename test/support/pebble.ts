@@ -1,5 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { get } from 'node:https';
 import { join } from 'node:path';
 import type { TestPki } from './pki.ts';
 import { freePort, untilListening } from './programs.ts';
@@ -9,6 +10,8 @@ export interface Pebble {
   readonly directory: string;
   /** Where it looks for the answers to http-01 challenges, at 127.0.0.1 for every name. */
   readonly httpPort: number;
+  /** The root that its certificates end at, another one each time, PEM. */
+  root(): Promise<string>;
   output(): string;
   stop(): void;
 }
@@ -22,7 +25,7 @@ export interface PebbleOptions {
 /** Whether the ACME server of Let's Encrypt's makers for tests is there. */
 export const pebbleInstalled = spawnSync('pebble', ['-h']).error === undefined;
 
-/** Starts a pebble as strict as it can be, which refuses every third good nonce, with a DNS server of its own; its files go into `folder`. */
+/** Starts a pebble as strict as it can be, which refuses every fifth good nonce, with a DNS server of its own; its files go into `folder`. */
 export async function startPebble(pki: TestPki, folder: string, more: PebbleOptions = {}): Promise<Pebble> {
   const { binding } = more;
   const [port, management, dns, dnsManagement, tlsPort, unused] = await Promise.all(Array.from({ length: 6 }, freePort)) as [number, number, number, number, number, number];
@@ -40,7 +43,7 @@ export async function startPebble(pki: TestPki, folder: string, more: PebbleOpti
   const children: ChildProcess[] = [];
   let output = '';
   const start = async (program: string, args: readonly string[], ready: number): Promise<void> => {
-    const child = spawn(program, args, { env: { ...process.env, PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '33', PEBBLE_AUTHZREUSE: '0' }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, args, { env: { ...process.env, PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '20', PEBBLE_AUTHZREUSE: '0' }, stdio: ['ignore', 'pipe', 'pipe'] });
     children.push(child);
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
     await untilListening(ready, child);
@@ -49,8 +52,19 @@ export async function startPebble(pki: TestPki, folder: string, more: PebbleOpti
   await start('pebble', ['-strict', '-config', file('config.json'), '-dnsserver', `127.0.0.1:${dns}`], port);
   return {
     directory: `https://localhost:${port}/dir`, httpPort, output: () => output,
+    root: () => fetchText(`https://localhost:${management}/roots/0`, pki.root.certificate),
     stop() {
       for (const child of children) child.kill('SIGTERM');
     },
   };
+}
+
+function fetchText(url: string, ca: string): Promise<string> {
+  return new Promise((done, fail) => {
+    get(url, { ca }, (response) => {
+      let text = '';
+      response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      response.on('end', () => done(text));
+    }).on('error', fail);
+  });
 }
