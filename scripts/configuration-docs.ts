@@ -30,7 +30,7 @@ const head = `# Configuration
 Made from the parser's own schema by \`node scripts/write-docs.ts\`; a test holds that it is up to date. The same schema, for editors:
 [\`config/wardgate.schema.json\`](../config/wardgate.schema.json). A whole example: [\`config/wardgate.example.yaml\`](../config/wardgate.example.yaml).
 
-YAML, one document. An unknown key is an error, and so is a setting that this version knows but does not enforce. \`wardgate check\` reads
+YAML, one document. An unknown key is an error. \`wardgate check\` reads
 the file and every file it names and prints each issue with line and column. Paths are relative to the file. Durations are written
 \`500ms 30s 10m 12h 7d\`, sizes \`512B 64KiB 1MiB 2GiB\`, rates \`10/second 100/minute 50/hour 200/day\`. **Bold** keys must be given where their section is; \`[]\` stands for each
 item of a list, \`[kind: syslog]\` for each that is of this kind, \`*\` for a name of your choice.
