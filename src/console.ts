@@ -57,10 +57,10 @@ export function createConsole({ snapshot, status, threads, live, auditDirectory,
     async overview() {
       const found = await status();
       const problems = problemsOf({ status: found, certificates: heldCertificates(snapshot()), now: now() });
-      const { pid, config, threads: count, connections, listeners, break_glass, alarms, suspensions, maintenance, store } = found;
+      const { pid, config, threads: count, connections, listeners, break_glass, alarms, suspensions, draining, maintenance, store } = found;
       return {
         time: new Date(now()).toISOString(), problems, pid, config, threads: count, connections, listeners, denied: found.deny_list.length, break_glass, ...(alarms === undefined ? {} : { alarms: { open: alarms.open } }),
-        suspensions, maintenance, ...(store === undefined ? {} : { store }), denials: live.denials(),
+        suspensions, draining, maintenance, ...(store === undefined ? {} : { store }), denials: live.denials(),
       };
     },
     connections: connectionsOf,

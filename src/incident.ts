@@ -21,6 +21,8 @@ export interface Incident extends IncidentTarget {
   news(): ToThread;
   /** Whether nothing but the admin listener takes anything new. */
   drained(): boolean;
+  /** What was told to take nothing new, by whom and since when. */
+  draining(): DrainReport['draining'];
 }
 
 const ASK_MS = 5_000;
@@ -60,13 +62,18 @@ export function createIncident({ snapshot, threads, suspensions, now }: Incident
     return listener ?? '';
   }
 
+  function draining(): DrainReport['draining'] {
+    return [...drains].map(([listener, one]) => ({ ...(listener === '' ? {} : { listener }), ...one }));
+  }
+
   async function report(): Promise<DrainReport> {
-    return { draining: [...drains].map(([listener, one]) => ({ ...(listener === '' ? {} : { listener }), ...one })), ...await openOn(held()) };
+    return { draining: draining(), ...await openOn(held()) };
   }
 
   return {
     news,
     drained: () => drains.has(''),
+    draining,
     async foresee(hit) {
       const { listeners, routes } = snapshot().config;
       const found = addForeseen(await threads.all<Foreseen>({ kind: 'foresee', hit }, ASK_MS));

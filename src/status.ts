@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import type { DrainReport } from './admin/calls/incident.ts';
 import type { DispatchReport } from './dispatch.ts';
 import type { ExpirySummary } from './expiry.ts';
 import type { UpstreamReport } from './forward/upstream/watch.ts';
@@ -46,6 +47,8 @@ export interface GatewayStatus {
   readonly transfers: readonly Transfer[];
   /** What is suspended by order, and by its schedule. */
   readonly suspensions: readonly SuspensionEntry[];
+  /** What was told to take nothing new. */
+  readonly draining: DrainReport['draining'];
   readonly maintenance: readonly MaintenanceReport[];
   /** Grants for emergencies. */
   readonly break_glass: GrantCounts;
@@ -62,7 +65,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'maintenance' | 'ending' | 'upstreams' | 'tokens' | 'certificates' | 'backups' | 'temporary'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'draining' | 'maintenance' | 'ending' | 'upstreams' | 'tokens' | 'certificates' | 'backups' | 'temporary'> {
   readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
@@ -100,6 +103,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     deny_list: denyList,
     transfers: same.transfers,
     suspensions: same.suspensions,
+    draining: same.draining,
     maintenance: same.maintenance,
     break_glass: same.breakGlass,
     ...(alarms === undefined ? {} : { alarms: { open: Object.values(alarms.open).reduce((sum, one) => sum + one, 0), by_rule: alarms.open, channels: alarms.channels } }),

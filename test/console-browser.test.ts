@@ -94,6 +94,8 @@ alarms: { rules: { many_denials: { denials: 5, window: 10m } } }`,
     expect((await gateway.records()).filter(({ event }) => event === 'revocation').at(-1)).toMatchObject({ who: 'Chen Jing', fingerprint: pki.doctor.sha256, detail: 'denied: laptop stolen, call 4712' });
     expect((await ask(pki, gateway.port, '/records/1', { client: pki.doctor })).status).toBe(403);
     expect(page.complaints).toEqual([]);
+    await go('revocation');
+    await shown(/CN=Dr Wang,OU=Doctors,O=Hospital\s+[0-9a-f]{64}/);
   });
 
   it('explains a denial on record by the gateway\'s own code, in one click', async () => {

@@ -8,7 +8,7 @@ const iso = (at: number): string => new Date(at).toISOString();
 const well: StatusPart = {
   config: { loaded_at: iso(NOW) }, certificates: { servers: [{ listener: 'clinical', certificate: 'a.pem' }] }, backups: [{ run: 'backup', missed: false }], temporary: [], pressure: [],
   crls: { report: [{ issuer: 'CN=CA', source: 'a.crl', nextUpdate: NOW + 1 }], problems: [], sources: [{ source: 'a.crl' }] }, ocsp: { responders: [{ responder: 'http://r', last_success: iso(NOW) }] },
-  suspensions: [], break_glass: { open: 0, unreviewed: 0 }, alarms: { open: 0 }, upstreams: [{ upstream: 'records', endpoints: [{ endpoint: 'https://a', up: true }] }], tokens: [{ tokens: 'idp' }],
+  suspensions: [], draining: [], break_glass: { open: 0, unreviewed: 0 }, alarms: { open: 0 }, upstreams: [{ upstream: 'records', endpoints: [{ endpoint: 'https://a', up: true }] }], tokens: [{ tokens: 'idp' }],
   store: { connected: true }, audit: { failing: [], feed: { up: true, consumers: [{ name: 'siem' }] } },
 };
 const codes = (status: Partial<StatusPart>, notAfter = NOW + 365 * DAY_MS): string[] =>
@@ -29,6 +29,7 @@ describe('what is wrong', () => {
     ['an emergency waits for its review', { break_glass: { open: 0, unreviewed: 1 } }, 'warn reviews_due'],
     ['a backup was missed', { backups: [{ run: 'backup', missed: true }] }, 'warn backup_missed'],
     ['a certificate cannot be shown', { certificates: { servers: [{ listener: 'clinical', certificate: 'a.pem', detail: 'revoked' }] } }, 'warn server_certificate'],
+    ['a node takes nothing new', { draining: [{}] }, 'warn draining'],
     ['the other gateways are away', { store: { connected: false } }, 'bad replicas_apart'],
   ])('is said when %s', (_, status, problem) => expect(codes(status)).toEqual([problem]));
 

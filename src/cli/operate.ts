@@ -15,6 +15,9 @@ import { runningOrAlone } from './running-or-alone.ts';
 import { readPlaces } from './places.ts';
 import { usage } from './usage.ts';
 
+/** As much of a certificate's name as an entry of the deny list takes. */
+const MOST_NAME = 1_000;
+
 type Print = (text: string) => void;
 interface Common {
   readonly config: string;
@@ -128,6 +131,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     ...status.transfers.map(({ id, roles }) => `transferred   ${id}: ${roles.join(', ')}`),
     ...status.suspensions.map((entry) => `${entry.isolate === true ? 'isolated      ' : 'suspended     '}${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),
+    ...status.draining.map(({ listener, who, since }) => `DRAINING      ${listener === undefined ? 'every listener' : `listener ${listener}`} takes nothing new (${who}, ${since})`),
     ...status.maintenance.map(({ route, reason, until }) => `maintenance   route ${route} (${reason}), until ${until}`),
     `break-glass   ${status.break_glass.open} open, ${status.break_glass.unreviewed} to be reviewed`,
     ...(status.alarms === undefined ? [] : [`alarms        ${status.alarms.open} open${status.alarms.channels.map(({ name, pending }) => (pending === 0 ? '' : `, ${pending} not yet told to ${name}`)).join('')}`]),
@@ -177,7 +181,8 @@ export async function subjectOf(options: SubjectOptions): Promise<DenySubject | 
   if (options.cert !== undefined) {
     const [block] = pemBlocks(readFileSync(options.cert, 'utf8'), 'CERTIFICATE');
     if (block === undefined) return `${options.cert}: holds no certificate`;
-    return { kind: 'fingerprint', fingerprint: parseCertificate(block.der).sha256 };
+    const { sha256, subject } = parseCertificate(block.der);
+    return { kind: 'fingerprint', fingerprint: sha256, subject_text: formatName(subject).slice(0, MOST_NAME) };
   }
   if (options.fingerprint !== undefined) {
     const fingerprint = options.fingerprint.replaceAll(':', '').toLowerCase();
@@ -227,7 +232,7 @@ function keyOf(file: string): string {
 
 export function describe(subject: DenySubject): string {
   switch (subject.kind) {
-    case 'fingerprint': return `certificate ${subject.fingerprint}`;
+    case 'fingerprint': return `certificate ${subject.fingerprint}${subject.subject_text === undefined ? '' : ` of ${subject.subject_text}`}`;
     case 'serial': return `serial ${subject.serial} of ${subject.issuer_text}`;
     case 'key': return `every certificate of the key ${subject.key}`;
     case 'issuer': return `every certificate of ${subject.issuer_text}`;

@@ -8,11 +8,11 @@ import { fieldsOf, isTime, openJournal, readJournal, type ChangeKind, type Chang
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA, every certificate
  * that gives an id, whether it has been seen or not: by hand, or because the person has left or the device is scrapped (`departed`). Hex is
  * lower case; `issuer` is the normalised form of the name, `issuer_text` how people write it; `key` is the SHA-256 of the
- * SubjectPublicKeyInfo. With `told_by` it is denied only to those whom such systems tell of, and is another subject than the same without it: what
+ * SubjectPublicKeyInfo; `subject_text` is the name on a certificate, for those who read the list: nothing is decided by it. With `told_by` it is denied only to those whom such systems tell of, and is another subject than the same without it: what
  * one tells, no other lifts. Without, it is denied to everybody.
  */
 export type DenySubject =
-  | { readonly kind: 'fingerprint'; readonly fingerprint: string; readonly told_by?: Teller }
+  | { readonly kind: 'fingerprint'; readonly fingerprint: string; readonly subject_text?: string; readonly told_by?: Teller }
   | { readonly kind: 'serial'; readonly serial: string; readonly issuer: string; readonly issuer_text: string; readonly told_by?: Teller }
   | { readonly kind: 'key'; readonly key: string; readonly told_by?: Teller }
   | { readonly kind: 'issuer'; readonly issuer: string; readonly issuer_text: string }

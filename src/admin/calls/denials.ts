@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { call, done, explainedCall, hex, reason, text, time, type AdminCall } from '../call.ts';
 
 export const denySubjects = [
-  z.strictObject({ kind: z.literal('fingerprint'), fingerprint: hex.length(64).describe('SHA-256 of the certificate.') }),
+  z.strictObject({ kind: z.literal('fingerprint'), fingerprint: hex.length(64).describe('SHA-256 of the certificate.'), subject_text: text.describe('The name on it, for those who read the list: nothing is decided by it.').exactOptional() }),
   z.strictObject({ kind: z.literal('serial'), serial: hex.max(64), issuer: text.describe('Normalised form of the issuer\'s name.'), issuer_text: text.describe('The same as people write it.') }),
   z.strictObject({ kind: z.literal('key'), key: hex.length(64).describe('SHA-256 of the SubjectPublicKeyInfo.') }),
   z.strictObject({ kind: z.literal('issuer'), issuer: text, issuer_text: text }),

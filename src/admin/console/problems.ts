@@ -13,7 +13,7 @@ export interface Problem {
 
 export type ProblemCode =
   | 'reload_failed' | 'certificates_unread' | 'pressure' | 'audit_failing' | 'sink_failing' | 'feed_down' | 'upstream_down' | 'endpoint_down' | 'crl_expired' | 'crl_problem' | 'source_failing' | 'responder_failing'
-  | 'certificate_expired' | 'certificate_expiring' | 'alarms_open' | 'emergencies_open' | 'reviews_due' | 'suspended' | 'replicas_apart' | 'token_keys' | 'backup_missed' | 'temporary' | 'server_certificate';
+  | 'certificate_expired' | 'certificate_expiring' | 'alarms_open' | 'emergencies_open' | 'reviews_due' | 'suspended' | 'draining' | 'replicas_apart' | 'token_keys' | 'backup_missed' | 'temporary' | 'server_certificate';
 
 /** What is looked at. */
 export interface Looked {
@@ -37,6 +37,7 @@ export interface StatusPart {
   };
   readonly ocsp: { readonly responders: readonly { readonly responder: string; readonly last_success?: string; readonly last_error?: { readonly at: string; readonly detail: string } }[] };
   readonly suspensions: readonly unknown[];
+  readonly draining: readonly { readonly listener?: string }[];
   readonly break_glass: { readonly open: number; readonly unreviewed: number };
   readonly alarms?: { readonly open: number };
   readonly upstreams: readonly { readonly upstream: string; readonly endpoints: readonly { readonly endpoint: string; readonly up: boolean }[] }[];
@@ -69,6 +70,7 @@ export function problemsOf({ status, certificates, now }: Looked): readonly Prob
     ...status.temporary.map(({ name, not_after: at }): Problem => ({ severity: 'warn', code: 'temporary', view: 'certificates', name, at })),
     ...(status.break_glass.open > 0 ? [{ severity: 'warn', code: 'emergencies_open', view: 'reviews', count: status.break_glass.open } as const] : []),
     ...(status.break_glass.unreviewed > 0 ? [{ severity: 'warn', code: 'reviews_due', view: 'reviews', count: status.break_glass.unreviewed } as const] : []),
+    ...status.draining.map(({ listener }): Problem => ({ severity: 'warn', code: 'draining', view: 'now', ...(listener === undefined ? {} : { name: listener }) })),
     ...(status.suspensions.length > 0 ? [{ severity: 'warn', code: 'suspended', view: 'now', count: status.suspensions.length } as const] : []),
   ];
   return [...found.filter(({ severity }) => severity === 'bad'), ...found.filter(({ severity }) => severity === 'warn')];

@@ -22,7 +22,7 @@ const main = document.getElementById('main');
 const state = { may: false, caller: undefined };
 const standing = createStanding(document.getElementById('standing'));
 let view;
-let name;
+let name = place().wanted;
 let samples = [];
 let tallies = {};
 let latest;
@@ -42,6 +42,7 @@ async function go(moved) {
   drawViews();
   main.replaceChildren(h('div', { class: 'head' }, h('div', {}, h('h1', {}, words[name]), h('p', {}, words.about[name]))), ...view.content);
   view.live?.(samples);
+  standing.move(name);
   if (latest !== undefined) view.overview?.(latest);
   if (moved) {
     main.focus({ preventScroll: true });
@@ -69,7 +70,7 @@ async function look() {
     state.caller = overview.caller;
     state.may = overview.caller.role === 'operator';
     tallies = Object.groupBy(overview.problems, ({ view: of }) => of);
-    standing.show(overview);
+    standing.show(overview, name);
     view?.overview?.(overview);
     drawViews();
     drawSettings();

@@ -23,7 +23,7 @@ export function plot(title, curves, { unit = '' } = {}) {
     if (samples.length === 0 || figure.clientWidth === 0) return;
     const axis = { stroke: color('--soft'), grid: { stroke: color('--rule'), width: 1 }, ticks: { show: false }, font: '11px system-ui' };
     chart = new globalThis.uPlot({
-      width: figure.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, points: { size: 6 } }, padding: [8, 4, 0, 0], scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.15)] } },
+      width: figure.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, points: { size: 6 } }, padding: [8, 30, 0, 0], scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.15)] } },
       axes: [{ ...axis, grid: { show: false }, values: (_, marks) => marks.map((mark) => (samples.at(-1).at - samples[0].at < SHORT_MS ? timeOf(mark * 1000) : timeOf(mark * 1000).slice(0, 5))), space: 80, size: 26 }, { ...axis, size: 44, values: (_, marks) => marks.map((mark) => numberOf(mark)) }],
       series: [{}, ...curves.map(({ line }) => ({ stroke: color(`--line-${line}`), width: 1.75, points: { show: false }, spanGaps: true }))],
     }, data(), figure);

@@ -18,6 +18,7 @@ export function nowView({ state, lookAgain }) {
   const byConnection = h('div');
   const byReason = h('div');
   const suspended = h('div');
+  const drained = h('div');
 
   function live(samples) {
     for (const one of [requests, latency, connections, denials]) one.show(samples);
@@ -40,11 +41,19 @@ export function nowView({ state, lookAgain }) {
     ], [...reasons].sort((left, right) => right[1] - left[1]).slice(0, 12), words.noDenials));
   }
 
-  function overview({ suspensions }) {
+  function overview({ suspensions, draining }) {
+    replace(drained, draining.length === 0 ? [] : card(words.drainingNow, {}, table(words.drainingNow, [
+      { name: words.listener, cell: ({ listener }) => listener ?? words.allListeners }, { name: words.by, cell: ({ who }) => who }, { name: words.at, cell: ({ since }) => momentOf(since) },
+      { name: words.undrain, unseen: true, tight: true, cell: (one) => state.may && button(words.undrain, () => undrain(one), { key: `drain ${one.listener ?? ''}`, label: `${words.undrain} ${one.listener ?? words.allListeners}` }) },
+    ], draining, '')));
     replace(suspended, suspensions.length === 0 ? [] : card(words.suspendedNow, {}, table(words.suspendedNow, [
       { name: words.scope, cell: scopeText }, { name: words.why, cell: ({ reason }) => reason }, { name: words.by, cell: ({ who }) => who }, { name: words.until, cell: ({ expires }) => (expires === undefined ? words.openEnd : momentOf(expires)) },
       { name: words.resume, unseen: true, tight: true, cell: (one) => state.may && button(words.resume, () => resume(one), { key: scopeText(one), label: `${words.resume} ${scopeText(one)}` }) },
     ], suspensions, '')));
+  }
+
+  async function undrain({ listener }) {
+    if (await confirm({ heading: words.dialog.undrainTitle, about: h('p', {}, listener ?? words.allListeners), deed: words.dialog.undrainDo, done: words.dialog.undrained, act: (reason) => post('/v1/drain/undo', { ...(listener === undefined ? {} : { listener }), reason }) })) lookAgain();
   }
 
   async function resume(one) {
@@ -56,7 +65,7 @@ export function nowView({ state, lookAgain }) {
   return {
     live, overview,
     content: [
-      tiles, suspended,
+      tiles, drained, suspended,
       h('div', { class: 'grid' }, card(words.plots.requests, { note: words.plots.requestsNote }, requests.element), card(words.plots.latency, { note: words.plots.latencyNote }, latency.element), card(words.plots.connections, {}, connections.element), card(words.plots.denials, { note: words.plots.denialsNote }, denials.element)),
       h('div', { class: 'grid' }, card(words.byConnection, {}, byConnection), card(words.byReason, { note: words.byReasonNote }, byReason)),
     ],

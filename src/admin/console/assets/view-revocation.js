@@ -31,15 +31,15 @@ export function revocationView({ state, redraw }) {
     ], found.responders, words.noResponders), h('p', { class: 'empty' }, words.respondersNote(found.ocsp_answers)));
     note.textContent = words.deniedNote(found.deny_list.length, found.denied);
     replace(denied, table(words.denied, [
-      { name: words.entry, cell: (one) => under(h('code', {}, one.id ?? one.fingerprint ?? one.key ?? [one.serial, one.issuer_text].filter(Boolean).join(' · ')), words.entryKinds[one.kind] ?? one.kind) },
+      { name: words.entry, cell: (one) => under(...[one.subject_text, h('code', {}, one.id ?? one.fingerprint ?? one.key ?? [one.serial, one.issuer_text].filter(Boolean).join(' · ')), words.entryKinds[one.kind] ?? one.kind].filter((part) => part !== undefined)) },
       { name: words.why, cell: ({ reason }) => reason }, { name: words.by, cell: ({ who }) => who }, { name: words.at, cell: ({ at, expires }) => under(momentOf(at), expires === undefined ? undefined : `${words.until} ${momentOf(expires)}`) },
       { name: words.reinstate, unseen: true, tight: true, cell: (one) => state.may && one.kind !== 'departed' && one.told_by === undefined && button(words.reinstate, () => reinstate(one), { key: `${one.kind} ${one.at}`, label: `${words.reinstate} ${one.id ?? one.fingerprint ?? one.serial ?? one.key ?? one.issuer_text}` }) },
     ], found.deny_list, words.noDenied));
   }
 
-  async function reinstate({ kind, fingerprint, serial, issuer, issuer_text: text, key, id }) {
+  async function reinstate({ kind, fingerprint, subject_text, serial, issuer, issuer_text: text, key, id }) {
     const subject = Object.fromEntries(Object.entries({ kind, fingerprint, serial, issuer, issuer_text: text, key, id }).filter(([, value]) => value !== undefined));
-    if (await confirm({ heading: words.dialog.reinstateTitle, about: h('p', {}, h('code', {}, id ?? fingerprint ?? key ?? `${serial ?? ''} ${text}`)), deed: words.dialog.reinstateDo, done: words.dialog.reinstated, act: (reason) => post('/v1/reinstate', { ...subject, reason }) })) redraw();
+    if (await confirm({ heading: words.dialog.reinstateTitle, about: h('p', {}, subject_text === undefined ? undefined : [subject_text, h('br')], h('code', {}, id ?? fingerprint ?? key ?? `${serial ?? ''} ${text}`)), deed: words.dialog.reinstateDo, done: words.dialog.reinstated, act: (reason) => post('/v1/reinstate', { ...subject, reason }) })) redraw();
   }
 
   const filter = h('div', { class: 'filters' }, h('label', { for: 'find-denied' }, words.find, find));
