@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -150,6 +150,19 @@ describe('wardgate ca, beside a gateway', () => {
     const verified = spawnSync('openssl', ['verify', '-crl_check', '-CAfile', join(ca.directory, 'root.pem'), '-untrusted', join(ca.directory, 'issuing.pem'), '-CRLfile', join(ca.directory, 'issuing.crl'), ca.path('chen.pem')], { encoding: 'utf8' });
     expect(verified.stderr).toContain('certificate revoked');
     expect((await gateway.records()).findLast(({ event }) => event === 'revocation')).toMatchObject({ fingerprint, detail: expect.stringContaining('laptop stolen') });
+  });
+
+  test('taking it off the deny list says that the CRL and the books of the CA have it revoked still, also beforehand', async () => {
+    const reinstate = (...args: readonly string[]): Promise<CommandRun> => wardgate(['reinstate', '-c', gateway.path('wardgate.yaml'), ...args]);
+    cpSync(ca.directory, gateway.path('state/ca'), { recursive: true });
+    const dry = await reinstate('--cert', ca.path('chen.pem'), '--dry-run');
+    expect(dry.stdout).toMatch(/^would be reinstated: certificate [0-9a-f]{64}; nothing was changed\nSTILL REVOKED {2}ca: serial [0-9a-f]+ revoked \S+ \(keyCompromise\) in the books of the CA\nwhat follows {3}no CRL or OCSP answer at hand says so yet, and the gateway lets it in until one does/);
+    writeFileSync(gateway.path('ca-issuing.crl'), readFileSync(join(ca.directory, 'issuing.crl')));
+    expect((await reinstate('--fingerprint', fingerprint, '--dry-run')).stdout).toMatch(/STILL REVOKED {2}crl: serial [0-9a-f]+ revoked \S+ \(keyCompromise\) by [^]*STILL REVOKED {2}ca: [^]*what follows {3}the gateway goes on refusing it: a new certificate is needed\n$/);
+    const { code, stdout } = await reinstate('--cert', ca.path('chen.pem'), '--json');
+    expect([code, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ reinstated: true, revoked: [expect.objectContaining({ source: 'crl', reason: 'keyCompromise' }), expect.objectContaining({ source: 'ca' })], unknown: [] })]);
+    await expect.poll(async () => (await asked()).status).toBe(403);
+    expect((await reinstate('--fingerprint', 'ab'.repeat(32))).stdout).toMatch(/^was not on the deny list: .*\nnot known {6}what CRLs and OCSP say was not looked at/);
   });
 
   test('destruction ends it, and its report has the whole chain of events', async () => {

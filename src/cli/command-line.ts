@@ -110,7 +110,8 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .action(settle((options: never) => revoke(options, print)));
   subject(program.command('reinstate').description('take a certificate off the deny list'))
     .option('--reason <text>', 'why, for the record')
-    .addHelpText('after', "\nExample:\n  wardgate reinstate --cert doctor.pem --reason 'laptop found'")
+    .option('--dry-run', 'say what would come off the list, and what CRLs, OCSP and the CA say of it; change nothing')
+    .addHelpText('after', "\nExample:\n  wardgate reinstate --cert doctor.pem --reason 'laptop found'\n\nIt lifts what revoke has done. What a CRL, an OCSP responder or the CA has revoked stays revoked, and the command says so.")
     .action(settle((options: never) => reinstate(options, print)));
 
   const factor = program.command('factor').description('second factors of people and devices, on the running gateway')

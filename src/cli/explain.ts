@@ -14,9 +14,7 @@ import { createTokenDesk, issuersOf } from '../forward/token-desk.ts';
 import { createKeyRegister } from '../forward/token-keys.ts';
 import { openIssuerKeys } from '../issuer-keys.ts';
 import { createDeviceRegister } from '../identity/devices.ts';
-import { createTransfers } from '../identity/people.ts';
 import { compileRoles } from '../identity/roles.ts';
-import { parseCertificate } from '../pki/certificate.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { ADMIN_ROUTE_CONFIG, operatorsConfig } from '../policy/admin-route.ts';
 import { authorizeStream, type Expected, type StreamPolicy } from '../policy/authorize-stream.ts';
@@ -32,16 +30,11 @@ import { compileSenders, sendersFor, type Announced } from '../policy/senders.ts
 import { compileSuspensions, type Suspension } from '../policy/suspensions.ts';
 import { parseTarget } from '../policy/target.ts';
 import type { TokenFinding, TokenRule } from '../policy/token.ts';
-import { createRefresher } from '../revocation/refresher.ts';
-import { createRevocationView } from '../revocation/view.ts';
-import { readDenyList } from '../store/deny-list.ts';
 import { readToldDevices, withTold } from '../store/told-devices.ts';
-import { readTransfers } from '../store/transfers.ts';
 import { pausesOf } from '../pauses.ts';
 import { readSuspensions } from '../store/suspensions.ts';
-import { createDenyTable } from '../store/deny-table.ts';
-import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
 import { createContexts } from '../tls/contexts.ts';
+import { admitAlone } from './admit-alone.ts';
 import { isolationIn } from './incident/explained.ts';
 import { WrongUsage } from './usage.ts';
 
@@ -232,36 +225,10 @@ function withoutCertificate(steps: Step[]): Admission {
 }
 
 async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: string, host: string, now: () => number, steps: Step[]): Promise<Admission> {
-  const [leaf, ...others] = pemBlocks(readFileSync(pem, 'utf8'), 'CERTIFICATE').map((block) => block.der);
-  if (leaf === undefined) throw new Error(`${pem}: holds no certificate`);
-  const { config } = snapshot;
-  const table = createDenyTable();
-  const state = resolve(snapshot.directory, config.state);
-  readDenyList(state, table);
-  const transfers = createTransfers(readTransfers(state));
-  const desk = createRevocationView({
-    ask: (certificate, issuer) => refresher.askOcsp(parseCertificate(certificate), parseCertificate(issuer)),
-    fetchCrl: (certificate, issuer) => refresher.fetchCrl(parseCertificate(certificate), parseCertificate(issuer)),
-    fetchIssuers: (url) => refresher.fetchIssuers(url),
-    now, checked: () => undefined,
-  });
-  // What the running gateway keeps is read; what is fetched here is not kept: the state is the gateway's.
-  const refresher = await createRefresher({
-    state, now, log: SILENT, look: true, serially: (change) => change(), changed: () => Promise.resolve(),
-    publish: (handles) => Promise.resolve(desk.replaceCrls(handles)), denied: (certificate) => deniedCertificate(table, [certificate]) !== undefined,
-  });
-  refresher.adopt(await refresher.load(snapshot));
-  desk.replaceCrls(refresher.handles());
-  refresher.start();
-  const office = createAdmissionOffice({
-    config, realms: snapshot.listeners[listener.name]?.realms ?? [], authorities: snapshot.authorities, aliases: new Map(Object.entries(config.aliases)), deny: table, revocation: desk.view(config.revocation), now,
-    transfers: () => transfers,
-    fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
-  });
-  const name = parseHost(host);
-  const admission = await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
-  await refresher.close();
-  describeAdmission(admission, compileRoles(config, snapshot.authorities), steps);
+  const chain = pemBlocks(readFileSync(pem, 'utf8'), 'CERTIFICATE').map((block) => block.der);
+  if (chain.length === 0) throw new Error(`${pem}: holds no certificate`);
+  const admission = await admitAlone(snapshot, listener, { chain, host, now });
+  describeAdmission(admission, compileRoles(snapshot.config, snapshot.authorities), steps);
   return admission;
 }
 

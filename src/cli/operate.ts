@@ -6,13 +6,14 @@ import { parseCertificate } from '../pki/certificate.ts';
 import { formatName, parseNameText, type NameText } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { describeScope } from '../policy/suspensions.ts';
-import { deniedOf, openDenyList, type DenyList, type DenySubject } from '../store/deny-list.ts';
+import { deniedOf, openDenyList, readDenyList, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { callGateway } from './call.ts';
 import { counted } from './counted.ts';
 import { foresee } from './incident/foresee.ts';
 import { runningOrAlone } from './running-or-alone.ts';
 import { readPlaces } from './places.ts';
+import { standingLines, stillRevoked } from './still-revoked.ts';
 import { usage } from './usage.ts';
 
 /** As much of a certificate's name as an entry of the deny list takes. */
@@ -52,13 +53,20 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
   return 0;
 }
 
-/** `wardgate reinstate`: exit 1 when it was not on the list. */
-export async function reinstate(options: SubjectOptions & { readonly reason?: string }, print: Print): Promise<number> {
+/** `wardgate reinstate`: exit 1 when it was not on the list. Says what else has the certificate revoked, which it cannot lift. */
+export async function reinstate(options: SubjectOptions & { readonly reason?: string; readonly dryRun?: true }, print: Print): Promise<number> {
   const subject = await subjectOf(options);
   if (typeof subject === 'string') return usage(subject);
+  const standing = await stillRevoked(options, subject);
+  if (options.dryRun === true) {
+    const listed = deniedOf(readDenyList(readPlaces(options.config).state, createDenyTable()), subject).length > 0;
+    const would = `${listed ? 'would be reinstated:' : 'is not on the deny list:'} ${describe(subject)}; nothing was changed`;
+    print(options.json === true ? JSON.stringify({ dry_run: true, reinstated: listed, subject, ...standing }) : [would, ...standingLines(standing)].join('\n'));
+    return listed ? 0 : 1;
+  }
   const { answer, result } = await runningOrAlone(options.config, '/v1/reinstate', { ...subject, who: options.who, ...why(options) }, openAlone, (list) => liftFrom(list, subject, options.who));
   const reinstated = (answer as { reinstated: boolean } | undefined)?.reinstated ?? result === true;
-  print(options.json === true ? JSON.stringify({ reinstated, subject }) : `${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`);
+  print(options.json === true ? JSON.stringify({ reinstated, subject, ...standing }) : [`${reinstated ? 'reinstated' : 'was not on the deny list:'} ${describe(subject)}`, ...standingLines(standing)].join('\n'));
   return reinstated ? 0 : 1;
 }
 

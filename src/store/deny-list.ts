@@ -146,8 +146,9 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
 }
 
 /** Fills `table` from the deny list of a state directory without touching it: for looking beside a running gateway. */
-export function readDenyList(state: string, table: DenyTable): void {
+export function readDenyList(state: string, table: DenyTable): Pick<DenyList, 'denies'> {
   for (const change of readJournal(journalOf(state))) if (isInForce(change, Date.now())) addDenied(table, subjectKey(change));
+  return { denies: (subject) => isDenied(table, subjectKey(subject)) };
 }
 
 function journalOf(state: string): JournalOptions<DenyChange> {
