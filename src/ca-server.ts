@@ -3,11 +3,13 @@ import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { crlFileOf, writeCrlFile } from './ca/crl-file.ts';
 import { createEstDesk } from './ca/est/desk.ts';
+import type { Standing } from './ca/est/http.ts';
 import { createCrlDesk } from './ca/publish/crl-desk.ts';
 import { createPublication } from './ca/publish/http.ts';
 import { createOcspDesk } from './ca/publish/ocsp-desk.ts';
 import { LIVE } from './ca/life.ts';
 import { OfficeError, type Office } from './ca/office.ts';
+import { openGatewayCrls, type GatewayCrls } from './est-crls.ts';
 import { bind, close, estServer, LIMITS, type Address, type EstPlace } from './est-server.ts';
 import type { Log } from './log.ts';
 import type { Certificate } from './pki/certificate.ts';
@@ -83,8 +85,10 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
 
   const publication = createPublication({ source: office, crl, ocsp, now, at: office.policy.publish, rootCrl: () => fileOf(join(office.directory, 'root.crl')) });
   const servers: Server[] = [];
-  const bindEst = (est: EstOptions): Promise<Address> => {
-    const server = estServer({ ...est, takenBack: takenBackBy(office) }, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now);
+  let crls: GatewayCrls | undefined;
+  const bindEst = async (est: EstOptions): Promise<Address> => {
+    crls = est.crls === undefined ? undefined : await openGatewayCrls({ sources: est.crls, trust: est.trust, log, now });
+    const server = estServer(est, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now, (path) => ownStanding(office, path) ?? crls?.judge(path) ?? { kind: 'good' });
     servers.push(server);
     return bind(server, est.address);
   };
@@ -97,27 +101,28 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
     return {
       publish: publishedAt, ...(estAt === undefined ? {} : { est: estAt }),
       async stop() {
+        crls?.close();
         await Promise.all([stopLooking(), ...servers.map(close)]);
       },
     };
   } catch (error) {
+    crls?.close();
     await Promise.all(servers.map(close));
     throw error;
   }
 }
 
-/** A gateway whose key was stolen is every device at once. */
-function takenBackBy(office: Office): (certificate: Certificate) => boolean {
-  return ({ serial, sha256 }) => {
-    try {
-      const entry = office.entry(serial);
-      return entry.sha256 === sha256 && !LIVE.has(entry.state);
-    } catch (error) {
-      // Another CA's.
-      if (error instanceof OfficeError) return false;
-      throw error;
-    }
-  };
+/** What the CA's own books say of a gateway, whose stolen key would be every device at once; undefined of another CA's. */
+function ownStanding(office: Office, [leaf]: readonly Certificate[]): Standing | undefined {
+  if (leaf === undefined) return undefined;
+  try {
+    const entry = office.entry(leaf.serial);
+    if (entry.sha256 !== leaf.sha256) return undefined;
+    return LIVE.has(entry.state) ? { kind: 'good' } : { kind: 'refused', status: 403, detail: `the certificate of this gateway is ${entry.state}` };
+  } catch (error) {
+    if (error instanceof OfficeError) return undefined;
+    throw error;
+  }
 }
 
 function faultOf(work: () => void): Error | undefined {

@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { EstDesk } from './ca/est/desk.ts';
-import { createEstHttp } from './ca/est/http.ts';
+import { createEstHttp, type Standing } from './ca/est/http.ts';
 import type { Log } from './log.ts';
 import { readBundle } from './pki/bundle.ts';
 import type { Certificate } from './pki/certificate.ts';
@@ -22,8 +22,8 @@ export interface EstPlace {
   readonly trust: string;
   /** DNS names or SHA-256 fingerprints of the certificates of gateways that may name devices. */
   readonly gateways: readonly string[];
-  /** Whether the CA has taken a gateway's certificate back, where it is one of its own. */
-  readonly takenBack?: (certificate: Certificate) => boolean;
+  /** Files and URLs of the CRLs about these certificates; absent: nothing is heard of what another CA revokes. */
+  readonly crls?: readonly string[];
 }
 
 const MOST_CERTIFICATES = 100;
@@ -37,12 +37,18 @@ const ANSWER_DEADLINE = 30_000;
 /** Times and sizes of servers for strangers, ms and octets. Node looks for what is late every half minute unless told otherwise. */
 export const LIMITS = { requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 15_000, maxHeaderSize: 32 * 1024, connectionsCheckingInterval: 1000 };
 
-/** A server of EST in front of a desk, not yet bound. */
-export function estServer({ certificate, key, trust, gateways, takenBack }: EstPlace, desk: EstDesk, log: Log, now: () => number): Server {
-  const anchors = readBundle(Buffer.from(trust), MOST_CERTIFICATES);
-  const roots = anchors.filter(({ selfIssued }) => selfIssued);
+/** CAs of gateways: those that sign themselves are anchors, where there are any. Throws a PkiError. */
+export function gatewayTrust(trust: string): { readonly anchors: readonly Certificate[]; readonly intermediates: readonly Certificate[] } {
+  const all = readBundle(Buffer.from(trust), MOST_CERTIFICATES);
+  const roots = all.filter(({ selfIssued }) => selfIssued);
+  return { anchors: roots.length > 0 ? roots : all, intermediates: all };
+}
+
+/** A server of EST in front of a desk, not yet bound. `standing`: of a gateway's certificate on its path; absent: nobody has taken any back. */
+export function estServer({ certificate, key, trust, gateways }: EstPlace, desk: EstDesk, log: Log, now: () => number, standing?: (path: readonly Certificate[]) => Standing): Server {
+  const { anchors, intermediates } = gatewayTrust(trust);
   const handler = createEstHttp({
-    desk, now, ...(takenBack === undefined ? {} : { takenBack }), trust: createPool(roots.length > 0 ? roots : anchors, anchors), gateways: new Set(gateways.map((one) => one.toLowerCase())),
+    desk, now, ...(standing === undefined ? {} : { standing }), trust: createPool(anchors, intermediates), gateways: new Set(gateways.map((one) => one.toLowerCase())),
     said: (facts) => (facts.status < 300 ? log.info(facts, 'est') : log.warn(facts, 'est refused')),
   });
   return createServer({ ...LIMITS, handshakeTimeout: 5000, cert: certificate, key, ca: trust, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, handler).on('tlsClientError', () => undefined);

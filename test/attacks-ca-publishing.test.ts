@@ -1,6 +1,7 @@
-import { get } from 'node:http';
+import { once } from 'node:events';
+import { createServer, get } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { connect, type Socket } from 'node:net';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -15,6 +16,7 @@ import { parseCertificate } from '../src/pki/certificate.ts';
 import { buildOcspRequest, judgeOcspResponse } from '../src/pki/ocsp.ts';
 import { parseOcspRequest } from '../src/pki/ocsp-request.ts';
 import { testCa, type TestCa } from './support/ca.ts';
+import { issueCrl, testPki, type TestPki } from './support/pki.ts';
 
 const DAY = 86_400_000;
 let ca: TestCa;
@@ -126,6 +128,60 @@ test('EST believes no gateway whose certificate its own CA has taken back: it wo
   } finally {
     await own.stop();
   }
+});
+
+describe('EST, of gateways whose certificates another CA has given', () => {
+  let pki: TestPki;
+  let clock = 0;
+  beforeAll(async () => {
+    pki = await testPki();
+  });
+
+  async function serving(crls: readonly string[], work: (confirmed: () => Promise<number | undefined>) => Promise<void>): Promise<void> {
+    const place = ca.first.get('localhost');
+    if (place === undefined) throw new Error('nothing was made');
+    const own = await startCaServer({
+      office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT, now: () => Date.now() + clock,
+      est: { address: { host: '127.0.0.1', port: 0 }, certificate: place.entry.chain, key: place.key, trust: pki.backendCa.certificate, gateways: ['gateway.internal'], crls },
+    });
+    try {
+      await work(() => new Promise((done, failed) => {
+        httpsRequest({ host: '127.0.0.1', port: own.est?.port, servername: 'localhost', path: '/.well-known/est/confirm', method: 'POST', agent: false, ca: ca.office.root, cert: pki.gatewayClient.chain, key: pki.gatewayClient.key, headers: { 'client-cert': `:${Buffer.from(certificateOf('Kiosk 1').der).toString('base64')}:` } }, (response) => done(response.resume().statusCode)).on('error', failed).end();
+      }));
+    } finally {
+      clock = 0;
+      await own.stop();
+    }
+  }
+
+  test('hears from its CRL that one was taken back, and believes none once the list has ended', async () => {
+    const list = (number: number, revoked: readonly { readonly serial: string }[]) => issueCrl(pki.backendCa, { number, revoked, nextUpdate: Date.now() + 3_600_000 });
+    const file = await ca.write('backend.crl', await list(2, []));
+    await serving([file], async (confirmed) => {
+      expect(await confirmed()).toBe(204);
+      clock = 2 * 3_600_000;
+      expect(await confirmed()).toBe(503);
+      clock = 0;
+      await ca.write('backend.crl', await list(3, [{ serial: pki.gatewayClient.serialHex }]));
+      await expect.poll(confirmed).toBe(403);
+      // An older list takes nothing back.
+      await ca.write('backend.crl', await list(2, []));
+      await ca.write('backend.crl', await list(4, [{ serial: pki.gatewayClient.serialHex }]));
+      expect(await confirmed()).toBe(403);
+    });
+    await expect(serving([await ca.write('no.crl', 'none')], () => Promise.resolve())).rejects.toThrow(/no\.crl: .*neither DER nor a PEM block/);
+  });
+
+  test('believes none while the place of the list gives nothing, and does not keep the CA from publishing for that', async () => {
+    let body: Uint8Array = Buffer.from('<html>down</html>');
+    const place = createServer((_request, response) => response.end(body)).listen(0, '127.0.0.1');
+    await once(place, 'listening');
+    const url = `http://127.0.0.1:${(place.address() as AddressInfo).port}/backend.crl`;
+    await serving([url], async (confirmed) => expect(await confirmed()).toBe(503));
+    body = await issueCrl(pki.backendCa, {});
+    await serving([url], async (confirmed) => expect(await confirmed()).toBe(204));
+    place.close();
+  });
 });
 
 test('a revocation that somebody took out of the database is told at the next start', async () => {

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { operationUrl } from '../ca/est/client.ts';
 import { createRelayDesk } from '../ca/est/relay.ts';
 import { refuseOpenFile } from '../ca/key-file.ts';
+import { openGatewayCrls } from '../est-crls.ts';
 import { bind, close, estServer } from '../est-server.ts';
 import { addressOf, textOf } from './ca/serve.ts';
 import type { CommandGround } from './keeping-commands.ts';
@@ -15,6 +16,7 @@ export interface RelayCommandOptions {
   readonly key: string;
   readonly trust: string;
   readonly gateway: readonly string[];
+  readonly crl?: readonly string[];
   readonly upstream: string;
   readonly upstreamCert: string;
   readonly upstreamKey: string;
@@ -29,6 +31,7 @@ export function addEstRelayCommand(program: Command, { print, settle }: CommandG
     .requiredOption('--key <file>', 'the private key, PEM')
     .requiredOption('--trust <file>', "the CAs of the gateways' client certificates, PEM")
     .requiredOption('--gateway <name>', 'the DNS name, or the SHA-256 fingerprint, of the certificate of a gateway that may speak for devices; as often as needed', (value: string, before: readonly string[] = []) => [...before, value])
+    .option('--crl <file|url>', "a CRL about these certificates; as often as needed. Gateways of which the lists in force say nothing are refused then", (value: string, before: readonly string[] = []) => [...before, value])
     .requiredOption('--upstream <url>', 'the EST server of the CA: https://ca.test, or with its path and label')
     .requiredOption('--upstream-cert <file>', 'the client certificate by which the CA knows this registration authority, PEM')
     .requiredOption('--upstream-key <file>', 'its private key, PEM')
@@ -57,7 +60,8 @@ export async function estRelayCommand(options: RelayCommandOptions, print: (text
   const ended = Promise.withResolvers<void>();
   const onSignal = (): void => ended.resolve();
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  const server = estServer(place, desk, log, () => Date.now());
+  const crls = options.crl === undefined ? undefined : await openGatewayCrls({ sources: options.crl, trust: place.trust, log, now: () => Date.now() });
+  const server = estServer(place, desk, log, () => Date.now(), crls?.judge);
   try {
     const bound = await bind(server, address);
     print(`pid ${process.pid}`);
@@ -65,6 +69,7 @@ export async function estRelayCommand(options: RelayCommandOptions, print: (text
     await ended.promise;
     return 0;
   } finally {
+    crls?.close();
     await close(server);
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   }

@@ -5,6 +5,9 @@ import { parseCertificate, type Certificate } from '../../pki/certificate.ts';
 import { validatePath, type CertificatePool } from '../../pki/path.ts';
 import { readClientCert, type EstAnswer, type EstDesk } from './desk.ts';
 
+/** Whether a gateway may speak for devices still; if not, what it is told. */
+export type Standing = { readonly kind: 'good' } | { readonly kind: 'refused'; readonly status: 403 | 503; readonly detail: string };
+
 export interface EstHttpOptions {
   readonly desk: EstDesk;
   /** Anchors and issuers of the gateways' certificates. */
@@ -12,14 +15,16 @@ export interface EstHttpOptions {
   readonly now: () => number;
   /** Gateways that may name the device: DNS names or SHA-256 fingerprints (lowercase hex) of their certificates. */
   readonly gateways: ReadonlySet<string>;
-  /** Whether the CA has taken a gateway's certificate back, where it is one of its own. */
-  readonly takenBack?: (certificate: Certificate) => boolean;
+  /** Whether a gateway's certificate, on its path, was taken back; absent: nobody says so of any. */
+  readonly standing?: (path: readonly Certificate[]) => Standing;
   /** Is told of each answer, for the log. */
   readonly said: (facts: { readonly operation: string; readonly status: number; readonly device?: string; readonly serial?: string; readonly previous?: string; readonly detail?: string }) => void;
 }
 
 /** A label is there for servers of several CAs (RFC 7030 section 3.2.2); ours is one. */
 const PATH = /^\/\.well-known\/est\/(?:[A-Za-z0-9._-]{1,64}\/)?(cacerts|csrattrs|simplereenroll|simpleenroll|serverkeygen|fullcmc|confirm)$/;
+const GOOD: Standing = { kind: 'good' };
+const NOBODY: Standing = { kind: 'refused', status: 403, detail: 'this certificate is of no gateway that may speak for devices' };
 /** A request in base64 with line ends. */
 const LONGEST_BODY = MAX_REQUEST_OCTETS * 2;
 
@@ -27,9 +32,13 @@ const LONGEST_BODY = MAX_REQUEST_OCTETS * 2;
  * EST behind a gateway: whoever calls is a gateway that shows its own certificate, and names in `Client-Cert` (RFC 9440) the device that it has admitted. From
  * anybody else that field is worth nothing. Never throws.
  */
-export function createEstHttp({ desk, trust, now, gateways, takenBack = () => false, said }: EstHttpOptions): (request: IncomingMessage, response: ServerResponse) => void {
+export function createEstHttp({ desk, trust, now, gateways, standing = () => GOOD, said }: EstHttpOptions): (request: IncomingMessage, response: ServerResponse) => void {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (!isGateway(request.socket as TLSSocket)) return end(response, 403, 'this certificate is of no gateway that may speak for devices');
+    const caller = standingOf(request.socket as TLSSocket);
+    if (caller.kind === 'refused') {
+      said({ operation: 'gateway', status: caller.status, detail: caller.detail });
+      return end(response, caller.status, caller.detail);
+    }
     const operation = PATH.exec(request.url ?? '')?.[1];
     if (operation === undefined) return end(response, 404, 'no such operation');
     if ((operation === 'simpleenroll' && desk.enroll === undefined) || operation === 'serverkeygen' || operation === 'fullcmc') return end(response, 501, `${operation} is not offered: first certificates are asked for at the CA`);
@@ -62,12 +71,14 @@ export function createEstHttp({ desk, trust, now, gateways, takenBack = () => fa
   }
 
   /** Judged by ourselves, as on a resumed session nobody else has; whose it is decides. */
-  function isGateway(socket: TLSSocket): boolean {
+  function standingOf(socket: TLSSocket): Standing {
     const raw = socket.getPeerX509Certificate()?.raw;
-    if (raw === undefined) return false;
+    if (raw === undefined) return NOBODY;
     const certificate = parseCertificate(raw);
     const named = gateways.has(certificate.sha256) || certificate.subjectAltNames.some((name) => name.kind === 'dns' && gateways.has(name.value.toLowerCase()));
-    return named && !takenBack(certificate) && validatePath(certificate, trust, { now: now(), purpose: 'client' }).kind === 'valid';
+    if (!named) return NOBODY;
+    const verdict = validatePath(certificate, trust, { now: now(), purpose: 'client' });
+    return verdict.kind === 'valid' ? standing(verdict.path) : NOBODY;
   }
 
   function answer(response: ServerResponse, operation: string, reply: EstAnswer, device?: Certificate): void {

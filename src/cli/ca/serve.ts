@@ -19,6 +19,7 @@ export interface ServeOptions extends CaOptions {
   readonly estKey?: string;
   readonly estTrust?: string;
   readonly estGateway?: readonly string[];
+  readonly estCrl?: readonly string[];
   readonly renewFrom: string;
 }
 
@@ -38,6 +39,7 @@ export function addServeCommand(ca: Command, { configOption, user, print, settle
     .option('--est-key <file>', 'its private key, PEM')
     .option('--est-trust <file>', "the CAs of the gateways' client certificates, PEM")
     .option('--est-gateway <name>', 'the DNS name, or the SHA-256 fingerprint, of the certificate of a gateway that may speak for devices; as often as needed', (value: string, before: readonly string[] = []) => [...before, value])
+    .option('--est-crl <file|url>', "a CRL about gateways' certificates of other CAs; as often as needed. Gateways of which the lists in force say nothing are refused then", (value: string, before: readonly string[] = []) => [...before, value])
     .option('--renew-from <percent>', 'how much of its lifetime may be left of a certificate that renews itself', '34%')
     .addHelpText('after', `
 Examples:
@@ -74,7 +76,7 @@ export async function serveCommand(options: ServeOptions, print: Print): Promise
   }
 }
 
-function estOf({ est, estCert, estKey, estTrust, estGateway, renewFrom }: ServeOptions): EstOptions | undefined {
+function estOf({ est, estCert, estKey, estTrust, estGateway, estCrl, renewFrom }: ServeOptions): EstOptions | undefined {
   if (est === undefined) return undefined;
   if (estCert === undefined || estKey === undefined || estTrust === undefined || estGateway === undefined) {
     throw new WrongUsage('--est needs --est-cert, --est-key, --est-trust and --est-gateway: without them anybody could speak for any device');
@@ -83,7 +85,7 @@ function estOf({ est, estCert, estKey, estTrust, estGateway, renewFrom }: ServeO
   if (percent === undefined) throw new WrongUsage(`--renew-from: "${renewFrom}" is none; expected such as 34%`);
   refuseOpenFile(estKey);
   const read = (file: string): string => readFileSync(file, 'utf8');
-  return { address: addressOf('--est', est), certificate: read(estCert), key: read(estKey), trust: read(estTrust), gateways: estGateway, window: Number(percent) / 100 };
+  return { address: addressOf('--est', est), certificate: read(estCert), key: read(estKey), trust: read(estTrust), gateways: estGateway, window: Number(percent) / 100, ...(estCrl === undefined ? {} : { crls: estCrl }) };
 }
 
 /** Throws WrongUsage. */
