@@ -11,7 +11,7 @@ process.env['NODE_COMPILE_CACHE'] ??= fileURLToPath(new URL('node_modules/.cache
 const HTTP1 = [
   'test/forwarding.test.ts', 'test/upgrade.test.ts', 'test/attacks-messages.test.ts', 'test/attacks-upgrades.test.ts', 'test/sessions.test.ts',
   'test/upstream-failures.test.ts', 'test/upstream-requests.test.ts', 'test/upstream-streams.test.ts',
-  'test/limits-requests.test.ts', 'test/responses.test.ts', 'test/patient-routes.test.ts', 'test/live-effect-answers.test.ts',
+  'test/limits-requests.test.ts', 'test/responses.test.ts', 'test/patient-routes.test.ts', 'test/live-effect-answers.test.ts', 'test/forwarded.test.ts',
 ];
 
 export default defineConfig({

@@ -177,6 +177,7 @@ describe('a hostile ACME server', () => {
   let base: string;
   let token: string;
   let newOrder: string;
+  let after: string | undefined;
   beforeAll(async () => {
     server = createServer({ cert: pki.serverEc.chain, key: pki.serverEc.key }, (request, response) => {
       const answers: Record<string, object> = {
@@ -185,6 +186,7 @@ describe('a hostile ACME server', () => {
         '/authorization': { status: 'pending', identifier: { value: 'api.hospital.test' }, challenges: [{ type: 'http-01', url: `${base}/challenge`, token }] },
       };
       request.resume();
+      if (after !== undefined && request.url === '/order') response.setHeader('retry-after', after).statusCode = 429;
       response.setHeader('replay-nonce', 'abc').setHeader('location', `${base}/order`).end(JSON.stringify(answers[request.url ?? ''] ?? {}));
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
@@ -200,9 +202,18 @@ describe('a hostile ACME server', () => {
     expect(readdirSync(folder).filter((name) => name.startsWith('evil') || name === 'hostile.pem')).toEqual([]);
   });
 
-  it('leads nobody out of TLS', async () => {
-    newOrder = base.replace('https:', 'http:');
-    expect(await acme(`${base}/dir`, 'hostile', '--webroot', file('hostile'))).toMatchObject({ code: 1, stderr: expect.stringContaining('no https URL') as string });
+  it('leads nobody out of TLS, and steers no terminal by what it calls an address', async () => {
+    newOrder = `${base.replace('https:', 'http:')}/\u001b[2J`;
+    const run = await acme(`${base}/dir`, 'hostile', '--webroot', file('hostile'));
+    expect(run).toMatchObject({ code: 1, stderr: expect.stringContaining('no https URL') as string });
+    expect(run.stderr).not.toContain('\u001b');
+  });
+
+  it('asks for no pause that cannot be said', async () => {
+    newOrder = `${base}/order`;
+    after = '9'.repeat(20);
+    expect(await acme(`${base}/dir`, 'hostile', '--webroot', file('hostile'))).toMatchObject({ code: 1, stderr: expect.stringMatching(/status 429.*; not before 20\d\d-/) as string });
+    after = undefined;
   });
 });
 

@@ -1,7 +1,7 @@
 import { createHmac, createPublicKey, type KeyObject } from 'node:crypto';
 import { calculateJwkThumbprint, FlattenedSign, type JWK } from 'jose';
 import { z } from 'zod';
-import { AcmeError, send, type AcmeReply } from './wire.ts';
+import { AcmeError, printable, send, type AcmeReply } from './wire.ts';
 
 /** Binds a new account to one that the CA knows otherwise (RFC 8555 section 7.3.4). */
 export interface Binding {
@@ -92,7 +92,7 @@ function createSession({ trust }: AcmeServer, { newNonce }: Directory, key: KeyO
       for (let attempt = 1; ; attempt += 1) {
         const used = nonce ?? (await send(newNonce, { ...options, head: true })).nonce;
         nonce = undefined;
-        if (used === undefined) throw new AcmeError(`${newNonce}: the server gives no nonce`);
+        if (used === undefined) throw new AcmeError(`${printable(newNonce)}: the server gives no nonce`);
         const jws = await new FlattenedSign(Buffer.from(payload === undefined ? '' : JSON.stringify(payload)))
           .setProtectedHeader({ alg: 'ES256', nonce: used, url, ...(account === undefined ? { jwk } : { kid: account }) })
           .sign(key);
@@ -224,10 +224,4 @@ function problemIn(what: string, problem: z.infer<typeof PROBLEM> | undefined): 
   const type = printable(problem?.type?.split(':').at(-1) ?? 'refused');
   const details = [problem?.detail, ...(problem?.subproblems ?? []).map(({ detail }) => detail)].filter((detail) => detail !== undefined).map(printable);
   return new AcmeError(`${what}: ${[type, ...details].join(': ')}`, type);
-}
-
-/** What a stranger says goes to a terminal and a log. */
-function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 300);
 }

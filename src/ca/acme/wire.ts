@@ -21,15 +21,17 @@ export class AcmeError extends Error {
 }
 
 const DEADLINE = 30_000;
+/** Nobody waits longer, and no later a time can be written. */
+const LONGEST_PAUSE = 366 * 86_400_000;
 /** A chain of certificates is a few KiB. */
 const LONGEST_ANSWER = 256 * 1024;
 
 /** One request over a connection of its own. `trust`: anchors of the server's certificate, PEM; without, those of the runtime. Follows no redirect. Throws an AcmeError. */
 export function send(url: string, { trust, body, head = false, signal }: { readonly trust?: string; readonly body?: string; readonly head?: boolean; readonly signal: AbortSignal }): Promise<AcmeReply> {
   return new Promise((done, fail) => {
-    const failed = (error: Error): void => fail(error instanceof AcmeError ? error : new AcmeError(`${url}: ${detailOf(error)}`, undefined, error));
+    const failed = (error: Error): void => fail(error instanceof AcmeError ? error : new AcmeError(`${printable(url)}: ${detailOf(error)}`, undefined, error));
     // RFC 8555 section 6.1; the server chooses most of the URLs, and none of them leads out of TLS.
-    if (!URL.canParse(url) || new URL(url).protocol !== 'https:') return failed(new AcmeError(`${url}: no https URL`));
+    if (!URL.canParse(url) || new URL(url).protocol !== 'https:') return failed(new AcmeError(`${printable(url)}: no https URL`));
     try {
       const outgoing = request(url, {
         method: head ? 'HEAD' : body === undefined ? 'GET' : 'POST', agent: false, signal: AbortSignal.any([signal, AbortSignal.timeout(DEADLINE)]), minVersion: 'TLSv1.2', rejectUnauthorized: true,
@@ -65,7 +67,13 @@ export function send(url: string, { trust, body, head = false, signal }: { reado
 function pauseOf(after: string | undefined): number | undefined {
   if (after === undefined) return undefined;
   const pause = /^\d+$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now();
-  return Number.isFinite(pause) && pause >= 0 ? pause : undefined;
+  return pause >= 0 ? Math.min(pause, LONGEST_PAUSE) : undefined;
+}
+
+/** What a stranger says goes to a terminal and a log. */
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 300);
 }
 
 function detailOf(error: Error & { readonly code?: string; readonly errors?: readonly Error[] }): string {
