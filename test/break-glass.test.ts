@@ -6,6 +6,7 @@ import type { AuditWriter } from '../src/audit/writer.ts';
 import { createBreakGlass } from '../src/break-glass.ts';
 import { authorize } from '../src/policy/authorize.ts';
 import { compileGlass, grantNeeded, readPlea } from '../src/policy/break-glass.ts';
+import { upstreamHead, type UpstreamHead } from '../src/forward/fast/upstream-request.ts';
 import { createGateway } from '../src/gateway.ts';
 import { SILENT } from '../src/log.ts';
 import type { GrantChange, GrantReport } from '../src/store/grants.ts';
@@ -434,5 +435,19 @@ describe('break_glass of a route', () => {
     expect(own).toMatchObject({ code: 3 });
     expect(own.stdout).toContain('break glass  may be broken for emergency, mass-casualty');
     await gateway.configure(configuration(port));
+  });
+
+  it('is told to the upstream of each request by itself: the same head before, in and after it', () => {
+    const fields = ['host', 'localhost'];
+    const head = { octets: Buffer.alloc(0), asked: { method: 'GET', written: '/near/x', fields }, host: 'localhost', fields, bodyLength: 0, close: false };
+    const exchange = { id: 'a'.repeat(36), client: { address: '10.0.0.1' }, admission: { kind: 'anonymous' }, span: undefined };
+    const upstream = { config: { forward: {} } };
+    const route = { config: { require: {}, forward: {} } };
+    let last: UpstreamHead | undefined;
+    const told = (breakGlass?: object): string => {
+      last = upstreamHead(last, head as never, exchange as never, { route, degraded: undefined, breakGlass } as never, upstream as never);
+      return last.octets.toString();
+    };
+    expect([told(), told({ id: '1' }), told(), told()].map((text) => text.includes('x-client-status: break-glass'))).toEqual([false, true, false, false]);
   });
 });

@@ -148,11 +148,12 @@ describe('trailers', () => {
     session.destroy();
   });
 
-  it('come more than once in requests to upstreams that speak HTTP/2', async () => {
+  it('come more than once in requests to upstreams that speak HTTP/2, but none that repeats a field of the head', async () => {
     const raw = await openFrames(pki, http2Gateway.port, pki.patient);
     raw.write(
-      frame(TYPE.headers, FLAG.endHeaders, 1, block(request('/echo/x', [['trailer', 'x-ok']], 'POST'))), frame(TYPE.data, 0, 1, Buffer.from('body')),
-      frame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, 1, block([['constructor', 'a'], ['__proto__', 'b'], ['x-ok', 'a'], ['x-ok', 'b'], ['etag', '"a"'], ['etag', '"b"']])),
+      frame(TYPE.headers, FLAG.endHeaders, 1, block(request('/echo/x', [['trailer', 'x-ok'], ['x-patient', '1001']], 'POST'))), frame(TYPE.data, 0, 1, Buffer.from('body')),
+      // What a route has judged by in the head: a server that takes trailers for fields would read another.
+      frame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, 1, block([['x-patient', '1002'], ['x_patient', '1002'], ['constructor', 'a'], ['__proto__', 'b'], ['x-ok', 'a'], ['x-ok', 'b'], ['etag', '"a"'], ['etag', '"b"']])),
     );
     expect(await raw.wait(({ stream, type }) => stream === 1 && type === TYPE.headers)).toBeDefined();
     expect(trailers.at(-1)).toEqual(['constructor', 'a', '__proto__', 'b', 'x-ok', 'a', 'x-ok', 'b', 'etag', '"a"', 'etag', '"b"']);

@@ -57,6 +57,20 @@ describe('a patient\'s certificate', () => {
   });
 });
 
+it('JSON passes beside a query as it came, unless a member of it would overrule that', async () => {
+  const post = (text: string, type = 'application/json') => ask(pki, gateway.port, '/records?patient=1001', { client: pki.patient, method: 'POST', headers: { 'content-type': type, 'transfer-encoding': 'chunked', accept: 'text/plain', 'accept-encoding': 'gzip' }, body: text });
+  const seen = backend.seen.length;
+  expect([(await post('{"patient":"1002"}')).status, (await post('{"Patient":1002}', 'application/vnd.api+json')).status, (await post('{')).status]).toEqual([403, 403, 403]);
+  expect(backend.seen.length).toBe(seen);
+  expect((await gateway.records()).find(({ detail }) => String(detail).includes('"Patient"'))).toMatchObject({ result: 'denied', reason: 'patient_unknown_shape', patient: '1001' });
+  expect((await post('{ "systolic": 120 }')).status).toBe(200);
+  expect(backend.seen.at(-1)).toMatchObject({ headers: { accept: 'text/plain', 'accept-encoding': 'gzip', 'content-length': '19' } });
+  const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+  const over2 = (body: string) => askHttp2(session, '/records?patient=1001', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  expect([(await over2('{"patient":"1002"}')).status, (await over2('{"patient":"1001"}')).status]).toEqual([403, 200]);
+  session.destroy();
+});
+
 it('a doctor reaches every patient, and whom is on record', async () => {
   expect(await statuses(['/patients/1002/records'], pki.doctor)).toEqual([200, 200]);
   expect(await statuses(['/records?patient=1003'], pki.doctor)).toEqual([200, 200]);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { patient as schema } from '../src/config/schema/patient.ts';
+import { judgeBeside } from '../src/policy/parameters.ts';
 import { compilePatient, judgePatient, type PatientQuestion, type PatientRule } from '../src/policy/patient.ts';
 
 const identity = { role: 'patient', id: 'urn:patient:A' } as never;
@@ -52,8 +53,35 @@ describe('a form beside the query', () => {
     expect(judgePatient(rule({ query: 'patient' }), question({ method: 'POST', query: 'patient=A', fields: ['content-type', type] }), doctor, ['doctor'])).toMatchObject({ kind: 'concerns', named: 'A', unclear: expect.any(String) as string });
   });
 
-  test('in JSON is none', () => {
-    expect(judge({ query: 'patient' }, { method: 'POST', query: 'patient=A', fields: ['content-type', 'application/json'] })).toBe('within');
+  test('is looked for in every spelling of its header field', () => {
+    expect(judge({ query: 'patient' }, { method: 'POST', query: 'patient=A', fields: ['content_type', 'multipart/form-data'] })).toBe('patient_unknown_shape');
+  });
+});
+
+describe('JSON beside the query', () => {
+  const finding = (who: object, type: string, more: readonly string[] = [], emergency?: { readonly patient: string }) =>
+    judgePatient(rule({ query: 'patient' }), question({ method: 'POST', query: 'patient=A', fields: ['content-type', type, ...more] }), who as never, [(who as { role: string }).role], emergency);
+  const doctor = { role: 'doctor', id: 'x', roles: new Set(['doctor']) };
+
+  test.each(['application/json', 'text/json', 'APPLICATION/vnd.api+JSON; charset=utf-8', 'text/plain, application/json'])('as %s is read before it leaves: Rails and Laravel let its members overrule the query', (type) => {
+    expect(finding(identity, type)).toMatchObject({ kind: 'concerns', named: 'A', bond: { kind: 'query', parameter: 'patient', patient: 'A' } });
+    expect(finding(doctor, type)).toMatchObject({ named: 'A', bond: undefined });
+    // Somebody else's grant must not serve for another patient either.
+    expect(finding(doctor, type, [], { patient: 'A' })).toMatchObject({ named: 'A', bond: { kind: 'query', patient: 'A' } });
+  });
+
+  test('is refused where it is encoded, and cannot be read', () => {
+    expect(finding(identity, 'application/json', ['Content-Encoding', 'gzip'])).toMatchObject({ reason: 'patient_unknown_shape' });
+    expect(finding(identity, 'application/json', ['Content-Encoding', 'identity'])).toMatchObject({ kind: 'concerns' });
+    expect(finding(identity, 'application/x-ndjson', ['Content-Encoding', 'gzip'])).toMatchObject({ bond: undefined });
+  });
+
+  test.each([
+    ['', true], ['{}', true], ['{"value":120,"nested":{"patient":"B"}}', true], ['[{"patient":"B"}]', true], ['{"patient":"A"}', true], ['"patient"', true],
+    ['{"patient":"B"}', false], ['{"Patient":"A"}', false], ['{"patient[]":["B"]}', false], ['{"patien\\u0074":"B"}', false], ['{" patient":"A"}', false], ['{"patient":["A"]}', false], ['{"patient":{"id":"B"}}', false],
+    ['{"patient":"B","patient":"A"}', false], ['{"patient":"A"} ', true], ['{"patient":"A"', false], ["{'patient':'B'}", false], ['\ufeff{"patient":"B"}', false], ['[['.repeat(40), false],
+  ])('%s passes: %s', (text, passes) => {
+    expect(judgeBeside('patient', 'A', Buffer.from(text)) === undefined).toBe(passes);
   });
 });
 

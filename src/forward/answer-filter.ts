@@ -45,7 +45,7 @@ const HELD = 256 * 1024;
 
 /** What the answers of a permitted request go through, in this order. Only the general path and HTTP/2 streams can put anything in an answer's way. */
 export function filtersOf({ bond, sealed }: Permit, { recipient, asked }: Pick<Exchange, 'recipient' | 'asked'>): readonly AnswerFilter[] {
-  const judging = bond === undefined ? [] : [createFhirFilter(bond)];
+  const judging = bond?.kind === 'fhir' ? [createFhirFilter(bond)] : [];
   if (sealed === undefined) return judging;
   // Never without: what is to be encrypted does not leave otherwise.
   if (recipient === undefined) throw new Error('an answer to be encrypted, and nobody to encrypt it to');

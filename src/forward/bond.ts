@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { judgeBody } from '../policy/fhir/body.ts';
 import type { Objection } from '../policy/fhir/compartment.ts';
 import { isJson } from '../policy/fhir/query.ts';
+import { judgeBeside } from '../policy/parameters.ts';
 import type { Bond } from '../policy/patient.ts';
 import type { RequestBody } from './message.ts';
 
@@ -17,9 +18,10 @@ const CONDITIONS = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
 export const NO_TUNNEL: Objection = { kind: 'objection', reason: 'patient_unknown_shape', detail: 'a WebSocket, whose messages nobody judges' };
 
 /** The header section for the upstream of a request that is bound, with the body that was judged. */
-export function boundHeaders(headers: IncomingHttpHeaders, method: string, body: Buffer): IncomingHttpHeaders {
-  const out = { ...headers, accept: jsonOf(headers.accept), 'accept-encoding': 'identity' };
-  for (const name of [...NOT_FOR_JUDGED, ...(method === 'GET' ? CONDITIONS : []), 'transfer-encoding', 'content-length']) delete (out as Record<string, unknown>)[name];
+export function boundHeaders({ kind }: Bond, headers: IncomingHttpHeaders, method: string, body: Buffer): IncomingHttpHeaders {
+  const judged = kind === 'fhir' ? [...NOT_FOR_JUDGED, ...(method === 'GET' ? CONDITIONS : [])] : [];
+  const out = kind === 'fhir' ? { ...headers, accept: jsonOf(headers.accept), 'accept-encoding': 'identity' } : { ...headers };
+  for (const name of [...judged, 'transfer-encoding', 'content-length']) delete (out as Record<string, unknown>)[name];
   return body.length === 0 && method !== 'POST' && method !== 'PUT' ? out : { ...out, 'content-length': String(body.length) };
 }
 
@@ -30,8 +32,8 @@ function jsonOf(accept: string | readonly string[] | undefined): string {
 }
 
 /** Judges the whole body of a bound request. */
-export function judgeBoundBody({ body: awaited, rules }: Bond, headers: IncomingHttpHeaders, body: Buffer): Objection | undefined {
-  return judgeBody(awaited, headers['content-type'], body, rules);
+export function judgeBoundBody(bond: Bond, headers: IncomingHttpHeaders, body: Buffer): Objection | undefined {
+  return bond.kind === 'fhir' ? judgeBody(bond.body, headers['content-type'], body, bond.rules) : judgeBeside(bond.parameter, bond.patient, body);
 }
 
 /** A body that has been read, to be sent; nothing where there is none. */

@@ -2,11 +2,11 @@ import { judgeAnswer, judgeBundleMember, judgeEntry } from '../policy/fhir/bundl
 import { patientOf, quoted, unknownShape, type Objection } from '../policy/fhir/compartment.ts';
 import { AnswerReader } from '../policy/fhir/json.ts';
 import { isJsonBody } from '../policy/fhir/request.ts';
-import type { Bond } from '../policy/patient.ts';
+import type { FhirBond } from '../policy/patient.ts';
 import type { AnswerFilter } from './answer-filter.ts';
 
 /** Holds the answers of a FHIR interface to the compartment of one patient. */
-export function createFhirFilter({ rules, partial, resource }: Bond): AnswerFilter {
+export function createFhirFilter({ rules, partial, resource }: FhirBond): AnswerFilter {
   const compartment = { ...rules.compartment, partial };
   const reader = new AnswerReader({
     whole: (value) => judgeAnswer(value, compartment),

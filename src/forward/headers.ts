@@ -244,12 +244,16 @@ const NOT_FOR_TRAILERS = new Set([
   'max-forwards', 'strict-transport-security', 'alt-svc',
 ]);
 
-/** The trailers that may pass, either way, as a flat list in lower case: a server may take trailers for fields, so none of ours is among them. */
-export function trailerFields(raw: readonly string[]): string[] {
+/**
+ * The trailers that may pass, either way, as a flat list in lower case: a server may take trailers for fields, so none of ours is among them, nor of a request's any
+ * that its `head` has: it was judged by that one.
+ */
+export function trailerFields(raw: readonly string[], head: readonly string[] = []): string[] {
+  const judged = new Set(head.flatMap((name, index) => (index % 2 === 0 ? [canonical(name)] : [])));
   const out: string[] = [];
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as string).toLowerCase();
-    if (name.startsWith(':') || HOP_BY_HOP.has(name) || NOT_FOR_TRAILERS.has(name) || isReserved(name)) continue;
+    if (name.startsWith(':') || HOP_BY_HOP.has(name) || NOT_FOR_TRAILERS.has(name) || isReserved(name) || judged.has(canonical(name))) continue;
     if (withoutSession(name, raw[index + 1] as string) === undefined) continue;
     out.push(name, raw[index + 1] as string);
   }

@@ -221,7 +221,9 @@ export function createHttp1(options: Http1Options): Http1 {
 
   /** An answer that is read on its way: nothing of it is sent before its beginning has been. */
   async function relayFiltered(exchange: Http1Exchange, permit: Permit, message: IncomingMessage): Promise<void> {
-    const filtered = await Promise.race([filterAnswer(answerOf(message), filtersOf(permit, exchange)), exchange.whenSpoilt, clientLeft(exchange.response)]);
+    const filters = filtersOf(permit, exchange);
+    if (filters.length === 0) return relay(exchange, permit, message);
+    const filtered = await Promise.race([filterAnswer(answerOf(message), filters), exchange.whenSpoilt, clientLeft(exchange.response)]);
     switch (filtered.kind) {
       case 'answer': return relay(exchange, permit, messageOf(filtered.answer), filtered.objection);
       case 'objection':

@@ -2,6 +2,7 @@ import type { PatientConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import { ID, mismatch, missing, quoted, unknownShape, type Compartment, type Objection } from './fhir/compartment.ts';
 import type { SearchRules } from './fhir/query.ts';
+import { asServersRead, bodyBeside, UNCLEAR } from './parameters.ts';
 import { judgeFields, judgeRequest, patientAsked, type AwaitedBody } from './fhir/request.ts';
 
 /** Where requests of a route name the patient they concern, and whom that binds. */
@@ -24,8 +25,12 @@ interface FhirRule {
   readonly resource: number;
 }
 
-/** What a permitted request is still bound to: its body before it leaves, and its answer before that does. */
-export interface Bond {
+/** What a permitted request is still bound to. */
+export type Bond = FhirBond | QueryBond;
+
+/** Its body before it leaves, and its answer before that does. */
+export interface FhirBond {
+  readonly kind: 'fhir';
   readonly rules: SearchRules;
   readonly body: AwaitedBody;
   /** Whether elements of what is answered may be left out. */
@@ -33,6 +38,18 @@ export interface Bond {
   /** Octets of one resource, and of a body where nothing else limits it. */
   readonly resource: number;
 }
+
+/** Its body before it leaves: members of JSON must not overrule the query. */
+export interface QueryBond {
+  readonly kind: 'query';
+  readonly parameter: string;
+  readonly patient: string;
+  /** Octets of a body where nothing else limits it. */
+  readonly resource: number;
+}
+
+/** Of a body that is held beside a query, where the route sets no limit. */
+const LARGEST_BESIDE = 1024 * 1024;
 
 /** `named`: whom the request concerns, where it says so in one way; `unclear`: why some server may read that it is somebody else. */
 export type PatientFinding =
@@ -77,8 +94,14 @@ export function judgePatient(
   const { where, bound } = rule;
   const free = isFree(bound, identity, admitted);
   const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
-  const unclear = where.kind === 'query' && bringsForm(question.fields) ? 'a form, whose fields some servers take for parameters of the query' : undefined;
-  if (free && fhir === undefined) return { ...concernOf(namedIn(where as Simple, question)), ...(unclear === undefined ? {} : { unclear }) };
+  const beside = where.kind === 'query' ? bodyBeside(question.fields) : 'other';
+  const unclear = beside === 'form' || beside === 'encoded' ? UNCLEAR[beside] : undefined;
+  const bondTo = (named: string): QueryBond | undefined => (where.kind === 'query' && beside === 'json' ? { kind: 'query', parameter: where.name, patient: named, resource: LARGEST_BESIDE } : undefined);
+  if (free && fhir === undefined) {
+    const concern = concernOf(namedIn(where as Simple, question));
+    const bond = emergency === undefined || concern.named === undefined ? undefined : bondTo(concern.named);
+    return { ...concern, bond, ...(unclear === undefined ? {} : { unclear }) };
+  }
   if (free && where.kind === 'fhir' && fhir !== undefined) {
     const named = patientAsked(fhir);
     // A grant for one patient serves nothing of another: what it may be asked and answered is what that patient may.
@@ -91,7 +114,7 @@ export function judgePatient(
   const found = namedIn(where, question);
   if (found.kind === 'objection') return { ...found, named: undefined };
   if (found.patient !== patient) return { ...mismatch(`the ${where.kind} names ${quoted(found.patient)}`), named: found.patient };
-  return unclear === undefined ? { kind: 'concerns', named: patient, bond: undefined } : { ...unknownShape(unclear), named: patient };
+  return unclear === undefined ? { kind: 'concerns', named: patient, bond: bondTo(patient) } : { ...unknownShape(unclear), named: patient };
 }
 
 /** Whether somebody may name a patient beforehand, for requests to come: as with each of those, a bound client names the patient it is. */
@@ -114,7 +137,7 @@ function judgeFhir(where: FhirRule, { method, host, path, segments, query, field
   const rules: SearchRules = { compartment, pages: where.pages };
   const judged = judgeFields(fields) ?? judgeRequest({ method, segments: below, query }, rules);
   if (judged.kind === 'objection') return { ...judged, named: patientAsked({ method, segments: below, query }) };
-  return { kind: 'concerns', named: patient, bond: { rules, body: judged.body, partial: judged.partial, resource: where.resource } };
+  return { kind: 'concerns', named: patient, bond: { kind: 'fhir', rules, body: judged.body, partial: judged.partial, resource: where.resource } };
 }
 
 function patientOfClient({ around: [before, behind] }: Pick<PatientRule, 'around'>, identity: Identity | undefined): string | undefined {
@@ -143,11 +166,6 @@ function namedIn(where: Simple, question: PatientQuestion): Named {
   }
 }
 
-/** Whether a body comes whose fields PHP, Rails and servlets put beside the parameters of the query, or in their place. */
-function bringsForm(fields: readonly string[]): boolean {
-  return fields.some((name, index) => index % 2 === 0 && name.toLowerCase() === 'content-type' && /x-www-form-urlencoded|multipart\/form-data/i.test(fields[index + 1] as string));
-}
-
 /** The parameter must be there once. What some server would read as the same one (`id[]`, `ID`, `i%64`, behind a `;`) counts, too. */
 function namedInQuery(wanted: string, query: string): Named {
   const plain = asServersRead(wanted);
@@ -164,12 +182,6 @@ function namedInQuery(wanted: string, query: string): Named {
   const patient = written.includes('+') ? undefined : decode(written);
   if (patient === undefined) return unknownShape(`the parameter ${wanted} can be read in several ways`);
   return patient === '' ? missing(`the parameter ${wanted} is empty`) : { kind: 'named', patient };
-}
-
-/** A name as the laxest servers see it: PHP ends it at a bracket or NUL, drops blanks before it and turns blanks and dots into "_"; others do not mind case. */
-function asServersRead(name: string): string {
-  // eslint-disable-next-line no-control-regex
-  return (name.toLowerCase().trim().split(/[[\u0000]/, 1)[0] as string).replace(/[ .]/g, '_');
 }
 
 function decode(text: string): string | undefined {

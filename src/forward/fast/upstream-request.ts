@@ -12,6 +12,8 @@ export interface UpstreamHead {
   readonly head: KnownHead;
   readonly route: Permit['route'];
   readonly degraded: Permit['degraded'];
+  /** The id of the grant that it stands on. */
+  readonly grant: string | undefined;
   readonly admission: Admission;
   readonly upstream: Upstream;
   /** The whole head. The ids of each request are written into it: putting it together anew would copy most of it each time. */
@@ -26,7 +28,7 @@ export interface UpstreamHead {
 export function upstreamHead(last: UpstreamHead | undefined, head: KnownHead, exchange: Exchange, permit: Permit, upstream: Upstream): UpstreamHead {
   const { route, degraded } = permit;
   const same = last !== undefined && last.head === head && last.route === route && last.admission === exchange.admission && last.upstream === upstream && last.degraded === degraded
-    && last.watched === (exchange.span !== undefined);
+    && last.grant === permit.breakGlass?.id && last.watched === (exchange.span !== undefined);
   const found = same ? last : writeHead(head, exchange, permit, upstream);
   writeLatin1(found.octets, exchange.id, found.idAt);
   if (found.traceparentAt !== undefined) writeLatin1(found.octets, exchange.span?.traceparent ?? newTraceparent(), found.traceparentAt);
@@ -48,7 +50,7 @@ function writeHead(head: KnownHead, exchange: Exchange, permit: Permit, upstream
   const traceparentAt = traced ? undefined : text.length + TRACEPARENT.length;
   if (!traced) text += `${TRACEPARENT}${newTraceparent()}\r\n`;
   const { route, degraded } = permit;
-  return { head, route, degraded, admission: exchange.admission, upstream, octets: Buffer.from(`${text}\r\n`, 'latin1'), idAt, traceparentAt, watched };
+  return { head, route, degraded, grant: permit.breakGlass?.id, admission: exchange.admission, upstream, octets: Buffer.from(`${text}\r\n`, 'latin1'), idAt, traceparentAt, watched };
 }
 
 const TRACEPARENT = 'traceparent: ';

@@ -14,7 +14,7 @@ export async function holdBody(exchange: Http1Exchange, bond: Bond): Promise<Hel
   if (held.kind !== 'held') return held;
   const objection = judgeBoundBody(bond, request.headers, held.octets);
   if (objection !== undefined) return notForClient(exchange, objection);
-  request.headers = boundHeaders(request.headers, asked.method, held.octets);
+  request.headers = boundHeaders(bond, request.headers, asked.method, held.octets);
   return held;
 }
 

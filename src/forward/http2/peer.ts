@@ -110,7 +110,7 @@ export function bodyOf(exchange: StreamExchange): RequestBody {
   stream.on('trailers', (_headers: unknown, _flags: unknown, raw: string[]) => {
     fields = raw;
   });
-  return { stream, announced: exchange.head.announced, whole: () => end().kind === 'ended', trailers: () => trailerFields(fields) };
+  return { stream, announced: exchange.head.announced, whole: () => end().kind === 'ended', trailers: () => trailerFields(fields, exchange.head.fields) };
 }
 
 /** Counts a body as it passes. */

@@ -186,7 +186,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     if (!Buffer.isBuffer(octets)) return stopped(exchange, octets);
     const objection = judgeBoundBody(bond, question.fields, octets);
     if (objection !== undefined) return refuse(exchange, 'role_denied', deniedLate(exchange, objection));
-    return forwarded(exchange, permit, ask({ ...question, fields: boundHeaders(question.fields, question.method, octets), ...heldBody(octets) }));
+    return forwarded(exchange, permit, ask({ ...question, fields: boundHeaders(bond, question.fields, question.method, octets), ...heldBody(octets) }));
   }
 
   /** What comes of something that is waited for, or what ends the request before that. */

@@ -14,7 +14,7 @@ export function createHttp2Forwarder(): GeneralForwarder {
       const { response: patience, idle } = upstream.config.timeouts;
       const call = askByHttp2({
         permit, method: request.method as string, path: request.url as string, fields: request.headers, sensitive: [], grpc: false, trailers: false, upstream, key, trail, patience, idle,
-        ...(held !== undefined ? heldBody(held) : hasBody(request) ? { body: { stream: request, announced: request.headers['transfer-encoding'] !== undefined, whole: () => request.complete, trailers: () => trailerFields(request.rawTrailers) } } : {}),
+        ...(held !== undefined ? heldBody(held) : hasBody(request) ? { body: { stream: request, announced: request.headers['transfer-encoding'] !== undefined, whole: () => request.complete, trailers: () => trailerFields(request.rawTrailers, request.rawHeaders) } } : {}),
       });
       calls.set(request, call);
       const left = new Promise<{ readonly kind: 'client_left' }>((resolve) => response.once('close', () => {

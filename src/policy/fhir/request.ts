@@ -137,7 +137,8 @@ export function judgeFields(fields: readonly string[]): Objection | undefined {
   let accept: string | undefined;
   let types = 0;
   for (let index = 0; index < fields.length; index += 2) {
-    const name = (fields[index] as string).toLowerCase();
+    // As CGI and its heirs read it: to those If_None_Exist is the same field.
+    const name = (fields[index] as string).toLowerCase().replace(/[^a-z0-9]/g, '-');
     const value = fields[index + 1] as string;
     if (name === 'if-none-exist' || name === 'x-provenance' || name === 'upgrade') return unknownShape(`the header field ${name}`);
     if (name === 'content-encoding' && value.trim().toLowerCase() !== 'identity') return unknownShape('a body that is encoded');

@@ -1,0 +1,50 @@
+import { quoted, unknownShape, type Objection } from './fhir/compartment.ts';
+import { readJson } from './fhir/json.ts';
+
+/** A name as the laxest servers see it: PHP ends it at a bracket or NUL, drops blanks before it and turns blanks and dots into "_"; others do not mind case. */
+export function asServersRead(name: string): string {
+  // eslint-disable-next-line no-control-regex
+  return (name.toLowerCase().trim().split(/[[\u0000]/, 1)[0] as string).replace(/[ .]/g, '_');
+}
+
+/** Why a body leaves unclear what the parameters of a query are. */
+export const UNCLEAR = {
+  form: 'a form, whose fields some servers take for parameters of the query',
+  encoded: 'a body of JSON that is encoded, whose members some servers take for parameters of the query',
+} as const;
+
+/**
+ * What comes beside a query, as the header section says: a form, whose fields PHP, Rails and servlets put beside the parameters of the query or in their place; JSON,
+ * of which Rails and Laravel do the same with the members of the outermost object; `encoded` JSON, which cannot be read here.
+ */
+export function bodyBeside(fields: readonly string[]): 'form' | 'json' | 'encoded' | 'other' {
+  let json = false;
+  let encoded = false;
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = (fields[index] as string).toLowerCase().replace(/[^a-z0-9]/g, '-');
+    const value = fields[index + 1] as string;
+    if (name === 'content-type' && /x-www-form-urlencoded|multipart\/form-data/i.test(value)) return 'form';
+    json ||= name === 'content-type' && /(?:^|[^a-z])json/i.test(value);
+    encoded ||= name === 'content-encoding' && value.trim().toLowerCase() !== 'identity';
+  }
+  return json ? encoded ? 'encoded' : 'json' : 'other';
+}
+
+/** Whether a body of JSON leaves the parameter that names a patient as it is: no member that some server would take for it, or the one that says the same. */
+export function judgeBeside(parameter: string, patient: string, octets: Uint8Array): Objection | undefined {
+  if (octets.length === 0) return undefined;
+  const read = readJson(octets);
+  if (read.kind === 'objection') return read;
+  // Readers differ in which of two counts.
+  if (membersOf(read.value) !== read.colons) return unknownShape('a member that is written twice');
+  if (typeof read.value !== 'object' || read.value === null || Array.isArray(read.value)) return undefined;
+  const plain = asServersRead(parameter);
+  const other = Object.entries(read.value).find(([name, value]) => asServersRead(name) === plain && (name !== parameter || value !== patient));
+  return other === undefined ? undefined : unknownShape(`a member ${quoted(other[0])}, which some servers take for the parameter ${parameter}`);
+}
+
+function membersOf(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  const within = Object.values(value).reduce<number>((sum, one) => sum + membersOf(one), 0);
+  return Array.isArray(value) ? within : within + Object.keys(value).length;
+}
