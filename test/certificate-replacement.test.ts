@@ -171,3 +171,24 @@ it('has the digest that a reload of everything has', async () => {
   await gateway.gateway.reload();
   expect((await gateway.gateway.status()).config.digest).toBe(digest);
 });
+
+it('reads the configuration that a volume holds since its link was swapped, when it is told to', async () => {
+  const link = async (target: string, name: string): Promise<void> => {
+    await symlink(target, gateway.path(`${name}_tmp`));
+    await rename(gateway.path(`${name}_tmp`), gateway.path(name));
+  };
+  const mount = async (turn: string, yaml: string): Promise<void> => {
+    await mkdir(gateway.path(turn));
+    await writeFile(gateway.path(`${turn}/wardgate.yaml`), yaml);
+    await link(turn, '..configuration');
+  };
+  const before = (await gateway.gateway.status()).config.digest;
+  await mount('..old', await readFile(gateway.path('wardgate.yaml'), 'utf8'));
+  await link('..configuration/wardgate.yaml', 'wardgate.yaml');
+  await gateway.gateway.reload();
+  expect((await gateway.gateway.status()).config.digest).toBe(before);
+  await mount('..new', configuration(backend.port, { ...PARTS, routes: '[{ name: gone, match: { path: /gone }, allow: [doctor], upstream: records }]' }));
+  expect(await wardgate(['reload', '-c', gateway.path('wardgate.yaml')])).toMatchObject({ code: 0 });
+  expect((await ask(pki, gateway.port, '/echo/1', { client: pki.doctor })).status).toBe(404);
+  expect((await ask(pki, gateway.port, '/gone', { client: pki.doctor })).status).toBe(200);
+});

@@ -1,6 +1,6 @@
 {{- /* What a schema cannot say: values that do not fit each other. Each ends the installation, and names the value. */}}
 {{- define "wardgate.checks" -}}
-{{- $config := .Values.config | default dict }}
+{{- $config := .Values.config }}
 {{- if and .Values.existingConfigMap $config.listeners }}
 {{- fail "existingConfigMap: the configuration is in `config` as well; one of the two" }}
 {{- end }}
