@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runCommandLine } from '../src/cli/command-line.ts';
-import { status as tellStatus } from '../src/cli/operate.ts';
+import { status as tellStatus } from '../src/cli/status.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { check } from '../src/cli/check.ts';
 import { explain } from '../src/cli/explain.ts';
-import { status } from '../src/cli/operate.ts';
+import { status } from '../src/cli/status.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { startDistributionPoint, type DistributionPoint } from './support/distribution.ts';

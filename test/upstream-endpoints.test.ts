@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { status } from '../src/cli/operate.ts';
+import { status } from '../src/cli/status.ts';
 import type { Backend } from './support/backend.ts';
 import { askMany, metric, startEndpoints, startUpstreams, tally, upstreamStatus, upstreamYaml, type UpstreamGateway } from './support/endpoints.ts';
 import { ask } from './support/gateway.ts';

@@ -1,7 +1,9 @@
+import type { Command } from 'commander';
 import { triggerLine } from '../audit/alarms/channels/words.ts';
 import { ALARM_ROWS, reportOf, type AlarmReport } from '../audit/alarms/desk.ts';
 import { alarmFile, readAlarmStore } from '../store/alarms.ts';
 import { callGateway } from './call.ts';
+import { notedCommand, type CommandGround } from './ground.ts';
 import { readPlaces } from './places.ts';
 
 type Print = (text: string) => void;
@@ -11,8 +13,28 @@ interface Common {
   readonly json?: boolean;
 }
 
+/** Adds `alarm` to the program. */
+export function addAlarmCommands(program: Command, ground: CommandGround): void {
+  const { configOption, jsonOption, print, settle } = ground;
+  const alarm = program.command('alarm').description('what somebody should look at, open until it is acknowledged')
+    .addHelpText('after', "\nExamples:\n  wardgate alarm list\n  wardgate alarm show 4be1a7c90f3d2e58\n  wardgate alarm acknowledge 4be1a7c90f3d2e58 --who 'Dr Chen' --note 'new workstation on ward 4'");
+  alarm.command('list').description('those that nobody has acknowledged, oldest first')
+    .option(...configOption).option(...jsonOption)
+    .option('--all', 'acknowledged ones too')
+    .addHelpText('after', '\nExample:\n  wardgate alarm list --all')
+    .action(settle((options: never) => listAlarms(options, print)));
+  alarm.command('show').description('one of them, with the records that led to it')
+    .argument('<id>', 'the whole id, as list shows it')
+    .option(...configOption).option(...jsonOption)
+    .addHelpText('after', '\nExample:\n  wardgate alarm show 4be1a7c90f3d2e58')
+    .action(settle((id: string, options: never) => showAlarm(id, options, print)));
+  notedCommand(alarm.command('acknowledge').description('say that one was looked into, and what was found'), ground)
+    .addHelpText('after', "\nExample:\n  wardgate alarm acknowledge 4be1a7c90f3d2e58 --who 'Dr Chen' --note 'new workstation on ward 4'")
+    .action(settle((id: string, options: never) => acknowledgeAlarm(id, options, print)));
+}
+
 /** `wardgate alarm list`: of the running gateway, or from its state when none runs. */
-export async function listAlarms(options: Common & { readonly all?: boolean }, print: Print): Promise<number> {
+async function listAlarms(options: Common & { readonly all?: boolean }, print: Print): Promise<number> {
   const { running, alarms } = await alarmsOf(options.config);
   const wanted = options.all === true ? alarms : alarms.filter(({ acknowledged }) => acknowledged === undefined);
   if (options.json === true) print(JSON.stringify({ running, alarms: wanted }));
@@ -21,7 +43,7 @@ export async function listAlarms(options: Common & { readonly all?: boolean }, p
 }
 
 /** `wardgate alarm show`: exit 1 when there is none of that id. */
-export async function showAlarm(id: string, { config, json }: Common, print: Print): Promise<number> {
+async function showAlarm(id: string, { config, json }: Common, print: Print): Promise<number> {
   const alarm = (await alarmsOf(config)).alarms.find((one) => one.id === id);
   if (alarm === undefined) throw new Error(`no alarm ${JSON.stringify(id)}; expected the whole id, as wardgate alarm list shows it`);
   print(json === true ? JSON.stringify(alarm) : [formatAlarm(alarm), ...[...alarm.records, ...alarm.recent].map(triggerLine)].join('\n'));
@@ -29,7 +51,7 @@ export async function showAlarm(id: string, { config, json }: Common, print: Pri
 }
 
 /** `wardgate alarm acknowledge`: exit 1 when there is none of that id, or it was acknowledged before. */
-export async function acknowledgeAlarm(id: string, { config, json, who, note }: Common & { readonly who: string; readonly note: string }, print: Print): Promise<number> {
+async function acknowledgeAlarm(id: string, { config, json, who, note }: Common & { readonly who: string; readonly note: string }, print: Print): Promise<number> {
   const answer = await callGateway(readPlaces(config).socket, 'POST', '/v1/alarms/acknowledge', { id, who, note });
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
   print(json === true ? JSON.stringify({ acknowledged: id }) : `acknowledged ${id}`);

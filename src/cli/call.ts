@@ -23,3 +23,8 @@ export function callGateway(socketPath: string, method: string, path: string, bo
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
+
+/** The reason that was given, as a call takes it. */
+export function why({ reason }: { readonly reason?: string }): { readonly reason?: string } {
+  return reason === undefined ? {} : { reason };
+}

@@ -1,5 +1,5 @@
 import type { Command, Option } from 'commander';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 import { WrongUsage } from './usage.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;

@@ -7,7 +7,7 @@ import { refuseOpenFile } from '../ca/key-file.ts';
 import { openGatewayCrls } from '../est-crls.ts';
 import { bind, close, estServer } from '../est-server.ts';
 import { addressOf, textOf } from './ca/serve.ts';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 import { WrongUsage } from './usage.ts';
 
 export interface RelayCommandOptions {

@@ -17,7 +17,7 @@ import { describeScope } from '../policy/suspensions.ts';
 import { readAlarmStore } from '../store/alarms.ts';
 import { callGateway } from './call.ts';
 import { readPlaces } from './places.ts';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 import { WrongUsage } from './usage.ts';
 
 interface Options {

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
 import { parseDuration } from '../config/values.ts';
 import type { EnrolmentReport } from '../factor/factors.ts';
 import { callGateway } from './call.ts';
 import { counted } from './counted.ts';
+import type { CommandGround } from './ground.ts';
 import { readPlaces } from './places.ts';
 import { usage } from './usage.ts';
 
@@ -15,6 +17,41 @@ interface FactorOptions {
   readonly id: string;
   readonly who: string;
   readonly reason?: string;
+}
+
+/** Adds `factor` to the program. */
+export function addFactorCommands(program: Command, { configOption, jsonOption, user, print, settle }: CommandGround): void {
+  const factor = program.command('factor').description('second factors of people and devices, on the running gateway')
+    .addHelpText('after', "\nExamples:\n  wardgate factor invite --role patient --id urn:patient:1001\n  wardgate factor phone --role patient --id urn:patient:1001 --phone +8613800138000 --card - <card.txt\n  wardgate factor reset --role patient --id urn:patient:1001\n  wardgate factor list");
+  const person = (command: Command): Command => command
+    .option(...configOption).option(...jsonOption)
+    .requiredOption('--role <role>', 'the role that the certificate maps to')
+    .requiredOption('--id <id>', 'the id that it maps to')
+    .option('--reason <text>', 'why, for the record')
+    .option('--who <name>', 'on whose behalf', user);
+  person(factor.command('invite').description('print an invitation: the code with which somebody sets up an authenticator app or a security key'))
+    .option('--expires <duration>', 'how long it is good', '7d')
+    .addHelpText('after', '\nExample:\n  wardgate factor invite --role patient --id urn:patient:1001 --expires 2d')
+    .action(settle((options: never) => invite(options, print)));
+  person(factor.command('phone').description('register where codes are sent by text message, and the card number that is typed with them'))
+    .requiredOption('--phone <number>', 'as +8613800138000')
+    .requiredOption('--card <number>', 'the card number; - reads it from stdin')
+    .addHelpText('after', '\nExample:\n  wardgate factor phone --role patient --id urn:patient:1001 --phone +8613800138000 --card - <card.txt')
+    .action(settle((options: never) => phone(options, print)));
+  person(factor.command('reset').description('forget an enrolment and end the sessions that stand on it: a phone was lost or stolen'))
+    .option('--key <name>', 'one security key alone, by its name')
+    .addHelpText('after', "\nExamples:\n  wardgate factor reset --role patient --id urn:patient:1001\n  wardgate factor reset --role patient --id urn:patient:1001 --key 'blue key'")
+    .action(settle((options: never) => reset(options, print)));
+  person(factor.command('status').description('what somebody is enrolled for, with every security key'))
+    .addHelpText('after', '\nExample:\n  wardgate factor status --role patient --id urn:patient:1001')
+    .action(settle((options: never) => status(options, print)));
+  person(factor.command('unlock').description('forget wrong codes'))
+    .addHelpText('after', '\nExample:\n  wardgate factor unlock --role patient --id urn:patient:1001')
+    .action(settle((options: never) => unlock(options, print)));
+  factor.command('list').description('who is enrolled for what')
+    .option(...configOption).option(...jsonOption)
+    .addHelpText('after', '\nExample:\n  wardgate factor list --json')
+    .action(settle((options: never) => list(options, print)));
 }
 
 /** `wardgate factor invite`: prints the code that somebody enrols an authenticator app or a security key with. */

@@ -1,27 +1,8 @@
 import type { Command } from 'commander';
 import { addHold, listHolds, prune, releaseHold, type HoldOptions, type PruneOptions } from './audit-keep.ts';
+import type { CommandGround } from './ground.ts';
+import { recordOptions } from './record-options.ts';
 import { impact, seal, type ImpactOptions, type SealOptions } from './seal.ts';
-
-/** What the commands of one family share with all the others. */
-export interface CommandGround {
-  readonly configOption: readonly [string, string, string];
-  readonly jsonOption: readonly [string, string];
-  /** Who runs the command. */
-  readonly user: string;
-  readonly print: (text: string) => void;
-  readonly settle: (action: (...args: never[]) => Promise<number>) => (...args: unknown[]) => Promise<void>;
-}
-
-/** The options that say which records are meant. */
-export function recordOptions(command: Command): Command {
-  return command
-    .option('--from <time>', 'not before this time')
-    .option('--to <time>', 'before this time')
-    .option('--fingerprint <hex>', 'of the certificate')
-    .option('--serial <hex>', 'of the certificate')
-    .option('--route <name>', 'which route')
-    .option('--patient <id>', 'whom it concerned');
-}
 
 /** Adds `seal` and `impact` to the program, `prune` and `hold` to its `audit`. */
 export function addKeepingCommands(program: Command, audit: Command, { configOption, jsonOption, user, print, settle }: CommandGround): void {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { destroyMaskingKeys, openMaskingKeys, readMaskingKeys, rotateMaskingKey } from '../audit/masking-key.ts';
 import { pseudonymOf } from '../audit/pseudonyms.ts';
 import { auditPlaces, noteUse } from './archive.ts';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 import { readMasking } from './places.ts';
 
 interface KeyOptions {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { GROUPS, namesOf, PROFILES, SUITES, type Clause, type ProfileText, type SuiteName } from '../config/profiles.ts';
 import type { TlsProfile } from '../config/schema.ts';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 import { WrongUsage } from './usage.ts';
 
 const WIDTH = 100;

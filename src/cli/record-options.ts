@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import type { RecordFilter } from '../audit/filter.ts';
 
 /** Milliseconds of a time on the command line. Throws for what is none. */
@@ -10,6 +11,17 @@ export function moment(option: string, text: string): number {
 /** The same as ISO 8601; undefined where none was given. */
 export function instant(option: string, text: string | undefined): string | undefined {
   return text === undefined ? undefined : new Date(moment(option, text)).toISOString();
+}
+
+/** The options that say which records are meant. */
+export function recordOptions(command: Command): Command {
+  return command
+    .option('--from <time>', 'not before this time')
+    .option('--to <time>', 'before this time')
+    .option('--fingerprint <hex>', 'of the certificate')
+    .option('--serial <hex>', 'of the certificate')
+    .option('--route <name>', 'which route')
+    .option('--patient <id>', 'whom it concerned');
 }
 
 /** Which records are meant, as options. */

@@ -7,7 +7,7 @@ import { readAuditKey } from '../audit/key.ts';
 import { sealExport, type Manifest, type SealOrder } from '../audit/seal.ts';
 import { verifyAudit } from '../audit/verify.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
-import { subjectOf as denySubjectOf } from './operate.ts';
+import { subjectOf as denySubjectOf } from './named-certificate.ts';
 import { recordFilter, type FilterOptions } from './record-options.ts';
 
 type Print = (text: string) => void;

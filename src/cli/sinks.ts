@@ -6,7 +6,7 @@ import { feedDirectory, forgetPosition, readPositions } from '../audit/positions
 import type { GatewayStatus } from '../status.ts';
 import { auditPlaces } from './archive.ts';
 import { callGateway } from './call.ts';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 
 interface Options {
   readonly config: string;

@@ -1,12 +1,14 @@
+import type { Command } from 'commander';
 import { loadSnapshot } from '../config/snapshot.ts';
 import { networkFault } from '../config/addresses.ts';
 import { parseDuration } from '../config/values.ts';
 import { concernedRoutes, type ConcernedRoute } from '../concern.ts';
 import { describeScope, type SuspensionScope } from '../policy/suspensions.ts';
-import { openSuspensions, scopeText, type SuspensionList } from '../store/suspensions.ts';
+import { endSuspension, openSuspensions } from '../store/suspensions.ts';
 import { unknownIn } from '../suspensions.ts';
 import type { Concerned, ConcernedClient } from '../thread-protocol.ts';
 import { callGateway } from './call.ts';
+import type { CommandGround } from './ground.ts';
 import { readPlaces } from './places.ts';
 import { runningOrAlone } from './running-or-alone.ts';
 import { usage } from './usage.ts';
@@ -25,8 +27,30 @@ interface ScopeOptions {
   readonly dryRun?: boolean;
 }
 
+/** Adds `suspend` and `resume` to the program. */
+export function addSuspendCommands(program: Command, { configOption, jsonOption, user, print, settle }: CommandGround): void {
+  const scope = (command: Command): Command => command
+    .option(...configOption).option(...jsonOption)
+    .option('--route <name>', 'a route')
+    .option('--listener <name>', 'a listener')
+    .option('--role <role>', 'clients with a role')
+    .option('--network <cidr>', 'clients from a network')
+    .option('--outside', 'only clients from outside networks.inside')
+    .option('--dry-run', 'say whom it concerns, and change nothing')
+    .option('--who <name>', 'on whose behalf', user);
+  scope(program.command('suspend').description('stop serving a route, a listener, a role or a network: 503 at once, open streams end; several options narrow each other'))
+    .requiredOption('--reason <text>', 'why, for the record')
+    .option('--for <duration>', 'resume by itself after this time, such as 2h')
+    .addHelpText('after', "\nExamples:\n  wardgate suspend --route prescriptions --reason 'wrong doses' --dry-run\n  wardgate suspend --route prescriptions --outside --reason 'attack from outside' --for 2h\n  wardgate suspend --role device --network 10.7.0.0/16 --reason 'kiosks on the third floor'")
+    .action(settle((options: never) => suspend(options, print)));
+  scope(program.command('resume').description('serve again what was suspended, named by the same options'))
+    .option('--reason <text>', 'why, for the record')
+    .addHelpText('after', '\nExample:\n  wardgate resume --route prescriptions --outside')
+    .action(settle((options: never) => resume(options, print)));
+}
+
 /** `wardgate suspend`: on the running gateway, or in its state when none runs. */
-export async function suspend(options: ScopeOptions & { readonly reason: string; readonly for?: string }, print: Print): Promise<number> {
+async function suspend(options: ScopeOptions & { readonly reason: string; readonly for?: string }, print: Print): Promise<number> {
   const scope = scopeOf(options);
   if (typeof scope === 'string') return usage(scope);
   const lifetime = options.for === undefined ? undefined : parseDuration(options.for);
@@ -43,21 +67,14 @@ export async function suspend(options: ScopeOptions & { readonly reason: string;
 }
 
 /** `wardgate resume`: exit 1 when it was not suspended. */
-export async function resume(options: ScopeOptions & { readonly reason?: string }, print: Print): Promise<number> {
+async function resume(options: ScopeOptions & { readonly reason?: string }, print: Print): Promise<number> {
   const scope = scopeOf(options);
   if (typeof scope === 'string') return usage(scope);
   if (options.dryRun === true) return foresee(options, scope, print);
-  const { answer, result } = await runningOrAlone(options.config, '/v1/resume', { ...scope, who: options.who, ...(options.reason === undefined ? {} : { reason: options.reason }) }, openSuspensions, (list) => lift(list, scope, options.who));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/resume', { ...scope, who: options.who, ...(options.reason === undefined ? {} : { reason: options.reason }) }, openSuspensions, (list) => endSuspension(list, scope, options.who, Date.now()));
   const resumed = (answer as { resumed: boolean } | undefined)?.resumed ?? result === true;
   print(options.json === true ? JSON.stringify({ resumed, scope }) : `${resumed ? 'resumed' : 'was not suspended:'} ${describeScope(scope)}`);
   return resumed ? 0 : 1;
-}
-
-function lift(list: SuspensionList, scope: SuspensionScope, who: string): boolean {
-  const now = Date.now();
-  if (!list.entries(now).some((entry) => scopeText(entry) === scopeText(scope))) return false;
-  list.apply({ op: 'resume', ...scope, who, at: list.timeOf(scope, now) });
-  return true;
 }
 
 /** What a scope would hit: nothing is changed. */

@@ -12,7 +12,7 @@ import type { AnchorReport, StandingReport, TrustPreview } from '../trust-change
 import { auditPlaces, noteUse } from './archive.ts';
 import { callGateway } from './call.ts';
 import { counted } from './counted.ts';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 import { readPlaces } from './places.ts';
 import { usage } from './usage.ts';
 

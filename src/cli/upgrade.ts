@@ -7,7 +7,7 @@ import type { GatewayStatus } from '../gateway.ts';
 import { SILENT } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { callGateway } from './call.ts';
-import type { CommandGround } from './keeping-commands.ts';
+import type { CommandGround } from './ground.ts';
 import { readPlaces } from './places.ts';
 import { WrongUsage } from './usage.ts';
 

@@ -37,6 +37,13 @@ export function openSuspensions(state: string): SuspensionList {
   };
 }
 
+/** Takes what is suspended off a list that nobody serves by; false where nothing of this scope is. */
+export function endSuspension(list: SuspensionList, scope: SuspensionScope, who: string, now: number): boolean {
+  if (!list.entries(now).some((entry) => scopeText(entry) === scopeText(scope))) return false;
+  list.apply({ op: 'resume', ...scope, who, at: list.timeOf(scope, now) });
+  return true;
+}
+
 /** What is suspended according to a state directory, for looking beside a running gateway. */
 export function readSuspensions(state: string, now: number): readonly SuspensionEntry[] {
   return inForce(readJournal(journalOf(state)), now);

@@ -11,7 +11,7 @@ import { createRequest } from '../../ca/request.ts';
 import { parseAddress, type Address } from '../../config/addresses.ts';
 import { parseDuration } from '../../config/values.ts';
 import { lockState, StateError, type StateLock } from '../../store/state-lock.ts';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { begin, begun, confirmed, forget, pairFiles, readPair, receive, replacePair, type PairFiles } from '../renew/pair-files.ts';
 import { scheduleOf } from '../renew/window.ts';
 import { WrongUsage } from '../usage.ts';

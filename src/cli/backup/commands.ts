@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { create, type CreateOptions } from './create.ts';
 import { inspect, newKey, showKey } from './keys.ts';
 import { restore, type RestoreOptions } from './restore.ts';

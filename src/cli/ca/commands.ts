@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { initCommand, type InitOptions } from './init.ts';
 import { installIssuingCommand, renewIssuingCommand, rootCrlCommand, signIssuingCommand } from './root.ts';
 import { codeCommand } from './code.ts';

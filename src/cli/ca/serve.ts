@@ -6,7 +6,7 @@ import { refuseOpenFile } from '../../ca/key-file.ts';
 import { parseAddress } from '../../config/addresses.ts';
 import { parseDuration } from '../../config/values.ts';
 import type { Address } from '../../est-server.ts';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { WrongUsage } from '../usage.ts';
 import { openCa, type CaOptions, type Print } from './place.ts';
 

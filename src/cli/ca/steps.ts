@@ -5,7 +5,7 @@ import { writeWhole } from '../../ca/key-file.ts';
 import { signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
 import { openKey, openPkcs12 } from '../../config/own-keys.ts';
 import { parseDuration } from '../../config/values.ts';
-import { revoke as denyCertificate } from '../operate.ts';
+import { revoke as denyCertificate } from '../revoke.ts';
 import { WrongUsage } from '../usage.ts';
 import { gatewayOf, openCa, passphraseFromFile, withRecord, type CaOptions, type Print } from './place.ts';
 import { detailsOf, entryOf, factsOf } from './words.ts';

@@ -6,7 +6,7 @@ import { loadSnapshot, type Snapshot } from '../../config/snapshot.ts';
 import type { GatewayStatus } from '../../gateway.ts';
 import { callGateway } from '../call.ts';
 import { counted } from '../counted.ts';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { readPlaces } from '../places.ts';
 import { WrongUsage } from '../usage.ts';
 import { bad, good, type Finding } from './finding.ts';

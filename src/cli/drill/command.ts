@@ -1,7 +1,7 @@
 import { Argument, type Command } from 'commander';
 import { parseDuration } from '../../config/values.ts';
 import { auditPlaces, noteUse } from '../archive.ts';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { usage } from '../usage.ts';
 import { BARS, DRILLS } from './drills.ts';
 import { reportText, type DrillReport } from './report.ts';

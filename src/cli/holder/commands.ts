@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { listItems, showItem } from './show.ts';
 import { destroy, give, giveBack, lose, recover, revokeItem, writeOff } from './steps.ts';
 

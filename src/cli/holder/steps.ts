@@ -8,7 +8,7 @@ import { openCustody, type CustodyEvent, type CustodyItem } from '../../store/cu
 import type { CustodyStep } from '../../store/custody-life.ts';
 import { auditPlaces } from '../archive.ts';
 import { onRecord } from '../backup/ground.ts';
-import { revoke as deny } from '../operate.ts';
+import { revoke as deny } from '../revoke.ts';
 import { moment } from '../record-options.ts';
 import { usage } from '../usage.ts';
 import { lineOf } from './show.ts';

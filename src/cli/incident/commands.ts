@@ -1,19 +1,13 @@
 import type { Command } from 'commander';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
+import { certificateOptions } from '../named-certificate.ts';
 import { drain, type DrainOptions } from './drain.ts';
 import { isolate, listIsolated, type IsolateOptions } from './isolate.ts';
 
 /** Adds `isolate` and `drain`. `told` is where progress is shown. */
 export function addIncidentCommands(program: Command, { configOption, jsonOption, user, print, settle }: CommandGround, told: (text: string) => void): void {
-  const isolated = program.command('isolate').description('cut a certificate, an issuer, a device or an address off: open connections end at once, new ones are closed as they come')
-    .option(...configOption).option(...jsonOption)
-    .option('--cert <pem>', 'the certificate itself')
-    .option('--serial <hex>', 'its serial number, with --issuer')
-    .option('--issuer <dn>', "its issuer's name, as 'CN=Hospital CA,O=Hospital'")
-    .option('--fingerprint <hex>', 'its SHA-256 fingerprint')
-    .option('--key <pem|hex>', 'every certificate of a public key: that of a certificate file, or its SHA-256')
-    .option('--id <id>', 'every certificate of a person, by the id that roles give it')
-    .option('--whole-issuer <dn>', 'every certificate of a CA')
+  const isolated = certificateOptions(program.command('isolate').description('cut a certificate, an issuer, a device or an address off: open connections end at once, new ones are closed as they come')
+    .option(...configOption).option(...jsonOption))
     .option('--device <id>', 'a device: its certificates, and whoever the inventory lets work at it')
     .option('--address <network>', 'clients from an address or network, such as 10.7.1.9 or 10.7.0.0/16')
     .option('--for <duration>', 'let in again by itself after this time, such as 2h')

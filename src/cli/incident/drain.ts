@@ -1,8 +1,7 @@
 import type { DrainReport } from '../../admin/calls/incident.ts';
 import { parseDuration } from '../../config/values.ts';
-import { callGateway } from '../call.ts';
+import { callGateway, why } from '../call.ts';
 import { counted } from '../counted.ts';
-import { why } from '../operate.ts';
 import { readPlaces } from '../places.ts';
 import { usage } from '../usage.ts';
 

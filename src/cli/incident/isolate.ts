@@ -3,13 +3,14 @@ import { parseDuration } from '../../config/values.ts';
 import type { GatewayStatus } from '../../gateway.ts';
 import type { IsolationScope } from '../../admin/calls/incident.ts';
 import { unmapped } from '../../policy/networks.ts';
-import { describeScope, type SuspensionScope } from '../../policy/suspensions.ts';
+import { describeScope } from '../../policy/suspensions.ts';
 import { openDenyList, type DenyEntry } from '../../store/deny-list.ts';
 import { createDenyTable } from '../../store/deny-table.ts';
-import { openSuspensions, readSuspensions, scopeText, type SuspensionEntry, type SuspensionList } from '../../store/suspensions.ts';
-import { callGateway } from '../call.ts';
-import { describe, reinstate, revoke, subjectOf, why, type SubjectOptions } from '../operate.ts';
+import { endSuspension, openSuspensions, readSuspensions, type SuspensionEntry } from '../../store/suspensions.ts';
+import { callGateway, why } from '../call.ts';
+import { describe, namings, subjectOf, type SubjectOptions } from '../named-certificate.ts';
 import { readPlaces } from '../places.ts';
+import { reinstate, revoke } from '../revoke.ts';
 import { runningOrAlone } from '../running-or-alone.ts';
 import { usage } from '../usage.ts';
 import { foresee } from './foresee.ts';
@@ -31,7 +32,7 @@ export async function isolate(options: IsolateOptions, print: Print): Promise<nu
   const lifetime = options.for === undefined ? undefined : parseDuration(options.for);
   if (options.for !== undefined && (lifetime === undefined || lifetime === 0)) return usage(`--for: ${JSON.stringify(options.for)} is not a duration such as 2h or 30m`);
   if (reason === undefined && options.lift !== true && options.dryRun !== true) return usage('--reason: say why, for the record');
-  const certificate = [options.cert, options.serial, options.fingerprint, options.key, options.wholeIssuer, options.id].some((value) => value !== undefined);
+  const certificate = namings(options).length > 0;
   if ([certificate, device !== undefined, address !== undefined].filter(Boolean).length !== 1) return usage('give exactly one of --cert, --serial (with --issuer), --fingerprint, --key, --id, --whole-issuer, --device and --address');
   if (certificate) return isolateCertificate(options, print);
   const scope = scopeOf(options);
@@ -60,17 +61,10 @@ async function isolateCertificate(options: IsolateOptions, print: Print): Promis
 }
 
 async function lift(options: IsolateOptions, scope: IsolationScope, print: Print): Promise<number> {
-  const { answer, result } = await runningOrAlone(options.config, '/v1/isolate/lift', { ...scope, who: options.who, ...why(options) }, openSuspensions, (list) => liftAlone(list, { ...scope, isolate: true }, options.who));
+  const { answer, result } = await runningOrAlone(options.config, '/v1/isolate/lift', { ...scope, who: options.who, ...why(options) }, openSuspensions, (list) => endSuspension(list, { ...scope, isolate: true }, options.who, Date.now()));
   const lifted = (answer as { readonly lifted: boolean } | undefined)?.lifted ?? result === true;
   print(options.json === true ? JSON.stringify({ lifted, scope }) : `${lifted ? 'let in again:' : 'was not isolated:'} ${describeScope(scope)}`);
   return lifted ? 0 : 1;
-}
-
-function liftAlone(list: SuspensionList, scope: SuspensionScope, who: string): boolean {
-  const now = Date.now();
-  if (!list.entries(now).some((entry) => scopeText(entry) === scopeText(scope))) return false;
-  list.apply({ op: 'resume', ...scope, who, at: list.timeOf(scope, now) });
-  return true;
 }
 
 /** `wardgate isolate list`: what is cut off, and until when. */

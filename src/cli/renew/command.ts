@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { parseDuration } from '../../config/values.ts';
 import { formatName } from '../../pki/name.ts';
 import { lockState, StateError, type StateLock } from '../../store/state-lock.ts';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { WrongUsage } from '../usage.ts';
 import { operationUrl } from '../../ca/est/client.ts';
 import { pairFiles, readPair, unconfirmed, type PairFiles } from './pair-files.ts';

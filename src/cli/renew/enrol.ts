@@ -13,7 +13,7 @@ import { sameBytes } from '../../pki/der.ts';
 import { formatName } from '../../pki/name.ts';
 import { createPool, validatePath } from '../../pki/path.ts';
 import { passphraseFromFile } from '../ca/place.ts';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { WrongUsage } from '../usage.ts';
 import { readCertificates } from './answer.ts';
 import { lockOf, sleep } from './command.ts';

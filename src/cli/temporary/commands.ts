@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CommandGround } from '../keeping-commands.ts';
+import type { CommandGround } from '../ground.ts';
 import { listTemporaries, replacedTemporary, temporaryClient, type ClientOptions } from './client.ts';
 import { temporaryServer, type ServerOptions } from './server.ts';
 
