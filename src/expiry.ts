@@ -131,7 +131,7 @@ export function createExpiry({ snapshot, crls, dispatch, now, log }: ExpiryOptio
 }
 
 /** What is held, as it is shown where nobody is told of it. */
-export function heldList(items: readonly Watched[], tiers: readonly number[], { within, most, now }: { readonly within: number; readonly most: number; readonly now: number }): ExpiryList {
+function heldList(items: readonly Watched[], tiers: readonly number[], { within, most, now }: { readonly within: number; readonly most: number; readonly now: number }): ExpiryList {
   const found = items.filter(({ until }) => until - now <= within).toSorted((left, right) => left.until - right.until);
   return { entries: found.slice(0, most).map((item) => reportOf(item, { tiers, now, isInUse: true, waiting: [] })), more: Math.max(0, found.length - most) };
 }

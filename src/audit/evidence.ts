@@ -64,9 +64,9 @@ export interface ExportHead {
 }
 
 /** Beginnings of the lines of an export that are no records. No record begins like that: each begins with its time. */
-export const CHECKPOINT_LINE = '{"checkpoint":';
+const CHECKPOINT_LINE = '{"checkpoint":';
 export const SEGMENT_LINE = '{"segment":';
-export const MANIFEST_LINE = '{"manifest":';
+const MANIFEST_LINE = '{"manifest":';
 const PREVIOUS_FIELD = ',"previous":"';
 const PROOF_FIELD = '","proof":"';
 const CLOSING_BRACE = 0x7d;

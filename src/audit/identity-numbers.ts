@@ -2,7 +2,7 @@
 export type IdentityNumberKind = (typeof IDENTITY_NUMBER_KINDS)[number];
 
 /** `cn` resident identity numbers of China (GB 11643, 18 places, or 15 before 1999), `de` the insured's number of Germany (KVNR), `uk` NHS numbers, `us` social security numbers. */
-export const IDENTITY_NUMBER_KINDS = ['cn', 'de', 'uk', 'us'] as const;
+const IDENTITY_NUMBER_KINDS = ['cn', 'de', 'uk', 'us'] as const;
 
 /** A number in a text; `number` without the separators between its places. */
 export interface FoundNumber {

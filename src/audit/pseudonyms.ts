@@ -20,9 +20,6 @@ export interface Pseudonyms {
   name(value: string): string;
 }
 
-/** How pseudonyms look: they are nothing that clients could mistake for an id, and stand in paths, queries, names and FHIR as they are. */
-export const PSEUDONYM = /~[0-9a-f]{8}\.[0-9a-f]{24}/;
-
 /** Shorter ones would be told by their last six. */
 const LEAST_FOR_LAST6 = 12;
 const MOST_REMEMBERED = 10_000;

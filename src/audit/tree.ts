@@ -33,7 +33,7 @@ function nodeOf(left: Uint8Array, right: Uint8Array): Buffer {
 }
 
 /** An empty tree. */
-export function growTree(): TreeRoot {
+function growTree(): TreeRoot {
   const whole: { readonly leaves: number; readonly node: Buffer }[] = [];
   let leaves = 0;
   return {

@@ -11,7 +11,7 @@ export interface ScryptCost {
 }
 
 /** 128 MiB and a third of a second. */
-export const COST: ScryptCost = { N: 131_072, r: 8, p: 1 };
+const COST: ScryptCost = { N: 131_072, r: 8, p: 1 };
 /** What a file may ask of whoever opens it: a hostile one must not take gigabytes or hours. */
 const MOST_MEMORY = 512 * 1024 ** 2;
 const MOST_PASSES = 4;

@@ -37,7 +37,7 @@ const FRESH_MS = DAY_MS;
 const SKEW_MS = 60_000;
 
 /** The octets that an approver signs for a request. */
-export function approvalStatement(request: CaRequest, approver: string, now: number, note?: string): string {
+function approvalStatement(request: CaRequest, approver: string, now: number, note?: string): string {
   const statement: ApprovalStatement = {
     type: 'wardgate-ca-approval', request: request.id, digest: request.digest, profile: request.profile, subject: request.subject, names: Object.values(request.names).flat() as string[],
     applicant: request.applicant.name, purpose: request.purpose, system: request.system, days: request.validity / DAY_MS, approver, time: new Date(now).toISOString(), ...(note === undefined ? {} : { note }),

@@ -123,7 +123,7 @@ export function approveAtCeremony(ground: Ground, id: string, by: By): CaRequest
   });
 }
 
-export function isFounded({ ledger }: Ground): boolean {
+function isFounded({ ledger }: Ground): boolean {
   return ledger.database.prepare("SELECT seq FROM event WHERE json_extract(line, '$.step') = 'init'").get() !== undefined;
 }
 

@@ -102,7 +102,7 @@ function optionsOf({ policy, now }: Ground, { profile: name, name: common, names
 }
 
 /** Where certificates say that their status is. */
-export function statusPlaces({ crl, ocsp, issuer }: { readonly crl?: string; readonly ocsp?: string; readonly issuer?: string }): Pick<CertificateOptions, 'ocsp' | 'caIssuers' | 'crlDistributionPoints'> {
+function statusPlaces({ crl, ocsp, issuer }: { readonly crl?: string; readonly ocsp?: string; readonly issuer?: string }): Pick<CertificateOptions, 'ocsp' | 'caIssuers' | 'crlDistributionPoints'> {
   return { ...(ocsp === undefined ? {} : { ocsp }), ...(issuer === undefined ? {} : { caIssuers: issuer }), ...(crl === undefined ? {} : { crlDistributionPoints: [crl] }) };
 }
 

@@ -13,7 +13,7 @@ export type Step = (typeof STEPS)[number];
 export const LIVE: ReadonlySet<State> = new Set<State>(['issued', 'delivered', 'confirmed']);
 
 /** Every step that is allowed, by the state before it; what is not here is refused. `submit` alone has none before it. */
-export const TRANSITIONS: Readonly<Record<State, Readonly<Partial<Record<Step, State>>>>> = {
+const TRANSITIONS: Readonly<Record<State, Readonly<Partial<Record<Step, State>>>>> = {
   requested: { agree: 'requested', approve: 'approved', refuse: 'refused' },
   approved: { refuse: 'refused', reserve: 'issuing' },
   issuing: { issue: 'issued', abandon: 'approved' },

@@ -114,7 +114,7 @@ export async function exportCommand(path: string | undefined, options: ExportCom
 }
 
 /** Prints the public key that checkpoints are signed with. */
-export async function keyCommand(options: { readonly config: string }, print: (text: string) => void): Promise<number> {
+async function keyCommand(options: { readonly config: string }, print: (text: string) => void): Promise<number> {
   const { state } = auditPlaces(options.config);
   const key = readAuditKey(state);
   if (key === undefined) throw new Error(`${state}: there is no key yet; the gateway makes it at its first start`);

@@ -44,7 +44,7 @@ export interface Process {
 }
 
 /** Exit codes of the contract. */
-export const EXIT = { done: 0, failed: 1, usage: 2, denied: 3 } as const;
+const EXIT = { done: 0, failed: 1, usage: 2, denied: 3 } as const;
 
 /** Parses the command line and runs the command; resolves with the exit code. */
 export async function runCommandLine(argv: readonly string[], process_: Process): Promise<number> {

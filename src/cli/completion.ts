@@ -40,7 +40,7 @@ Examples:
 }
 
 /** The script for a shell. Everything in it was written in this program: nothing of it needs to be quoted but apostrophes. */
-export function completionScript(shell: string, program: Command): string {
+function completionScript(shell: string, program: Command): string {
   const known = SHELLS.find((one) => one === shell);
   if (known === undefined) throw new WrongUsage(`there is no completion for ${JSON.stringify(shell)}; expected ${SHELLS.join(', ')}`);
   return WRITERS[known](treeOf(program, [program.name()]));

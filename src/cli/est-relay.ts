@@ -47,7 +47,7 @@ docs/est.md`)
 }
 
 /** `wardgate est-relay`: until SIGTERM or SIGINT; resolves with the exit code. */
-export async function estRelayCommand(options: RelayCommandOptions, print: (text: string) => void): Promise<number> {
+async function estRelayCommand(options: RelayCommandOptions, print: (text: string) => void): Promise<number> {
   const { operation, upstream } = options;
   if (operation !== 'simpleenroll' && operation !== 'simplereenroll') throw new WrongUsage(`--operation: "${operation}" is none; expected simpleenroll or simplereenroll`);
   if (operationUrl(upstream, 'cacerts') === undefined) throw new WrongUsage(`--upstream: "${upstream}" is no https URL; expected such as https://ca.hospital.test`);

@@ -14,7 +14,7 @@ interface KeyOptions {
 }
 
 /** Prints the ids of the keys that there are, and since when. */
-export async function showMaskingKeys({ config, json }: KeyOptions, print: (text: string) => void): Promise<number> {
+async function showMaskingKeys({ config, json }: KeyOptions, print: (text: string) => void): Promise<number> {
   const keys = readMaskingKeys(auditPlaces(config).state).map(({ id, since }, index, { length }) => ({ id, since, current: index === length - 1 }));
   if (json === true) print(JSON.stringify(keys));
   else print(keys.length === 0 ? 'there is no key yet: it is made when records first have somewhere to go' : keys.map(({ id, since, current }) => `${id} since ${since}${current ? ', current' : ''}`).join('\n'));
@@ -22,7 +22,7 @@ export async function showMaskingKeys({ config, json }: KeyOptions, print: (text
 }
 
 /** Has new pseudonyms made with a new key. On record before it is done. */
-export async function rotateKey({ config, who, json, dryRun }: KeyOptions, print: (text: string) => void): Promise<number> {
+async function rotateKey({ config, who, json, dryRun }: KeyOptions, print: (text: string) => void): Promise<number> {
   const places = auditPlaces(config);
   const before = readMaskingKeys(places.state).at(-1)?.id;
   if (dryRun === true) {
@@ -36,7 +36,7 @@ export async function rotateKey({ config, who, json, dryRun }: KeyOptions, print
 }
 
 /** Destroys keys. On record before it is done. */
-export async function destroyKeys({ config, who, json, dryRun, old }: KeyOptions, print: (text: string) => void): Promise<number> {
+async function destroyKeys({ config, who, json, dryRun, old }: KeyOptions, print: (text: string) => void): Promise<number> {
   const places = auditPlaces(config);
   const kept = readMaskingKeys(places.state).map(({ id }) => id);
   const meant = old === true ? kept.slice(0, -1) : kept;
@@ -51,7 +51,7 @@ export async function destroyKeys({ config, who, json, dryRun, old }: KeyOptions
 }
 
 /** Prints the pseudonyms that a value has by each key that there is. On record: somebody looks for somebody. */
-export async function lookUpPseudonym(value: string, { config, who, json }: KeyOptions, print: (text: string) => void): Promise<number> {
+async function lookUpPseudonym(value: string, { config, who, json }: KeyOptions, print: (text: string) => void): Promise<number> {
   const places = auditPlaces(config);
   await noteUse(places, { who, patient: value, detail: 'looks up pseudonyms' });
   openMaskingKeys(places.state, Date.now);

@@ -16,7 +16,7 @@ export function addProfileCommand(program: Command, { jsonOption, print, settle 
 }
 
 /** Prints one profile, or the list of them. */
-export function showProfile(name: string | undefined, { json }: { readonly json?: boolean }, print: (text: string) => void): number {
+function showProfile(name: string | undefined, { json }: { readonly json?: boolean }, print: (text: string) => void): number {
   if (name === undefined) {
     const list = Object.entries(PROFILES).map(([key, { standard, summary }]) => ({ name: key, standard, summary }));
     print(json === true ? JSON.stringify(list) : list.map((one) => `${one.name.padEnd(10)}${one.summary}\n${' '.repeat(10)}${one.standard}`).join('\n'));
@@ -29,7 +29,7 @@ export function showProfile(name: string | undefined, { json }: { readonly json?
 }
 
 /** A profile as JSON: every name by itself, in the order of preference, with its number, its reason and the text it comes from. */
-export function profileFacts(name: TlsProfile): object {
+function profileFacts(name: TlsProfile): object {
   const { standard, summary, versions, suites, groups, signatures, departures } = PROFILES[name];
   const each = <Name extends string>(clauses: readonly Clause<Name>[], more: (name: Name) => object = () => ({})): object[] =>
     clauses.flatMap(({ names, why, source }) => names.map((one) => ({ name: one, ...more(one), why, source })));

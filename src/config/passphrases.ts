@@ -36,7 +36,7 @@ export async function readPassphrases(
 }
 
 /** What tells one source from another. */
-export function idOf(source: PassphraseSource | undefined): string {
+function idOf(source: PassphraseSource | undefined): string {
   return source === undefined ? '' : source.kind === 'file' ? `file ${source.name}` : `command ${JSON.stringify(source.argv)}`;
 }
 

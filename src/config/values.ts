@@ -72,19 +72,19 @@ export function parseRate(text: string): Rate | undefined {
 }
 
 /** `20%` as 0.2; `undefined` when it is no whole percentage up to 100. */
-export function parsePercent(text: string): number | undefined {
+function parsePercent(text: string): number | undefined {
   const [, percentage] = PERCENT.exec(text) ?? [];
   return percentage === undefined ? undefined : Number(percentage) / 100;
 }
 
 /** `200` or `200-299`; `undefined` when it is neither, or ends before it begins. */
-export function parseStatuses(text: string): StatusRange | undefined {
+function parseStatuses(text: string): StatusRange | undefined {
   const [, first, last = first] = STATUSES.exec(text) ?? [];
   return first === undefined || Number(last) < Number(first) ? undefined : { first: Number(first), last: Number(last) };
 }
 
 /** `90%` or `2GiB`; `undefined` when it is neither, or nothing, or more than all. */
-export function parseWatermark(text: string): Watermark | undefined {
+function parseWatermark(text: string): Watermark | undefined {
   if (!text.endsWith('%')) {
     const bytes = parseSize(text);
     return bytes === undefined || bytes === 0 ? undefined : { kind: 'size', bytes };
@@ -155,7 +155,7 @@ const TRUST_DOMAIN = /^[a-z0-9._-]{1,255}$/;
 const SPIFFE = /^spiffe:\/\/([^/]*)((?:\/[A-Za-z0-9._*-]+)+)$/;
 
 /** What is wrong with a pattern for SPIFFE ids; `undefined` when some id can match it. */
-export function spiffePatternFault(text: string): string | undefined {
+function spiffePatternFault(text: string): string | undefined {
   const [, domain, path] = SPIFFE.exec(text) ?? [];
   if (domain === undefined || path === undefined) return 'expected a SPIFFE id such as spiffe://hospital.test/ward/*, without port, query and percent-encoding';
   if (!TRUST_DOMAIN.test(domain)) return 'expected a trust domain in lower case and without *';

@@ -35,7 +35,7 @@ export interface RunningDemo {
 }
 
 /** Runs the whole demo in this process and prints, line by line, what is there and what to try. */
-export async function runDemo(options: DemoOptions, out: (line: string) => void): Promise<RunningDemo> {
+async function runDemo(options: DemoOptions, out: (line: string) => void): Promise<RunningDemo> {
   await using undo = new AsyncDisposableStack();
   const backstage = await startBackstage({
     certificates: options.certificates ?? join(project, 'certs', 'demo'),

@@ -191,7 +191,7 @@ function byteSequence(der: Uint8Array): string {
 }
 
 /** Text for a field value: visible ASCII as it is, anything else (and "%") as percent-encoded UTF-8, so that two ids never look alike. */
-export function headerText(text: string): string {
+function headerText(text: string): string {
   // Blanks at the ends would be trimmed away on the way.
   return text.replace(/[^\u0020-\u0024\u0026-\u007e]|^ +| +$/gu, (character) =>
     [...Buffer.from(character)].map((octet) => `%${octet.toString(16).toUpperCase().padStart(2, '0')}`).join(''));

@@ -19,6 +19,6 @@ function markup(part: Part): string {
 }
 
 /** Text that means itself in markup and in quoted attributes. */
-export function escapeText(text: string): string {
+function escapeText(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ESCAPES[character] as string);
 }

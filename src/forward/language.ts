@@ -1,5 +1,5 @@
 /** Languages that the pages are written in. */
-export const LANGUAGES = ['en', 'zh'] as const;
+const LANGUAGES = ['en', 'zh'] as const;
 export type Language = (typeof LANGUAGES)[number];
 
 /** The language that somebody asked for by name, or that fits Accept-Language (RFC 9110 section 12.5.4) best; English where none does. */

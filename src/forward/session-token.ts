@@ -1,7 +1,7 @@
 /** The cookie of a session: `__Host-` binds it to this host, the whole of it, and to TLS (RFC 6265bis section 4.1.3.2). */
 export const SESSION_COOKIE = '__Host-wardgate-session';
 /** What the names of all our cookies begin with. */
-export const OWN_COOKIES = '__Host-wardgate-';
+const OWN_COOKIES = '__Host-wardgate-';
 /** What a bearer token of ours begins with: others are for the upstream. */
 export const TOKEN_PREFIX = 'wgs_';
 

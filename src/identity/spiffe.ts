@@ -36,7 +36,7 @@ export function readSpiffeId({ subjectAltNames, basicConstraints, keyUsage }: Pi
 }
 
 /** What stands between `spiffe://` and the next slash. */
-export function trustDomainOf(id: string): string {
+function trustDomainOf(id: string): string {
   return id.slice('spiffe://'.length).split('/', 1)[0] as string;
 }
 

@@ -91,7 +91,7 @@ export interface Certificate {
 }
 
 /** A client's certificate has a few KiB; one with post-quantum keys and signatures a few tens. */
-export const MAX_CERTIFICATE_OCTETS = 64 * 1024;
+const MAX_CERTIFICATE_OCTETS = 64 * 1024;
 
 /**
  * Reads one certificate (RFC 5280 section 4.1), strictly: DER only, nothing after it, no extension twice, extensions in

@@ -110,7 +110,7 @@ function readPermanentIdentifier(value: DerElement, what: string): OtherNameText
 }
 
 /** Dotted decimal for four octets, RFC 5952 for sixteen. */
-export function formatAddress(bytes: Uint8Array): string {
+function formatAddress(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join('.');
   const groups = Array.from({ length: 8 }, (_, index) => ((bytes[index * 2] as number) << 8) | (bytes[index * 2 + 1] as number));
   const zeros = longestZeroRun(groups);

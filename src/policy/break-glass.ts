@@ -59,7 +59,7 @@ export type GrantFinding =
   | { readonly kind: 'refused'; readonly detail: string };
 
 /** The header fields of a plea, in lower case; they end at the gateway. */
-export const PLEA_FIELDS = { reason: 'wardgate-emergency-reason', text: 'wardgate-emergency-text', patient: 'wardgate-emergency-patient' } as const;
+const PLEA_FIELDS = { reason: 'wardgate-emergency-reason', text: 'wardgate-emergency-text', patient: 'wardgate-emergency-patient' } as const;
 
 const LONGEST = { reason: 63, text: 500, patient: 200 } as const;
 

@@ -20,13 +20,13 @@ export type KeyReason =
 
 /** How codes are made that authenticator apps show (RFC 6238). */
 export type TotpAlgorithm = 'SHA1' | 'SHA256';
-export const TOTP_PERIOD_S = 30;
-export const TOTP_DIGITS = 6;
+const TOTP_PERIOD_S = 30;
+const TOTP_DIGITS = 6;
 /** Steps by which a client's clock may be off, either way (RFC 6238 section 5.2 recommends one). */
 const SKEW_STEPS = 1;
 
 /** Wrong codes that cost nothing yet: those of one person, and those from one address, behind which a whole ward may be. */
-export const FREE_FAILURES = { identity: 5, address: 50 } as const;
+const FREE_FAILURES = { identity: 5, address: 50 } as const;
 const FIRST_LOCK_MS = 60_000;
 const LONGEST_LOCK_MS = 3_600_000;
 /** An address has one of its failures back after this: behind it are others than who guesses, and they must not pay for him for long. */
@@ -34,7 +34,7 @@ const ADDRESS_FORGETS_ONE_MS = 2 * 60_000;
 /** Failures this old are forgotten. */
 export const FORGET_FAILURES_MS = 24 * 3_600_000;
 
-export const SMS_CODE_MS = 5 * 60_000;
+const SMS_CODE_MS = 5 * 60_000;
 const SMS_TRIES = 3;
 const SMS_PAUSE_MS = 60_000;
 const SMS_PER_HOUR = 5;
@@ -126,7 +126,7 @@ export function lockedUntil({ count, last }: Failures, now: number): number {
 }
 
 /** The failures with one more. */
-export function failOnce({ count, last }: Failures, now: number): Failures {
+function failOnce({ count, last }: Failures, now: number): Failures {
   return { count: now - last >= FORGET_FAILURES_MS ? 1 : count + 1, last: now };
 }
 
@@ -193,7 +193,7 @@ export function judgeTotp(state: Attempts, { secret, algorithm }: TotpSecret, co
 }
 
 /** The time step of RFC 6238 section 4.2. */
-export function stepOf(now: number): number {
+function stepOf(now: number): number {
   return Math.floor(now / 1000 / TOTP_PERIOD_S);
 }
 

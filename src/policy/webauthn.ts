@@ -32,7 +32,7 @@ export function siteOf(host: string, port: number | undefined, { rp_ids: ids, or
 }
 
 /** Whether a host is this domain, or a name below it. */
-export function isBelow(host: string, domain: string): boolean {
+function isBelow(host: string, domain: string): boolean {
   return host === domain || host.endsWith(`.${domain}`);
 }
 

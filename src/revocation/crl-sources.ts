@@ -205,7 +205,7 @@ export function createCrlSources(options: CrlSourcesOptions): CrlSources {
 }
 
 /** The HTTP names of a distribution point; `ldap:` ones, as AD CS writes, are not followed. */
-export function urlsOf({ name }: DistributionPoint): readonly string[] {
+function urlsOf({ name }: DistributionPoint): readonly string[] {
   if (name?.kind !== 'full') return [];
   return name.names.flatMap((one) => (one.kind === 'uri' && /^https?:/i.test(one.value) && printableUrl(one.value) === one.value ? [one.value] : []));
 }

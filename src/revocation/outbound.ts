@@ -40,7 +40,7 @@ export function refuseUrl(text: string, allowLocal: boolean): string | undefined
  * A `lookup` for sockets that fails for names that resolve to a local address. It is the address connected to that is checked,
  * so a name cannot resolve to one address for the check and to another for the connection.
  */
-export const publicLookup: LookupFunction = (hostname, options, callback) => {
+const publicLookup: LookupFunction = (hostname, options, callback) => {
   resolveName(hostname, { ...options, all: true }, (error, found) => {
     if (error !== null) {
       callback(error, []);

@@ -115,7 +115,7 @@ export function nextSource(
 }
 
 /** True when no further source needs asking. */
-export function isConclusive(statement: Statement): boolean {
+function isConclusive(statement: Statement): boolean {
   switch (statement.kind) {
     case 'good':
       return true;

@@ -8,7 +8,7 @@ export type CustodyStep = (typeof CUSTODY_STEPS)[number];
 type Before = CustodyState | 'unknown';
 
 /** Every step that is allowed, by the state before it. Nothing is destroyed that is not back, and nothing that could still be used to get in. */
-export const CUSTODY: Readonly<Record<Before, Readonly<Partial<Record<CustodyStep, CustodyState>>>>> = {
+const CUSTODY: Readonly<Record<Before, Readonly<Partial<Record<CustodyStep, CustodyState>>>>> = {
   unknown: { give: 'handed_out' },
   handed_out: { return: 'returned', lost: 'lost' },
   returned: { give: 'handed_out', recover: 'out_of_service', lost: 'lost' },

@@ -202,7 +202,7 @@ function subjectKey(subject: DenySubject): DenyKey {
 }
 
 /** Reads one change from JSON; undefined when it is not one. */
-export function parseDenyChange(json: string): DenyChange | undefined {
+function parseDenyChange(json: string): DenyChange | undefined {
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
   const texts = (...names: string[]): boolean => names.every((name) => typeof fields[name] === 'string');

@@ -129,7 +129,7 @@ const NEEDED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Reads one change from JSON; undefined when it is not one. */
-export function parseGrantChange(json: string): GrantChange | undefined {
+function parseGrantChange(json: string): GrantChange | undefined {
   const fields = fieldsOf(json);
   if (fields === undefined) return undefined;
   const needed = NEEDED[String(fields['op'])];

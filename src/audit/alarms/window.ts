@@ -45,7 +45,7 @@ export function total({ counts }: Counted): number {
 }
 
 /** Records that an alarm shows of those that led to it. */
-export const SHOWN = 5;
+const SHOWN = 5;
 
 /** The same, with the records kept that an alarm would show: those just before `wanted` is reached. */
 export function countWith(before: Counted | undefined, time: number, width: number, wanted: number, trigger: () => Trigger, since = 0): Counted {

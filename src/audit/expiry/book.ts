@@ -52,7 +52,7 @@ export const ENTRY_ROWS = 'watched';
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
 /** Certificates of clients that are remembered; beyond, those that were not used for longest are forgotten. */
-export const MOST_USERS = 100_000;
+const MOST_USERS = 100_000;
 /** What ends, or leaves a tier, sooner than this cannot wait for the next day. */
 const SOON = 2 * DAY;
 /** How long what has gone or ended is remembered, if it lived as long: it may come back with an older configuration. */

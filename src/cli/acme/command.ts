@@ -88,7 +88,7 @@ export function addAcmeCommand(program: Command, { jsonOption, print, settle }: 
 }
 
 /** `wardgate acme`; resolves with the exit code. Throws WrongUsage, and errors about files. */
-export async function acmeCommand(options: AcmeOptions, print: (text: string) => void, now: number, signal: AbortSignal): Promise<0 | 1> {
+async function acmeCommand(options: AcmeOptions, print: (text: string) => void, now: number, signal: AbortSignal): Promise<0 | 1> {
   const task = taskOf(options);
   const say = (facts: Readonly<Record<string, string>>, text: string): void => print(options.json === true ? JSON.stringify(facts) : text);
   if (options.dryRun === true) {

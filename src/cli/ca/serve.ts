@@ -52,7 +52,7 @@ docs/publishing.md, docs/est.md`)
 }
 
 /** `wardgate ca serve`: until SIGTERM or SIGINT; prints `pid N` and a line for each address once it serves. Resolves with the exit code. */
-export async function serveCommand(options: ServeOptions, print: Print): Promise<number> {
+async function serveCommand(options: ServeOptions, print: Print): Promise<number> {
   const publish = addressOf('--listen', options.listen);
   const est = estOf(options);
   const [crlEvery, ocspValidity] = [durationOf('--crl-every', options.crlEvery), durationOf('--ocsp-validity', options.ocspValidity)];

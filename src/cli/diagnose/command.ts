@@ -54,7 +54,7 @@ Exit status 0: nothing is bad; 1: something is.`)
 }
 
 /** Looks at everything there is to look at, and prints what was found, the worst first; 1 where something is bad. */
-export async function diagnose(options: DiagnoseOptions, print: (text: string) => void, progress: (text: string) => void = () => undefined): Promise<number> {
+async function diagnose(options: DiagnoseOptions, print: (text: string) => void, progress: (text: string) => void = () => undefined): Promise<number> {
   const credentials = credentialsOf(options);
   const found: Finding[] = [];
   const outsideOnly = options.url !== undefined || options.pages !== undefined;

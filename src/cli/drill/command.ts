@@ -28,7 +28,7 @@ export function addDrillCommand(program: Command, { configOption, jsonOption, us
 }
 
 /** `wardgate drill`: exit 1 when a bar is missed. */
-export async function runDrill(name: string, options: DrillOptions, print: (text: string) => void): Promise<number> {
+async function runDrill(name: string, options: DrillOptions, print: (text: string) => void): Promise<number> {
   const bar = parseDuration(options.within ?? '30m') ?? undefined;
   if (bar === undefined) return usage(`--within: ${JSON.stringify(options.within)} is not a duration such as 30m`);
   const drill = DRILLS[name];

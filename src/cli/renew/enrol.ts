@@ -55,7 +55,7 @@ export function addEnrolCommand(program: Command, { jsonOption, print, settle }:
 }
 
 /** `wardgate enrol`; resolves with the exit code. */
-export async function enrolCommand(options: EnrolOptions, print: (text: string) => void): Promise<0 | 1 | 3> {
+async function enrolCommand(options: EnrolOptions, print: (text: string) => void): Promise<0 | 1 | 3> {
   const wait = parseDuration(options.wait);
   if (wait === undefined) throw new WrongUsage(`--wait: "${options.wait}" is no duration; expected such as 2d or 0s`);
   if (operationUrl(options.est, 'cacerts') === undefined) throw new WrongUsage(`--est: "${options.est}" is no https URL; expected such as https://gateway.hospital.test`);

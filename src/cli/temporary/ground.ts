@@ -23,7 +23,7 @@ export interface TemporaryOptions extends PassphraseOptions {
 }
 
 /** A week: the longest that anything temporary may be. */
-export const LONGEST_MS = 7 * 86_400_000;
+const LONGEST_MS = 7 * 86_400_000;
 
 export interface Opened {
   readonly office: Office;

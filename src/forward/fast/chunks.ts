@@ -1,9 +1,3 @@
-/** What a scanner found in some octets of a chunked body. */
-export interface ChunkRange {
-  readonly from: number;
-  readonly to: number;
-}
-
 type State = 'size' | 'extension' | 'data' | 'data-end' | 'trailer' | 'end' | 'invalid';
 
 const CR = 13;

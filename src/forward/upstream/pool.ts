@@ -45,7 +45,7 @@ export function ejectionRules({ ejection, slow_start, timeouts }: UpstreamConfig
 }
 
 /** How many of so many addresses may be out: never the last one. */
-export function mostOut({ ejection }: UpstreamConfig, addresses: number): number {
+function mostOut({ ejection }: UpstreamConfig, addresses: number): number {
   return Math.min(addresses - 1, Math.floor(addresses * ejection.most + 1e-9));
 }
 

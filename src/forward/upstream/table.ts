@@ -26,8 +26,8 @@ export interface EjectionRules {
 }
 
 /** What is counted of each endpoint, and of the upstream as a whole, by each thread for itself. */
-export const ENDPOINT_COUNTS = ['answered', 'failed', 'timeout', 'unverified', 'abandoned', 'stale', 'ejected'] as const;
-export const UPSTREAM_COUNTS = ['retried', 'retry_refused', 'requests_refused', 'connections_refused'] as const;
+const ENDPOINT_COUNTS = ['answered', 'failed', 'timeout', 'unverified', 'abandoned', 'stale', 'ejected'] as const;
+const UPSTREAM_COUNTS = ['retried', 'retry_refused', 'requests_refused', 'connections_refused'] as const;
 export type EndpointCount = (typeof ENDPOINT_COUNTS)[number];
 export type UpstreamCount = (typeof UPSTREAM_COUNTS)[number];
 

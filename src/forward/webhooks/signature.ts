@@ -1,8 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 /** How an event is signed: HMAC-SHA256 over the time (seconds since the epoch, as written), a dot and the body. */
-export const TIMESTAMP_FIELD = 'wardgate-timestamp';
-export const SIGNATURE_FIELD = 'wardgate-signature';
+const TIMESTAMP_FIELD = 'wardgate-timestamp';
+const SIGNATURE_FIELD = 'wardgate-signature';
 
 export type SignatureVerdict =
   | { readonly kind: 'good' }

@@ -7,7 +7,7 @@ import type { CertificateUse, Finding, LintContext } from './rules.ts';
 const DAY = 86_400_000;
 
 /** CA/Browser Forum, Baseline Requirements section 6.3.2 with ballot SC-081v3: days that a public server certificate may last, by when it begins. */
-export const PUBLIC_SERVER_DAYS: readonly (readonly [from: number, days: number])[] = [
+const PUBLIC_SERVER_DAYS: readonly (readonly [from: number, days: number])[] = [
   [Date.UTC(2029, 2, 15), 47],
   [Date.UTC(2027, 2, 15), 100],
   [Date.UTC(2026, 2, 15), 200],

@@ -2,7 +2,7 @@ import { unknownShape, type Objection } from './compartment.ts';
 import type { JsonValue } from './resource.ts';
 
 /** Objects and lists within each other; FHIR's own resources stay far below. */
-export const MOST_DEPTH = 64;
+const MOST_DEPTH = 64;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
