@@ -51,7 +51,7 @@ const MOST_FAULTS = 20;
 
 /**
  * Serves what a CA publishes, and EST to gateways, from a process that holds the issuing key so that no gateway has to. Rejects when something cannot be bound or
- * signed; from then on what fails is logged and tried again, and what was signed goes on being served until it ends.
+ * signed, and when the event log was changed; from then on what fails is logged and tried again, and what was signed goes on being served until it ends.
  */
 export async function startCaServer(options: CaServerOptions): Promise<CaServer> {
   const { office, log, now = () => Date.now() } = options;
@@ -78,10 +78,27 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
     if (lists + answers > 0) log.info({ crls: lists, ocsp_answers: answers }, 'signed');
     if (unwritten !== undefined) throw unwritten;
   };
-  // What is signed is what the database says: that somebody has made a revocation undone there should not wait for whoever asks.
-  const faults = office.faults();
-  if (faults.length > 0) log.error({ faults: faults.slice(0, MOST_FAULTS) }, 'the CA is not as it was written; see wardgate ca verify');
+  // Of a log that was changed nobody knows what it had revoked: what was signed before stands until it ends, and nothing new is.
+  const broken = office.logFault();
+  if (broken !== undefined) throw new OfficeError('tampered', `nothing is published: ${broken}`);
+  const tellFaults = (): void => {
+    const faults = office.faults();
+    if (faults.length > 0) log.error({ faults: faults.slice(0, MOST_FAULTS) }, 'the CA is not as it was written; see wardgate ca verify');
+  };
+  tellFaults();
   await look();
+  let seen = office.revision();
+  let toldAt = now();
+  const lookAgain = async (): Promise<void> => {
+    const revision = office.revision();
+    if (revision < seen) log.error({ events: revision, before: seen }, 'the event log of the CA was cut off, or put back to an older one; what it had revoked goes on being published as revoked');
+    if (revision < seen || now() >= toldAt + DAY) {
+      toldAt = now();
+      tellFaults();
+    }
+    seen = revision;
+    await look();
+  };
 
   const publication = createPublication({ source: office, crl, ocsp, now, at: office.policy.publish, rootCrl: () => fileOf(join(office.directory, 'root.crl')) });
   const servers: Server[] = [];
@@ -97,7 +114,7 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
     servers.push(published);
     const publishedAt = await bind(published, options.publish);
     const estAt = options.est === undefined ? undefined : await bindEst(options.est);
-    const stopLooking = every(LOOK, look, log);
+    const stopLooking = every(LOOK, lookAgain, log);
     return {
       publish: publishedAt, ...(estAt === undefined ? {} : { est: estAt }),
       async stop() {

@@ -1,10 +1,12 @@
 import { once } from 'node:events';
+import { cpSync } from 'node:fs';
 import { createServer, get } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openOffice, type Office } from '../src/ca/office.ts';
 import { integer, octetString, oid, sequence } from '../src/ca/der.ts';
 import { createCrlDesk } from '../src/ca/publish/crl-desk.ts';
 import { createOcspDesk } from '../src/ca/publish/ocsp-desk.ts';
@@ -16,6 +18,7 @@ import { parseCertificate } from '../src/pki/certificate.ts';
 import { buildOcspRequest, judgeOcspResponse } from '../src/pki/ocsp.ts';
 import { parseOcspRequest } from '../src/pki/ocsp-request.ts';
 import { testCa, type TestCa } from './support/ca.ts';
+import { wardgate } from './support/command.ts';
 import { issueCrl, testPki, type TestPki } from './support/pki.ts';
 
 const DAY = 86_400_000;
@@ -184,19 +187,59 @@ describe('EST, of gateways whose certificates another CA has given', () => {
   });
 });
 
-test('a revocation that somebody took out of the database is told at the next start', async () => {
-  const { serial } = certificateOf('Kiosk 4');
-  const database = new DatabaseSync(join(ca.directory, 'ca.db'));
-  const undo = database.prepare('UPDATE certificate SET revoked_at = ?, reason = ? WHERE serial = ?');
-  const [before] = database.prepare('SELECT revoked_at, reason FROM certificate WHERE serial = ?').all(serial);
-  const told: unknown[] = [];
-  try {
-    undo.run(null, null, serial);
-    const again = await startCaServer({ office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: { ...SILENT, error: (facts: unknown) => void told.push(facts) } as typeof SILENT });
-    await again.stop();
-  } finally {
-    undo.run(before?.['revoked_at'] ?? null, before?.['reason'] ?? null, serial);
+describe('a revocation that somebody takes out', () => {
+  let office: Office;
+  let database: DatabaseSync;
+  let serial: string;
+  const told: Record<string, unknown>[] = [];
+  const starting = () => startCaServer({ office, publish: { host: '127.0.0.1', port: 0 }, log: { ...SILENT, error: (facts: unknown) => void told.push(facts as Record<string, unknown>) } as typeof SILENT });
+  const listed = async (one: Office): Promise<boolean> => (await one.crl()).der.includes(integer(serial));
+
+  beforeAll(() => {
+    const directory = ca.path('robbed');
+    cpSync(ca.directory, directory, { recursive: true });
+    const open = (): Office => openOffice({ directory, passphrase: ca.passphrase });
+    office = open();
+    ({ serial } = certificateOf('Kiosk 3'));
+    if (office.entry(serial).revoked === undefined) office.revoke(serial, { who: 'operator', reason: 'keyCompromise', why: 'stolen' });
+    office.close();
+    office = open();
+    database = new DatabaseSync(join(directory, 'ca.db'));
+    database.exec('DROP TRIGGER event_kept; DROP TRIGGER event_stays; PRAGMA foreign_keys = OFF');
+  });
+  afterAll(() => {
     database.close();
-  }
-  expect(told).toEqual([{ faults: [`${serial}: was revoked, and the database does not say so`] }]);
+    office.close();
+  });
+
+  test('of the database is published all the same, by what the event log says, and told', async () => {
+    database.prepare('UPDATE certificate SET revoked_at = NULL, reason = NULL WHERE serial = ?').run(serial);
+    database.prepare("UPDATE request SET state = 'confirmed' WHERE id = ?").run(office.entry(serial).request);
+    expect([office.status(serial).kind, office.entry(serial).state, await listed(office)]).toEqual(['revoked', 'revoked', true]);
+    expect(() => office.renew(serial, { applicant: { name: 'Kiosk 3' } })).toThrow(/it is revoked/);
+    await (await starting()).stop();
+    expect(told.at(-1)).toEqual({ faults: expect.arrayContaining([`${serial}: was revoked, and the database does not say so`]) });
+    database.prepare('DELETE FROM certificate WHERE serial = ?').run(serial);
+    expect([office.status(serial).kind, await listed(office)]).toEqual(['revoked', true]);
+  });
+
+  test('of the log as well stays one for the process that has served it, and is told', async () => {
+    const server = await starting();
+    try {
+      const events = database.prepare('SELECT * FROM event').all();
+      database.exec('DELETE FROM event WHERE seq > 3');
+      await expect.poll(() => told.at(-2)).toMatchObject({ events: expect.any(Number), before: expect.any(Number) });
+      expect([office.status(serial).kind, await listed(office)]).toEqual(['revoked', true]);
+      database.exec('DELETE FROM event');
+      for (const event of events) database.prepare(`INSERT INTO event (${Object.keys(event).join()}) VALUES (${Object.keys(event).map(() => '?').join()})`).run(...Object.values(event));
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('of the log is told at the next start, which publishes nothing then: what was signed before stands until it ends', async () => {
+    database.exec(`DELETE FROM event WHERE json_extract(line, '$.serial') = '${serial}' AND json_extract(line, '$.step') = 'revoke'`);
+    await expect(starting()).rejects.toThrow(/^nothing is published: event \d+: missing/);
+    expect(await wardgate(['ca', 'crl', '--dir', office.directory, '--passphrase-file', await ca.write('robbed.pass', ca.passphrase)])).toMatchObject({ code: 1, stderr: expect.stringContaining('no CRL is signed: event') });
+  });
 });

@@ -93,6 +93,10 @@ describe('whoever changes what is on record is found out', () => {
     expect(faults).toEqual([expect.stringMatching(/the issuing key has not signed this/)]);
   });
 
+  test('a whole log without any signature of the issuing key, which has signed what it did', () => {
+    expect(faultsAfter('UPDATE event SET seal = NULL, sealer = NULL')).toEqual([expect.stringMatching(/^event \d+: \w+ without the signature of the issuing key/)]);
+  });
+
   test('the log refuses changes by itself', () => {
     const database = new DatabaseSync(join(ca.directory, 'ca.db'));
     try {

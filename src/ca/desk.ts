@@ -4,12 +4,14 @@ import { prepareText } from '../pki/preparation.ts';
 import { readApproval, type SignedApproval } from './approval.ts';
 import { allNames, bodyOf } from './asked.ts';
 import { canonical, digestOf } from './canonical.ts';
+import type { Reason } from './extensions.ts';
 import { spkiOf } from './keys.ts';
 import { record, requestRow, rowOf, step, type Ground, type RequestRow } from './ground.ts';
 import { LIVE, type State } from './life.ts';
 import type { By, CaRequest, Renewal, RequestBody, RequestOrder } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
 import { profileOf, sensitivity, type CaPolicy } from './policy.ts';
+import { stateAfter } from './taken-back.ts';
 import { isIssuedFor, refuseUnacceptedPolicy, sealedEvents } from './proof.ts';
 
 /** Who approves, and in which role. */
@@ -58,14 +60,16 @@ export function refuseKnownKey({ ledger: { database } }: Ground, spki: string): 
 
 /** Asks for the successor of a certificate; one that needs nobody's approval is approved at once. */
 export function renew(ground: Ground, id: string, renewal: Renewal): CaRequest {
+  ground.takenBack();
   return ground.ledger.change(() => askAgain(ground, id, renewal));
 }
 
 function askAgain(ground: Ground, id: string, renewal: Renewal): CaRequest {
   const { ledger, policy, now } = ground;
   const oldRow = requestRow(ground, id);
-  const { body: old, state } = oldRow;
+  const { body: old, state: written } = oldRow;
   const row = ledger.database.prepare('SELECT serial, sha256, not_after FROM certificate WHERE request = ?').get(old.id);
+  const state = row === undefined ? written : stateAfter(written, LIVE, ground.takenBack().get(row['serial'] as string)?.revoked);
   if (row === undefined || (state !== 'delivered' && state !== 'confirmed')) {
     throw new OfficeError('step', `${id}: renewal is not possible: it is ${state}; ${LIVE.has(state) || state === 'requested' || state === 'approved' || state === 'issuing' ? 'it has to be delivered first' : 'a new request is needed'}`);
   }
@@ -232,8 +236,8 @@ export function refuseUnapproved(ground: Ground, row: RequestRow): void {
   const judged: Approver[] = [];
   for (const { signed, by } of approvals) {
     const { fingerprint, x509, statement } = readApproval(request, signed, ground.now(), false);
-    const revoked = ground.ledger.database.prepare("SELECT c.reason AS reason FROM certificate c WHERE c.sha256 = ? AND c.revoked_at IS NOT NULL AND c.reason <> 'superseded'").get(fingerprint);
-    if (revoked !== undefined) throw new OfficeError('not_authorized', `${row.body.id}: the certificate of ${by} was revoked since ${by} approved it (${String(revoked['reason'])}); refuse it, and have it asked for again`);
+    const revoked = revocationOf(ground, fingerprint, x509.serialNumber);
+    if (revoked !== undefined && revoked !== 'superseded') throw new OfficeError('not_authorized', `${row.body.id}: the certificate of ${by} was revoked since ${by} approved it (${revoked}); refuse it, and have it asked for again`);
     const approver = approverOf(ground, { fingerprint, x509, at: Date.parse(statement.time), states: SINCE });
     refuseUnprovenApprover(ground, row.body.id, approver);
     refuseUnfit(ground, request, approver, judged);
@@ -243,6 +247,13 @@ export function refuseUnapproved(ground: Ground, row: RequestRow): void {
   if (missing.length > 0) throw new OfficeError('not_authorized', `${row.body.id}: ${missing.join(' and ')} is missing`);
 }
 
+/** Why an approver's certificate was revoked, by the database or by the event log. */
+function revocationOf({ ledger: { database }, takenBack }: Ground, fingerprint: string, serial: string): Reason | undefined {
+  const own = database.prepare('SELECT reason FROM certificate WHERE sha256 = ?').get(fingerprint);
+  // Serial numbers of other CAs are other certificates'.
+  return own === undefined ? undefined : own['reason'] as Reason | null ?? takenBack().get(serial.toLowerCase())?.revoked?.reason;
+}
+
 /** A row of the database makes nobody an approver: this CA has issued the certificate, for the request that is there. Those whom the policy pins are in what was accepted. */
 function refuseUnprovenApprover(ground: Ground, id: string, { by, fingerprint }: Approver): void {
   const own = ground.ledger.database.prepare('SELECT r.id AS id, r.state AS state, r.body AS body FROM certificate c JOIN request r ON r.id = c.request WHERE c.sha256 = ?').get(fingerprint);
@@ -250,10 +261,10 @@ function refuseUnprovenApprover(ground: Ground, id: string, { by, fingerprint }:
 }
 
 /** What made a renewal automatic has to hold still: the policy, and the old certificate. */
-function refuseLostGround({ ledger: { database }, policy }: Ground, id: string, profile: string, renews: string): void {
+function refuseLostGround({ ledger: { database }, takenBack, policy }: Ground, id: string, profile: string, renews: string): void {
   if (profileOf(policy, profile).renewal !== 'automatic') throw new OfficeError('not_authorized', `${id}: the policy has renewals of ${profile} approved by now; refuse it, and have it asked for again`);
   const revoked = database.prepare('SELECT reason FROM certificate WHERE serial = ? AND revoked_at IS NOT NULL').get(renews);
-  if (revoked !== undefined) throw new OfficeError('not_authorized', `${id}: the certificate ${renews}, with which the renewal was asked for, was revoked since`);
+  if (revoked !== undefined || takenBack().get(renews)?.revoked !== undefined) throw new OfficeError('not_authorized', `${id}: the certificate ${renews}, with which the renewal was asked for, was revoked since`);
 }
 
 /** A request as callers see it. */

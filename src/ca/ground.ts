@@ -4,11 +4,13 @@ import { take, type State, type Step } from './life.ts';
 import type { By, RequestBody } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
 import type { CaPolicy } from './policy.ts';
+import type { TakenBack } from './taken-back.ts';
 
 /** What every part of an office stands on. */
 export interface Ground {
   readonly directory: string;
   readonly ledger: Ledger;
+  readonly takenBack: TakenBack;
   readonly policy: CaPolicy;
   /** SHA-256 of the policy as it is written. */
   readonly policyDigest: string;

@@ -5,7 +5,6 @@ import { parseCertificate } from '../pki/certificate.ts';
 import { issueCrl, type RevokedEntry } from './crl.ts';
 import { makeCsr } from './csr.ts';
 import { digestOf } from './canonical.ts';
-import type { Reason } from './extensions.ts';
 import { record, type Ground } from './ground.ts';
 import { loadIssued, type Authority } from './issue.ts';
 import { encryptKey, writeWhole, type ScryptCost } from './key-file.ts';
@@ -14,6 +13,7 @@ import { longestValidity } from './limits.ts';
 import type { Subject } from './names.ts';
 import type { By, IssuedCrl, Issuer } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
+import { statuses } from './shelf.ts';
 
 const DAY_MS = 86_400_000;
 /** What has expired stays on the CRL that long (RFC 5280 section 3.3 asks for one more than that). */
@@ -50,6 +50,7 @@ export function sealingKeys(ground: Pick<Ground, 'ledger'>): ReadonlyMap<number,
 export async function crl(ground: Ground, generation: number): Promise<IssuedCrl> {
   const authority = authorityOf(ground, generation);
   const { database } = ground.ledger;
+  ground.takenBack();
   const thisUpdate = ground.now() - 60_000;
   const nextUpdate = ground.now() + ground.policy.crl.validity;
   const taken = ground.ledger.change(() => {
@@ -64,12 +65,14 @@ export async function crl(ground: Ground, generation: number): Promise<IssuedCrl
   return { generation, number: taken.number, der, thisUpdate, nextUpdate };
 }
 
-function revokedOf({ ledger: { database }, now }: Ground, generation: number): readonly RevokedEntry[] {
-  const revoked = database.prepare('SELECT serial, revoked_at, reason FROM certificate WHERE generation = ? AND revoked_at IS NOT NULL AND not_after > ? ORDER BY revoked_at, serial').all(generation, now() - KEPT_MS);
+function revokedOf(ground: Ground, generation: number): readonly RevokedEntry[] {
+  const { ledger: { database }, now } = ground;
+  const revoked = statuses(ground).flatMap((one) => (one.generation === generation && one.revoked !== undefined && one.notAfter > now() - KEPT_MS ? [{ serial: one.serial, ...one.revoked }] : []))
+    .sort((some, other) => some.at - other.at || (some.serial < other.serial ? -1 : 1));
   const abandoned = database.prepare("SELECT serial, at FROM serial WHERE generation = ? AND state = 'abandoned' AND at > ? ORDER BY at, serial").all(generation, now() - longestValidity.leaf - KEPT_MS);
   return [
     // RFC 5280 section 5.3.1: unspecified is told by leaving it out.
-    ...revoked.map((row) => ({ serial: row['serial'] as string, date: Number(row['revoked_at']), ...(row['reason'] === 'unspecified' ? {} : { reason: row['reason'] as Reason }) })),
+    ...revoked.map(({ serial, at, reason }) => ({ serial, date: at, ...(reason === 'unspecified' ? {} : { reason }) })),
     ...abandoned.map((row) => ({ serial: row['serial'] as string, date: Number(row['at']) })),
   ];
 }

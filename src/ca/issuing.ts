@@ -26,6 +26,8 @@ const BACKDATED_MS = 60_000;
  * between, the next attempt puts that number on the CRL and takes another. `brought` is the SubjectPublicKeyInfo that came with a code.
  */
 export async function issue(ground: Ground, id: string, by: By, brought?: Buffer): Promise<IssueResult> {
+  // Before the change, within which it is not read on.
+  ground.takenBack();
   const generation = currentGeneration(ground);
   const authority = authorityOf(ground, generation);
   const { row, serial } = reserve(ground, { id, ...(brought === undefined ? {} : { spki: digestOf(brought) }) }, generation, authority, by);

@@ -155,6 +155,9 @@ function begin(database: DatabaseSync): void {
   }
 }
 
+/** Steps that nobody takes without the issuing key. */
+const KEYED: ReadonlySet<EventStep> = new Set<EventStep>(['init', 'policy', 'reserve', 'issue', 'crl', 'responder']);
+
 function faultOf(database: DatabaseSync, keys: ReadonlyMap<number, KeyObject>): string | undefined {
   const integrity = database.prepare('PRAGMA integrity_check').get()?.['integrity_check'];
   if (integrity !== 'ok') return `ca.db: ${String(integrity)}`;
@@ -167,6 +170,8 @@ function faultOf(database: DatabaseSync, keys: ReadonlyMap<number, KeyObject>): 
     const event = JSON.parse(line) as CaEvent;
     if (event.seq !== seq || (event.request ?? null) !== request) return `event ${seq}: stands in another place than it says`;
     if (event.previous !== previous) return `event ${seq}: does not follow the one before it: that was changed, or one between them removed`;
+    // Whoever has not the passphrase could write all of the log anew otherwise, without any seal.
+    if (seal === null && KEYED.has(event.step)) return `event ${seq}: ${event.step} without the signature of the issuing key, which does that`;
     if (seal !== null) {
       const key = keys.get(sealer ?? 0);
       if (key === undefined || !verify(hashFor(key), Buffer.from(hash), key, seal)) return `event ${seq}: the issuing key has not signed this`;

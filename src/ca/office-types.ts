@@ -238,6 +238,8 @@ export interface Office {
   acceptPolicy(by: By): CaEvent;
   /** Does something and undoes it: what would come of it, with every check. Synchronous steps only. */
   rehearse<Result>(act: () => Result): Result;
+  /** The first thing that is wrong with the event log itself: then nothing that follows from it is worth anything. */
+  logFault(): string | undefined;
   /** Everything that is wrong: with the log, with what follows from it, with the files. Empty when all is whole. */
   faults(): readonly string[];
   close(): void;

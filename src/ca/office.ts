@@ -8,7 +8,7 @@ import { approve, approveAtCeremony, refuse, renew, requestOf, submit } from './
 import { enrol } from './enrol.ts';
 import { faults } from './faults.ts';
 import { currentGeneration, record, requestRow, type Ground } from './ground.ts';
-import { authorityOf, crl, installIssuer, issuers, keyFileOf, lastCrl, requestIssuer } from './issuers.ts';
+import { authorityOf, crl, installIssuer, issuers, keyFileOf, lastCrl, requestIssuer, sealingKeys } from './issuers.ts';
 import { issue, issueResponder } from './issuing.ts';
 import { readKeyFile, type ScryptCost } from './key-file.ts';
 import { openLedger } from './ledger.ts';
@@ -16,6 +16,7 @@ import type { By, CaRequest, Office } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
 import { parsePolicy } from './policy.ts';
 import { acceptPolicy, isPolicyAccepted } from './proof.ts';
+import { createTakenBack } from './taken-back.ts';
 import { confirm, deliver, destroy, duplicates, entries, entry, expireAll, renewals, requests, revoke, status, statuses } from './shelf.ts';
 
 export type { AskedKey, AskedNames, Applicant, By, CaEntry, CaRequest, Enrolment, IssuedCrl, Issuer, IssueResult, Office, Renewal, RequestBody, RequestOrder, StatusAnswer } from './office-types.ts';
@@ -64,7 +65,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
   const keys = new Map<number, KeyObject>();
 
   const ground: Ground = {
-    directory, ledger, policy, policyDigest: digestOf(policyText), now, root,
+    directory, ledger, takenBack: createTakenBack(ledger.database), policy, policyDigest: digestOf(policyText), now, root,
     key(generation) {
       if (passphrase === undefined) throw new OfficeError('locked', 'this needs the key of the issuing CA: give its passphrase');
       let key = keys.get(generation);
@@ -127,6 +128,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
     isPolicyAccepted: () => isPolicyAccepted(ground),
     acceptPolicy: (by) => acceptPolicy(ground, by),
     rehearse: (act) => ledger.rehearse(act),
+    logFault: () => ledger.fault(sealingKeys(ground)),
     faults: () => faults(ground),
     close: () => ledger.close(),
   };

@@ -6,6 +6,7 @@ import { LIVE, take, type Step } from './life.ts';
 import type { By, CaEntry, CaRequest, StatusAnswer } from './office-types.ts';
 import { OfficeError } from './office-error.ts';
 import { parseCertificate } from '../pki/certificate.ts';
+import { stateAfter, type Logged } from './taken-back.ts';
 import { formatName } from '../pki/name.ts';
 import { prepareText } from '../pki/preparation.ts';
 
@@ -19,11 +20,19 @@ export function entries(ground: Ground): readonly CaEntry[] {
 }
 
 /** Of every certificate what is published: a process that publishes asks for it after every change. */
-export function statuses({ ledger: { database } }: Ground): readonly Pick<CaEntry, 'serial' | 'generation' | 'notAfter' | 'revoked'>[] {
-  return database.prepare('SELECT serial, generation, not_after, revoked_at, reason FROM certificate ORDER BY rowid').all().map((row) => ({
-    serial: row['serial'] as string, generation: Number(row['generation']), notAfter: Number(row['not_after']),
-    ...(row['revoked_at'] === null ? {} : { revoked: { at: Number(row['revoked_at']), reason: row['reason'] as Reason } }),
-  }));
+export function statuses({ ledger: { database }, takenBack }: Ground): readonly Pick<CaEntry, 'serial' | 'generation' | 'notAfter' | 'revoked'>[] {
+  const logged = takenBack();
+  const rows = database.prepare('SELECT serial, generation, not_after, revoked_at, reason FROM certificate ORDER BY rowid').all();
+  const found = rows.map((row) => ({ serial: row['serial'] as string, generation: Number(row['generation']), notAfter: Number(row['not_after']), ...revokedIn(row, logged.get(row['serial'] as string)) }));
+  // A row that somebody took out with its revocation.
+  const there = new Set(found.map(({ serial }) => serial));
+  return [...found, ...[...logged].flatMap(([serial, one]) => (one.revoked === undefined || there.has(serial) ? [] : [{ serial, ...one }]))];
+}
+
+/** By the database, or else by the event log. */
+function revokedIn(row: Record<string, unknown>, logged: Logged | undefined): Pick<CaEntry, 'revoked'> {
+  if (row['revoked_at'] !== null) return { revoked: { at: Number(row['revoked_at']), reason: row['reason'] as Reason } };
+  return logged?.revoked === undefined ? {} : { revoked: logged.revoked };
 }
 
 /** One of them, by its request or its serial number. Throws an OfficeError. */
@@ -34,8 +43,10 @@ export function entry(ground: Ground, id: string): CaEntry {
   return entryOf(ground, row);
 }
 
-function entryOf({ policy, now }: Ground, row: Record<string, unknown>): CaEntry {
-  const { body, state } = rowOf(row);
+function entryOf({ policy, now, takenBack }: Ground, row: Record<string, unknown>): CaEntry {
+  const { body, state: written } = rowOf(row);
+  const { revoked } = revokedIn(row, takenBack().get(row['serial'] as string));
+  const state = stateAfter(written, LIVE, revoked);
   const der = Buffer.from(row['der'] as Uint8Array);
   const parsed = parseCertificate(der);
   const certificate = pem('CERTIFICATE', der);
@@ -46,7 +57,7 @@ function entryOf({ policy, now }: Ground, row: Record<string, unknown>): CaEntry
     serial: row['serial'] as string, request: body.id, state: LIVE.has(state) && parsed.notAfter <= now() ? 'expired' : state, profile: body.profile, role: profile?.role ?? body.profile,
     subject: formatName(parsed.subject), name: body.name, names: body.names, system: body.system, notBefore: parsed.notBefore, notAfter: parsed.notAfter, sha256: row['sha256'] as string, spkiSha256: row['spki'] as string,
     der, certificate, chain: certificate + pem('CERTIFICATE', row['issuer'] as Uint8Array), generation: Number(row['generation']),
-    ...(row['revoked_at'] === null ? {} : { revoked: { at: Number(row['revoked_at']), reason: row['reason'] as Reason } }),
+    ...(revoked === undefined ? {} : { revoked }),
     ...(body.renews === undefined ? {} : { renews: body.renews }), ...(renewedBy === undefined ? {} : { renewedBy }), temporary: body.temporary === true,
   };
 }
@@ -128,8 +139,11 @@ export function duplicates(ground: Ground): readonly { readonly spkiSha256: stri
 }
 
 /** What a responder says of a serial number. */
-export function status({ ledger: { database } }: Ground, serial: string, generation: number): StatusAnswer {
-  const found = database.prepare("SELECT s.state AS state, s.at AS at, c.revoked_at AS revoked_at, c.reason AS reason FROM serial s LEFT JOIN certificate c ON c.serial = s.serial WHERE s.serial = ? AND s.generation = ?").get(serial.toLowerCase().replace(/^(00)+(?=..)/, ''), generation);
+export function status({ ledger: { database }, takenBack }: Ground, serial: string, generation: number): StatusAnswer {
+  const wanted = serial.toLowerCase().replace(/^(00)+(?=..)/, '');
+  const logged = takenBack().get(wanted);
+  const found = database.prepare("SELECT s.state AS state, s.at AS at, c.revoked_at AS revoked_at, c.reason AS reason FROM serial s LEFT JOIN certificate c ON c.serial = s.serial WHERE s.serial = ? AND s.generation = ?").get(wanted, generation);
+  if (logged?.revoked !== undefined && logged.generation === generation && (found?.['revoked_at'] ?? null) === null) return { kind: 'revoked', ...logged.revoked };
   switch (found?.['state']) {
     case 'abandoned': return { kind: 'revoked', at: Number(found['at']), reason: 'unspecified' };
     case 'certificate': return found['revoked_at'] === null ? { kind: 'good' } : { kind: 'revoked', at: Number(found['revoked_at']), reason: found['reason'] as Reason };

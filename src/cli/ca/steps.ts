@@ -2,7 +2,7 @@ import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import type { Reason } from '../../ca/extensions.ts';
 import { crlFileOf, writeCrlFile } from '../../ca/crl-file.ts';
 import { writeWhole } from '../../ca/key-file.ts';
-import { signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
+import { OfficeError, signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
 import { openKey, openPkcs12 } from '../../config/own-keys.ts';
 import { parseDuration } from '../../config/values.ts';
 import { revoke as denyCertificate } from '../revoke.ts';
@@ -160,6 +160,8 @@ export async function revokeCommand(id: string, options: RevokeOptions, print: P
 
 /** Makes the next CRL of the current issuing CA and writes it beside it; gives the file. */
 export async function writeCrl(office: Office, generation?: number, out?: string): Promise<string> {
+  const broken = office.logFault();
+  if (broken !== undefined) throw new OfficeError('tampered', `no CRL is signed: ${broken}`);
   const crl = await office.crl(generation);
   const file = out ?? crlFileOf(office.directory, crl.generation, office.issuers());
   writeCrlFile(file, crl.der);
