@@ -156,7 +156,7 @@ describe('wardgate ca, beside a gateway', () => {
     const reinstate = (...args: readonly string[]): Promise<CommandRun> => wardgate(['reinstate', '-c', gateway.path('wardgate.yaml'), ...args]);
     cpSync(ca.directory, gateway.path('state/ca'), { recursive: true });
     const dry = await reinstate('--cert', ca.path('chen.pem'), '--dry-run');
-    expect(dry.stdout).toMatch(/^would be reinstated: certificate [0-9a-f]{64}; nothing was changed\nSTILL REVOKED {2}ca: serial [0-9a-f]+ revoked \S+ \(keyCompromise\) in the books of the CA\nwhat follows {3}no CRL or OCSP answer at hand says so yet, and the gateway lets it in until one does/);
+    expect(dry.stdout).toMatch(/^would be reinstated: certificate [0-9a-f]{64} of CN=Dr Chen[^;]*; nothing was changed\nSTILL REVOKED {2}ca: serial [0-9a-f]+ revoked \S+ \(keyCompromise\) in the books of the CA\nwhat follows {3}no CRL or OCSP answer at hand says so yet, and the gateway lets it in until one does/);
     writeFileSync(gateway.path('ca-issuing.crl'), readFileSync(join(ca.directory, 'issuing.crl')));
     expect((await reinstate('--fingerprint', fingerprint, '--dry-run')).stdout).toMatch(/STILL REVOKED {2}crl: serial [0-9a-f]+ revoked \S+ \(keyCompromise\) by [^]*STILL REVOKED {2}ca: [^]*what follows {3}the gateway goes on refusing it: a new certificate is needed\n$/);
     const { code, stdout } = await reinstate('--cert', ca.path('chen.pem'), '--json');
