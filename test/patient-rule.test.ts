@@ -39,6 +39,11 @@ describe('a patient named by the query', () => {
   });
 });
 
+test('the patient of DICOMweb has two names, of which servers take the one that they read last', () => {
+  expect(judge({ query: 'PatientID' }, { query: 'PatientID=A&StudyDate=20260101&00100010=x' })).toBe('within');
+  for (const query of ['PatientID=A&00100020=B', '00100020=A', '00100020=B&PatientID=A']) expect(judge({ query: 'PatientID' }, { query })).toBe('patient_unknown_shape');
+});
+
 describe('a form beside the query', () => {
   const forms = ['application/x-www-form-urlencoded', ' Application/X-WWW-Form-Urlencoded;charset=utf-8', 'multipart/form-data; boundary=x', 'text/plain, application/x-www-form-urlencoded'];
 

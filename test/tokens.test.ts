@@ -258,6 +258,12 @@ describe('attacks with tokens', () => {
     expect(await refusal(stolen, '/fhir/Observation/1', pki.doctor)).toBe('token_other_certificate');
   });
 
+  it('a stolen token in the query, beside one that is the client\'s own, does not reach an upstream that reads it there', async () => {
+    const own = await good();
+    for (const query of ['access_token=stolen', 'a=1&ACCESS_TOKEN=stolen', 'access%5ftoken=stolen', 'a;access_token=stolen']) expect(await refusal(own, `/fhir/Observation/1?${query}`)).toBe('token_malformed');
+    expect((await get('/fhir/Observation/1?access_tokens=x', bearer(own))).status).toBe(200);
+  });
+
   it('alg none is refused, however it is written', async () => {
     for (const alg of ['none', 'None', 'NONE', 'nOnE', '']) {
       expect(await refusal(assembled({ alg, kid: 'ec' }, claimsFor(pki.patient)))).toBe('token_signature');

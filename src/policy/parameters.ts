@@ -1,10 +1,31 @@
 import { quoted, unknownShape, type Objection } from './fhir/compartment.ts';
 import { readJson } from './fhir/json.ts';
 
+/** In DICOMweb (PS3.18 section 8.3.4.1) an attribute has two names; of two that differ, servers take the one that they read last. */
+const ALSO: ReadonlyMap<string, string> = new Map([['00100020', 'patientid']]);
+
 /** A name as the laxest servers see it: PHP ends it at a bracket or NUL, drops blanks before it and turns blanks and dots into "_"; others do not mind case. */
 export function asServersRead(name: string): string {
   // eslint-disable-next-line no-control-regex
-  return (name.toLowerCase().trim().split(/[[\u0000]/, 1)[0] as string).replace(/[ .]/g, '_');
+  const plain = (name.toLowerCase().trim().split(/[[\u0000]/, 1)[0] as string).replace(/[ .]/g, '_');
+  return ALSO.get(plain) ?? plain;
+}
+
+/** The parameters of a query that some server would read as the one of this name: `id[]`, `ID`, `i%64`, one behind a `;`, one that cannot be decoded. As written. */
+export function readAs(wanted: string, query: string): readonly string[] {
+  const plain = asServersRead(wanted);
+  return query.split(/[&;]/).filter((part) => {
+    const name = decode((part.split('=', 1)[0] as string).replaceAll('+', ' '));
+    return name === undefined || asServersRead(name) === plain;
+  });
+}
+
+export function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Why a body leaves unclear what the parameters of a query are. */

@@ -2,7 +2,7 @@ import type { PatientConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import { ID, mismatch, missing, quoted, unknownShape, type Compartment, type Objection } from './fhir/compartment.ts';
 import type { SearchRules } from './fhir/query.ts';
-import { asServersRead, bodyBeside, UNCLEAR } from './parameters.ts';
+import { bodyBeside, decode, readAs, UNCLEAR } from './parameters.ts';
 import { judgeFields, judgeRequest, patientAsked, type AwaitedBody } from './fhir/request.ts';
 
 /** Where requests of a route name the patient they concern, and whom that binds. */
@@ -166,13 +166,9 @@ function namedIn(where: Simple, question: PatientQuestion): Named {
   }
 }
 
-/** The parameter must be there once. What some server would read as the same one (`id[]`, `ID`, `i%64`, behind a `;`) counts, too. */
+/** The parameter must be there once, and so must what some server would read as the same one. */
 function namedInQuery(wanted: string, query: string): Named {
-  const plain = asServersRead(wanted);
-  const found = query.split(/[&;]/).filter((part) => {
-    const name = decode((part.split('=', 1)[0] as string).replaceAll('+', ' '));
-    return name === undefined || asServersRead(name) === plain;
-  });
+  const found = readAs(wanted, query);
   const [part] = found;
   if (part === undefined) return missing(`the query has no parameter ${wanted}`);
   if (found.length > 1) return unknownShape(`the query has several parameters that may be ${wanted}`);
@@ -182,14 +178,6 @@ function namedInQuery(wanted: string, query: string): Named {
   const patient = written.includes('+') ? undefined : decode(written);
   if (patient === undefined) return unknownShape(`the parameter ${wanted} can be read in several ways`);
   return patient === '' ? missing(`the parameter ${wanted} is empty`) : { kind: 'named', patient };
-}
-
-function decode(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The field must be there once, in its own spelling (CGI and its heirs read "X_Patient" as "X-Patient"), and reach the upstream. */

@@ -1,11 +1,15 @@
 import { deny, type Denial, type Query, type Step } from '../decision.ts';
 import type { RequestFacts } from '../facts.ts';
 import type { Route } from '../routes.ts';
+import { readAs } from '../parameters.ts';
 import { judgeToken, type TokenRule, type TokenVerdict } from '../token.ts';
 
 /** What the token of a request comes to; `unknown`: nobody has looked at it. Undefined where the route requires none, and for clients who have no certificate. */
-export function judgeBearer({ token: rule }: Route, { admission, token }: RequestFacts, now: number): TokenVerdict | { readonly kind: 'unknown'; readonly rule: TokenRule } | undefined {
+export function judgeBearer({ token: rule }: Route, { admission, token, target }: RequestFacts, now: number): TokenVerdict | { readonly kind: 'unknown'; readonly rule: TokenRule } | undefined {
   if (rule === undefined || admission.kind !== 'known') return undefined;
+  // RFC 6750 section 2: clients must not send it twice. An upstream may take that of the query, which nobody has held against the certificate.
+  const twice = token?.kind === 'signed' && target.kind === 'target' && target.query !== '' && readAs('access_token', target.query).length > 0;
+  if (twice) return { kind: 'refused', reason: 'token_malformed', detail: 'an access_token in the query as well' };
   return token === undefined ? { kind: 'unknown', rule } : judgeToken(rule, token, admission.leaf.sha256, now);
 }
 
