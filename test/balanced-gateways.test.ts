@@ -3,16 +3,19 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, wardgateRun, type RunningCommand } from './support/command.ts';
-import { ask, configuration, exchange, gatewayDirectory, openTls } from './support/gateway.ts';
+import { ask, configuration, exchange, gatewayDirectory, openTls, readRecords } from './support/gateway.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 import { freePort, untilListening } from './support/programs.ts';
 import { redisInstalled, startRedis, type RedisServer } from './support/redis.ts';
 
 const haproxyInstalled = spawnSync('haproxy', ['-v']).error === undefined;
 if (!haproxyInstalled || !redisInstalled) console.log('skipped: balanced-gateways.test.ts needs haproxy and redis-server');
+const nginxInstalled = spawnSync('sh', ['-c', 'nginx -v && test -e /usr/share/nginx/modules/ngx_stream_module.so']).status === 0;
+if (!nginxInstalled) console.log('skipped: parts of balanced-gateways.test.ts need nginx with its stream module');
 
 interface Node {
   readonly directory: string;
@@ -20,13 +23,17 @@ interface Node {
   readonly running: RunningCommand;
 }
 
-describe.skipIf(!haproxyInstalled || !redisInstalled)('two gateways behind HAProxy as L4, with a store in common', () => {
+describe.skipIf(!haproxyInstalled || !redisInstalled)('two gateways behind HAProxy and nginx as L4, with a store in common', () => {
   let pki: TestPki;
   let backend: Backend;
   let redis: RedisServer;
   let nodes: readonly [Node, Node];
   let haproxy: ChildProcess;
   let front: number;
+  let nginx: ChildProcess | undefined;
+  let nginxPort: number;
+  /** Connections through nginx that stay open: two for each gateway, at least. */
+  let open: readonly TLSSocket[] = [];
 
   beforeAll(async () => {
     pki = await testPki();
@@ -37,10 +44,18 @@ describe.skipIf(!haproxyInstalled || !redisInstalled)('two gateways behind HAPro
     haproxy = spawn('haproxy', ['-db', '-f', await balancer()], { stdio: 'ignore' });
     haproxy.on('error', () => undefined);
     await untilListening(front, haproxy);
+    if (!nginxInstalled) return;
+    nginxPort = await freePort();
+    nginx = spawn('nginx', ['-e', join(nodes[0].directory, 'nginx.log'), '-c', await streams(), '-p', '/usr/share/nginx/'], { stdio: 'ignore' });
+    nginx.on('error', () => undefined);
+    await untilListening(nginxPort, nginx);
   });
 
   afterAll(async () => {
     haproxy.kill('SIGKILL');
+    for (const socket of open) socket.destroy();
+    nginx?.kill('SIGTERM');
+    if (nginx?.exitCode === null) await once(nginx, 'exit');
     for (const { running, directory } of nodes) {
       running.child.kill('SIGKILL');
       await rm(directory, { recursive: true, force: true });
@@ -70,6 +85,20 @@ describe.skipIf(!haproxyInstalled || !redisInstalled)('two gateways behind HAPro
     await writeFile(file, text);
     return file;
   }
+
+  /** The same of the example for nginx. */
+  async function streams(): Promise<string> {
+    const file = join(nodes[0].directory, 'nginx.conf');
+    const example = readFileSync(join(import.meta.dirname, '../deploy/examples/nginx-l4.conf'), 'utf8');
+    const text = nodes.reduce((config, { running }, index) => config.replace(`10.1.0.1${index + 1}:8443`, `127.0.0.1:${running.port}`), example).replace('10.1.0.10:443', `127.0.0.1:${nginxPort}`);
+    expect(text).not.toMatch(/^[^#]*10\.1\.0\./m);
+    await writeFile(file, `daemon off;\npid ${join(nodes[0].directory, 'nginx.pid')};\nerror_log ${join(nodes[0].directory, 'nginx.log')};\n${text}`);
+    return file;
+  }
+
+  const get = (socket: TLSSocket, path: string): Promise<string> => exchange(socket, `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`, (text) => text.endsWith('hello'));
+  const recordsOf = async (path: string): Promise<readonly (readonly Record<string, unknown>[])[]> =>
+    Promise.all(nodes.map(async ({ directory }) => (await readRecords(join(directory, 'state/audit'))).filter((record) => record['path'] === path)));
 
   /** Through the balancer, on a connection of its own; undefined when it did not get an answer. */
   const attempt = (timeout = 5_000): Promise<number | undefined> =>
@@ -102,6 +131,13 @@ describe.skipIf(!haproxyInstalled || !redisInstalled)('two gateways behind HAPro
     for (let round = 0; round < 6; round++) expect((await ask(pki, front, '/echo/x', { client: pki.patient })).status).toBe(403);
     const { stdout } = await wardgate(['status', '--json', '-c', join(other.directory, 'wardgate.yaml')]);
     expect((JSON.parse(stdout) as { deny_list: readonly { reason: string }[] }).deny_list).toMatchObject([{ reason: 'phone lost' }]);
+  });
+
+  it.skipIf(!nginxInstalled)('the address of the client passes nginx, too, and is on record with either of them', async () => {
+    open = await Promise.all(Array.from({ length: 8 }, () => openTls(pki, nginxPort, { client: pki.doctor, localAddress: '127.0.0.7' })));
+    for (const socket of open) expect(await get(socket, '/echo/nginx')).toMatch(/^HTTP\/1\.1 200 /);
+    const records = await recordsOf('/echo/nginx');
+    expect(records.map((some) => [some.length > 1, new Set(some.map(({ address }) => address))])).toEqual([[true, new Set(['127.0.0.7'])], [true, new Set(['127.0.0.7'])]]);
   });
 
   it('one of them killed under load: clients are served within 10 s, and all of them from then on', async () => {
@@ -140,5 +176,15 @@ describe.skipIf(!haproxyInstalled || !redisInstalled)('two gateways behind HAPro
     expect(failed - settled).toBe(0);
     expect(Math.max(...gaps)).toBeLessThan(10_000);
     console.log(`killed: longest time without an answer ${Math.max(...gaps).toFixed(0)} ms, ${settled} requests failed`);
+  });
+
+  it.skipIf(!nginxInstalled)('nginx ends the connections of the one that was killed, keeps those of the other, and takes whoever comes to that', async () => {
+    await expect.poll(() => open.filter(({ destroyed }) => destroyed).length).toBeGreaterThan(0);
+    const kept = open.filter(({ destroyed }) => !destroyed);
+    expect(kept.length).toBeGreaterThan(0);
+    for (const socket of kept) expect(await get(socket, '/echo/kept')).toMatch(/^HTTP\/1\.1 200 /);
+    // Not one of them fails: nginx has not noticed yet that a gateway is gone.
+    for (let round = 0; round < 10; round++) expect((await ask(pki, nginxPort, '/echo/come', { client: pki.doctor, localAddress: '127.0.0.7' })).status).toBe(200);
+    expect((await recordsOf('/echo/come')).map((some) => some.map(({ address }) => address))).toEqual([[], Array.from({ length: 10 }, () => '127.0.0.7')]);
   });
 });

@@ -161,7 +161,7 @@ function without<T extends object>(value: T, key: string): T {
 }
 
 /** A TLS connection to the gateway whose handshake is done. */
-export function openTls(pki: TestPki, port: number, options: ConnectionOptions & { client?: Issued } = {}): Promise<TLSSocket> {
+export function openTls(pki: TestPki, port: number, options: ConnectionOptions & { client?: Issued; localAddress?: string } = {}): Promise<TLSSocket> {
   const { client, ...rest } = options;
   return new Promise((done, failed) => {
     const socket = connect({
