@@ -1,58 +1,111 @@
-import { chownSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { giveToOwner } from '../src/store/as-owner.ts';
-import { openCustody } from '../src/store/custody.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { initialPolicy } from '../src/ca/policy.ts';
+import { ownerOf } from '../src/store/as-owner.ts';
 import { writeNoteFile } from '../src/store/note-file.ts';
+import { wardgateProcess, type CommandRun } from './support/command.ts';
 
 const NOBODY = 65_534;
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) console.warn('attacks on what root does in a state directory are skipped: the tests do not run as root');
 
-/** A state directory of the gateway's user, who was taken over, and a directory of the system's. */
-let state: string;
-let system: string;
+/** Of the gateway's user, who was taken over; and of the system. */
+interface Ground {
+  readonly base: string;
+  readonly state: string;
+  readonly system: string;
+  readonly config: string;
+}
 
-beforeEach(() => {
+function made(): Ground {
   const base = mkdtempSync(join(tmpdir(), 'wardgate-owner-'));
-  [state, system] = [join(base, 'state'), join(base, 'system')];
-  for (const directory of [state, system]) mkdirSync(directory);
-  writeFileSync(join(system, 'shadow'), 'root:x', { mode: 0o600 });
-  for (const path of [base, state]) chownSync(path, NOBODY, NOBODY);
-});
+  const [state, system, config] = [join(base, 'state'), join(base, 'system'), join(base, 'wardgate.yaml')];
+  for (const directory of [state, system]) mkdirSync(directory, { mode: 0o700 });
+  writeFileSync(join(system, 'shadow'), 'root:x\n', { mode: 0o644 });
+  writeFileSync(config, 'state: ./state\nlisteners: [{ name: plain, address: "127.0.0.1:0", protocol: redirect }]\n');
+  chmodSync(base, 0o755);
+  chownSync(state, NOBODY, NOBODY);
+  return { base, state, system, config };
+}
 
-afterEach(() => rmSync(join(state, '..'), { recursive: true, force: true }));
+function untouched({ system }: Ground): void {
+  expect([readdirSync(system), readFileSync(join(system, 'shadow'), 'utf8'), statSync(join(system, 'shadow')).mode & 0o777, statSync(system).uid]).toEqual([['shadow'], 'root:x\n', 0o644, 0]);
+}
 
-describe.skipIf(!isRoot)('what root does in the state directory of a gateway that was taken over', () => {
+describe.skipIf(!isRoot)('what a command that must stay root does in the state directory of a gateway that was taken over', () => {
+  let ground: Ground;
+  beforeEach(() => {
+    ground = made();
+  });
+  afterEach(() => rmSync(ground.base, { recursive: true, force: true }));
+
   test('writes no note where a link leads, and gives away no directory of the system', () => {
-    symlinkSync(system, join(state, 'backup'));
-    expect(() => writeNoteFile(state, 'backup/create.json', { at: 'now' })).toThrow('EACCES');
-    expect([readdirSync(system), statSync(system).uid]).toEqual([['shadow'], 0]);
-  });
-
-  test('opens no database through a link', () => {
-    symlinkSync(join(system, 'cron'), join(state, 'custody.db'));
-    expect(() => openCustody(state)).toThrow();
-    expect(readdirSync(system)).toEqual(['shadow']);
-  });
-
-  test('gives to the owner what root wrote, but nothing that a link leads to or that has another name', () => {
-    writeFileSync(join(state, 'own'), '');
-    mkdirSync(join(state, 'deep'));
-    writeFileSync(join(state, 'deep', 'own'), '');
-    linkSync(join(system, 'shadow'), join(state, 'hard'));
-    symlinkSync(join(system, 'shadow'), join(state, 'soft'));
-    symlinkSync(system, join(state, 'away'));
-    giveToOwner(state);
-    expect(['own', 'deep', 'deep/own'].map((name) => lstatSync(join(state, name)).uid)).toEqual([NOBODY, NOBODY, NOBODY]);
-    expect([statSync(join(system, 'shadow')).uid, statSync(system).uid]).toEqual([0, 0]);
+    symlinkSync(ground.system, join(ground.state, 'backup'));
+    expect(() => writeNoteFile(ground.state, 'backup/create.json', { at: 'now' })).toThrow('EACCES');
+    untouched(ground);
   });
 
   test('leaves what it writes to the owner, and is root again afterwards', () => {
-    writeNoteFile(state, 'backup/create.json', { at: 'now' });
-    openCustody(state).close();
-    expect(['backup', 'backup/create.json', 'custody.db'].map((name) => lstatSync(join(state, name)).uid)).toEqual([NOBODY, NOBODY, NOBODY]);
-    expect([process.geteuid?.(), readFileSync(join(system, 'shadow'), 'utf8')]).toEqual([0, 'root:x']);
+    writeNoteFile(ground.state, 'backup/create.json', { at: 'now' });
+    expect(['backup', 'backup/create.json'].map((name) => lstatSync(join(ground.state, name)).uid)).toEqual([NOBODY, NOBODY]);
+    expect([process.geteuid?.(), process.getegid?.(), readFileSync(join(ground.system, 'shadow'), 'utf8')]).toEqual([0, 0, 'root:x\n']);
+  });
+
+  test('takes whoever made a link on the way for the owner: he leads where he likes', () => {
+    const link = join(ground.state, 'deeper');
+    symlinkSync(ground.system, link);
+    expect(ownerOf(link)?.uid).toBe(0);
+    rmSync(link);
+    process.seteuid?.(NOBODY);
+    try {
+      symlinkSync(ground.system, link);
+    } finally {
+      process.seteuid?.(0);
+    }
+    expect([ownerOf(link)?.uid, ownerOf(join(link, 'further'))?.uid]).toEqual([NOBODY, NOBODY]);
+  });
+});
+
+describe.skipIf(!isRoot)("root's commands in the state directory of a gateway that was taken over", () => {
+  let grounds: readonly Ground[];
+  let runs: readonly CommandRun[];
+
+  beforeAll(async () => {
+    const [lock, list, ca, out] = [made(), made(), made(), made()] as const;
+    grounds = [lock, list, ca, out];
+    symlinkSync(join(lock.system, 'lock'), join(lock.state, 'lock'));
+    symlinkSync(join(list.system, 'shadow'), join(list.state, 'suspensions.jsonl'));
+    const office = join(ca.state, 'ca');
+    mkdirSync(office, { mode: 0o700 });
+    chownSync(office, NOBODY, NOBODY);
+    symlinkSync(join(ca.system, 'shadow'), join(office, 'ca.db'));
+    for (const name of ['policy.yaml', 'root.pem']) writeFileSync(join(office, name), initialPolicy({ organization: 'Hospital', domain: 'hospital.test' }));
+    const suspend = ({ config }: Ground): readonly string[] => ['suspend', '-c', config, '--role', 'doctor', '--reason', 'x'];
+    runs = await Promise.all([
+      suspend(lock), suspend(list), ['ca', 'list', '--dir', office], ['seal', '-c', out.config, '--case', 'x', '--out', join(out.system, 'x.sealed')],
+    ].map((args) => wardgateProcess(args)));
+  }, 60_000);
+  afterAll(() => grounds.forEach(({ base }) => rmSync(base, { recursive: true, force: true })));
+
+  const held = (index: number): void => {
+    untouched(grounds[index] as Ground);
+    expect(runs[index]).toMatchObject({ code: 1 });
+  };
+
+  test('lock no state through a link', () => held(0));
+
+  test('append to no list through a link', () => held(1));
+
+  test('open no CA through a link', () => held(2));
+
+  test('write nothing that root alone may write, and say as whom; what they write in the state is its owner\'s', () => {
+    held(3);
+    const { state, system } = grounds[3] as Ground;
+    expect(runs[3]?.stderr).toContain(`${join(system, 'x.sealed')}.unfinished: may not be read or written by this user\nwardgate: as nobody, to whom ${state} belongs, and not as root`);
+    const names = readdirSync(state, { recursive: true, encoding: 'utf8' });
+    expect(names).toContain('audit.key');
+    expect(names.filter((name) => lstatSync(join(state, name)).uid !== NOBODY)).toEqual([]);
   });
 });

@@ -66,7 +66,7 @@ export function gather(options: GatherOptions): Gathered {
   ];
   const size = members.reduce((sum, member) => sum + member.size, 0);
   if (size > MOST_OCTETS) throw new BackupError('unreadable', `${state} holds more than ${MOST_OCTETS / 1024 ** 3} GiB beside the audit; what is it?`);
-  const evidence = auditFiles(audit, state, options.audit, options.now);
+  const evidence = auditFiles(audit, state, options.audit);
   return { manifest, files: [...members, ...evidence.members].filter(({ kind }) => kind === 'file').length - 1, members: withSums([...members, ...evidence.members], options.now), close: evidence.close };
 }
 
@@ -151,10 +151,10 @@ interface AuditFiles {
   close(): void;
 }
 
-function auditFiles(directory: string, state: string, segments: boolean, now: number): AuditFiles {
+function auditFiles(directory: string, state: string, segments: boolean): AuditFiles {
   const nothing = (): void => undefined;
   if (!existsSync(join(directory, REGISTER_FILE))) return { members: [], close: nothing };
-  if (!segments) return { members: [memberOf(join(state, REGISTER_COPY).slice(1), takeFile(join(directory, REGISTER_FILE)).octets, now)], close: nothing };
+  if (!segments) return { members: [fileMember(join(state, REGISTER_COPY), takeFile(join(directory, REGISTER_FILE)))], close: nothing };
   for (let tries = 0; tries < TRIES * 10; tries++) {
     const register = takeFile(join(directory, REGISTER_FILE));
     const opened = openAll(directory, readdirSync(directory).filter((name) => name !== REGISTER_FILE && !isUnfinished(name)).sort());

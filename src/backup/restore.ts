@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, closeSync, existsSync, fchmodSync, fchownSync, fsyncSync, futimesSync, mkdirSync, openSync, renameSync, rmdirSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { asOwnerOf } from '../store/as-owner.ts';
 import { lockState, StateError, type StateLock } from '../store/state-lock.ts';
 import type { OpenBackup } from './container.ts';
 import { BackupError } from './fault.ts';
@@ -42,7 +43,7 @@ export function restore(backup: OpenBackup, plan: Plan): Restored {
 
 function lockOf(state: string): StateLock {
   try {
-    return lockState(state);
+    return asOwnerOf(state, () => lockState(state));
   } catch (error) {
     if (!(error instanceof StateError) || error.code !== 'state_in_use') throw error;
     throw new BackupError('running', `a gateway runs on ${state}: stop it first`, error);

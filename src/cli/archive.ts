@@ -6,6 +6,7 @@ import { openRegister } from '../audit/register.ts';
 import { openAuditWriter } from '../audit/writer.ts';
 import { parseConfig } from '../config/load.ts';
 import { ConfigurationError } from '../gateway.ts';
+import { asOwnerOf } from '../store/as-owner.ts';
 import { lockState, StateError } from '../store/state-lock.ts';
 import { callGateway } from './call.ts';
 
@@ -38,7 +39,11 @@ export function auditPlaces(file: string): AuditPlaces {
 }
 
 /** Has the running gateway do it with its audit, or does it with the audit of one that does not run, which is opened like at a start and closed again. */
-export async function withArchive<Result>(places: AuditPlaces, path: string, ask: object, alone: (archive: Archive) => Promise<Result>): Promise<Result> {
+export function withArchive<Result>(places: AuditPlaces, path: string, ask: object, alone: (archive: Archive) => Promise<Result>): Promise<Result> {
+  return asOwnerOf(places.state, () => runningOrLocked(places, path, ask, alone));
+}
+
+async function runningOrLocked<Result>(places: AuditPlaces, path: string, ask: object, alone: (archive: Archive) => Promise<Result>): Promise<Result> {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     const answer = await callGateway(places.socket, 'POST', path, ask);

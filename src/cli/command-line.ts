@@ -21,6 +21,7 @@ import { addKeepingCommands } from './keeping-commands.ts';
 import { addMaskingKeyCommands } from './masking-key.ts';
 import { addIncidentCommands } from './incident/commands.ts';
 import { lint, type LintOptions } from './lint.ts';
+import { leaveRoot } from './owner.ts';
 import { addProfileCommand } from './profile.ts';
 import { addRenewCommand } from './renew/command.ts';
 import { addEnrolCommand } from './renew/enrol.ts';
@@ -49,6 +50,7 @@ const EXIT = { done: 0, failed: 1, usage: 2, denied: 3 } as const;
 /** Parses the command line and runs the command; resolves with the exit code. */
 export async function runCommandLine(argv: readonly string[], process_: Process): Promise<number> {
   let code: number = EXIT.done;
+  let asOwner: string | undefined;
   const program = new Command('wardgate')
     .description('A mutual-TLS gateway for medical APIs')
     .version(VERSION)
@@ -133,6 +135,11 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .action(settle(async (options: { port: string; database?: string; certificates?: string }) => (await import('./demo.ts')).demo(options, print)));
   addCompletionCommand(program, ground);
   pointToOwnHelp(program, 'wardgate');
+  program.hook('preAction', (_, command) => {
+    asOwner = leaveRoot(command);
+    // What these find goes to where they say everything.
+    if (asOwner !== undefined && ['run', 'check'].includes(command.name())) process.stderr.write(`wardgate: ${asOwner}\n`);
+  });
 
   try {
     await program.parseAsync([...argv], { from: 'user' });
@@ -140,7 +147,8 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     if (error instanceof WrongUsage) return usage(error.message);
-    process.stderr.write(`wardgate: ${faultOf(error as NodeJS.ErrnoException)}\n`);
+    const fault = faultOf(error as NodeJS.ErrnoException);
+    process.stderr.write(`wardgate: ${fault}\n${asOwner !== undefined && /EACCES|EPERM|may not be|unable to open/.test(fault) ? `wardgate: ${asOwner}\n` : ''}`);
     return EXIT.failed;
   }
 }
@@ -156,7 +164,7 @@ function pointToOwnHelp(command: Command, name: string): void {
 /** A message with the file in front, where the system has one to complain about. */
 function faultOf({ message, code, path }: NodeJS.ErrnoException): string {
   if (path === undefined || code === undefined) return message;
-  const why = code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'may not be read by this user' : code === 'EISDIR' ? 'is a directory' : message;
+  const why = code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'may not be read or written by this user' : code === 'EISDIR' ? 'is a directory' : message;
   return `${path}: ${why}`;
 }
 

@@ -4,8 +4,13 @@ import { ConfigurationError } from '../gateway.ts';
 import { parseConfig } from '../config/load.ts';
 import type { MaskingConfig } from '../config/schema.ts';
 
+export interface Places {
+  readonly state: string;
+  readonly socket: string;
+}
+
 /** Where a configuration keeps its state and its admin socket, without reading the other files it names. */
-export function readPlaces(file: string): { state: string; socket: string } {
+export function readPlaces(file: string): Places {
   const parsed = parseConfig(readFileSync(file, 'utf8'), file);
   if (parsed.kind === 'invalid') throw new ConfigurationError(parsed.issues);
   const directory = dirname(resolve(file));

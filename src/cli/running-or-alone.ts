@@ -1,6 +1,7 @@
+import { asOwnerOf } from '../store/as-owner.ts';
 import { lockState, StateError } from '../store/state-lock.ts';
 import { callGateway } from './call.ts';
-import { readPlaces } from './places.ts';
+import { readPlaces, type Places } from './places.ts';
 
 /** How long a gateway that holds the state may take to answer: it may be starting. */
 const PATIENCE_MS = 10_000;
@@ -13,10 +14,16 @@ interface Closable {
  * Has the running gateway do it, or changes the list that `open` opens in the state of one that does not run, under its lock; never in
  * the state of one that does, which would not hear of it.
  */
-export async function runningOrAlone<List extends Closable, Result>(
+export function runningOrAlone<List extends Closable, Result>(
   config: string, path: string, ask: object, open: (state: string) => List, change: (list: List) => Result,
 ): Promise<{ answer?: unknown; result?: Result }> {
-  const { state, socket } = readPlaces(config);
+  const places = readPlaces(config);
+  return asOwnerOf(places.state, () => askedOrLocked(places, path, ask, open, change));
+}
+
+async function askedOrLocked<List extends Closable, Result>(
+  { state, socket }: Places, path: string, ask: object, open: (state: string) => List, change: (list: List) => Result,
+): Promise<{ answer?: unknown; result?: Result }> {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     const answer = await callGateway(socket, 'POST', path, ask);

@@ -1,54 +1,92 @@
-import { closeSync, constants, fchownSync, fstatSync, openSync, readdirSync, statSync } from 'node:fs';
+import { lstatSync, statSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { dirname, resolve } from 'node:path';
+
+/*
+ * What root does by name in somebody else's directory he could have led anywhere, by a link: root appends to, empties or gives away a file of
+ * the system. So root works in such a directory as its owner.
+ */
+
+/** Whoever root is in a directory. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+  /** Absent for one without a line in passwd, as in a container. */
+  readonly name?: string;
+}
+
+const ROOT: Owner = { uid: 0, gid: 0 };
 
 /**
- * Runs something as whoever owns a directory, where root asks: what root does by name in somebody else's directory he could have led
- * anywhere by a link. Synchronous: what is awaited in it would be done as root again.
+ * Who a directory belongs to, where this process could become that user: whoever made a link on the way to it, since he leads where he likes, or the owner of
+ * the directory. Undefined where it is not there, and for who is not root.
+ */
+export function ownerOf(directory: string): Owner | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  for (let way = resolve(directory); way !== dirname(way); way = dirname(way)) {
+    const found = lstatSync(way, { throwIfNoEntry: false });
+    if (found?.isSymbolicLink() === true && found.uid !== 0) return known(found.uid, found.gid);
+  }
+  const stats = statSync(directory, { throwIfNoEntry: false });
+  return stats === undefined ? undefined : known(stats.uid, stats.gid);
+}
+
+/** Becomes somebody, and can never be root again. */
+export function becomeForGood(owner: Owner): void {
+  takeGroups(owner);
+  process.setgid?.(owner.gid);
+  process.setuid?.(owner.uid);
+}
+
+/** Becomes somebody until this is called again. */
+export function become(owner: Owner): void {
+  takeGroups(owner);
+  process.setegid?.(owner.gid);
+  process.seteuid?.(owner.uid);
+}
+
+/**
+ * Does something as the owner of a directory, where root asks, and is whoever it was again afterwards. The whole process is that user meanwhile: for commands,
+ * which do one thing after the other, and not for the gateway.
  */
 export function asOwnerOf<Result>(directory: string, act: () => Result): Result {
-  const { uid, gid } = statSync(directory);
-  if (process.getuid?.() !== 0 || process.geteuid?.() !== 0 || uid === 0) return act();
-  const groups = process.getgroups?.() ?? [];
-  const group = process.getegid?.() ?? 0;
-  process.setgroups?.([gid]);
-  process.setegid?.(gid);
+  const owner = ownerOf(directory);
+  const before = process.geteuid?.();
+  if (owner === undefined || before === undefined || owner.uid === before) return act();
+  const back = (): void => become(before === 0 ? ROOT : known(before, process.getegid?.() ?? 0));
+  become(owner);
+  let result: Result;
+  try {
+    result = act();
+  } catch (error) {
+    back();
+    throw error;
+  }
+  if (result instanceof Promise) return result.finally(back) as Result;
+  back();
+  return result;
+}
+
+/** With the group that passwd says: that of a file may be one in which its owner is not. */
+function known(uid: number, gid: number): Owner {
+  if (uid === 0) return ROOT;
+  const before = process.geteuid?.() ?? 0;
+  process.seteuid?.(0);
   process.seteuid?.(uid);
   try {
-    return act();
+    const { username: name, gid: own } = userInfo();
+    return { uid, gid: own, name };
+  } catch {
+    return { uid, gid };
   } finally {
     process.seteuid?.(0);
-    process.setegid?.(group);
-    process.setgroups?.(groups);
+    process.seteuid?.(before);
   }
 }
 
-/**
- * Gives all that root has written in a directory to its owner. By descriptors, no link followed and no file that has another name: the
- * owner could put the way to any file of the system in the place of one of ours.
- */
-export function giveToOwner(directory: string): void {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = statSync(directory);
-  if (uid === 0) return;
-  const give = (path: string, more: number): void => {
-    const file = opened(path, more);
-    if (file === undefined) return;
-    try {
-      const stats = fstatSync(file);
-      const inside = `/proc/self/fd/${file}`;
-      if (stats.isDirectory()) for (const name of readdirSync(inside)) give(`${inside}/${name}`, constants.O_NOFOLLOW);
-      if (stats.uid === 0 && (stats.isDirectory() || (stats.isFile() && stats.nlink === 1))) fchownSync(file, uid, gid);
-    } finally {
-      closeSync(file);
-    }
-  };
-  give(directory, 0);
-}
-
-/** Undefined for a link, a socket, and what has gone meanwhile. */
-function opened(path: string, more: number): number | undefined {
-  try {
-    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | more);
-  } catch {
-    return undefined;
-  }
+/** Leaves the process root in effect, as what follows needs. */
+function takeGroups({ gid, name }: Owner): void {
+  process.seteuid?.(0);
+  if (name === undefined) process.setgroups?.([gid]);
+  else (process as unknown as { initgroups(user: string, group: number): void }).initgroups(name, gid);
 }

@@ -1,7 +1,6 @@
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { asOwnerOf } from './as-owner.ts';
 import { takeCustodyStep, type CustodyState, type CustodyStep } from './custody-life.ts';
 
 /** One step in the life of a key or a device. Times are ISO 8601. */
@@ -66,7 +65,7 @@ const BUSY_MS = 10_000;
 /** Opens it in a state directory (0600), made when it is not there. */
 export function openCustody(state: string): Custody {
   mkdirSync(state, { recursive: true, mode: 0o700 });
-  const database = asOwnerOf(state, () => opened(join(state, FILE)));
+  const database = opened(join(state, FILE));
   const put = database.prepare('INSERT INTO event (item, line) VALUES (?, ?)');
   const of = database.prepare('SELECT line FROM event WHERE item = ? ORDER BY seq');
 

@@ -2,7 +2,6 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs
 import { createHash } from 'node:crypto';
 import { openBackup, readHeader, type OpenBackup } from '../../backup/container.ts';
 import { readKeyFile, type OwnKey } from '../../backup/lock.ts';
-import { giveToOwner } from '../../store/as-owner.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from '../archive.ts';
 import { passphrasesOf, type PassphraseOptions } from './passphrase.ts';
 
@@ -48,8 +47,6 @@ export function placesOf(config: string): AuditPlaces | undefined {
 export async function onRecord(places: AuditPlaces | undefined, who: string, detail: string): Promise<boolean> {
   if (places === undefined) return false;
   await noteUse(places, { who, detail });
-  // Else a gateway that is not root's could not start.
-  giveToOwner(places.state);
   return true;
 }
 

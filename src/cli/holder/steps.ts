@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { LIVE } from '../../ca/life.ts';
 import { isCaDirectory, openOffice, type CaEntry, type Office } from '../../ca/office.ts';
 import { prepareText } from '../../pki/preparation.ts';
+import { asOwnerOf } from '../../store/as-owner.ts';
 import { openCustody, type CustodyEvent, type CustodyItem } from '../../store/custody.ts';
 import type { CustodyStep } from '../../store/custody-life.ts';
 import { auditPlaces } from '../archive.ts';
@@ -137,13 +138,15 @@ function destroyAtCa(certificates: readonly string[], options: StepOptions, witn
 /** Does something with those of the certificates that the hospital's own CA issued. */
 function atCa(certificates: readonly string[], { config, dir }: StepOptions, act: (office: Office, entry: CaEntry) => void): void {
   const directory = dir === undefined ? join(auditPlaces(config).state, 'ca') : resolve(dir);
-  if (!isCaDirectory(directory)) return;
-  const office = openOffice({ directory });
-  try {
-    for (const entry of office.entries()) if (certificates.includes(entry.sha256)) act(office, entry);
-  } finally {
-    office.close();
-  }
+  asOwnerOf(directory, () => {
+    if (!isCaDirectory(directory)) return;
+    const office = openOffice({ directory });
+    try {
+      for (const entry of office.entries()) if (certificates.includes(entry.sha256)) act(office, entry);
+    } finally {
+      office.close();
+    }
+  });
 }
 
 function fingerprintIn(file: string): string {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { isCaDirectory, openOffice, signApproval, type CaRequest, type Office, type RequestOrder } from '../../ca/office.ts';
 import { openKey } from '../../config/own-keys.ts';
+import { asOwnerOf } from '../../store/as-owner.ts';
 import { auditPlaces } from '../archive.ts';
 import { passphrasesOf, type Passphrases, type PassphraseOptions } from '../backup/passphrase.ts';
 
@@ -33,11 +34,12 @@ export interface Opened {
 /** Opens the CA with its key. Throws where there is none, and says what to do then. */
 export async function openCa(options: TemporaryOptions): Promise<Opened> {
   const directory = options.dir === undefined ? join(auditPlaces(options.config).state, 'ca') : resolve(options.dir);
-  if (!isCaDirectory(directory)) {
+  if (!asOwnerOf(directory, () => isCaDirectory(directory))) {
     throw new Error(`${directory}: there is no CA here that could issue one; --dir DIR names another, wardgate ca init makes one. With a CA of somebody else, have it issue one and replace the file: it is in force without a restart`);
   }
   const passphrases = passphrasesOf(options);
-  return { office: openOffice({ directory, passphrase: await passphrases.next('Passphrase of the issuing CA') }), passphrases };
+  const passphrase = await passphrases.next('Passphrase of the issuing CA');
+  return { office: asOwnerOf(directory, () => openOffice({ directory, passphrase })), passphrases };
 }
 
 /** The profile that was named, or the first of a use. */

@@ -13,6 +13,7 @@ import { isTokenUri } from '../../config/token-keys.ts';
 import { ConfigurationError, type GatewayStatus } from '../../gateway.ts';
 import { parseCertificate } from '../../pki/certificate.ts';
 import { pemBlocks } from '../../pki/pem.ts';
+import { asOwnerOf } from '../../store/as-owner.ts';
 import { writeStateFile } from '../../store/note-file.ts';
 import { noteTemporary, pendingKey } from '../../store/temporaries.ts';
 import { auditPlaces } from '../archive.ts';
@@ -59,11 +60,11 @@ export async function temporaryServer(options: ServerOptions, print: (text: stri
       print(options.json === true ? JSON.stringify({ request: request.id, missing: request.missing }) : `asked for as ${request.id}; there is still missing: ${request.missing.join('; ')}\nthen: wardgate temporary server --listener ${options.listener} --request ${request.id} --reason …`);
       return 1;
     }
-    const key = options.request === undefined ? pair.privateKey : createPrivateKey(readFileSync(join(places.state, keyName)));
+    const key = options.request === undefined ? pair.privateKey : createPrivateKey(asOwnerOf(places.state, () => readFileSync(join(places.state, keyName))));
     const { entry } = await office.issue(request.id, { who: options.who, why: options.reason });
     refuseOther(entry, key);
     const live = await putAndLook(options, target, { office, entry, key, keyType });
-    rmSync(join(places.state, keyName), { force: true });
+    asOwnerOf(places.state, () => rmSync(join(places.state, keyName), { force: true }));
     if (live.kind === 'failed') {
       office.revoke(entry.serial, { who: options.who, reason: 'cessationOfOperation', why: `listener ${options.listener} did not show it` });
       throw new Error(`listener ${options.listener} did not show the new certificate, and has its old one again: ${live.detail}`);
