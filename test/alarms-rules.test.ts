@@ -120,6 +120,7 @@ describe('after an acknowledgement', () => {
   test.each([
     ['many_denials', times(25, (index) => denied(NOON + index * 1_000)), times(20, (index) => denied(NOON + MINUTE + index * 1_000)), times(19, (index) => denied(NOON + MINUTE + index * 1_000))],
     ['request_burst', [...learnt(), ...times(600, (index) => request(NOON + index))], times(600, (index) => request(NOON + 10_000 + index)), times(599, (index) => request(NOON + 10_000 + index))],
+    ['responder', [failed(NOON, 'CRL of CN=Hospital Issuing CA: number 4 is older than number 5, which was in use before')], times(3, (index) => failed(NOON + MINUTE + index)), [failed(NOON + MINUTE)]],
     ['responder', times(3, (index) => failed(NOON + index * 1_000)), times(3, (index) => failed(NOON + MINUTE + index)), times(2, (index) => failed(NOON + MINUTE + index))],
     ['two_places', turns(8, NOON), turns(8, NOON + 3 * MINUTE), turns(2, NOON + 3 * MINUTE)],
     ['foreign_token', [said('foreign_token')], [denied(NOON + MINUTE, { alarm: 'foreign_token' })], []],

@@ -173,8 +173,22 @@ describe('wardgate ca, beside a gateway', () => {
     expect(text.match(/^ +\d+ {2}\S+ {2}(\w+) {2}by/gm)?.map((line) => line.split(/ {2}/).filter((part) => part !== '')[2])).toEqual(['submit', 'approve', 'reserve', 'issue', 'deliver', 'confirm', 'revoke', 'destroy']);
     expect(text).toMatch(/approved {6}by Li Na as registrar[^]*the event log of the CA is whole[^]*BEGIN CERTIFICATE/);
     expect(await json('report', id)).toMatchObject({ report: 'certificate', faults: [], events: expect.arrayContaining([expect.objectContaining({ step: 'approve', detail: expect.objectContaining({ signed: expect.anything() }) })]) });
-    expect(await json('verify')).toMatchObject({ whole: true, faults: [] });
+    expect(await json('verify')).toMatchObject({ whole: true, faults: [], audit: { seq: expect.any(Number), hash: expect.stringMatching(/^[0-9a-f]{16}$/) } });
     expect(await command('list', '--duplicates')).toMatchObject({ code: 0, stdout: 'no public key is in two certificates\n' });
+  });
+
+  test('an older copy in the place of the CA is found by what the gateway has on record', async () => {
+    const older = ca.path('older');
+    cpSync(ca.directory, older, { recursive: true });
+    const { id: later } = await json('request', '--profile', 'doctor', '--name', 'Dr Later', '--purpose', 'rounds', '--system', 'records') as unknown as { id: string };
+    await json('refuse', later, '--why', 'not needed');
+    const verify = (directory: string, config: string): Promise<CommandRun> => wardgate(['ca', 'verify', '--dir', directory, '-c', config]);
+    expect(await verify(ca.directory, gateway.path('wardgate.yaml'))).toMatchObject({ code: 0, stdout: expect.stringMatching(/\nthe gateway has event \d+ on record, which is the same\n$/) });
+    expect(await verify(older, gateway.path('wardgate.yaml'))).toMatchObject({ code: 1, stdout: expect.stringMatching(/^the gateway has event (\d+) of this CA on record \([0-9a-f]{16}, .*, and the log ends at event \d+: an older copy is in the place of the CA/) });
+    // It goes on, and has another event of that number.
+    for (const name of ['Dr Other', 'Dr Another']) await wardgate(['ca', 'request', '--dir', older, '-c', ca.path('none.yaml'), '--profile', 'doctor', '--name', name, '--purpose', 'rounds', '--system', 'records']);
+    expect(await verify(older, gateway.path('wardgate.yaml'))).toMatchObject({ code: 1, stdout: expect.stringMatching(/event \d+ of the log is another one/) });
+    expect(await verify(older, ca.path('none.yaml'))).toMatchObject({ code: 0 });
   });
 
   test('an approver\'s key may be in PKCS#12 under a passphrase, and one may refuse', async () => {

@@ -169,7 +169,7 @@ describe('requests', () => {
   test('are on record so that bursts and sensitive names at night raise their alarms', () => {
     const asked = Array.from({ length: 10 }, (_, index) => office.submit(order({ name: `Dr Burst ${index}`, applicant: { name: 'Ward 9', certificate: ca.of('Dr Wang').entry.certificate } })));
     const admin = office.submit(order({ name: 'gateway-admin' }));
-    const records = (requests: readonly CaRequest[], hour: string) => requests.flatMap((request) => office.events(request.id).map((event) => ({ time: `2026-11-24T${hour}:00:00.000Z`, result: 'done' as const, ...certificateStep(event, { request }) })));
+    const records = (requests: readonly CaRequest[], hour: string) => requests.flatMap((request) => office.events(request.id).map((event) => ({ time: `2026-11-24T${hour}:00:00.000Z`, result: 'done' as const, ...certificateStep(event, { ca: '0123456789abcdef', request }) })));
     expect(alarmsOf(raisedBy(records(asked, '10')))).toEqual({ certificate_requests: 1 });
     expect(alarmsOf(raisedBy(records(asked.slice(0, 9), '10')))).toEqual({});
     expect(alarmsOf(raisedBy(records([admin], '23')))).toEqual({ sensitive_names: 1 });

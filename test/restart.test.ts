@@ -189,6 +189,7 @@ describe('a CRL number', () => {
     await start(revocation);
     expect(await outcome(pki.revokedDoctor)).toBe('crl_missing');
     expect((await gateway!.status()).crls.problems).toMatchObject([{ reason: 'older', source: 'issuing.crl' }]);
+    await expect.poll(() => readRecords(join(directory, 'state/audit'))).toContainEqual(expect.objectContaining({ event: 'responder', result: 'failed', endpoint: 'issuing.crl', detail: expect.stringMatching(/^CRL of .*: number 4 is older than number 5/) }));
     await writeFile(file('issuing.crl'), await issueCrl(pki.issuing, { number: 6, revoked: [] }));
     await gateway!.reload();
     expect(await outcome(pki.revokedDoctor)).toBe('good');

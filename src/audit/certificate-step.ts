@@ -1,5 +1,6 @@
 import type { CaEvent } from '../ca/ledger.ts';
 import type { CaEntry, CaRequest } from '../ca/office-types.ts';
+import { placeText } from './ca-head.ts';
 import type { AuditRecord } from './record.ts';
 
 /** A step of the CA, as it goes on record: `certificate_request` when somebody asks, which rules count by who asks, else `certificate`. */
@@ -9,10 +10,10 @@ export type CertificateStep = Pick<AuditRecord, 'subject' | 'names' | 'serial' |
   readonly detail: string;
 };
 
-/** The record of an event of the CA; `request` and `entry` are those that it is about, where there are any. The address is where it was asked from, when not at the CA itself. */
-export function certificateStep({ step, who, why, request: id, seq, hash, detail }: CaEvent, { request, entry, address }: { readonly request?: CaRequest; readonly entry?: CaEntry; readonly address?: string }): CertificateStep {
+/** The record of an event of a CA (`ca`: the first 16 digits of the SHA-256 of its root); `request` and `entry` are those that it is about, where there are any. The address is where it was asked from, when not at the CA itself. */
+export function certificateStep({ step, who, why, request: id, seq, hash, detail }: CaEvent, { ca, request, entry, address }: { readonly ca: string; readonly request?: CaRequest; readonly entry?: CaEntry; readonly address?: string }): CertificateStep {
   const about = request === undefined ? {} : { subject: request.subject, names: [request.name, ...(Object.values(request.names) as string[][]).flat()] };
-  const place = `event ${seq} of the CA, ${hash.slice(0, 16)}`;
+  const place = placeText({ seq, hash }, ca);
   const from = address === undefined ? {} : { address };
   // Behind the colon stands what people wrote, which is masked.
   const behind = [...['to', 'how', 'witness'].flatMap((key) => (detail[key] === undefined ? [] : [`${key} ${JSON.stringify(detail[key])}`])), ...(why === undefined ? [] : [why])].join(', ');

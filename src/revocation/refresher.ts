@@ -180,7 +180,10 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
       for (const source of sources.values()) desk.sources.restore(withValidity(source, loaded.bySource.get(source.url)));
       if (started) desk.sources.start();
     }
-    for (const problem of [...loaded.problems.values()].flat()) log.warn({ file: problem.source }, `CRL not usable: ${problem.detail}`);
+    for (const problem of [...loaded.problems.values()].flat()) {
+      log.warn({ file: problem.source }, `CRL not usable: ${problem.detail}`);
+      if (problem.reason === 'older') options.failed?.(problem.source, problem.detail);
+    }
     warnOfEnds();
     void floor.raise(handles, now());
   }

@@ -132,6 +132,8 @@ function usualOn(day: number, before: Usual | undefined, time: number): Omit<Usu
 
 /** What a source of statuses said that nobody can have meant: it is told of at once. */
 const FORGED = /signature|not signed|delegated responder|another certificate|another nonce/i;
+/** RFC 5280 section 5.2.3: numbers only grow. An old list is what somebody puts there to whom a new one does harm. */
+const OLDER = /^CRL of .* is older than /;
 
 /**
  * A responder or distribution point that fails again and again, is out of date, or answers what is not its own. The gateway puts each
@@ -150,9 +152,10 @@ export function responder({ failures, window, exempt }: SettingsOf<'responder'>)
       const kept = { ...counted, last: [...counted.last ?? [], trigger()].slice(-failures) };
       memory.set(subject, kept);
       const forged = FORGED.test(record.detail ?? '');
+      const older = OLDER.test(record.detail ?? '');
       const count = total(counted);
-      if (!forged && count < failures) return undefined;
-      return { subject, text: forged ? 'what says whether certificates are revoked gave an answer that is not signed as it has to be' : `what says whether certificates are revoked failed ${count} times in ${inMinutes(window)}`, before: kept.last.slice(0, -1), quiet: HOUR_MS };
+      if (!forged && !older && count < failures) return undefined;
+      return { subject, text: older ? 'a list of what is revoked is older than the one that was in use' : forged ? 'what says whether certificates are revoked gave an answer that is not signed as it has to be' : `what says whether certificates are revoked failed ${count} times in ${inMinutes(window)}`, before: kept.last.slice(0, -1), quiet: HOUR_MS };
     },
   };
 }

@@ -117,7 +117,7 @@ function addViews(ca: Command, ground: CommandGround): void {
     .addHelpText('after', '\nExample:\n  wardgate ca report r-27e932a742 --out chen-report.txt')
     .action(settle((id: string, options: never) => reportCommand(id, options, print)));
   view('verify', 'whether the event log, the database and the files are as they were written')
-    .addHelpText('after', '\nExample:\n  wardgate ca verify\n\nExit status 0: whole; 1: not.')
+    .addHelpText('after', '\nExample:\n  wardgate ca verify\n\nWith -c the event log is also held against what that gateway has on record of it.\n\nExit status 0: whole; 1: not.')
     .action(settle((options: never) => verifyCommand(options, print)));
   placed(ca.command('policy').description('whether policy.yaml is as somebody with the passphrase has accepted it; nothing is issued by another one'), ground).option('--accept', 'take it as it is').option('--why <text>', 'for the record')
     .addHelpText('after', "\nExamples:\n  wardgate ca policy --passphrase-file ca.pass\n  wardgate ca policy --accept --why 'longest of doctors 180d' --passphrase-file ca.pass\n\nExit status 0: accepted; 1: not.")

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -79,6 +80,11 @@ function askHidden(prompt: string): Promise<string> {
   });
 }
 
+/** By what records of the gateway tell this CA from another: the first 16 digits of the SHA-256 of its root. */
+export function caMark({ root }: Pick<Office, 'root'>): string {
+  return new X509Certificate(root).fingerprint256.replaceAll(':', '').toLowerCase().slice(0, 16);
+}
+
 /** Where a configuration is that has a gateway to tell: absent where the CA stands by itself. */
 export function gatewayOf({ config }: Pick<CaOptions, 'config'>): string | undefined {
   return existsSync(config) ? config : undefined;
@@ -102,7 +108,7 @@ async function tell(config: string, office: Office, event: CaEvent, who: string)
   try {
     const request = event.request === undefined ? undefined : office.request(event.request);
     const entry = event.serial === undefined || request?.serial !== event.serial ? undefined : office.entry(event.serial);
-    const step = certificateStep(event, { ...(request === undefined ? {} : { request }), ...(entry === undefined ? {} : { entry }) });
+    const step = certificateStep(event, { ca: caMark(office), ...(request === undefined ? {} : { request }), ...(entry === undefined ? {} : { entry }) });
     await withArchive(auditPlaces(config), '/v1/audit/certificate', { ...step, who: event.who }, async (archive) => {
       await archive.certificate(step);
       return { noted: true };

@@ -3,11 +3,14 @@ import type { Command } from 'commander';
 import { pino } from 'pino';
 import { startCaServer, type CaServer, type EstOptions } from '../../ca-server.ts';
 import { refuseOpenFile } from '../../ca/key-file.ts';
+import type { Office } from '../../ca/office.ts';
 import { parseAddress } from '../../config/addresses.ts';
 import { parseDuration } from '../../config/values.ts';
 import type { Address } from '../../est-server.ts';
+import type { Log } from '../../log.ts';
 import type { CommandGround } from '../ground.ts';
 import { WrongUsage } from '../usage.ts';
+import { compareHead } from './head.ts';
 import { openCa, type CaOptions, type Print } from './place.ts';
 
 export interface ServeOptions extends CaOptions {
@@ -63,6 +66,7 @@ async function serveCommand(options: ServeOptions, print: Print): Promise<number
   const office = await openCa(options, { key: true });
   let server: CaServer | undefined;
   try {
+    tellRolledBack(options, office, log);
     server = await startCaServer({ office, publish, crlEvery, ocspValidity, log, ...(est === undefined ? {} : { est }) });
     print(`pid ${process.pid}`);
     print(`listening publish ${textOf(server.publish)}`);
@@ -73,6 +77,18 @@ async function serveCommand(options: ServeOptions, print: Print): Promise<number
     await server?.stop();
     office.close();
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+  }
+}
+
+/** Of the newest segments of the audit: a start must not wait for years of records to be read. */
+const NEWEST = 64;
+
+function tellRolledBack(options: ServeOptions, office: Office, log: Log): void {
+  try {
+    const { fault } = compareHead(options, office, NEWEST);
+    if (fault !== undefined) log.error({ fault }, 'the CA is not the one that the gateway knows; see wardgate ca verify');
+  } catch (error) {
+    log.warn({ error: (error as Error).message }, 'what the gateway has on record of the CA could not be read');
   }
 }
 

@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { X509Certificate } from 'node:crypto';
 import type { CaRequest } from '../../ca/office.ts';
 import { pem } from '../../ca/der.ts';
+import { compareHead } from './head.ts';
 import { openCa, withRecord, type CaOptions, type Print } from './place.ts';
 import { writeCrl } from './steps.ts';
 import { detailsOf, entryOf, eventLine, factsOf, lineOf } from './words.ts';
@@ -86,13 +87,14 @@ function relatives(all: readonly CaRequest[], { serial }: CaRequest): readonly s
 export async function verifyCommand(options: CaOptions, print: Print): Promise<number> {
   const office = await openCa(options);
   try {
-    const faults = office.faults();
+    const { head: recorded, fault } = compareHead(options, office);
+    const faults = [...office.faults(), ...(fault === undefined ? [] : [fault])];
     const events = office.events();
     const head = events.at(-1);
     const sealed = events.findLast((event) => event.sealed)?.seq;
-    if (options.json === true) print(JSON.stringify({ whole: faults.length === 0, faults, events: events.length, head: head?.hash, sealed }));
+    if (options.json === true) print(JSON.stringify({ whole: faults.length === 0, faults, events: events.length, head: head?.hash, sealed, ...(recorded === undefined ? {} : { audit: recorded }) }));
     else if (faults.length > 0) print(faults.join('\n'));
-    else print(`whole: ${events.length} events, ${office.entries().length} certificates; sealed by the issuing key up to event ${sealed ?? 'none'}\nlast event ${head?.seq} ${head?.hash}`);
+    else print(`whole: ${events.length} events, ${office.entries().length} certificates; sealed by the issuing key up to event ${sealed ?? 'none'}\nlast event ${head?.seq} ${head?.hash}${recorded === undefined ? '' : `\nthe gateway has event ${recorded.seq} on record, which is the same`}`);
     return faults.length === 0 ? 0 : 1;
   } finally {
     office.close();
