@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { answerIn } from '../src/cli/acme/answers.ts';
 import { judgeChain } from '../src/cli/acme/judge.ts';
 import { challengeAnswer } from '../src/tls/challenge-answer.ts';
 import { startBackend, type Backend } from './support/backend.ts';
@@ -158,6 +159,16 @@ describe('the answer to a challenge', () => {
     writeFileSync(place('token_2'), `token_2.${THUMBPRINT}\n`);
     expect([asked('token-1'), asked('token_2', 'HEAD')]).toEqual([`token-1.${THUMBPRINT}`, `token_2.${THUMBPRINT}`]);
     expect([asked('token-1', 'POST'), asked('token-1?a=b'), asked('token-1/'), asked('./token-1')]).toEqual([undefined, undefined, undefined, undefined]);
+  });
+
+  it('may have been left by a run that was killed; nothing else in its place is written over', () => {
+    const answers = answerIn(file('left'));
+    answers.show('token', 'token.thumb');
+    answers.show('token', 'token.thumb');
+    expect(() => answers.show('token', 'token.other')).toThrow('EEXIST');
+    answers.hide('token');
+    symlinkSync('nowhere', file('left/.well-known/acme-challenge/token'));
+    expect(() => answers.show('token', 'token.thumb')).toThrow('EEXIST');
   });
 
   it('is none of another form, of another token, behind a link or in a pipe', () => {

@@ -274,7 +274,7 @@ describe('header fields', () => {
   });
 
   test.each([
-    [['accept', 'application/fhir+xml']], [['Accept', 'text/html']], [['accept', 'application/fhir+ndjson']], [['accept', 'application/fhir+json; fhirVersion=5.0']], [['If-None-Exist', 'patient=A']], [['If_None_Exist', 'patient=A']], [['X-Provenance', '{}']], [['content-encoding', 'gzip']], [['Upgrade', 'websocket']], [['content-type', 'application/json', 'Content-Type', 'application/fhir+xml']],
+    [['accept', 'application/fhir+xml']], [['Accept', 'text/html']], [['accept', 'application/fhir+ndjson']], [['accept', 'application/fhir+json; fhirVersion=5.0']], [['If-None-Exist', 'patient=A']], [['If_None_Exist', 'patient=A']], [['X-Cascade', 'delete']], [['X-Rewrite-History', 'true']], [['X-Provenance', '{}']], [['content-encoding', 'gzip']], [['Upgrade', 'websocket']], [['content-type', 'application/json', 'Content-Type', 'application/fhir+xml']],
   ])('are refused: %j', (fields) => {
     expect(judgeFields(fields)?.reason).toBe('patient_unknown_shape');
   });

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import type { Answers } from '../../ca/acme/client.ts';
@@ -42,8 +42,12 @@ export function answerIn(webroot: string): ShownAnswers {
   const directory = join(webroot, PATH);
   mkdirSync(directory, { recursive: true, mode: 0o755 });
   return {
-    // A name that the CA has chosen is taken by no link of somebody else's.
-    show: (token, answer) => writeFileSync(join(directory, token), answer, { mode: 0o644, flag: 'wx' }),
+    // A name that the CA has chosen is taken by no link of somebody else's. A run that was killed may have left the answer, and a CA may ask for it again.
+    show(token, answer) {
+      const file = join(directory, token);
+      if (lstatSync(file, { throwIfNoEntry: false })?.isFile() === true && readFileSync(file, 'utf8') === answer) return;
+      writeFileSync(file, answer, { mode: 0o644, flag: 'wx' });
+    },
     hide: (token) => rmSync(join(directory, token), { force: true }),
     close: () => undefined,
   };

@@ -132,6 +132,9 @@ function judgeId(type: string, id: string | undefined, { compartment }: SearchRu
   return type === 'Patient' && id !== compartment.patient ? mismatch(`${type}/${id}`) : undefined;
 }
 
+/** By `X-Cascade` HAPI deletes what refers to the patient, whoever that is about, and by `X-Rewrite-History` it writes earlier versions anew. */
+const REACHING_FURTHER = new Set(['if-none-exist', 'x-provenance', 'upgrade', 'x-cascade', 'x-rewrite-history']);
+
 /** Header fields that would ask for more than the path and the query do, or for what cannot be read. */
 export function judgeFields(fields: readonly string[]): Objection | undefined {
   let accept: string | undefined;
@@ -140,7 +143,7 @@ export function judgeFields(fields: readonly string[]): Objection | undefined {
     // As CGI and its heirs read it: to those If_None_Exist is the same field.
     const name = (fields[index] as string).toLowerCase().replace(/[^a-z0-9]/g, '-');
     const value = fields[index + 1] as string;
-    if (name === 'if-none-exist' || name === 'x-provenance' || name === 'upgrade') return unknownShape(`the header field ${name}`);
+    if (REACHING_FURTHER.has(name)) return unknownShape(`the header field ${name}`);
     if (name === 'content-encoding' && value.trim().toLowerCase() !== 'identity') return unknownShape('a body that is encoded');
     // Readers differ in which of several counts.
     if (name === 'content-type' && ++types > 1) return unknownShape('several header fields content-type');
