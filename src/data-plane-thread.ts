@@ -155,12 +155,14 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'explain': return lookout.explain(ask.ask);
       case 'metrics': return metrics.registry.getMetricsAsJSON();
       case 'status': return status();
-      case 'hold': return holding.take(ask.listeners);
+      // What listens again would take from the queue of who comes after.
+      case 'hold': return draining ? [] : holding.take(ask.listeners);
       case 'drain': return drain(ask.grace, ask.linger);
     }
   }
 
   async function prepare(snapshot: Snapshot, ticketSecret: TicketSecret, ports: Readonly<Record<string, number>>, shares: UpstreamShares, inherited: Descriptors = {}): Promise<PrepareAnswer> {
+    if (draining) throw new Error('the gateway is stopping');
     await discard();
     const collector = await keepOrOpenCollector(snapshot, runtime, (result, spans) => metrics.spans.inc({ result }, spans));
     const all = new Map<string, Bound>();

@@ -216,6 +216,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       upstreams.forgetThread(place);
     },
     bringUp: async (call) => {
+      assertGoesOn();
       await checkpoints.born(() => call<AuditAnswer>({ kind: 'audit' }, AUDIT_MS));
       await tellAll(call);
       await call(preparation.again(current.snapshot));
@@ -345,6 +346,11 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     });
   }
 
+  /** What is changed while it stops would listen anew, and keep from the process that comes after what that is to have. */
+  function assertGoesOn(): void {
+    if (stopped !== undefined) throw new Error('the gateway is stopping');
+  }
+
   /** One change at a time: two reloads at once would prepare over each other. */
   function serially<Result>(change: () => Promise<Result>): Promise<Result> {
     const result = turn.then(change);
@@ -369,6 +375,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
 
   async function replaceSnapshot(): Promise<void> {
     const snapshot = await loadConfiguration(file, log);
+    assertGoesOn();
     const fixed = unchangeable(current.snapshot.config, snapshot.config);
     if (fixed !== undefined) throw new Error(`${fixed}: cannot change without a restart`);
     const older = olderBundles(current.snapshot, snapshot);
@@ -482,6 +489,6 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
       return listeners();
     },
     ...(metricsAt === undefined ? {} : { metrics: metricsAt }),
-    ...operations, adminSocket, listening: preparation.listening, stop,
+    ...operations, adminSocket, listening: () => serially(preparation.listening), stop,
   };
 }

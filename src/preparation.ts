@@ -41,11 +41,11 @@ export function createPreparation(threads: Threads, upstreams: UpstreamWatch, in
   let ours: Listeners = [];
 
   /** An address that is ours already may go to another name; any other must be nobody's. */
-  async function claim(listeners: Listeners): Promise<void> {
-    for (const { address } of listeners) {
+  async function claim(listeners: Listeners, mine: Descriptors): Promise<void> {
+    for (const { name, address } of listeners) {
       if (address.port === 0 || ours.some((listener) => listener.address.text === address.text)) continue;
       await locks.take(address.host, address.port);
-      if (!left.some((one) => one.address === address.text)) await assertFreePort(address.host, address.port);
+      if (mine[name] === undefined) await assertFreePort(address.host, address.port);
     }
   }
 
@@ -65,8 +65,9 @@ export function createPreparation(threads: Threads, upstreams: UpstreamWatch, in
   return {
     async prepare(snapshot) {
       const { listeners } = snapshot.config;
-      await claim(listeners);
+      // Before anything is looked for that is free: sockets that nobody takes stand in the way of another address of the same port.
       const mine = taken(listeners);
+      await claim(listeners, mine);
       try {
         const ask = { kind: 'prepare', snapshot: forThreads(snapshot), ticketSecret, upstreams: await upstreams.prepare(snapshot), inherited: mine } as const;
         const found = await threads.first<PrepareAnswer>({ ...ask, ports: keptPorts(listeners) });

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -6,8 +7,9 @@ import { upgradeUnderLoad } from '../bench/upgrade-under-load.ts';
 import { callGateway } from '../src/cli/call.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
-import { ask, configuration, gatewayDirectory } from './support/gateway.ts';
+import { ask, configuration, gatewayDirectory, listener } from './support/gateway.ts';
 import { testPki, type TestPki } from './support/pki.ts';
+import { freePort } from './support/programs.ts';
 
 it('a release that takes over fails no request: kept-alive, on new connections, and under way while it does', async () => {
   const { loads, pids } = await upgradeUnderLoad({ upgrades: 1, each: 2 });
@@ -16,11 +18,21 @@ it('a release that takes over fails no request: kept-alive, on new connections, 
   expect(loads.every(({ requests }) => requests > 2)).toBe(true);
 });
 
+/** Nobody may be there to take the exit code of a process whose parent ended before it. */
+function isGone(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    return true;
+  }
+}
+
 describe('a gateway that another release takes over', () => {
   let pki: TestPki;
   let backend: Backend;
   let directory: string;
   let config: string;
+  let yaml: string;
   let running: RunningCommand;
   let pid: number;
 
@@ -29,14 +41,13 @@ describe('a gateway that another release takes over', () => {
     backend = await startBackend(pki);
     directory = await gatewayDirectory(pki);
     config = join(directory, 'wardgate.yaml');
-    await writeFile(config, configuration(backend.port, { threads: 1 }));
+    yaml = configuration(backend.port, { threads: 1, listeners: `${listener('clinical')}\n  - { name: plain, address: "127.0.0.1:${await freePort()}", protocol: redirect, redirect_port: 443 }` });
+    await writeFile(config, yaml);
     running = await wardgateRun(config);
     pid = running.pid;
   });
 
   afterAll(async () => {
-    process.kill(pid, 'SIGTERM');
-    await vi.waitFor(async () => expect((await wardgate(['status', '-c', config])).code).toBe(1), { timeout: 20_000 });
     await backend.close();
     await rm(directory, { recursive: true, force: true });
   });
@@ -69,9 +80,12 @@ describe('a gateway that another release takes over', () => {
     expect(await statusOf(pki.doctor)).toBe(200);
   });
 
-  it('leaves to it what was revoked, and records that hang together', async () => {
+  it('leaves to it what was revoked, an address that is written otherwise, and records that hang together, whoever reloads meanwhile', async () => {
     expect((await wardgate(['revoke', '-c', config, '--cert', join(directory, 'patient.pem'), '--reason', 'phone lost'])).code).toBe(0);
     const ended = once(running.child, 'exit');
+    await writeFile(config, yaml.replace(/127\.0\.0\.1(:\d+", protocol: redirect)/, '0.0.0.0$1'));
+    // It would take the new address for itself, and neither of the two could serve.
+    running.child.stderr?.on('data', (log: Buffer) => void (log.includes('another release takes over') && running.child.kill('SIGHUP')));
     const { code, stdout, stderr } = await wardgateProcess(['upgrade', '-c', config, '--json', '--reason', 'security fix']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     pid = (JSON.parse(stdout) as { readonly pid: number }).pid;
@@ -79,5 +93,12 @@ describe('a gateway that another release takes over', () => {
     expect(await Promise.all([statusOf(pki.doctor), statusOf(pki.patient)])).toEqual([200, 403]);
     expect(await wardgate(['audit', 'verify', join(directory, 'state/audit')])).toMatchObject({ code: 0 });
     expect((await wardgate(['audit', 'export', '-c', config])).stdout).toContain('POST /v1/upgrade: security fix');
+  });
+
+  it('ends with what was to take over from it when it is told to end meanwhile', async () => {
+    const { pid: other } = await upgradeTo(await program('idle.mjs', "process.send('ready'); setInterval(() => undefined, 1000);")) as { readonly pid: number };
+    process.kill(pid, 'SIGTERM');
+    await vi.waitFor(async () => expect((await wardgate(['status', '-c', config])).code).toBe(1), { timeout: 20_000 });
+    for (const one of [pid, other]) await expect.poll(() => isGone(one)).toBe(true);
   });
 });

@@ -22,9 +22,9 @@ export async function run(options: { config: string; logLevel: string }, print: 
   let upgrading = false;
   let grace = 0;
   let ending = Promise.withResolvers<'signal' | 'upgrade'>();
-  let signalled = false;
+  const over = new AbortController();
   const stop = (): void => {
-    signalled = true;
+    over.abort(new Error('this gateway was told to end'));
     ending.resolve('signal');
   };
   const reload = (): void => void gateway?.reload().catch(() => undefined);
@@ -33,7 +33,7 @@ export async function run(options: { config: string; logLevel: string }, print: 
     upgrading = true;
     ({ grace } = release);
     try {
-      successor = await startSuccessor(release, await gateway.listening(), env);
+      successor = await startSuccessor(release, await gateway.listening(), env, over.signal);
     } catch (error) {
       upgrading = false;
       throw error;
@@ -56,7 +56,7 @@ export async function run(options: { config: string; logLevel: string }, print: 
       }
       log.info({ pid: successor?.pid }, 'another release takes over');
       await gateway.stop(grace, LINGER_MS);
-      if (signalled || await successor?.serves(SERVES_MS) === true) return 0;
+      if (await successor?.serves(SERVES_MS) === true || over.signal.aborted) return 0;
       log.error({ pid: successor?.pid }, 'the other release does not serve; this one starts again');
       upgrading = false;
       ending = Promise.withResolvers();

@@ -20,15 +20,19 @@ const READY_MS = 50_000;
 
 /**
  * Starts another release with the listening sockets of this process. Resolves once it has read its configuration and waits for the state; rejects, and it is
- * gone, when it has not come that far.
+ * gone, when it has not come that far. `over` is when this process is told to end: so is the other one then.
  */
-export async function startSuccessor({ node, args }: Release, listening: readonly Listening[], env: Environment): Promise<Successor> {
+export async function startSuccessor({ node, args }: Release, listening: readonly Listening[], env: Environment, over: AbortSignal): Promise<Successor> {
+  over.throwIfAborted();
   const sockets = listening.map(({ listener, address, descriptors }) => ({ listener, address, count: descriptors.length }));
   // Of a group of its own: it must not end with what ends this one.
   const child = spawn(node, args, {
     detached: true, env: { ...env, [SOCKETS]: JSON.stringify(sockets) }, stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listening.flatMap(({ descriptors }) => descriptors)],
   });
   child.on('error', () => undefined);
+  // As long as the state is this process's, the other has nothing that it would have to put in order.
+  let end: NodeJS.Signals = 'SIGKILL';
+  over.addEventListener('abort', () => child.kill(end), { once: true });
   try {
     await told(child, 'ready', READY_MS);
   } catch (error) {
@@ -39,6 +43,7 @@ export async function startSuccessor({ node, args }: Release, listening: readonl
   return {
     pid: child.pid as number,
     async serves(most) {
+      end = 'SIGTERM';
       const found = await Promise.race([serving, new Promise<false>((resolve) => setTimeout(() => resolve(false), most).unref())]);
       if (found) child.disconnect();
       else child.kill('SIGKILL');

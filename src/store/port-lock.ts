@@ -12,21 +12,26 @@ export interface PortLocks {
  */
 export function createPortLocks(): PortLocks {
   const held = new Map<string, Server>();
+  let released = false;
   return {
     take(host, port) {
       const name = `wardgate ${host}:${port}`;
+      if (released) return Promise.reject(new Error('the gateway is stopping'));
       if (held.has(name)) return Promise.resolve();
       return new Promise((resolve, reject) => {
         const server = createServer((socket) => socket.destroy());
         server.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'EADDRINUSE' ? new Error(`${host}:${port}: another gateway has this address (EADDRINUSE)`) : error));
         server.listen(`\0${name}`, () => {
           server.unref();
+          // Who released them all would keep this one for good, and nobody else could serve there.
+          if (released) return server.close(() => reject(new Error('the gateway is stopping')));
           held.set(name, server);
           resolve();
         });
       });
     },
     release() {
+      released = true;
       for (const server of held.values()) server.close();
       held.clear();
     },
