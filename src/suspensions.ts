@@ -96,12 +96,15 @@ export function createSuspensions({ list, config, registered, pauses, audit, pub
   function lookAtOrders(): boolean {
     const current = known();
     const ended = [...inForce].filter(([scope]) => !current.has(scope));
+    // Its end was over by a clock that was ahead, and set back since.
+    const begun = [...current].filter(([scope]) => !inForce.has(scope));
     inForce = current;
+    for (const [, entry] of begun) recordLater({ ...scopeFields(entry), detail: 'in force again: the clock was set back' });
     for (const [, entry] of ended) {
       log.info({ scope: describeScope(entry) }, entry.isolate === true ? 'an isolation expired' : 'a suspension expired');
       recordLater({ ...scopeFields(entry), detail: 'expired' });
     }
-    return ended.length > 0;
+    return ended.length + begun.length > 0;
   }
 
   /** Maintenance begins and ends by the clock on every thread alike; what is under way when it begins must be judged again. */

@@ -1,7 +1,7 @@
 import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { deniedOf, openDenyList, type DenyChange } from '../src/store/deny-list.ts';
 import { createDenyTable, currentEpoch, denyKey, isDenied, openDenyTable } from '../src/store/deny-table.ts';
 
@@ -88,6 +88,29 @@ describe('the deny list', () => {
     expect(list.expire(Date.parse(inAMinute))).toHaveLength(0);
     expect(isDenied(table, denyKey('fingerprint', 'aa'))).toBe(true);
     list.close();
+  });
+
+  it('has in force again what expired only by a clock that was ahead, at the start too, and nothing that was lifted or expired meanwhile', () => {
+    const table = createDenyTable();
+    const inAMinute = new Date(Date.now() + 60_000).toISOString();
+    const list = openDenyList(state, table);
+    list.apply(deny('aa', new Date().toISOString(), inAMinute));
+    list.apply(deny('bb', new Date().toISOString(), inAMinute));
+    list.expire(Date.parse(inAMinute) + 1);
+    list.apply(lift('bb', inAMinute));
+    const before = currentEpoch(table);
+    list.expire(Date.now());
+    expect(['aa', 'bb'].map((name) => isDenied(table, denyKey('fingerprint', name)))).toEqual([true, false]);
+    expect(currentEpoch(table)).toBe(before + 1);
+    list.close();
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.parse(inAMinute) + 1 });
+    const again = createDenyTable();
+    const late = openDenyList(state, again);
+    vi.useRealTimers();
+    expect(isDenied(again, denyKey('fingerprint', 'aa'))).toBe(false);
+    late.expire(Date.now());
+    expect(isDenied(again, denyKey('fingerprint', 'aa'))).toBe(true);
+    late.close();
   });
 
   it('does not bring back what expired while nobody looked', async () => {

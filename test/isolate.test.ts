@@ -1,10 +1,15 @@
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGateway, type Gateway } from '../src/gateway.ts';
 import { compileIsolations, isolationOf } from '../src/policy/isolations.ts';
-import { parseSuspensionChange, scopeText } from '../src/store/suspensions.ts';
+import { SILENT } from '../src/log.ts';
+import { openSuspensions, parseSuspensionChange, scopeText } from '../src/store/suspensions.ts';
+import { createSuspensions } from '../src/suspensions.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, exchange, listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
@@ -215,6 +220,26 @@ describe('an isolation', () => {
     } finally {
       await again.stop(0);
     }
+  });
+
+  it('that ended only by a clock that was ahead is told to every thread again', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'wardgate-isolated-'));
+    const list = openSuspensions(directory);
+    const began = Date.now();
+    let at = began;
+    const told: (readonly string[])[] = [];
+    const suspensions = createSuspensions({
+      list, config: () => ({ routes: [], listeners: [], roles: [], inherits: {}, networks: {} }) as never, registered: () => undefined, pauses: () => [], audit: { append: () => Promise.resolve() } as never, log: SILENT,
+      publish: async (entries) => void told.push(entries.map(({ network }) => network ?? '')), announce: () => Promise.resolve(), now: () => at,
+    });
+    await suspensions.suspend({ isolate: true, network: '10.0.0.0/8', reason: 'x', who: 'test', expires: new Date(began + 60_000).toISOString() });
+    for (const now of [began + 61_000, began]) {
+      at = now;
+      suspensions.look();
+    }
+    expect(told).toEqual([['10.0.0.0/8'], [], ['10.0.0.0/8']]);
+    list.close();
+    await rm(directory, { recursive: true });
   });
 
   it('of one scope is the same however it is written, and no line of the journal isolates more than it names', () => {

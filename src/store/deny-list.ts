@@ -42,7 +42,7 @@ export interface DenyList extends ChangeList<DenyChange> {
   apply(change: DenyChange): void;
   /**
    * Lifts what has expired by `now` (ms since the epoch); gives back what was lifted. That is no change of its own: every gateway
-   * knows it from the entry, and it must not win over one that was extended elsewhere.
+   * knows it from the entry, and it must not win over one that was extended elsewhere. What had expired only by a clock that was ahead is in force again.
    */
   expire(now: number): readonly DenyEntry[];
   /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock. */
@@ -69,7 +69,12 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
   const journal = openJournal(options);
   const startedAt = Date.now();
   const told: Readonly<Record<Teller, Set<string>>> = { hr: new Set(), cmdb: new Set() };
-  for (const change of journal.latest()) if (isInForce(change, startedAt)) publish(change);
+  /** By subject, what has an end that was over when last looked at. */
+  const lapsed = new Map<string, DenyChange>();
+  for (const change of journal.latest()) {
+    if (isInForce(change, startedAt)) publish(change);
+    else if (change.op === 'deny') lapsed.set(subjectText(change), change);
+  }
 
   const known: Record<Teller, number> = { hr: 0, cmdb: 0 };
   for (const change of journal.latest()) remember(change);
@@ -117,7 +122,22 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     if (unheard) remember(change);
     if (isInForce(change, Date.now())) publish(change);
     else lift(change);
+    if (change.op === 'deny' && !isInForce(change, Date.now())) lapsed.set(subjectText(change), change);
     advanceEpoch(table);
+  }
+
+  /** Whether something has expired by a clock that was set back since. */
+  function takeBack(now: number): boolean {
+    let found = false;
+    for (const [subject, change] of lapsed) {
+      const last = journal.last(subject) === change;
+      if (last && !isInForce(change, now)) continue;
+      lapsed.delete(subject);
+      if (!last || isDenied(table, subjectKey(change))) continue;
+      publish(change);
+      found = true;
+    }
+    return found;
   }
 
   function entries(): readonly DenyEntry[] {
@@ -136,8 +156,12 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     apply,
     expire(now) {
       const expired = journal.latest().filter((change) => change.op === 'deny' && !isInForce(change, now) && isDenied(table, subjectKey(change)));
-      for (const change of expired) lift(change);
-      if (expired.length > 0) advanceEpoch(table);
+      for (const change of expired) {
+        lift(change);
+        lapsed.set(subjectText(change), change);
+      }
+      const back = takeBack(now);
+      if (expired.length > 0 || back) advanceEpoch(table);
       return expired.filter((change) => change.op === 'deny');
     },
     timeOf: (subject, now) => journal.timeOf(subjectText(subject), now),
