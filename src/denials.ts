@@ -1,5 +1,6 @@
 import type { AuditWriter } from './audit/writer.ts';
 import type { Log } from './log.ts';
+import { refuseEarlierEnd } from './store/earlier-end.ts';
 import { deniedOf, type DenyChange, type DenyList, type DenySubject } from './store/deny-list.ts';
 
 /** An entry for the deny list, before it has its time. */
@@ -51,6 +52,7 @@ export function createDenials({ list, audit, sweep, announce, now, log }: Denial
 
   return {
     async deny(entry) {
+      refuseEarlierEnd('it is denied', list.entry(entry), entry.expires, now());
       await make({ op: 'deny', ...entry, at: list.timeOf(entry, now()) });
     },
     async take(change) {

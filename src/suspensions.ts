@@ -3,6 +3,7 @@ import type { AuditWriter } from './audit/writer.ts';
 import type { Config } from './config/schema.ts';
 import type { Log } from './log.ts';
 import { describeScope, endOf, type SuspensionOrder, type SuspensionScope } from './policy/suspensions.ts';
+import { refuseEarlierEnd } from './store/earlier-end.ts';
 import { scopeText, type SuspensionChange, type SuspensionEntry, type SuspensionList } from './store/suspensions.ts';
 
 /** A suspension before it has its time. */
@@ -141,6 +142,7 @@ export function createSuspensions({ list, config, registered, pauses, audit, pub
     async suspend(order) {
       const unknown = unknownIn(order, config()) ?? unregistered(order);
       if (unknown !== undefined) throw new UnknownScopeError(unknown);
+      if (order.isolate === true) refuseEarlierEnd('it is isolated', known().get(scopeText(order)), order.expires, now());
       await make({ op: 'suspend', ...order, at: list.timeOf(order, now()) });
     },
     async resume(scope, who) {

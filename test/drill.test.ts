@@ -14,7 +14,7 @@ beforeAll(async () => {
   await mkdir(join(directory, 'tmp'));
   process.env['TMPDIR'] = join(directory, 'tmp');
   await writeFile(join(directory, 'wardgate.yaml'), configuration(9, {
-    listeners: `${listener('clinical')}
+    listeners: `${listener('clinical').replace('tls:', 'tls:\n      roots: [backend-ca.pem]\n      stapling: { responder: "http://127.0.0.1:9/" }')}
   - { name: mllp, address: "127.0.0.1:0", protocol: tcp, tls: { certificates: [{ certificate: server-ec.pem, key: server-ec.key }] }, client_auth: { trust: [root.pem] }, allow: [device], upstream: peer }`,
     roles: `
   - { role: doctor, match: { subject: { OU: Doctors }, issuer: { CN: Hospital Issuing CA } }, id: "{subject.CN}" }

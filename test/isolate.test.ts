@@ -198,6 +198,18 @@ describe('an isolated certificate', () => {
     await isolate('--cert', gateway.path('patient.pem'), '--lift');
     expect((await ask(pki, gateway.port, '/echo/1', { client: pki.patient })).status).toBe(200);
   });
+
+  it('or address that is cut off for longer already stays so: an isolation for an hour must not let in again what was revoked for good', async () => {
+    for (const [first, subject] of [['revoke', ['--cert', gateway.path('patient.pem')]], ['isolate', ['--address', '127.0.0.7']]] as const) {
+      expect((await wardgate([first, ...config(), ...subject, ...REASON])).code).toBe(0);
+      expect(await wardgate(['isolate', ...config(), ...subject, '--for', '1h', ...REASON])).toMatchObject({ code: 1, stderr: expect.stringMatching(/already, without an end \(attack on the log-in, Chen\): lift that first/) as string });
+      await isolate(...subject, '--lift');
+      await isolate(...subject, '--for', '1h', ...REASON);
+      await isolate(...subject, '--for', '2h', ...REASON);
+      await isolate(...subject, '--lift');
+    }
+    await expect(gateway.gateway.deny({ kind: 'identity', id: 'x', reason: 'x', who: 'test', expires: '2026-01-01T00:00:00.000Z' })).rejects.toThrow('is past');
+  });
 });
 
 describe('an isolation', () => {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { parseDuration } from '../config/values.ts';
 import { deniedOf, openDenyList, readDenyList, type DenyList, type DenySubject } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
+import { refuseEarlierEnd } from '../store/earlier-end.ts';
 import { why } from './call.ts';
 import type { CommandGround } from './ground.ts';
 import { foresee } from './incident/foresee.ts';
@@ -41,7 +42,10 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
     ...subject, reason: options.reason, who: options.who,
     ...(lifetime === undefined ? {} : { expires: new Date(at.getTime() + lifetime).toISOString() }),
   };
-  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, openAlone, (list) => list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) }));
+  const { answer } = await runningOrAlone(options.config, '/v1/deny', entry, openAlone, (list) => {
+    refuseEarlierEnd('it is denied', list.entry(entry), entry.expires, at.getTime());
+    list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) });
+  });
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
   return 0;

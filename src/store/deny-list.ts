@@ -38,6 +38,8 @@ export interface DenyList extends ChangeList<DenyChange> {
   denies(subject: DenySubject): boolean;
   /** What is in force, oldest first. */
   entries(): readonly DenyEntry[];
+  /** What is in force about this very subject. */
+  entry(subject: DenySubject): DenyEntry | undefined;
   /** Durable before it returns, in force on every thread when it returns. Throws when the list is full, or the share of who has told it. */
   apply(change: DenyChange): void;
   /**
@@ -140,16 +142,15 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     return found;
   }
 
-  function entries(): readonly DenyEntry[] {
-    return journal.latest().flatMap((change) => {
-      if (change.op !== 'deny' || !isInForce(change, Date.now())) return [];
-      const { op: _, ...entry } = change;
-      return [entry];
-    });
+  function inForce(change: DenyChange | undefined): readonly DenyEntry[] {
+    if (change?.op !== 'deny' || !isInForce(change, Date.now())) return [];
+    const { op: _, ...entry } = change;
+    return [entry];
   }
 
   return {
-    entries,
+    entries: () => journal.latest().flatMap(inForce),
+    entry: (subject) => inForce(journal.last(subjectText(subject)))[0],
     denies: (subject) => isDenied(table, subjectKey(subject)),
     changes: journal.latest,
     isNews: journal.isNews,

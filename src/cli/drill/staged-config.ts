@@ -143,12 +143,12 @@ function castOf(role: string, match: Raw, authority: string, id: string): Cast |
 
 function listenerOf(listener: Raw, authorities: readonly string[]): Raw {
   const { tls, client_auth: clientAuth } = listener as { readonly tls: Raw; readonly client_auth: Raw };
-  const { session_tickets: tickets, ...kept } = tls as { readonly session_tickets?: Raw } & Raw;
+  const { session_tickets: tickets, ...kept } = without(tls, ['roots']) as { readonly session_tickets?: Raw } & Raw;
   const intermediates = authorities.map((name) => `${name}.pem`);
   const names = Object.fromEntries(Object.keys((clientAuth['names'] ?? {}) as Raw).map((name) => [name, { trust: ['root.pem'], intermediates }]));
   return {
     ...without(listener, ['proxy_protocol', 'senders']), address: '127.0.0.1:0',
-    tls: { ...kept, certificates: [{ certificate: 'server.pem', key: 'server.key' }], ...(tickets === undefined ? {} : { session_tickets: without(tickets, ['secret_file']) }) },
+    tls: { ...kept, stapling: false, certificates: [{ certificate: 'server.pem', key: 'server.key' }], ...(tickets === undefined ? {} : { session_tickets: without(tickets, ['secret_file']) }) },
     client_auth: { ...without(clientAuth, ['fetch_intermediates']), trust: ['root.pem'], intermediates, names },
   };
 }

@@ -6,7 +6,8 @@ import { unmapped } from '../../policy/networks.ts';
 import { describeScope } from '../../policy/suspensions.ts';
 import { openDenyList, type DenyEntry } from '../../store/deny-list.ts';
 import { createDenyTable } from '../../store/deny-table.ts';
-import { endSuspension, openSuspensions, readSuspensions, type SuspensionEntry } from '../../store/suspensions.ts';
+import { refuseEarlierEnd } from '../../store/earlier-end.ts';
+import { endSuspension, openSuspensions, readSuspensions, scopeText, type SuspensionEntry } from '../../store/suspensions.ts';
 import { callGateway, why } from '../call.ts';
 import { describe, namings, subjectOf, type SubjectOptions } from '../named-certificate.ts';
 import { readPlaces } from '../places.ts';
@@ -43,6 +44,7 @@ export async function isolate(options: IsolateOptions, print: Print): Promise<nu
   const order = { ...scope, reason: reason ?? '', who: options.who, ...(lifetime === undefined ? {} : { expires: new Date(now + lifetime).toISOString() }) };
   const { answer } = await runningOrAlone(options.config, '/v1/isolate', order, openSuspensions, (list) => {
     const change = { ...order, isolate: true } as const;
+    refuseEarlierEnd('it is isolated', list.entries(now).find((entry) => scopeText(entry) === scopeText(change)), change.expires, now);
     list.apply({ op: 'suspend', ...change, at: list.timeOf(change, now) });
   });
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
