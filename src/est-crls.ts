@@ -7,7 +7,8 @@ import type { CrlAuthorities } from './revocation/crl-load.ts';
 import { crlStatement, newestOfEach, type CrlHandle } from './revocation/crl-statement.ts';
 import { digestOf, readCrls } from './revocation/crl-store.ts';
 import { download } from './revocation/download.ts';
-import { openOutbound, refuseUrl } from './revocation/outbound.ts';
+import { refuseUrl } from './revocation/named-urls.ts';
+import { openOutbound } from './revocation/outbound.ts';
 import { watchFiles } from './revocation/watch.ts';
 
 export interface GatewayCrls {

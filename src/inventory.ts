@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { Device } from './config/inventory.ts';
+import type { Device } from './config/device.ts';
 import { formatIssue } from './config/issue.ts';
 import { readInventoryFile } from './config/read-again.ts';
 import type { Snapshot } from './config/snapshot.ts';

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { AuditWriter } from './audit/writer.ts';
-import { printableUrl } from './revocation/outbound.ts';
+import { printableUrl } from './revocation/named-urls.ts';
 
 /** One failure of a source and kind a minute is evidence enough: responders are asked a hundred times a second. */
 const ONE_MS = 60_000;

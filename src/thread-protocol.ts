@@ -1,6 +1,6 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { SegmentGround, WriterPositions } from './audit/writer.ts';
-import type { Device } from './config/inventory.ts';
+import type { Device } from './config/device.ts';
 import type { Realm, Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';

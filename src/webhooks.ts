@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { AuditWriter } from './audit/writer.ts';
-import type { Device } from './config/inventory.ts';
+import type { Device } from './config/device.ts';
 import type { Config } from './config/schema.ts';
 import type { Denials } from './denials.ts';
 import type { CmdbEvent, HrEvent, ToldEvent, WebhookEvent, WebhookOutcome } from './forward/webhooks/event.ts';

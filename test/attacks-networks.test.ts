@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { networkFault } from '../src/config/addresses.ts';
 import { TOLD_DEVICES } from '../src/store/told-devices.ts';
-import { createDeviceMaker, deviceSchema } from '../src/config/inventory.ts';
+import { createDeviceMaker, deviceSchema } from '../src/config/device.ts';
 import { inNetworks, parseNetwork, unmapped } from '../src/policy/networks.ts';
 import { listen } from './support/backend.ts';
 import { ask, exchange, listener, startGateway, type TestGateway } from './support/gateway.ts';

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { deviceSchema, createDeviceMaker, type Device } from '../src/config/inventory.ts';
+import { deviceSchema, createDeviceMaker, type Device } from '../src/config/device.ts';
 import { createDeviceRegister } from '../src/identity/devices.ts';
 import { parseCertificate, type Certificate } from '../src/pki/certificate.ts';
 import { formatName } from '../src/pki/name.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { readInventory, type Device } from '../src/config/inventory.ts';
+import { type Device } from '../src/config/device.ts';
+import { readInventory } from '../src/config/inventory.ts';
 import { formatIssue } from '../src/config/issue.ts';
 import { readCsv } from '../src/config/csv.ts';
 

@@ -8,7 +8,7 @@ const source = join(import.meta.dirname, '..', 'src');
 const ROOMS = ['main', 'cli', 'demo', 'composition', 'admin', 'tls', 'tracing', 'factor', 'forward', 'backup', 'audit', 'ca', 'store', 'policy', 'identity', 'revocation', 'pki', 'config'];
 
 /** Reading a configuration includes the certificates that it names. */
-const UPWARD = [/^config\/(snapshot|checked-files|certificate-lint|read-again|material|own-keys|inventory|trust-files)\.ts -> pki\//];
+const UPWARD = [/^config\/(snapshot|checked-files|certificate-lint|read-again|material|own-keys|device|inventory|trust-files)\.ts -> pki\//];
 
 /** Decisions and formats: the same input gives the same answer, on any day and any machine. */
 const PURE = [/^(pki|identity|policy)\//, /^revocation\/(status|crl-statement|crl-index)\.ts$/];
@@ -24,6 +24,8 @@ interface Import {
   readonly own: boolean;
   /** Gone at run time. */
   readonly typeOnly: boolean;
+  /** Only when it is asked for, or as a thread of its own. */
+  readonly late: boolean;
 }
 
 const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts')).sort();
@@ -36,12 +38,12 @@ function withoutComments(text: string): string {
 
 function importsOf(file: string): Import[] {
   const text = texts.get(file) ?? '';
-  const named = [...text.matchAll(/^(?:import|export)\s+(type\s+)?[^'";]*?\bfrom\s+'([^']+)'/gm)].map(([, type, to = '']) => ({ to, typeOnly: type !== undefined }));
+  const named = [...text.matchAll(/^(?:import|export)\s+(type\s+)?[^'";]*?\bfrom\s+'([^']+)'/gm)].map(([, type, to = '']) => ({ to, typeOnly: type !== undefined, late: false }));
   // `import('…')`, `import '…'`, and the entry files of threads.
-  const others = [...text.matchAll(/\bimport\s*\(?\s*'([^']+)'|new URL\([^)]*'(\.[^']*\.ts)'/g)].map(([, a, b]) => ({ to: a ?? b ?? '', typeOnly: false }));
-  return [...named, ...others].map(({ to, typeOnly }) => {
+  const others = [...text.matchAll(/\bimport\s*\(?\s*'([^']+)'|new URL\([^)]*'(\.[^']*\.ts)'/g)].map(([whole, a, b]) => ({ to: a ?? b ?? '', typeOnly: false, late: b !== undefined || whole.includes('(') }));
+  return [...named, ...others].map(({ to, typeOnly, late }) => {
     const own = to.startsWith('.');
-    return { from: file, to: own ? normalize(join(file, '..', to)) : to, own, typeOnly };
+    return { from: file, to: own ? normalize(join(file, '..', to)) : to, own, typeOnly, late };
   });
 }
 
@@ -83,6 +85,21 @@ describe('layout of src', () => {
 
   test('pure modules read no clock and wait for nothing', () => {
     expect(files.filter((file) => isPure(file) && CLOCK.test(texts.get(file) ?? ''))).toEqual([]);
+  });
+});
+
+describe('what threads load', () => {
+  // Each thread reads it anew at every start, and has it in memory once more.
+  test.each([
+    ['data-plane.ts', ['http-proxy', 'jose', 'lru-cache', 'otpauth', 'prom-client']],
+    ['evidence.ts', ['lru-cache', 'undici']],
+    ['revocation/crl-worker.ts', []],
+  ])('%s brings these packages and no others', (entry, packages) => {
+    const loaded = new Set([entry]);
+    // A set that grows is gone through to its end.
+    for (const file of loaded) for (const { from, to, own, typeOnly, late } of imports) if (from === file && own && !typeOnly && !late) loaded.add(to);
+    const brought = imports.filter(({ from, to, own, typeOnly, late }) => loaded.has(from) && !own && !typeOnly && !late && !to.startsWith('node:'));
+    expect([...new Set(brought.map(({ to }) => to))].sort()).toEqual(packages);
   });
 });
 

@@ -1,6 +1,6 @@
 import { beforeAll, expect, it } from 'vitest';
 import { parseHours } from '../src/config/hours.ts';
-import type { Device } from '../src/config/inventory.ts';
+import type { Device } from '../src/config/device.ts';
 import { parseConfig } from '../src/config/load.ts';
 import { createDeviceRegister } from '../src/identity/devices.ts';
 import { compileRoles, identify } from '../src/identity/roles.ts';

@@ -8,7 +8,7 @@ import { parseCertificate } from '../src/pki/certificate.ts';
 import type { Certificate } from '../src/pki/certificate.ts';
 import { createOcspClient } from '../src/revocation/ocsp-client.ts';
 import type { OcspClient, OcspClientOptions } from '../src/revocation/ocsp-client.ts';
-import { isLocalAddress, refuseUrl } from '../src/revocation/outbound.ts';
+import { isLocalAddress, refuseUrl } from '../src/revocation/named-urls.ts';
 import { answerOcsp, createAuthority, issueCertificate, ocspNoCheck, readOcspRequest } from './support/pki.ts';
 import type { Authority, CertificateOptions, Issued, OcspAnswerOptions } from './support/pki.ts';
 

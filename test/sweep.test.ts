@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createThreadMetrics } from '../src/admin/metrics.ts';
 import type { OpenListener } from '../src/bound-listener.ts';
-import { createDeviceMaker, deviceSchema } from '../src/config/inventory.ts';
+import { createDeviceMaker, deviceSchema } from '../src/config/device.ts';
 import type { RaisedAlarm } from '../src/forward/client.ts';
 import { createDeviceRegister } from '../src/identity/devices.ts';
 import { createIsolation } from '../src/isolation.ts';

@@ -11,7 +11,7 @@ import { coverageWarnings } from './coverage.ts';
 import { profileWarnings } from './profile-warnings.ts';
 import { readRegularFile, type EntryContent } from './files.ts';
 import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
-import type { Device } from './inventory.ts';
+import type { Device } from './device.ts';
 import { formatPath, printable, show, type Fault, type Issue } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import { encodePem, type Chain } from './material.ts';

@@ -1,4 +1,4 @@
-import type { Device } from '../config/inventory.ts';
+import type { Device } from '../config/device.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { namedHardware } from '../pki/hardware.ts';
 import { prepareText } from '../pki/preparation.ts';

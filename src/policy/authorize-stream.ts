@@ -1,4 +1,4 @@
-import type { Device } from '../config/inventory.ts';
+import type { Device } from '../config/device.ts';
 import type { UnavailableConfig } from '../config/schema.ts';
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import { deny, type Denial, type StreamPermit } from './decision.ts';

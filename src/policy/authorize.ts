@@ -1,4 +1,4 @@
-import type { Device } from '../config/inventory.ts';
+import type { Device } from '../config/device.ts';
 import type { OpenGrant } from './break-glass.ts';
 import { deny, type Denial, type Permit, type Policy, type Query, type Step } from './decision.ts';
 import type { Findings, KnownAdmission, Reason, RequestFacts } from './facts.ts';

@@ -1,4 +1,4 @@
-import type { Device } from '../config/inventory.ts';
+import type { Device } from '../config/device.ts';
 import type { EncryptConfig, UnavailableConfig } from '../config/schema.ts';
 import type { Identity } from '../identity/roles.ts';
 import type { GrantQuestion, OpenGrant } from './break-glass.ts';

@@ -1,4 +1,4 @@
-import type { Device } from '../config/inventory.ts';
+import type { Device } from '../config/device.ts';
 import type { BindConfig } from '../config/schema.ts';
 import { listsCertificate, listsCertificates, listsUser, type DeviceView } from '../identity/devices.ts';
 import type { Certificate } from '../pki/certificate.ts';

@@ -4,7 +4,7 @@ import type { Certificate } from '../pki/certificate.ts';
 import type { DistributionPoint } from '../pki/extensions.ts';
 import { download } from './download.ts';
 import type { Download } from './download.ts';
-import { printableUrl, refuseUrl } from './outbound.ts';
+import { printableUrl, refuseUrl } from './named-urls.ts';
 import type { Outbound } from './outbound.ts';
 
 /** A URL that a CRL is fetched from. Times are milliseconds since the epoch. */

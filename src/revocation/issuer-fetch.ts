@@ -2,7 +2,8 @@ import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import { readBundle } from '../pki/bundle.ts';
 import { download } from './download.ts';
-import { refuseUrl } from './outbound.ts';
+import { refuseUrl } from './named-urls.ts';
+import { ISSUER_FETCH_MS } from './view.ts';
 
 /** What a URL gave. Certificates in DER: they are nobody's word, and prove themselves by the path that they are on, or do not. */
 export type FetchedIssuers =
@@ -17,8 +18,6 @@ export interface IssuerFetch {
   get(url: string, way: { readonly dispatcher: Dispatcher; readonly allowLocal: boolean }): Promise<FetchedIssuers>;
 }
 
-/** How long a fetch may take as a whole. */
-export const ISSUER_FETCH_MS = 3_000;
 const MAX_OCTETS = 64 * 1024;
 const MOST_CERTIFICATES = 16;
 /** A copy younger than this is not asked for again; an older one serves while there is no newer. */

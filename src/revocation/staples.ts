@@ -3,7 +3,8 @@ import type { Certificate } from '../pki/certificate.ts';
 import { buildOcspRequest, judgeOcspResponse, type OcspAnswer, type OcspQuestion } from '../pki/ocsp.ts';
 import type { Kept } from './kept.ts';
 import { failureOf, fetchAnswer } from './ocsp-client.ts';
-import { openOutbound, printableUrl, refuseUrl, type Outbound } from './outbound.ts';
+import { printableUrl, refuseUrl } from './named-urls.ts';
+import { openOutbound, type Outbound } from './outbound.ts';
 import { revocationReason } from './status.ts';
 
 /** A certificate of our own that an answer is kept for. Times in milliseconds. */

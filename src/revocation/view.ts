@@ -6,6 +6,9 @@ import { crlStatement, type CrlHandle } from './crl-statement.ts';
 import type { FetchedIssuers } from './issuer-fetch.ts';
 import type { RevocationSource, Statement } from './status.ts';
 
+/** How long the main thread may take over the issuers at a URL as a whole. Said here: what fetches them is not for data-plane threads to load. */
+export const ISSUER_FETCH_MS = 3_000;
+
 /** What one thread knows of revocation: CRLs in shared memory, and the OCSP answers it has been given. */
 export interface RevocationDesk {
   /** The CRLs in force from now on. The epoch moves after every thread has them. */

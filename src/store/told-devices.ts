@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { networkFault } from '../config/addresses.ts';
 import { isTimeZone } from '../config/hours.ts';
-import { DEVICE_STATES, type Device } from '../config/inventory.ts';
+import { DEVICE_STATES, type Device } from '../config/device.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type Journal, type JournalOptions } from './journal.ts';
 

@@ -1,6 +1,6 @@
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import type { FetchedIssuers } from '../revocation/issuer-fetch.ts';
-import { printableUrl, refuseUrl } from '../revocation/outbound.ts';
+import { printableUrl, refuseUrl } from '../revocation/named-urls.ts';
 
 /** Where issuers may be fetched from for a certificate that has not validated. */
 export interface IssuerHosts {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { createDeviceMaker, deviceSchema, type Device } from '../../config/inventory.ts';
+import { createDeviceMaker, deviceSchema, type Device } from '../../config/device.ts';
 import { formatPath } from '../../config/issue.ts';
 import { schemaFaults } from '../../config/schema-faults.ts';
 
