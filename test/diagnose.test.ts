@@ -7,7 +7,7 @@ import { issueCertificate } from '../src/ca/issue.ts';
 import { insecureParts } from '../src/cli/diagnose/mixed-content.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
-import { configuration, gatewayDirectory, startGateway, type TestGateway } from './support/gateway.ts';
+import { configuration, gatewayDirectory, listener, startGateway, type TestGateway } from './support/gateway.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
 interface Finding {
@@ -32,6 +32,7 @@ beforeAll(async () => {
     response.writeHead(page === undefined ? 404 : 200, { 'content-type': 'text/html' }).end(page);
   });
   gateway = await startGateway(pki, backend.port, {
+    listeners: `${listener('clinical')}${listener('balanced', { listenerExtra: '    proxy_protocol: { from: [127.0.0.0/8] }' })}`,
     upstreams: `
   records: { endpoints: ["https://127.0.0.1:${backend.port}"], tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal } }
   misnamed: { endpoints: ["https://127.0.0.1:${backend.port}"], tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: other.internal } }
@@ -65,6 +66,13 @@ describe('a running gateway', () => {
     expect(findings.filter(({ outcome, remedy }) => outcome !== 'good' && (remedy ?? '') === '')).toEqual([]);
     expect(findings).toContainEqual(expect.objectContaining({ about: expect.stringMatching(/^CRL of .*Issuing/), outcome: 'good', detail: expect.stringMatching(/^1 entries/) }));
     expect(code).toBe(1);
+  });
+
+  it('has a listener behind balancers looked at with the PROXY header that it waits for', async () => {
+    const { findings } = await here();
+    const listener = findings.filter(({ about }) => about === 'listener balanced, localhost').map(({ outcome, detail }) => `${outcome}: ${detail}`);
+    expect(listener).toEqual(expect.arrayContaining(['good: TLS 1.3 and 1.2', 'good: TLS 1.1 is refused', expect.stringMatching(/^good: its certificate verifies for localhost/)]));
+    expect(listener.filter((text) => text.startsWith('bad'))).toEqual([]);
   });
 
   it('has its upstreams tried with its own certificates: who is away, and who shows the wrong name', async () => {

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isIP, isIPv6, SocketAddress } from 'node:net';
 
 /** What a PROXY header says (HAProxy's proxy-protocol.txt, versions 1 and 2); `length` is what to take off the connection. */
 export type ProxyHeader =
@@ -40,7 +40,7 @@ function readVersion1(octets: Buffer): ProxyHeader {
   const address = match?.[1] ?? match?.[3];
   const port = Number(match?.[2] ?? match?.[4] ?? 0);
   if (match === null || (address !== undefined && isIP(address) === 0) || port > 65_535) return MALFORMED;
-  return { kind: 'header', length: end + 1, address, port };
+  return { kind: 'header', length: end + 1, address: address !== undefined && isIPv6(address) ? shortest(address) : address, port };
 }
 
 const MAPPED = Buffer.from('00000000000000000000ffff', 'hex');
@@ -66,5 +66,10 @@ function readVersion2(octets: Buffer): ProxyHeader {
 /** A dual-stack balancer writes an IPv4 client as IPv6 (RFC 4291 section 2.5.5.2): networks, limits and records have it as IPv4. */
 function ipv6Text(octets: Buffer): string {
   if (octets.subarray(0, 12).equals(MAPPED)) return octets.subarray(12).join('.');
-  return Array.from({ length: 8 }, (_, group) => octets.readUInt16BE(group * 2).toString(16)).join(':');
+  return shortest(Array.from({ length: 8 }, (_, group) => octets.readUInt16BE(group * 2).toString(16)).join(':'));
+}
+
+/** As RFC 5952 writes it, and the system an address of its own: one client is one address in records, alarms and limits, whatever its balancer writes. */
+function shortest(address: string): string {
+  return new SocketAddress({ address, family: 'ipv6' }).address;
 }

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { formatIssue } from '../../config/load.ts';
 import { loadSnapshot, type Snapshot } from '../../config/snapshot.ts';
 import type { GatewayStatus } from '../../gateway.ts';
+import { inNetworks, parseNetwork } from '../../policy/networks.ts';
 import { callGateway } from '../call.ts';
 import { counted } from '../counted.ts';
 import type { CommandGround } from '../ground.ts';
@@ -90,11 +91,15 @@ async function diagnoseHere({ config, host: names = [] }: DiagnoseOptions, crede
 
 /** Each listener under each name that its certificates have. Its own chains vouch for it where nothing else was named. */
 async function listenersFromOutside({ config, listeners }: Snapshot, status: GatewayStatus, further: readonly string[], credentials: Credentials, progress: (text: string) => void): Promise<readonly Finding[]> {
-  const looks = config.listeners.flatMap(({ name: listener, protocol }) => {
+  const looks = config.listeners.flatMap((configured) => {
+    const { name: listener } = configured;
     const bound = status.listeners.find((one) => one.name === listener);
-    if (protocol === 'redirect' || bound === undefined) return [];
+    if (configured.protocol === 'redirect' || bound === undefined) return [];
+    const host = reachable(bound.host);
+    // Who connects to an address of this machine comes from that address.
+    const proxied = inNetworks(host, (configured.proxy_protocol?.from ?? []).map(parseNetwork));
     const own = (listeners[listener]?.certificates ?? []).flatMap(({ names }) => names).filter((name) => !name.startsWith('*'));
-    return [...new Set([...own, ...further])].slice(0, MOST_NAMES).map((name) => ({ about: `listener ${listener}, ${name}`, target: { host: reachable(bound.host), port: bound.port, name } }));
+    return [...new Set([...own, ...further])].slice(0, MOST_NAMES).map((name) => ({ about: `listener ${listener}, ${name}`, target: { host, port: bound.port, name, proxied } }));
   });
   const found: Finding[] = [];
   for (const { about, target } of looks) {
@@ -106,12 +111,12 @@ async function listenersFromOutside({ config, listeners }: Snapshot, status: Gat
 
 /** Every endpoint, with the certificates and CAs that the gateway uses for it. */
 async function upstreamsFromHere({ config, upstreams }: Snapshot, progress: (text: string) => void): Promise<readonly Finding[]> {
-  const looks = Object.entries(config.upstreams).flatMap(([name, { endpoints, tls }]) => endpoints.map((endpoint) => ({ name, endpoint, server: tls.server_name ?? endpoint.host })));
-  return Promise.all(looks.map(async ({ name, endpoint: { text, host, port }, server }): Promise<Finding> => {
+  const looks = Object.entries(config.upstreams).flatMap(([name, { endpoints, tls, proxy_protocol: header }]) => endpoints.map((endpoint) => ({ name, endpoint, server: tls.server_name ?? endpoint.host, proxied: header !== undefined })));
+  return Promise.all(looks.map(async ({ name, endpoint: { text, host, port }, server, proxied }): Promise<Finding> => {
     const about = `upstream ${name}, ${text}`;
     progress(`looking at ${about}`);
     const material = upstreams[name];
-    const shown = await handshake({ host, port, name: server }, material ?? {});
+    const shown = await handshake({ host, port, name: server, proxied }, material ?? {});
     if (shown instanceof Error) return bad(about, `no TLS handshake from here: ${shown.message}`, /\b(?:ENOTFOUND|EAI_AGAIN|ENODATA)\b/.test(shown.message) ? 'its name has no address here: correct the name in the configuration, or DNS' : 'is it up, can this machine reach it, and does it take the gateway\'s client certificate?');
     return shown.fault === undefined ? good(about, `${shown.version}, verified as ${server}`) : bad(about, `its certificate does not verify as ${server}: ${faultText(shown.fault)}`, 'correct tls.server_name or tls.trust of the upstream, or its certificate');
   }));

@@ -73,6 +73,7 @@ function stapleFindings(about: string, { staple, chain }: Shown, now: number): F
 }
 
 async function clientFinding(about: string, target: Target): Promise<Finding> {
+  if (target.proxied === true) return unknown(about, 'which CAs are asked of clients cannot be told behind a PROXY header', 'wardgate trust list shows the anchors in force');
   const found = await acceptedAuthorities(target);
   if (found === undefined) return unknown(about, 'which CAs are asked of clients cannot be told', 'install openssl on this machine to see it');
   if (found.length === 0) return doubt(about, 'no CA is named to clients: browsers then offer every certificate that there is', 'is it a listener of Wardgate?');

@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect as connectTcp, isIP } from 'node:net';
 import { checkServerIdentity, connect, getCACertificates, type SecureVersion, type TLSSocket } from 'node:tls';
+import { LOCAL_HEADER } from '../../forward/upstream/proxy-header.ts';
 import { parseCertificate, type Certificate } from '../../pki/certificate.ts';
 import { outputOf } from './programs.ts';
 
@@ -14,6 +15,8 @@ export interface Target {
   readonly port: number;
   /** What is asked for by SNI and expected in the certificate; may be an address. */
   readonly name: string;
+  /** A PROXY header has to come first, without an address: who looks speaks for itself. */
+  readonly proxied?: boolean;
 }
 
 /** What the look may know beside the machine's own CAs. PEM. */
@@ -80,8 +83,10 @@ export function faultText(fault: string): string {
 
 async function shake(target: Target, { trust, certificate, key }: Credentials, version: SecureVersion | undefined, rejectUnauthorized: boolean): Promise<Shown | Error> {
   let staple: Buffer | undefined;
+  const raw = connectTcp({ host: target.host, port: target.port });
+  if (target.proxied === true) raw.write(LOCAL_HEADER);
   const socket: TLSSocket = connect({
-    host: target.host, port: target.port, ALPNProtocols: ['http/1.1'], requestOCSP: true, rejectUnauthorized,
+    socket: raw, ALPNProtocols: ['http/1.1'], requestOCSP: true, rejectUnauthorized,
     ...(isIP(target.name) === 0 ? { servername: target.name } : {}),
     ca: trust === undefined ? [...getCACertificates('default'), ...getCACertificates('system')] : trust,
     ...(certificate === undefined || key === undefined ? {} : { cert: certificate, key }),
@@ -89,6 +94,9 @@ async function shake(target: Target, { trust, certificate, key }: Credentials, v
     ...(version === undefined ? {} : { minVersion: version, maxVersion: version, ...(version === 'TLSv1.1' ? { ciphers: 'DEFAULT:@SECLEVEL=0' } : {}) }),
     checkServerIdentity: (_host, shown) => checkServerIdentity(target.name, shown),
   });
+  // What comes after the verdict, or for both sockets, concerns nobody.
+  socket.on('error', () => undefined);
+  raw.on('error', (error) => socket.destroy(error));
   socket.on('OCSPResponse', (answer: Buffer | null) => {
     staple = answer ?? undefined;
   });
@@ -99,6 +107,7 @@ async function shake(target: Target, { trust, certificate, key }: Credentials, v
     return error as Error;
   } finally {
     socket.destroy();
+    raw.destroy();
   }
 }
 
