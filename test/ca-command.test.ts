@@ -2,9 +2,11 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pem } from '../src/ca/der.ts';
+import { loginName } from '../src/cli/ca/login.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { chromiumInstalled, startChromium } from './support/chromium.ts';
 import { wardgate, type CommandRun } from './support/command.ts';
@@ -166,7 +168,7 @@ describe('wardgate ca, beside a gateway', () => {
   });
 
   test('destruction ends it, and its report has the whole chain of events', async () => {
-    await json('destroy', id, '--witness', 'Li Na', '--how', 'shredded');
+    expect((await command('destroy', id, '--witness', 'Li Na', '--how', 'shredded', '--who', 'operator')).stdout).toMatch(/\non record {5}destroy {2}by operator {2}\(how shredded, witness Li Na\)\n$/);
     const report = await command('report', id, '--out', ca.path('report.txt'));
     expect(report.code).toBe(0);
     const text = readFileSync(ca.path('report.txt'), 'utf8');
@@ -198,6 +200,21 @@ describe('wardgate ca, beside a gateway', () => {
     expect(await json('approve', other, '--pkcs12', ca.path('sec.p12'), '--key-passphrase-file', ca.path('sec.pass'))).toMatchObject({ state: 'approved', names: { dns: ['new.hospital.test'], ip: ['10.1.2.3'] } });
     expect(await json('refuse', other, '--why', 'no such machine')).toMatchObject({ state: 'refused' });
     expect((await command('approve', other)).code).toBe(2);
+  });
+
+  test('an approver signs what he has looked at: the digest that show prints, or what stands on the terminal', async () => {
+    const { id: asked, digest } = await json('request', '--profile', 'doctor', '--name', 'Dr Seen', '--purpose', 'x', '--system', 'records') as unknown as { id: string; digest: string };
+    expect((await command('show', asked)).stdout).toMatch(new RegExp(`typed by {6}\\S+, logged in as \\S+[^]*digest {8}${digest}`));
+    const login = (uid: string): string => loginName((file) => (file.endsWith('loginuid') ? uid : 'root:x:0:0::/root:/bin/sh\nwang:x:1003:1003::/home/wang:/bin/sh\n'));
+    expect([login('1003'), login('1004'), login('4294967295')]).toEqual(['wang', 'uid 1004', userInfo().username]);
+    expect(await command('approve', asked, ...approver(), '--digest', 'ab'.repeat(32))).toMatchObject({ code: 1, stderr: expect.stringContaining(`is not what you have looked at: its digest is ${digest}; nothing was signed`) });
+    expect((await command('approve', asked, ...approver(), '--digest', 'short')).code).toBe(2);
+    const typed = (answer: string): string => spawnSync('script', ['-qec', `${process.execPath} ${join(import.meta.dirname, '../src/main.ts')} ca approve ${asked} --dir ${ca.directory} -c ${ca.path('none.yaml')} --cert '${ca.path('Li Na.pem')}' --key '${ca.path('Li Na.key')}'`, '/dev/null'], { encoding: 'utf8', input: answer }).stdout;
+    expect(typed('no\n')).toMatch(/subject {7}CN=Dr Seen[^]*Sign this\? \(yes or no\)[^]*nothing was signed/);
+    expect(await json('show', asked)).toMatchObject({ state: 'requested' });
+    expect((await command('approve', asked, ...approver(), '--digest', digest)).stdout).toMatch(/on record {5}approve {2}by Li Na {2}\(role registrar\)|approved {6}by Li Na/);
+    expect((await command('refuse', asked, '--why', 'done')).stdout).toMatch(/on record {5}refuse {2}by \S+ {2}done\n$/);
+    expect(await command('revoke', asked, '--reason', 'stolen', '--why', 'x')).toMatchObject({ code: 2, stderr: expect.stringContaining('--reason: "stolen"; expected one of unspecified, keyCompromise') });
   });
 
   test('a policy that was changed is taken when somebody with the passphrase says so', async () => {

@@ -1,4 +1,6 @@
 import { createPublicKey, sign, X509Certificate } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { certificateStep } from '../src/audit/certificate-step.ts';
 import { makeCsr } from '../src/ca/csr.ts';
@@ -185,6 +187,38 @@ describe('approvals', () => {
       expect(await codeOf(() => ca.approve(office, id, 'Li Na'))).toBe('not_authorized');
       expect(ca.approve(office, id, 'Chen Jing').state).toBe('approved');
     }
+  });
+
+  test('are by nobody who typed the request under another name, by --who or login, and by no login of the requester\'s where the policy has that', async () => {
+    for (const typed of [{ typedBy: 'Li Na' }, { login: 'li na' }]) {
+      const { id } = office.submit(order({ applicant: { name: 'Ward 3', ...typed } }));
+      expect(await codeOf(() => ca.approve(office, id, 'Li Na'))).toBe('not_authorized');
+    }
+    const { id } = office.submit(order({ applicant: { name: 'Ward 3', typedBy: 'clerk', login: 'wang' } }));
+    expect(office.request(id).applicant).toEqual({ name: 'Ward 3', typed_by: 'clerk', login: 'wang' });
+    const file = join(ca.directory, 'policy.yaml');
+    const before = readFileSync(file, 'utf8');
+    writeFileSync(file, `${before}separate_logins: true\n`);
+    const strict = ca.open(() => now);
+    try {
+      const { entry, key } = ca.of('Li Na');
+      const approval = signApproval(strict.request(id), { certificate: entry.certificate, key }, now);
+      expect(() => strict.approve(id, approval, 'wang')).toThrow('is approved from the same login');
+      expect(() => strict.approve(id, approval)).toThrow('is not known to have another login');
+      expect(strict.approve(id, approval, 'li').state).toBe('approved');
+    } finally {
+      strict.close();
+      writeFileSync(file, before);
+    }
+  });
+
+  test('are of no renewal whose certificate was revoked meanwhile: it waits to be refused', async () => {
+    const { serial = '' } = await delivered();
+    const approved = office.renew(serial, { applicant: { name: 'Dr Chen' } });
+    office.revoke(serial, { who: 'security', reason: 'keyCompromise', why: 'stolen' });
+    expect(office.request(approved.id).missing).toEqual([`a refusal: the certificate ${serial} that it renews was revoked (keyCompromise)`]);
+    expect(() => ca.approve(office, approved.id)).toThrow(/that it renews was revoked \(keyCompromise\); refuse it/);
+    expect(office.refuse(approved.id, { who: 'operator', why: 'stolen' }).state).toBe('refused');
   });
 
   test('are never of a certificate for oneself', async () => {

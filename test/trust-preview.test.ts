@@ -90,6 +90,12 @@ describe('wardgate trust', () => {
     ]);
   });
 
+  it('says that a configuration without any anchor would be refused', async () => {
+    const anchors = (JSON.parse((await trust('list', '--json')).stdout) as { anchors: { fingerprint: string }[] }).anchors;
+    const all = [...new Set(anchors.map(({ fingerprint }) => fingerprint))].flatMap((fingerprint) => ['--without', fingerprint]);
+    expect(await trust('preview', ...all)).toMatchObject({ code: 3, stdout: expect.stringMatching(/\nREFUSED: clinical would have no anchor left; a configuration like that is not taken/) });
+  });
+
   it('shows what another configuration would change', async () => {
     const { code, stdout, stderr } = await trust('preview', '--candidate', served.path('next.yaml'), '--json');
     expect([code, stderr]).toEqual([3, '']);

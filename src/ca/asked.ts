@@ -110,10 +110,13 @@ function keyOf(key: AskedKey): RequestBody['key'] {
 
 function applicantOf({ applicant }: RequestOrder): RequestBody['applicant'] {
   const name = textOf('applicant', applicant.name, 200);
-  if (applicant.certificate === undefined) return { name };
+  const typed = {
+    ...(applicant.typedBy === undefined ? {} : { typed_by: textOf('who', applicant.typedBy, 200) }), ...(applicant.login === undefined ? {} : { login: textOf('login', applicant.login, 200) }),
+  };
+  if (applicant.certificate === undefined) return { name, ...typed };
   try {
     const { raw, publicKey } = new X509Certificate(applicant.certificate);
-    return { name, fingerprint: digestOf(raw), key: digestOf(spkiOf(publicKey)) };
+    return { name, fingerprint: digestOf(raw), key: digestOf(spkiOf(publicKey)), ...typed };
   } catch (error) {
     throw new OfficeError('invalid', 'the certificate of the applicant cannot be read', { cause: error });
   }

@@ -100,11 +100,15 @@ function allowing({ names }: RequestBody): { dns: string[]; uri: string[]; email
 }
 
 /** Takes a signed approval; the last that is needed makes the request approved. */
-export function approve(ground: Ground, id: string, signed: SignedApproval): CaRequest {
+export function approve(ground: Ground, id: string, signed: SignedApproval, login?: string): CaRequest {
   return ground.ledger.change(() => {
     const row = requestRow(ground, id);
     const request = requestOf(ground, row);
     if (row.state !== 'requested') step(ground, request.id, 'approve', { who: 'nobody' });
+    // What an approver is shown is the request; what is issued is judged by its digest.
+    if (digestOf(canonical({ ...row.body })) !== row.digest) throw new OfficeError('tampered', `${request.id}: the request is not what was submitted`);
+    refuseSameLogin(ground.policy, request, login);
+    refuseRenewalOfRevoked(ground, row.body);
     const { x509, fingerprint, statement } = readApproval(request, signed, ground.now(), true);
     const approver = approverOf(ground, { fingerprint, x509, at: ground.now(), states: IN_USE });
     const before = approvalsOf(ground, row);
@@ -112,7 +116,7 @@ export function approve(ground: Ground, id: string, signed: SignedApproval): CaR
     const missing = missingOf(ground, request, [...before, approver]);
     step(ground, request.id, missing.length === 0 ? 'approve' : 'agree', {
       who: approver.by, ...(statement.note === undefined ? {} : { why: statement.note }),
-      detail: { digest: row.digest, policy: ground.policyDigest, role: approver.role, fingerprint, key: approver.key, signed: { ...signed } },
+      detail: { digest: row.digest, policy: ground.policyDigest, role: approver.role, fingerprint, key: approver.key, ...(login === undefined ? {} : { login }), signed: { ...signed } },
     });
     return requestOf(ground, requestRow(ground, id));
   });
@@ -144,10 +148,16 @@ function sensitiveOf(policy: CaPolicy, body: RequestBody): RequestBody['sensitiv
   return body.sensitive ?? sensitivity(policy, allNames(body));
 }
 
+/** Where the policy has it so. What came over EST was typed by nobody. */
+function refuseSameLogin({ separate_logins: separate }: CaPolicy, { id, applicant }: CaRequest, login: string | undefined): void {
+  if (!separate || applicant.login === undefined || (login !== undefined && login !== applicant.login)) return;
+  throw new OfficeError('not_authorized', `${id}: was typed by somebody logged in as ${applicant.login}${login === undefined ? ', and who approves is not known to have another login' : ', and is approved from the same login'}; the policy has separate_logins`);
+}
+
 /** Two people are not one with two certificates, two names or one key. */
 function refuseSameEyes({ applicant, key, name, id }: CaRequest, approver: Approver, before: readonly Approver[]): void {
   const same = (one: string, other: string): boolean => prepareText(one) === prepareText(other);
-  if (applicant.fingerprint === approver.fingerprint || applicant.key === approver.key || same(applicant.name, approver.by)) {
+  if (applicant.fingerprint === approver.fingerprint || applicant.key === approver.key || [applicant.name, applicant.typed_by, applicant.login].some((one) => one !== undefined && same(one, approver.by))) {
     throw new OfficeError('not_authorized', `${approver.by} has asked for ${id}; somebody else has to approve it`);
   }
   if (same(name, approver.by) || (key.kind === 'csr' && key.spki_sha256 === approver.key)) throw new OfficeError('not_authorized', `${id} is for ${approver.by}; somebody else has to approve it`);
@@ -232,6 +242,7 @@ export function refuseUnapproved(ground: Ground, row: RequestRow): void {
     if (!sealed) throw new OfficeError('tampered', `${row.body.id}: the renewal was approved by nobody, and the issuing key has not signed for it`);
     return refuseLostGround(ground, row.body.id, row.body.profile, row.body.renews);
   }
+  refuseRenewalOfRevoked(ground, row.body);
   const approvals = approvalsOf(ground, row);
   const judged: Approver[] = [];
   for (const { signed, by } of approvals) {
@@ -248,10 +259,10 @@ export function refuseUnapproved(ground: Ground, row: RequestRow): void {
 }
 
 /** Why an approver's certificate was revoked, by the database or by the event log. */
-function revocationOf({ ledger: { database }, takenBack }: Ground, fingerprint: string, serial: string): Reason | undefined {
-  const own = database.prepare('SELECT reason FROM certificate WHERE sha256 = ?').get(fingerprint);
+function revocationOf(ground: Ground, fingerprint: string, serial: string): Reason | undefined {
+  const own = ground.ledger.database.prepare('SELECT reason FROM certificate WHERE sha256 = ?').get(fingerprint);
   // Serial numbers of other CAs are other certificates'.
-  return own === undefined ? undefined : own['reason'] as Reason | null ?? takenBack().get(serial.toLowerCase())?.revoked?.reason;
+  return own === undefined ? undefined : reasonOf(ground, serial.toLowerCase());
 }
 
 /** A row of the database makes nobody an approver: this CA has issued the certificate, for the request that is there. Those whom the policy pins are in what was accepted. */
@@ -261,10 +272,20 @@ function refuseUnprovenApprover(ground: Ground, id: string, { by, fingerprint }:
 }
 
 /** What made a renewal automatic has to hold still: the policy, and the old certificate. */
-function refuseLostGround({ ledger: { database }, takenBack, policy }: Ground, id: string, profile: string, renews: string): void {
-  if (profileOf(policy, profile).renewal !== 'automatic') throw new OfficeError('not_authorized', `${id}: the policy has renewals of ${profile} approved by now; refuse it, and have it asked for again`);
-  const revoked = database.prepare('SELECT reason FROM certificate WHERE serial = ? AND revoked_at IS NOT NULL').get(renews);
-  if (revoked !== undefined || takenBack().get(renews)?.revoked !== undefined) throw new OfficeError('not_authorized', `${id}: the certificate ${renews}, with which the renewal was asked for, was revoked since`);
+function refuseLostGround(ground: Ground, id: string, profile: string, renews: string): void {
+  if (profileOf(ground.policy, profile).renewal !== 'automatic') throw new OfficeError('not_authorized', `${id}: the policy has renewals of ${profile} approved by now; refuse it, and have it asked for again`);
+  if (reasonOf(ground, renews) !== undefined) throw new OfficeError('not_authorized', `${id}: the certificate ${renews}, with which the renewal was asked for, was revoked since`);
+}
+
+/** Why the certificate with a serial number was revoked, by the database or by the event log; undefined when it was not. */
+function reasonOf({ ledger: { database }, takenBack }: Ground, serial: string): Reason | undefined {
+  return database.prepare('SELECT reason FROM certificate WHERE serial = ?').get(serial)?.['reason'] as Reason | null ?? takenBack().get(serial)?.revoked?.reason;
+}
+
+/** Of what was taken back nothing follows: somebody asks anew, and says why. */
+function refuseRenewalOfRevoked(ground: Ground, { id, renews }: RequestBody): void {
+  const reason = renews === undefined ? undefined : reasonOf(ground, renews);
+  if (reason !== undefined) throw new OfficeError('not_authorized', `${id}: the certificate ${renews} that it renews was revoked (${reason}); refuse it, and have a new one asked for`);
 }
 
 /** A request as callers see it. */
@@ -272,5 +293,8 @@ export function requestOf(ground: Ground, row: RequestRow): CaRequest {
   const approvals = approvalsOf(ground, row);
   const serial = ground.ledger.database.prepare('SELECT serial FROM certificate WHERE request = ?').get(row.body.id)?.['serial'] as string | undefined;
   const request = { ...row.body, digest: row.digest, state: row.state, approvals: approvals.map(({ by, role, fingerprint, time }) => ({ by, role, fingerprint, time })), missing: [], ...(serial === undefined ? {} : { serial }) };
-  return { ...request, missing: row.state === 'requested' ? missingOf(ground, request, approvals) : [] };
+  const { renews } = row.body;
+  const lost = renews === undefined || row.state !== 'requested' ? undefined : reasonOf(ground, renews);
+  const missing = lost === undefined ? missingOf(ground, request, approvals) : [`a refusal: the certificate ${renews} that it renews was revoked (${lost})`];
+  return { ...request, missing: row.state === 'requested' ? missing : [] };
 }

@@ -10,6 +10,9 @@ import type { CaPolicy } from './policy.ts';
 /** Who asks for a certificate: a name for the record, and the certificate that they were known by, where they were (PEM or DER). */
 export interface Applicant {
   readonly name: string;
+  /** Who typed the request, as that was said, and the account of the system that they had logged in with. */
+  readonly typedBy?: string;
+  readonly login?: string;
   readonly certificate?: string | Uint8Array;
 }
 
@@ -63,7 +66,7 @@ export interface RequestBody {
     | { readonly kind: 'csr'; readonly spki: string; readonly spki_sha256: string }
     | { readonly kind: 'made'; readonly type: 'ec' | 'ec384' | 'rsa3072' }
     | { readonly kind: 'code'; readonly code_sha256: string; readonly expires: string };
-  readonly applicant: { readonly name: string; readonly fingerprint?: string; readonly key?: string };
+  readonly applicant: { readonly name: string; readonly fingerprint?: string; readonly key?: string; readonly typed_by?: string; readonly login?: string };
   readonly purpose: string;
   readonly system: string;
   /** ms */
@@ -183,8 +186,8 @@ export interface Office {
   /** PEM. */
   readonly root: string;
   submit(order: RequestOrder): CaRequest;
-  /** Takes an approval that an approver signed with `signApproval`. */
-  approve(id: string, approval: SignedApproval): CaRequest;
+  /** Takes an approval that an approver signed with `signApproval`; `login` is the account of the system that it is handed in from. */
+  approve(id: string, approval: SignedApproval, login?: string): CaRequest;
   refuse(id: string, by: By & { readonly why: string }): CaRequest;
   /** Needs the passphrase. */
   issue(id: string, by: By): Promise<IssueResult>;

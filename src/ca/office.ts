@@ -24,6 +24,7 @@ export type { CaEvent, EventStep } from './ledger.ts';
 export type { SignedApproval } from './approval.ts';
 export type { State, Step } from './life.ts';
 export { signApproval } from './approval.ts';
+export { REASONS, reasonFault } from './shelf.ts';
 export { OfficeError, type OfficeCode } from './office-error.ts';
 
 export interface OfficeOptions {
@@ -92,7 +93,7 @@ export function openCeremony({ directory, passphrase, now = () => Date.now(), ke
   return {
     directory, policy, root,
     submit: (order) => submit(ground, order),
-    approve: (id, approval) => approve(ground, id, approval),
+    approve: (id, approval, login) => approve(ground, id, approval, login),
     approveHere: (id, by) => approveAtCeremony(ground, id, by),
     found: ({ witness, ...by }) => void ledger.change(() => record(ground, 'init', { ...by, detail: { root: digestOf(new X509Certificate(root).raw), witness: witness ?? 'nobody', policy: ground.policyDigest } })),
     refuse: (id, by) => refuse(ground, id, by),

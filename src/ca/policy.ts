@@ -31,6 +31,7 @@ const schema = z.strictObject({
   approvers: z.array(z.strictObject({ role: name, fingerprint: z.string().regex(/^[0-9a-f]{64}$/, { error: 'expected the SHA-256 of a certificate, in lower case' }) })).default([])
     .describe('Approvers whose certificates another CA issued. Those with certificates of this CA have the role of their profile.'),
   sensitive: z.strictObject({ names: list, approver: name.default('security') }).prefault({}).describe('Names for which one of the approvers has to have a role of its own.'),
+  separate_logins: z.boolean().default(false).describe('Whether nobody approves from the login that the request was typed with, whatever names and certificates say.'),
   systems: z.array(z.string().min(1).max(200)).default([]).describe('Business systems that certificates may be for; none: any.'),
   publish: z.strictObject({ crl: httpUrl.exactOptional(), ocsp: httpUrl.exactOptional(), issuer: httpUrl.exactOptional(), root_crl: httpUrl.exactOptional() }).default({})
     .describe('Where the CRL, the responder, the issuing certificate and the CRL of the root are; written into certificates.'),

@@ -99,10 +99,15 @@ export function confirm(ground: Ground, id: string, { how, ...by }: By & { reado
 }
 
 /** Reasons that somebody may give. A hold is for the deny list, which can be lifted; a CRL entry stays. */
-const REASONS: ReadonlySet<Reason> = new Set<Reason>(['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation', 'privilegeWithdrawn']);
+export const REASONS: ReadonlySet<string> = new Set<Reason>(['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation', 'privilegeWithdrawn']);
+
+/** What is said to another one. */
+export function reasonFault(reason: string): string {
+  return `reason: ${JSON.stringify(reason)}; expected one of ${[...REASONS].join(', ')}${reason === 'certificateHold' ? ' (to stop a certificate for a time, put it on the deny list: wardgate revoke --expires)' : ''}`;
+}
 
 export function revoke(ground: Ground, id: string, by: By & { readonly reason: Reason; readonly why: string }): CaEntry {
-  if (!REASONS.has(by.reason)) throw new OfficeError('invalid', `reason: ${JSON.stringify(by.reason)}; expected one of ${[...REASONS].join(', ')}${by.reason === 'certificateHold' ? ' (to stop a certificate for a time, put it on the deny list: wardgate revoke --expires)' : ''}`);
+  if (!REASONS.has(by.reason)) throw new OfficeError('invalid', reasonFault(by.reason));
   said('why', by.why);
   return changeOf(ground, id, 'revoke', (before) => takeBack(ground, 'revoke', before, by));
 }

@@ -86,8 +86,10 @@ async function preview(options: PreviewOptions, print: Print): Promise<number> {
   if (answer === undefined) throw new Error('no gateway is running on this configuration');
   const now = Date.now();
   const record = answer.goes.length === 0 ? undefined : await lookUp(options, answer, now - lookBack, now);
-  const { listeners: _listeners, ...told } = answer;
-  print(options.json === true ? JSON.stringify({ ...told, ...(record === undefined ? {} : { on_record: record }) }) : textOf(answer, record));
+  const { listeners, ...told } = answer;
+  const bare = listeners.flatMap(({ listener, after }) => after.filter(({ anchors }) => anchors.length === 0).map(({ name }) => ({ listener, name })));
+  print(options.json === true ? JSON.stringify({ ...told, refused: bare, ...(record === undefined ? {} : { on_record: record }) })
+    : [textOf(answer, record), ...bare.map(({ listener, name }) => `REFUSED: ${listener}${name === '' ? '' : ` for ${name}`} would have no anchor left; a configuration like that is not taken, and what is in force stays`)].join('\n'));
   return answer.concerned.connections > 0 || (record?.refused.length ?? 0) > 0 ? EXIT_CONCERNED : 0;
 }
 

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { codeFor } from '../../ca/code.ts';
 import { digestOf } from '../../ca/canonical.ts';
 import type { AskedNames, Office } from '../../ca/office.ts';
 import { newPassphrase } from '../../ca/passphrase.ts';
 import { parseDuration } from '../../config/values.ts';
 import { WrongUsage } from '../usage.ts';
+import { applicantOf } from './login.ts';
 import { openCa, withRecord, type CaOptions, type Print } from './place.ts';
 import { validityOf, type RequestOptions } from './steps.ts';
 import { detailsOf, factsOf } from './words.ts';
@@ -29,7 +29,7 @@ export async function codeCommand(options: CodeOptions, print: Print): Promise<n
     if (office.policy.profiles[options.profile]?.use === 'server') throw new WrongUsage('--profile: codes are for devices and people; servers are asked for with wardgate ca request --csr');
     return office.submit({
       profile: options.profile, name: options.name, ...(options.id === undefined ? {} : { id: options.id }), names, key: { kind: 'code', sha256: digestOf(secret), expires: Date.now() + lifetime },
-      applicant: { name: options.applicant ?? options.who, ...(options.applicantCert === undefined ? {} : { certificate: readFileSync(options.applicantCert) }) },
+      applicant: applicantOf(options),
       purpose: options.purpose, system: options.system, ...validityOf(options.validity),
     });
   };

@@ -77,7 +77,8 @@ function addSteps(ca: Command, ground: CommandGround): void {
     .option('--cert <file>', 'the certificate of the approver').option('--key <file>', 'its private key').option('--pkcs12 <file>', 'both in one file')
     .option('--key-passphrase-file <file>', 'the passphrase of either')
     .option('--note <text>', 'for the record')
-    .addHelpText('after', '\nExamples:\n  wardgate ca approve r-27e932a742 --cert registrar.pem --key registrar.key\n  wardgate ca approve r-27e932a742 --pkcs12 registrar.p12 --key-passphrase-file registrar.pass')
+    .option('--digest <hex>', 'of what was looked at, as show prints it: nothing else is signed').option('--yes', 'do not ask at a terminal whether what is shown shall be signed')
+    .addHelpText('after', '\nExamples:\n  wardgate ca approve r-27e932a742 --cert registrar.pem --key registrar.key\n  wardgate ca approve r-27e932a742 --pkcs12 registrar.p12 --key-passphrase-file registrar.pass\n  wardgate ca approve r-27e932a742 --pkcs12 registrar.p12 --digest 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08')
     .action(settle((id: string, options: never) => approveCommand(id, options, print)));
   step('refuse', 'turn a request down').requiredOption('--why <text>', 'for the record')
     .addHelpText('after', "\nExample:\n  wardgate ca refuse r-27e932a742 --why 'left in October'")

@@ -80,6 +80,18 @@ function askHidden(prompt: string): Promise<string> {
   });
 }
 
+/** Asks at a terminal; anything but yes is no. */
+export function isAgreed(question: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  return new Promise((done) => {
+    lines.on('close', () => done(false));
+    lines.question(question, (answer) => {
+      done(/^y(es)?$/i.test(answer.trim()));
+      lines.close();
+    });
+  });
+}
+
 /** By what records of the gateway tell this CA from another: the first 16 digits of the SHA-256 of its root. */
 export function caMark({ root }: Pick<Office, 'root'>): string {
   return new X509Certificate(root).fingerprint256.replaceAll(':', '').toLowerCase().slice(0, 16);

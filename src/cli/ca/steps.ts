@@ -2,13 +2,14 @@ import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import type { Reason } from '../../ca/extensions.ts';
 import { crlFileOf, writeCrlFile } from '../../ca/crl-file.ts';
 import { writeWhole } from '../../ca/key-file.ts';
-import { OfficeError, signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
+import { OfficeError, REASONS, reasonFault, signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
 import { openKey, openPkcs12 } from '../../config/own-keys.ts';
 import { parseDuration } from '../../config/values.ts';
 import { revoke as denyCertificate } from '../revoke.ts';
 import { WrongUsage } from '../usage.ts';
-import { gatewayOf, openCa, passphraseFromFile, withRecord, type CaOptions, type Print } from './place.ts';
-import { detailsOf, entryOf, factsOf } from './words.ts';
+import { applicantOf, loginName } from './login.ts';
+import { gatewayOf, isAgreed, openCa, passphraseFromFile, withRecord, type CaOptions, type Print } from './place.ts';
+import { detailsOf, entryOf, factsOf, stepLine } from './words.ts';
 
 export interface RequestOptions extends CaOptions {
   readonly profile: string;
@@ -34,7 +35,7 @@ export async function requestCommand(options: RequestOptions, print: Print): Pro
   const names: AskedNames = Object.fromEntries(Object.entries({ dns, uri, email, ip }).filter(([, values]) => values !== undefined));
   return stepOf(options, print, (office) => office.submit({
     profile: options.profile, name: options.name, ...(options.id === undefined ? {} : { id: options.id }), names, key: keyOf(options),
-    applicant: { name: options.applicant ?? options.who, ...(options.applicantCert === undefined ? {} : { certificate: readFileSync(options.applicantCert) }) },
+    applicant: applicantOf(options),
     purpose: options.purpose, system: options.system, ...validityOf(options.validity), ...(options.temporary === true ? { temporary: true } : {}),
   }));
 }
@@ -62,12 +63,26 @@ export interface ApproveOptions extends CaOptions {
   readonly keyPassphraseFile?: string;
   readonly pkcs12?: string;
   readonly note?: string;
+  readonly digest?: string;
+  readonly yes?: true;
 }
 
 /** `wardgate ca approve`: signs with the approver's own key. */
 export async function approveCommand(id: string, options: ApproveOptions, print: Print): Promise<number> {
+  if (options.digest !== undefined && !/^[0-9a-f]{64}$/.test(options.digest)) throw new WrongUsage(`--digest: ${JSON.stringify(options.digest)}; expected the 64 digits that wardgate ca show prints`);
   const pair = pairOf(options);
-  return stepOf(options, print, (office) => office.approve(id, signApproval(office.request(id), pair, Date.now(), options.note)));
+  const office = await openCa(options);
+  try {
+    // What was looked at is what is signed, whatever the database says by then.
+    const request = office.request(id);
+    if (options.digest !== undefined && request.digest !== options.digest) throw new OfficeError('tampered', `${id}: is not what you have looked at: its digest is ${request.digest}; nothing was signed`);
+    if (options.digest === undefined && options.yes !== true && options.dryRun !== true && process.stdin.isTTY && !await isAgreed(`${detailsOf(request, undefined)}\n\nSign this? (yes or no) `)) throw new Error('nothing was signed');
+    const act = (): CaRequest => office.approve(id, signApproval(request, pair, Date.now(), options.note), loginName());
+    if (options.dryRun === true) return said(options, print, office, office.rehearse(act), 'would be ');
+    return said(options, print, office, await withRecord(options, office, act), '');
+  } finally {
+    office.close();
+  }
 }
 
 function pairOf({ cert, key, pkcs12, keyPassphraseFile }: ApproveOptions): { readonly certificate: string; readonly key: string } {
@@ -132,7 +147,7 @@ export function confirmCommand(id: string, options: CaOptions & { readonly how: 
 /** `wardgate ca renew` */
 export function renewCommand(id: string, options: RequestOptions, print: Print): Promise<number> {
   return stepOf(options, print, (office) => office.renew(id, {
-    key: keyOf(options), applicant: { name: options.applicant ?? options.who, ...(options.applicantCert === undefined ? {} : { certificate: readFileSync(options.applicantCert) }) },
+    key: keyOf(options), applicant: applicantOf(options),
     ...(options.purpose === undefined ? {} : { purpose: options.purpose }), ...validityOf(options.validity),
   }));
 }
@@ -144,6 +159,7 @@ export interface RevokeOptions extends CaOptions {
 
 /** `wardgate ca revoke`: on the deny list of the gateway at once, and on the next CRL, which is made where the passphrase is at hand. */
 export async function revokeCommand(id: string, options: RevokeOptions, print: Print): Promise<number> {
+  if (!REASONS.has(options.reason)) throw new WrongUsage(`--${reasonFault(options.reason)}`);
   const office = await openCa(options);
   try {
     const by = { who: options.who, why: options.why, reason: options.reason as Reason };
@@ -197,7 +213,10 @@ async function stepOf(options: CaOptions, print: Print, act: (office: Office) =>
   const office = await openCa(options);
   try {
     if (options.dryRun === true) return said(options, print, office, office.rehearse(() => act(office)), 'would be ');
-    return said(options, print, office, await withRecord(options, office, () => act(office)), '');
+    const before = office.revision();
+    const result = await withRecord(options, office, () => act(office));
+    const id = 'digest' in result ? result.id : result.request;
+    return said(options, print, office, result, '', office.events(id).filter(({ seq }) => seq > before).map((event) => `on record     ${stepLine(event)}`));
   } finally {
     office.close();
   }

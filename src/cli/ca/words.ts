@@ -22,6 +22,7 @@ export function detailsOf(request: CaRequest, entry: CaEntry | undefined): strin
     ...(names === '' ? [] : [`names         ${names}`]),
     `profile       ${request.profile}, valid for ${Number((request.validity / DAY_MS).toFixed(2))} days${request.temporary === true ? ', TEMPORARY' : ''}`,
     `applicant     ${request.applicant.name}${request.applicant.fingerprint === undefined ? '' : `, certificate ${request.applicant.fingerprint}`}, ${request.submitted}`,
+    ...(request.applicant.login === undefined ? [] : [`typed by      ${request.applicant.typed_by ?? request.applicant.name}, logged in as ${request.applicant.login}`]),
     `for           ${request.purpose} (system ${request.system})`,
     `key           ${keyText(request.key)}`,
     ...(request.renews === undefined ? [] : [`renews        ${request.renews}`]),
@@ -48,9 +49,15 @@ function keyText(key: CaRequest['key']): string {
   }
 }
 
-export function eventLine({ seq, time, step, who, why, detail, hash, sealed }: CaEvent): string {
+export function eventLine(event: CaEvent): string {
+  const { seq, time, hash, sealed } = event;
+  return shown(`${String(seq).padStart(5)}  ${time}  ${stepLine(event)}  ${hash.slice(0, 16)}${sealed ? ' sealed' : ''}`);
+}
+
+/** What was done, by whom and why. */
+export function stepLine({ step, who, why, detail }: CaEvent): string {
   const more = ['role', 'to', 'how', 'reason', 'witness', 'number', 'sha256', 'ceremony', 'automatic'].flatMap((key) => (detail[key] === undefined ? [] : [`${key} ${String(detail[key])}`]));
-  return shown(`${String(seq).padStart(5)}  ${time}  ${step}  by ${who}${more.length === 0 ? '' : `  (${more.join(', ')})`}${why === undefined ? '' : `  ${why}`}  ${hash.slice(0, 16)}${sealed ? ' sealed' : ''}`);
+  return shown(`${step}  by ${who}${more.length === 0 ? '' : `  (${more.join(', ')})`}${why === undefined ? '' : `  ${why}`}`);
 }
 
 /** What --json prints of one: no DER, the PEM instead. */
