@@ -7,6 +7,7 @@ import type { Log } from './log.ts';
 import { readBundle } from './pki/bundle.ts';
 import type { Certificate } from './pki/certificate.ts';
 import { createPool } from './pki/path.ts';
+import { addressGroup, unmapped } from './policy/networks.ts';
 
 export interface Address {
   readonly host: string;
@@ -29,7 +30,7 @@ export interface EstPlace {
 const MOST_CERTIFICATES = 100;
 const MOST_CONNECTIONS = 1024;
 
-/** Of one address: whoever holds all that it may have open leaves room for others. */
+/** Of one address, or /64 of IPv6: whoever holds all that it may have open leaves room for others. */
 const MOST_FROM_ONE = 256;
 /** For one answer, to those who read slowly or not at all. */
 const ANSWER_DEADLINE = 30_000;
@@ -73,10 +74,11 @@ export function bind(server: Server, { host, port }: Address): Promise<Address> 
   });
 }
 
-function limitByAddress(): (socket: Socket) => void {
+/** Ends what is beyond the share of an address, or of a network of IPv6, which is what one client has there. */
+export function limitByAddress(): (socket: Pick<Socket, 'remoteAddress' | 'destroy' | 'once'>) => void {
   const open = new Map<string, number>();
   return (socket) => {
-    const address = socket.remoteAddress ?? '';
+    const address = addressGroup(unmapped(socket.remoteAddress ?? ''));
     const before = open.get(address) ?? 0;
     if (before >= MOST_FROM_ONE) return void socket.destroy();
     open.set(address, before + 1);

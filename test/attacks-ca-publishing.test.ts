@@ -12,7 +12,7 @@ import { createCrlDesk } from '../src/ca/publish/crl-desk.ts';
 import { createOcspDesk } from '../src/ca/publish/ocsp-desk.ts';
 import type { PublishSource } from '../src/ca/publish/source.ts';
 import { startCaServer, type CaServer } from '../src/ca-server.ts';
-import { LIMITS } from '../src/est-server.ts';
+import { LIMITS, limitByAddress } from '../src/est-server.ts';
 import { SILENT } from '../src/log.ts';
 import { parseCertificate } from '../src/pki/certificate.ts';
 import { buildOcspRequest, judgeOcspResponse } from '../src/pki/ocsp.ts';
@@ -112,6 +112,18 @@ describe('the responder', () => {
       for (const socket of held) socket.destroy();
     }
   });
+});
+
+test('one client of IPv6, which has a /64 of addresses, gets no more connections than an address of IPv4', () => {
+  const limit = limitByAddress();
+  let ended = 0;
+  const from = (remoteAddress: string): void => limit({ remoteAddress, destroy: () => (ended += 1), once: () => undefined } as unknown as Socket);
+  for (let host = 1; host <= 300; host += 1) from(`2001:db8:0:7::${host.toString(16)}`);
+  expect(ended).toBe(300 - 256);
+  from('2001:db8:0:8::1');
+  from('::ffff:192.0.2.1');
+  from('192.0.2.1');
+  expect(ended).toBe(300 - 256);
 });
 
 test('EST believes no gateway whose certificate its own CA has taken back: it would be every device at once', async () => {

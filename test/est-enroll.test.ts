@@ -10,6 +10,7 @@ import { generateKey } from '../src/ca/keys.ts';
 import { encodeName } from '../src/ca/names.ts';
 import { signApproval } from '../src/ca/office.ts';
 import { createRequest } from '../src/ca/request.ts';
+import { enrolCommand } from '../src/cli/renew/enrol.ts';
 import { startCaServer, type CaServer } from '../src/ca-server.ts';
 import { SILENT } from '../src/log.ts';
 import { readBundle } from '../src/pki/bundle.ts';
@@ -140,6 +141,31 @@ describe('a device without a certificate', () => {
     expect(await wardgate([...args, ...own])).toMatchObject({ code: 1, stderr: expect.stringContaining('nothing is written over') });
     expect(await wardgate(['renew', '--est', `https://localhost:${gateway.port}`, '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', gateway.path('root.pem'), '--overlap', '0s'])).toMatchObject({ code: 0, stderr: '' });
     expect(ca.office.entry(certificate.serial).state).toBe('confirmed');
+  });
+});
+
+describe('`wardgate enrol --wait`', () => {
+  test('asks again when the server says so, as long as it was told to wait, with one key', async () => {
+    const code = await codeOf();
+    const directory = await mkdtemp(join(gateway.directory, 'enrol-'));
+    const at = (name: string): string => join(directory, name);
+    writeFileSync(at('code'), code.code, { mode: 0o600 });
+    const options = { est: `https://localhost:${gateway.port}`, name: code.name, codeFile: at('code'), cert: at('kiosk.pem'), key: at('kiosk.key'), trust: gateway.path('root.pem'), root: gateway.path('ca-root.pem') };
+    const pauses: number[] = [];
+    const requests: Buffer[] = [];
+    const printed: string[] = [];
+    const run = (wait: string): Promise<number> => enrolCommand({ ...options, wait, json: true }, (text) => printed.push(text), (ms) => {
+      pauses.push(ms);
+      requests.push(readFileSync(at('.kiosk.key.renewal/next/request.der')));
+      if (pauses.length === 2) approve(code.id);
+      return Promise.resolve();
+    });
+    // The server says five minutes: it would be later then than it may be.
+    expect([await run('4m'), pauses, JSON.parse(printed.at(-1) ?? '')]).toEqual([1, [], expect.objectContaining({ result: 'waiting' })]);
+    expect([await run('2d'), JSON.parse(printed.at(-1) ?? '')]).toEqual([0, expect.objectContaining({ result: 'enrolled' })]);
+    expect(pauses).toHaveLength(2);
+    for (const ms of pauses) expect(ms).toSatisfy((one: number) => one > 290_000 && one <= 300_000);
+    expect(requests[1]).toEqual(requests[0]);
   });
 });
 

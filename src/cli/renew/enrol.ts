@@ -54,8 +54,8 @@ export function addEnrolCommand(program: Command, { jsonOption, print, settle }:
     .action(settle((options: EnrolOptions) => enrolCommand(options, print)));
 }
 
-/** `wardgate enrol`; resolves with the exit code. */
-async function enrolCommand(options: EnrolOptions, print: (text: string) => void): Promise<0 | 1 | 3> {
+/** `wardgate enrol`; resolves with the exit code. `pause` waits for so many ms. */
+export async function enrolCommand(options: EnrolOptions, print: (text: string) => void, pause: (ms: number) => Promise<unknown> = (ms) => sleep(ms, new AbortController().signal)): Promise<0 | 1 | 3> {
   const wait = parseDuration(options.wait);
   if (wait === undefined) throw new WrongUsage(`--wait: "${options.wait}" is no duration; expected such as 2d or 0s`);
   if (operationUrl(options.est, 'cacerts') === undefined) throw new WrongUsage(`--est: "${options.est}" is no https URL; expected such as https://gateway.hospital.test`);
@@ -85,7 +85,7 @@ async function enrolCommand(options: EnrolOptions, print: (text: string) => void
         else process.stderr.write(`wardgate: not enrolled${outcome.kind === 'refused' ? '' : ' yet'}: ${outcome.detail}\n`);
         return outcome.kind === 'refused' ? 3 : 1;
       }
-      await sleep(again - Date.now(), new AbortController().signal);
+      await pause(again - Date.now());
     }
   } finally {
     lock.release();
