@@ -48,6 +48,8 @@ describe('the status of a certificate', () => {
   it('is unknown when every source was unavailable, for the reason that tells most', () => {
     const ocsp = unavailable({ source: 'ocsp', reason: 'ocsp_unavailable', detail: 'timeout' });
     expect(decideStatus([unavailable(), ocsp])).toEqual({ kind: 'unknown', reason: 'ocsp_unavailable', detail: 'no CRL; timeout' });
+    expect(decideStatus([unavailable(), { ...ocsp, absent: true }])).toMatchObject({ kind: 'unknown', reason: 'crl_missing' });
+    expect(decideStatus([{ ...ocsp, absent: true }])).toMatchObject({ kind: 'unknown', reason: 'ocsp_unavailable' });
     expect(decideStatus([unavailable({ reason: 'crl_expired' }), ocsp])).toMatchObject({ kind: 'unknown', reason: 'crl_expired' });
     expect(decideStatus([unavailable()])).toMatchObject({ kind: 'unknown', reason: 'crl_missing' });
   });

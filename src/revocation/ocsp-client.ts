@@ -164,6 +164,9 @@ export function createOcspClient(options: OcspClientOptions): OcspClient {
 
   async function askResponders(key: string, certificate: Certificate, issuer: Certificate): Promise<Conclusive | UnavailableStatement> {
     const { responders, problems } = respondersFor(certificate);
+    if (responders.length === 0 && problems.length === 0) {
+      return { kind: 'unavailable', source: 'ocsp', reason: 'ocsp_unavailable', detail: 'no responder is known', at: now(), absent: true };
+    }
     const deadline = AbortSignal.any([AbortSignal.timeout(config.timeout), closing.signal]);
     const answer = await firstConclusive(responders, config.timeout, deadline, (responder, signal) => exchange(responder, signal, certificate, issuer));
     const stale = answer.kind === 'good' && supersedes(memories.peek(key)?.answer, answer);
@@ -173,7 +176,7 @@ export function createOcspClient(options: OcspClientOptions): OcspClient {
       if (answer.bytes !== undefined) void options.kept?.write({ key, head: { received_at: at }, bytes: answer.bytes });
       return statementOf(answer, certificate, at);
     }
-    const detail = [...problems, stale ? 'the answer is older than the revocation known from before' : answer.kind === 'unavailable' ? answer.detail : ''].filter((text) => text !== '').join('; ') || 'no responder is known';
+    const detail = [...problems, stale ? 'the answer is older than the revocation known from before' : answer.kind === 'unavailable' ? answer.detail : ''].filter((text) => text !== '').join('; ');
     return { kind: 'unavailable', source: 'ocsp', reason: 'ocsp_unavailable', detail, at: now() };
   }
 

@@ -81,6 +81,8 @@ export interface UnavailableStatement {
   readonly nextUpdate?: number;
   /** The last instant at which this source would have said good; what `allow_for` counts from. */
   readonly lastGoodAt?: number;
+  /** True when there was nobody to ask: neither the configuration nor the certificate names a responder. */
+  readonly absent?: boolean;
 }
 
 /** The verdict about one certificate, or about a whole path. Times in milliseconds since the epoch. */
@@ -153,11 +155,11 @@ function revokedStatus(statement: RevokedStatement): Status {
 const TELLING: readonly UnknownReason[] = ['crl_expired', 'ocsp_unavailable', 'crl_missing'];
 
 function unknownStatus(statements: readonly UnavailableStatement[]): Status {
-  const reason = TELLING.find((candidate) => statements.some((statement) => statement.reason === candidate));
+  const reason = TELLING.find((candidate) => statements.some((statement) => statement.reason === candidate && statement.absent !== true));
   const lastGoodAt = latest(statements.map((statement) => statement.lastGoodAt));
   return {
     kind: 'unknown',
-    reason: reason ?? 'crl_missing',
+    reason: reason ?? statements[0]?.reason ?? 'crl_missing',
     detail: statements.map((statement) => statement.detail).join('; ') || 'no revocation source was asked',
     ...(lastGoodAt === undefined ? {} : { lastGoodAt }),
   };
