@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { networkFault, parseAddress, parseEndpoint, parseHost } from '../src/config/addresses.ts';
+import { formatAddress, networkFault, parseAddress, parseEndpoint, parseHost } from '../src/config/addresses.ts';
 import { closest } from '../src/config/closest.ts';
 import { idTemplateFault, isOid, NAME_ATTRIBUTES, parseDuration, parseRate, parseSize, pathPatternFault } from '../src/config/values.ts';
 import { parseNameText } from '../src/pki/name.ts';
@@ -40,6 +40,7 @@ describe('addresses', () => {
     ['127.0.0.1:8443', '127.0.0.1', 8443], ['[::]:8443', '::', 8443], ['[::ffff:10.0.0.1]:0', '::ffff:10.0.0.1', 0], ['LOCALHOST:1', 'localhost', 1],
   ])('reads %s', (text, host, port) => {
     expect(parseAddress(text)).toEqual({ text, host, port });
+    expect(formatAddress({ host, port })).toBe(text.toLowerCase());
   });
 
   it.each(['8443', ':8443', '127.0.0.1', '::1:8443', '[::1]', '[::g]:1', '127.0.0.1:65536', '127.1:80', '0127.0.0.1:80', '1.2.3.4.5:80', 'a b:80', '*:80', 'http://a:80'])('refuses %j', (text) => {

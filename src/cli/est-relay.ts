@@ -6,7 +6,8 @@ import { createRelayDesk } from '../ca/est/relay.ts';
 import { refuseOpenFile } from '../ca/key-file.ts';
 import { openGatewayCrls } from '../est-crls.ts';
 import { bind, close, estServer } from '../est-server.ts';
-import { addressOf, textOf } from './ca/serve.ts';
+import { formatAddress } from '../config/addresses.ts';
+import { addressOf } from './ca/serve.ts';
 import type { CommandGround } from './ground.ts';
 import { WrongUsage } from './usage.ts';
 
@@ -65,7 +66,7 @@ async function estRelayCommand(options: RelayCommandOptions, print: (text: strin
   try {
     const bound = await bind(server, address);
     print(`pid ${process.pid}`);
-    print(`listening est ${textOf(bound)}`);
+    print(`listening est ${formatAddress(bound)}`);
     await ended.promise;
     return 0;
   } finally {

@@ -1,4 +1,5 @@
 import { pino } from 'pino';
+import { formatAddress } from '../config/addresses.ts';
 import { ConfigurationError, createGateway, type Gateway, type Release } from '../gateway.ts';
 import { predecessor, startSuccessor, type Successor } from './successor.ts';
 
@@ -73,6 +74,6 @@ export async function run(options: { config: string; logLevel: string }, print: 
 
 function announce(gateway: Gateway, print: Print): void {
   print(`pid ${process.pid}`);
-  for (const { name, host, port } of gateway.listeners) print(`listening ${name} ${host.includes(':') ? `[${host}]` : host}:${port}`);
-  if (gateway.metrics !== undefined) print(`listening metrics ${gateway.metrics.host}:${gateway.metrics.port}`);
+  for (const listener of gateway.listeners) print(`listening ${listener.name} ${formatAddress(listener)}`);
+  if (gateway.metrics !== undefined) print(`listening metrics ${formatAddress(gateway.metrics)}`);
 }

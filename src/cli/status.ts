@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { formatAddress } from '../config/addresses.ts';
 import type { GatewayStatus } from '../gateway.ts';
 import { describeScope } from '../policy/suspensions.ts';
 import { callGateway } from './call.ts';
@@ -50,7 +51,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.backups.flatMap(({ run, last, due, missed }) => (due === undefined && last === undefined ? [] : [`${run === 'create' ? 'backup        last made' : 'restore test  last passed'} ${last ?? 'never'}${due === undefined ? '' : `, ${missed ? 'OVERDUE since' : 'next by'} ${due}`}`])),
     `threads       ${status.threads}`,
     `connections   ${status.connections}`,
-    ...status.listeners.map(({ name, host, port }) => `listener      ${name} ${host}:${port}`),
+    ...status.listeners.map((listener) => `listener      ${listener.name} ${formatAddress(listener)}`),
     ...status.crls.report.map((crl) => `crl           ${crl.issuer}: ${counted(crl.entries, 'entry', 'entries')}, next update ${crl.nextUpdate === undefined ? 'never' : new Date(crl.nextUpdate).toISOString()}`),
     ...status.crls.problems.map((problem) => `crl unusable  ${problem.source}: ${problem.detail}`),
     ...status.crls.sources.map((source) => `source        ${source.source}: ${counted(source.entries, 'entry', 'entries')}, ${freshness(source)}`),

@@ -31,6 +31,11 @@ export function parseAddress(text: string): Address | undefined {
   return host === undefined || port > 65535 ? undefined : { text, host, port };
 }
 
+/** HOST:PORT as `parseAddress` reads it, IPv6 in brackets. */
+export function formatAddress({ host, port }: Pick<Address, 'host' | 'port'>): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
 /** `https://host[:port]` or `tls://host:port`. No credentials, path, query or fragment: those would be ignored. */
 export function parseEndpoint(text: string): Endpoint | undefined {
   const [, protocol, bracketed, digits] = ENDPOINT.exec(text) ?? [];

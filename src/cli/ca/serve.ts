@@ -4,7 +4,7 @@ import { pino } from 'pino';
 import { startCaServer, type CaServer, type EstOptions } from '../../ca-server.ts';
 import { refuseOpenFile } from '../../ca/key-file.ts';
 import type { Office } from '../../ca/office.ts';
-import { parseAddress } from '../../config/addresses.ts';
+import { formatAddress, parseAddress } from '../../config/addresses.ts';
 import { parseDuration } from '../../config/values.ts';
 import type { Address } from '../../est-server.ts';
 import type { Log } from '../../log.ts';
@@ -69,8 +69,8 @@ async function serveCommand(options: ServeOptions, print: Print): Promise<number
     tellRolledBack(options, office, log);
     server = await startCaServer({ office, publish, crlEvery, ocspValidity, log, ...(est === undefined ? {} : { est }) });
     print(`pid ${process.pid}`);
-    print(`listening publish ${textOf(server.publish)}`);
-    if (server.est !== undefined) print(`listening est ${textOf(server.est)}`);
+    print(`listening publish ${formatAddress(server.publish)}`);
+    if (server.est !== undefined) print(`listening est ${formatAddress(server.est)}`);
     await ended.promise;
     return 0;
   } finally {
@@ -115,8 +115,4 @@ function durationOf(option: string, text: string): number {
   const found = parseDuration(text);
   if (!found) throw new WrongUsage(`${option}: "${text}" is no duration above zero; expected such as 1h or 24h`);
   return found;
-}
-
-export function textOf({ host, port }: Address): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect as connectTcp, isIP } from 'node:net';
 import { checkServerIdentity, connect, getCACertificates, type SecureVersion, type TLSSocket } from 'node:tls';
+import { formatAddress } from '../../config/addresses.ts';
 import { LOCAL_HEADER } from '../../forward/upstream/proxy-header.ts';
 import { parseCertificate, type Certificate } from '../../pki/certificate.ts';
 import { outputOf } from './programs.ts';
@@ -123,7 +124,7 @@ function chainOf(leaf: X509Certificate | undefined): readonly Certificate[] {
 
 /** The CAs whose certificates a server asks for; undefined when there is no openssl on this machine to ask with. */
 export async function acceptedAuthorities({ host, port, name }: Target): Promise<readonly string[] | undefined> {
-  const text = await outputOf('openssl', ['s_client', '-connect', `${host.includes(':') ? `[${host}]` : host}:${port}`, ...(isIP(name) === 0 ? ['-servername', name] : [])], true);
+  const text = await outputOf('openssl', ['s_client', '-connect', formatAddress({ host, port }), ...(isIP(name) === 0 ? ['-servername', name] : [])], true);
   if (text === undefined) return undefined;
   const [, list] = /^Acceptable client certificate CA names\n((?:(?!Requested|Shared|Peer|Client|Server|---).+\n)*)/m.exec(text) ?? [];
   return list === undefined ? [] : list.trim().split('\n');
