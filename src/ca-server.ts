@@ -12,6 +12,7 @@ import { OfficeError, type Office } from './ca/office.ts';
 import { openGatewayCrls, type GatewayCrls } from './est-crls.ts';
 import { bind, close, estServer, LIMITS, type Address, type EstPlace } from './est-server.ts';
 import type { Log } from './log.ts';
+import { readBundle } from './pki/bundle.ts';
 import type { Certificate } from './pki/certificate.ts';
 
 export interface CaServerOptions {
@@ -105,7 +106,9 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
   let crls: GatewayCrls | undefined;
   const bindEst = async (est: EstOptions): Promise<Address> => {
     crls = est.crls === undefined ? undefined : await openGatewayCrls({ sources: est.crls, trust: est.trust, log, now });
-    const server = estServer(est, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now, (path) => ownStanding(office, path) ?? crls?.judge(path) ?? { kind: 'good' });
+    // A gateway's certificate of this very CA hangs on its issuing CAs: who trusts the root has not to name these as well.
+    const intermediates = office.issuers().flatMap(({ certificate }) => (certificate === undefined ? [] : readBundle(Buffer.from(certificate), 2)));
+    const server = estServer({ ...est, intermediates }, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now, (path) => ownStanding(office, path) ?? crls?.judge(path) ?? { kind: 'good' });
     servers.push(server);
     return bind(server, est.address);
   };

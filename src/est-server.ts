@@ -21,6 +21,8 @@ export interface EstPlace {
   readonly certificate: string;
   readonly key: string;
   readonly trust: string;
+  /** Certificates that stand between those anchors and gateways, beside those in `trust`; none of them is an anchor. */
+  readonly intermediates?: readonly Certificate[];
   /** DNS names or SHA-256 fingerprints of the certificates of gateways that may name devices. */
   readonly gateways: readonly string[];
   /** Files and URLs of the CRLs about these certificates; absent: nothing is heard of what another CA revokes. */
@@ -46,10 +48,10 @@ export function gatewayTrust(trust: string): { readonly anchors: readonly Certif
 }
 
 /** A server of EST in front of a desk, not yet bound. `standing`: of a gateway's certificate on its path; absent: nobody has taken any back. */
-export function estServer({ certificate, key, trust, gateways }: EstPlace, desk: EstDesk, log: Log, now: () => number, standing?: (path: readonly Certificate[]) => Standing): Server {
+export function estServer({ certificate, key, trust, intermediates: more = [], gateways }: EstPlace, desk: EstDesk, log: Log, now: () => number, standing?: (path: readonly Certificate[]) => Standing): Server {
   const { anchors, intermediates } = gatewayTrust(trust);
   const handler = createEstHttp({
-    desk, now, ...(standing === undefined ? {} : { standing }), trust: createPool(anchors, intermediates), gateways: new Set(gateways.map((one) => one.toLowerCase())),
+    desk, now, ...(standing === undefined ? {} : { standing }), trust: createPool(anchors, [...intermediates, ...more]), gateways: new Set(gateways.map((one) => one.toLowerCase())),
     said: (facts) => (facts.status < 300 ? log.info(facts, 'est') : log.warn(facts, 'est refused')),
   });
   return createServer({ ...LIMITS, handshakeTimeout: 5000, cert: certificate, key, ca: trust, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, handler).on('tlsClientError', () => undefined);

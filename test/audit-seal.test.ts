@@ -94,6 +94,16 @@ describe('wardgate impact', () => {
     expect(JSON.parse((await printed((print) => impact({ config, cert: gateway.path('doctor.pem'), who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 3, denied: 1 });
     await expect(impact({ config, who: 'x' }, () => undefined)).rejects.toThrow('--fingerprint, --serial or --id');
   });
+
+  it('takes a fingerprint as OpenSSL prints it, with colons and in capitals, and refuses what is none', async () => {
+    const printedByOpenSsl = pki.doctor.sha256.toUpperCase().replaceAll(/..(?=.)/g, '$&:');
+    expect(JSON.parse((await printed((print) => impact({ config, fingerprint: printedByOpenSsl, who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 3, denied: 1 });
+    const { stdout } = await wardgate(['audit', 'hold', 'add', '-c', config, '--fingerprint', printedByOpenSsl, '--reason', 'ticket', '--json']);
+    const held = JSON.parse(stdout) as { readonly id: string };
+    expect(held).toMatchObject({ fingerprint: pki.doctor.sha256 });
+    await releaseHold(held.id, { config, who: 'x', reason: 'x' }, () => undefined);
+    await expect(impact({ config, fingerprint: '9f86', who: 'x' }, () => undefined)).rejects.toThrow('--fingerprint: "9f86" is not a SHA-256');
+  });
 });
 
 describe('wardgate audit hold and prune', () => {

@@ -1,7 +1,10 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { callGateway } from '../src/cli/call.ts';
 import { wardgate } from './support/command.ts';
 import { configuration, gatewayDirectory, listener, readRecords } from './support/gateway.ts';
 import { testPki } from './support/pki.ts';
@@ -52,6 +55,18 @@ async function drill(name: string, ...args: string[]): Promise<Report & { readon
 
 const missed = ({ findings }: Report): readonly object[] => findings.filter(({ ok }) => !ok);
 const detailOf = ({ findings }: Report, what: string): string | undefined => findings.find((finding) => finding.what.startsWith(what))?.detail;
+
+it('asks the admin socket over a connection of its own each time: one kept from a gateway that has ended would be taken for one that runs', async () => {
+  const socket = join(directory, 'asked.sock');
+  let connections = 0;
+  const server = createServer((_request, response) => response.end('{}')).on('connection', () => (connections += 1)).listen(socket);
+  await once(server, 'listening');
+  for (const _ of ['before', 'after']) await callGateway(socket, 'GET', '/v1/status');
+  expect(connections).toBe(2);
+  server.close();
+  await once(server, 'close');
+  expect(await callGateway(socket, 'GET', '/v1/status')).toBeUndefined();
+});
 
 describe('a drill', () => {
   it('of theft sees every way in closed in time, streams too, and names the routes of the role', async () => {

@@ -34,7 +34,7 @@ const holder = (step: string, ...more: readonly string[]): Promise<CommandRun> =
 const details = async (): Promise<readonly unknown[]> => (await gateway.records()).filter(({ event }) => event === 'evidence').map(({ detail }) => detail);
 
 beforeAll(async () => {
-  [pki, ca] = await Promise.all([testPki(), testCa(['Kiosk 9'])]);
+  [pki, ca] = await Promise.all([testPki(), testCa(['Kiosk 9', 'Kiosk 10'])]);
   backend = await startBackend(pki);
   gateway = await startGateway(pki, backend.port, { threads: 1 });
 });
@@ -97,6 +97,20 @@ test('a scrapped device is returned, recovered, revoked and destroyed, in this o
     `destroy 1 ${issued.state}`, `revoke 1 ${issued.state}`, `recover 1 ${issued.state}`, `return 0 ${issued.state}`, `destroy 1 ${issued.state}`, `revoke 1 ${issued.state}`, `recover 0 ${issued.state}`, `destroy 1 ${issued.state}`,
     'revoke 0 revoked', 'destroy 0 destroyed',
   ]);
+});
+
+test('a device that was revoked while its CA was not named says so, and its destruction revokes it at the CA first', async () => {
+  const issued = ca.first.get('Kiosk 10')?.entry;
+  if (issued === undefined) throw new Error('a certificate of the kiosk');
+  const without = (step: string, ...more: readonly string[]): Promise<CommandRun> => wardgate(['holder', step, 'kiosk-10', ...more, '-c', gateway.path('wardgate.yaml'), '--who', 'IT Li']);
+  await without('give', '--device', '--to', 'Ward 3', '--cert', await ca.write('kiosk-10.pem', issued.certificate));
+  await without('return');
+  await without('recover');
+  expect((await without('revoke', '--dir', gateway.path('nowhere'))).stderr).toContain('there is no CA in');
+  expect((await without('revoke')).stdout).toMatch(/the CA was not told: there is none in \S+\/state\/ca\./);
+  expect(ca.office.entry(issued.serial).state).toBe(issued.state);
+  expect((await holder('destroy', 'kiosk-10', '--note', 'disk shredded', '--witness', 'Officer Zhao')).stdout).toContain(`in the books of the CA: ${issued.serial}`);
+  expect(ca.office.entry(issued.serial)).toMatchObject({ state: 'destroyed', revoked: { reason: 'cessationOfOperation' } });
 });
 
 test('what happened is not changed afterwards, and two commands at once take one step', async () => {

@@ -1,7 +1,7 @@
 import { readHolds } from '../audit/register.ts';
 import type { PruneReport } from '../audit/archive.ts';
 import { auditPlaces, withArchive } from './archive.ts';
-import { instant } from './record-options.ts';
+import { certificateIn, instant } from './record-options.ts';
 
 type Print = (text: string) => void;
 
@@ -21,7 +21,7 @@ export interface HoldOptions {
 /** `wardgate audit hold add`: prints its id. */
 export async function addHold(options: HoldOptions, print: Print): Promise<number> {
   const { who, reason, patient, route } = options;
-  const meant = given({ from: instant('--from', options.from), to: instant('--to', options.to), fingerprint: options.fingerprint?.toLowerCase(), serial: options.serial?.toLowerCase(), patient, route });
+  const meant = given({ from: instant('--from', options.from), to: instant('--to', options.to), ...certificateIn(options), patient, route });
   if (Object.keys(meant).length === 0) throw new Error('name what is held: --from, --to, --fingerprint, --serial, --patient, --route, or several of them');
   const { id } = await withArchive(auditPlaces(options.config), '/v1/audit/hold', { ...meant, who, reason }, async (archive) => ({ id: await archive.hold({ ...meant, who, reason }) }));
   print(options.json === true ? JSON.stringify({ id, ...meant, who, reason }) : `held as ${id}: nothing of it can be removed until it is released`);

@@ -3,7 +3,8 @@ import { request } from 'node:http';
 /** Calls the admin socket; undefined when no gateway listens there. */
 export function callGateway(socketPath: string, method: string, path: string, body?: unknown): Promise<unknown> {
   return new Promise((done, failed) => {
-    const outgoing = request({ socketPath, method, path, timeout: 60_000 }, (response) => {
+    // A connection that was kept from an earlier call belongs to a gateway that may have ended since: its reset is no gateway that runs.
+    const outgoing = request({ socketPath, method, path, timeout: 60_000, agent: false }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {

@@ -35,10 +35,21 @@ export interface FilterOptions {
   readonly id?: string;
 }
 
-/** The filter that options mean. Throws for times that are none. */
+/**
+ * The certificate that options name, written as it is on record: OpenSSL prints fingerprints in capitals and with colons, and one that is taken as it
+ * stands matches nothing. Throws for what is none.
+ */
+export function certificateIn({ fingerprint, serial }: { readonly fingerprint?: string | undefined; readonly serial?: string | undefined }): { readonly fingerprint?: string; readonly serial?: string } {
+  const [print, number] = [fingerprint, serial].map((text) => text?.replaceAll(':', '').replace(/^0x/i, '').toLowerCase());
+  if (print !== undefined && !/^[0-9a-f]{64}$/.test(print)) throw new Error(`--fingerprint: ${JSON.stringify(fingerprint)} is not a SHA-256 in hex (64 digits)`);
+  if (number !== undefined && !/^[0-9a-f]+$/.test(number)) throw new Error(`--serial: ${JSON.stringify(serial)} is not a hexadecimal number`);
+  return { ...(print === undefined ? {} : { fingerprint: print }), ...(number === undefined ? {} : { serial: number }) };
+}
+
+/** The filter that options mean. Throws for times, fingerprints and serial numbers that are none. */
 export function recordFilter({ from, to, fingerprint, serial, route, patient, id }: FilterOptions): RecordFilter {
   return {
     ...(from === undefined ? {} : { from: moment('--from', from) }), ...(to === undefined ? {} : { to: moment('--to', to) }),
-    ...Object.fromEntries(Object.entries({ fingerprint: fingerprint?.toLowerCase(), serial: serial?.toLowerCase(), route, patient, id }).filter(([, value]) => value !== undefined)),
+    ...Object.fromEntries(Object.entries({ ...certificateIn({ fingerprint, serial }), route, patient, id }).filter(([, value]) => value !== undefined)),
   };
 }

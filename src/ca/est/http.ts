@@ -78,7 +78,8 @@ export function createEstHttp({ desk, trust, now, gateways, standing = () => GOO
     const named = gateways.has(certificate.sha256) || certificate.subjectAltNames.some((name) => name.kind === 'dns' && gateways.has(name.value.toLowerCase()));
     if (!named) return NOBODY;
     const verdict = validatePath(certificate, trust, { now: now(), purpose: 'client' });
-    return verdict.kind === 'valid' ? standing(verdict.path) : NOBODY;
+    if (verdict.kind === 'valid') return standing(verdict.path);
+    return { kind: 'refused', status: 403, detail: 'the certificate of this gateway has no valid path to the CAs that gateways are trusted by; do these name its issuing CA too?' };
   }
 
   function answer(response: ServerResponse, operation: string, reply: EstAnswer, device?: Certificate): void {

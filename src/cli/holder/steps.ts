@@ -89,6 +89,7 @@ async function witnessed(id: string, what: 'write_off' | 'destroy', options: Wit
 
 async function step(id: string, what: CustodyStep, options: StepOptions, print: Print, more: Partial<CustodyEvent> = {}): Promise<number> {
   const places = auditPlaces(options.config);
+  if (options.dir !== undefined && !isCaDirectory(resolve(options.dir))) return usage(`--dir: there is no CA in ${resolve(options.dir)}`);
   const custody = openCustody(places.state);
   try {
     custody.allows(id, what);
@@ -98,11 +99,10 @@ async function step(id: string, what: CustodyStep, options: StepOptions, print: 
       return 0;
     }
     // Before it is on record: a key that is lost is in somebody's hands now.
-    if (what === 'lost' || what === 'revoke') await takeBack(id, what, certificates, options);
-    if (what === 'destroy') destroyAtCa(certificates, options, more.witness ?? '');
+    const told = what === 'lost' || what === 'revoke' ? await takeBack(id, what, certificates, options) : what === 'destroy' ? destroyAtCa(id, certificates, options, more.witness ?? '') : undefined;
     const item = custody.record(id, { at: new Date().toISOString(), step: what, who: options.who, ...(options.note === undefined ? {} : { note: options.note }), ...more });
     await onRecord(places, options.who, `${item.kind} ${id} ${WORDS[what]}${more.holder === undefined ? '' : ` to ${more.holder}`}${more.witness === undefined ? '' : `, witnessed by ${more.witness}`}${options.note === undefined ? '' : `: ${options.note}`}`);
-    print(options.json === true ? JSON.stringify(item) : toldOf(item, what));
+    print(options.json === true ? JSON.stringify({ ...item, ...(told === undefined ? {} : { ca: told }) }) : [toldOf(item, what), ...(told === undefined ? [] : [caText(told, what)])].join('\n'));
     return 0;
   } finally {
     custody.close();
@@ -119,34 +119,57 @@ function toldOf(item: CustodyItem, what: CustodyStep): string {
 }
 
 /** On the deny list, which is in force at once, and at the CA where it issued it. */
-async function takeBack(id: string, what: 'lost' | 'revoke', certificates: readonly string[], options: StepOptions): Promise<void> {
+/** What the hospital's own CA was told: in `directory`, of these serial numbers; without a CA there nothing. */
+interface CaTold {
+  readonly directory: string;
+  readonly kind: 'none_there' | 'told';
+  readonly serials: readonly string[];
+}
+
+async function takeBack(id: string, what: 'lost' | 'revoke', certificates: readonly string[], options: StepOptions): Promise<CaTold | undefined> {
   const reason = `${id} is ${what === 'lost' ? 'lost' : 'out of service'}${options.note === undefined ? '' : `: ${options.note}`}`;
   for (const fingerprint of certificates) {
     if (await deny({ config: options.config, fingerprint, reason, who: options.who }, () => undefined) !== 0) throw new Error(`${fingerprint} could not be put on the deny list; nothing is on record`);
   }
-  atCa(certificates, options, (office, entry) => {
-    if (LIVE.has(entry.state) || entry.state === 'superseded') office.revoke(entry.serial, { who: options.who, reason: what === 'lost' ? 'keyCompromise' : 'cessationOfOperation', why: reason });
-  });
+  return atCa(certificates, options, (office, entry) => revokeAtCa(office, entry, { who: options.who, reason: what === 'lost' ? 'keyCompromise' : 'cessationOfOperation', why: reason }));
 }
 
-function destroyAtCa(certificates: readonly string[], options: StepOptions, witness: string): void {
-  atCa(certificates, options, (office, entry) => {
+function revokeAtCa(office: Office, { state, serial }: CaEntry, because: { readonly who: string; readonly reason: 'keyCompromise' | 'cessationOfOperation'; readonly why: string }): void {
+  if (LIVE.has(state) || state === 'superseded') office.revoke(serial, because);
+}
+
+function destroyAtCa(id: string, certificates: readonly string[], options: StepOptions, witness: string): CaTold | undefined {
+  return atCa(certificates, options, (office, entry) => {
+    // It was revoked here while the CA was not named, or out of reach: what is destroyed is revoked before, in its books too.
+    revokeAtCa(office, entry, { who: options.who, reason: 'cessationOfOperation', why: `${id} is destroyed` });
     if (entry.state !== 'destroyed') office.destroy(entry.serial, { who: options.who, witness, how: options.note ?? 'destroyed' });
   });
 }
 
-/** Does something with those of the certificates that the hospital's own CA issued. */
-function atCa(certificates: readonly string[], { config, dir }: StepOptions, act: (office: Office, entry: CaEntry) => void): void {
-  const directory = dir === undefined ? join(auditPlaces(config).state, 'ca') : resolve(dir);
-  asOwnerOf(directory, () => {
-    if (!isCaDirectory(directory)) return;
+/** Does something with those of the certificates that the hospital's own CA issued; undefined without certificates. Throws where `dir` names no CA. */
+function atCa(certificates: readonly string[], { config, dir }: StepOptions, act: (office: Office, entry: CaEntry) => void): CaTold | undefined {
+  if (certificates.length === 0) return undefined;
+  const directory = caOf(config, dir);
+  return asOwnerOf(directory, () => {
+    if (!isCaDirectory(directory)) return { directory, kind: 'none_there', serials: [] };
     const office = openOffice({ directory });
     try {
-      for (const entry of office.entries()) if (certificates.includes(entry.sha256)) act(office, entry);
+      const own = office.entries().filter(({ sha256 }) => certificates.includes(sha256));
+      for (const entry of own) act(office, entry);
+      return { directory, kind: 'told', serials: own.map(({ serial }) => serial) };
     } finally {
       office.close();
     }
   });
+}
+
+function caOf(config: string, dir: string | undefined): string {
+  return dir === undefined ? join(auditPlaces(config).state, 'ca') : resolve(dir);
+}
+
+function caText({ directory, kind, serials }: CaTold, what: CustodyStep): string {
+  if (kind === 'none_there') return `the CA was not told: there is none in ${directory}. Where your own CA issued it: wardgate ca ${what === 'destroy' ? 'destroy SERIAL' : 'revoke SERIAL'} --dir DIR; next time --dir DIR here`;
+  return serials.length === 0 ? `the CA in ${directory} issued none of it` : `in the books of the CA: ${serials.join(', ')}`;
 }
 
 function fingerprintIn(file: string): string {
