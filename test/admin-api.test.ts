@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { Validator } from '@seriousme/openapi-schema-validator';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { answerCall, ON_THE_SOCKET, type Caller } from '../src/admin/answer-call.ts';
 import { CALLS } from '../src/admin/calls.ts';
 import { openApiText } from '../src/admin/openapi.ts';
 import type { AdminTarget } from '../src/admin/target.ts';
+import { createTurns } from '../src/admin/turns.ts';
 import type { AuditRecord } from '../src/audit/record.ts';
 
 const operator: Caller = { role: 'operator', who: 'chen', fields: { fingerprint: 'ab' } };
@@ -12,7 +13,7 @@ const records: AuditRecord[] = [];
 const done: unknown[][] = [];
 
 const target = {
-  status: () => Promise.resolve({ pid: 1 }),
+  status: () => Promise.resolve({ pid: 1, deny_list: Array.from({ length: 1_500 }, (_, index) => index) }),
   reload: () => Promise.resolve(),
   deny: (...all: unknown[]) => Promise.resolve(void done.push(all)),
   reinstate: (...all: unknown[]) => Promise.resolve(done.push(all) > 0),
@@ -24,6 +25,29 @@ function ask(method: string, path: string, body: object | string | undefined, ca
   const text = body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body);
   return answerCall({ method, path, query: '', text }, caller, { target, record: (record) => Promise.resolve(void records.push(record)), now: () => 0 });
 }
+
+const deferred: (() => void)[] = [];
+
+test('a caller has two answers at a time, others wait their turn, too many are refused, and nobody waits for another caller', async () => {
+  const turns = createTurns();
+  const held = (): Promise<void> => new Promise((resolve) => void deferred.push(resolve));
+  const asked = Array.from({ length: 40 }, () => turns('watch', held));
+  expect([deferred.length, asked.filter((one) => one === undefined).length]).toEqual([2, 6]);
+  await expect(turns('chen', () => Promise.reject(new Error('x')))).rejects.toThrow('x');
+  const all = Promise.all(asked);
+  for (let done = 0; done < 34; done++) {
+    deferred[done]?.();
+    await vi.waitFor(() => expect(deferred.length).toBe(Math.min(34, done + 3)));
+  }
+  await all;
+  await expect(turns('watch', () => Promise.resolve(1))).resolves.toBe(1);
+});
+
+test('an operator gets the newest of a long deny list and how long it is, the socket all of it', async () => {
+  const [there, here] = await Promise.all([operator, ON_THE_SOCKET].map((caller) => ask('GET', '/v1/status', undefined, caller)));
+  expect(there).toMatchObject({ answer: { denied: 1_500, deny_list: { length: 1_000, 999: 1_499 } } });
+  expect(here).toMatchObject({ answer: { deny_list: { length: 1_500 } } });
+});
 
 const subject = { kind: 'fingerprint', fingerprint: 'a'.repeat(64) };
 
@@ -56,7 +80,7 @@ describe('a call', () => {
   test('that changes something is refused without a reason, and to whoever may only look', async () => {
     expect(await ask('POST', '/v1/reload', {}, operator)).toMatchObject({ kind: 'refused', status: 400, detail: expect.stringContaining('reason') });
     expect(await ask('POST', '/v1/reload', { reason: 'x' }, { ...operator, role: 'read_only' })).toMatchObject({ kind: 'refused', status: 403 });
-    expect(await ask('GET', '/v1/status', undefined, { ...operator, role: 'read_only' })).toEqual({ kind: 'answer', answer: { pid: 1 } });
+    expect(await ask('GET', '/v1/status', undefined, { ...operator, role: 'read_only' })).toMatchObject({ kind: 'answer', answer: { pid: 1, denied: 1_500 } });
   });
 
   test('whose change has no other record that says why gets one, with the certificate', async () => {

@@ -1,10 +1,12 @@
 import { once } from 'node:events';
+import { constants as http2 } from 'node:http2';
 import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { explain } from '../src/cli/explain.ts';
 import { loadSnapshot } from '../src/config/snapshot.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, configuration, listener, openTls, startGateway, type AskOptions, type Reply, type TestGateway } from './support/gateway.ts';
+import { openHttp2 } from './support/http2.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 
 const REQUIRED = '{ mode: required, trust: [root.pem], intermediates: [issuing.pem] }';
@@ -181,11 +183,18 @@ describe('the operators\' listener', () => {
     expect(told.map((text) => JSON.parse(text) as unknown)).toMatchObject([{ result: 'permitted' }, { result: 'denied', reason: 'no_role' }]);
   });
 
-  it('takes other rights with a reload, and gives none meanwhile', async () => {
+  it('takes other rights with a reload, from what is looked at over HTTP/2 as well, and gives none meanwhile', async () => {
+    const session = await openHttp2(pki, port, { client: watch });
+    const live = session.request({ ':path': '/v1/live', ':authority': `localhost:${port}` });
+    await once(live.resume(), 'response');
+    const ended = once(live, 'close');
     await gateway.configure(configuration(backend.port, { listeners: listener('clinical') + listener('ops', { clientAuth: REQUIRED }), roles: ROLES, routes: ROUTES, top: ADMIN.replace('OU: Watch', 'OU: Nobody'), threads: 1 }));
     expect((await call(chen, 'POST', '/v1/reload', { reason: 'the watch has ended' })).json()).toEqual({ reloaded: true });
     expect((await call(watch, 'GET', '/v1/status')).status).toBe(403);
     expect((await records('administration')).at(-1)).toMatchObject({ detail: 'POST /v1/reload: the watch has ended' });
+    await ended;
+    expect(live.rstCode).toBe(http2.NGHTTP2_CANCEL);
+    session.destroy();
   });
 
   it('takes over no connection of clients when a listener becomes the operators\' by a reload: what they are called there may be a role here', async () => {

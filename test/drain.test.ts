@@ -74,6 +74,7 @@ describe('a drain', () => {
     await gateway.gateway.reload();
     expect(await refused(gateway.port)).toBe(true);
     expect((await ask(pki, other, '/echo/1', { client: pki.doctor })).status).toBe(200);
+    expect((await gateway.records()).some(({ detail }) => detail === 'POST /v1/drain (listener clinical): none given')).toBe(true);
     expect(await drain('--listener', 'clinic')).toMatchObject({ code: 1, stderr: expect.stringContaining('no listener named "clinic"; known: clinical, other') as string });
     expect((await drain('--undo')).code).toBe(0);
     expect((await ask(pki, gateway.port, '/echo/1', { client: pki.doctor })).status).toBe(200);

@@ -92,7 +92,7 @@ describe('a gateway that another release takes over', () => {
     expect(await ended).toEqual([0, null]);
     expect(await Promise.all([statusOf(pki.doctor), statusOf(pki.patient)])).toEqual([200, 403]);
     expect(await wardgate(['audit', 'verify', join(directory, 'state/audit')])).toMatchObject({ code: 0 });
-    expect((await wardgate(['audit', 'export', '-c', config])).stdout).toContain('POST /v1/upgrade: security fix');
+    expect((await wardgate(['audit', 'export', '-c', config])).stdout).toMatch(/POST \/v1\/upgrade \([^)]*main\.ts run -c [^)]*\): security fix/);
   });
 
   it('ends with what was to take over from it when it is told to end meanwhile', async () => {

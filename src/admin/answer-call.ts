@@ -48,7 +48,10 @@ export async function answerCall(called: Called, caller: Caller, ground: Ground)
   if (row.role === 'operator' && caller.role !== 'operator') return { kind: 'refused', status: 403, detail: `${called.path} is for operators` };
   try {
     const { input, who } = inputOf(row, called, caller);
-    if (row.unexplained !== true) return { kind: 'answer', answer: await row.answer(ground.target, input, who, caller.role) };
+    if (row.unexplained !== true) {
+      const answer = await row.answer(ground.target, input, who, caller.role);
+      return { kind: 'answer', answer: local || row.bounded === undefined ? answer : row.bounded(answer as never) };
+    }
     return await explained(row, input, { ...caller, who }, ground);
   } catch (error) {
     return outcomeOf(error as Error);
@@ -67,7 +70,8 @@ export interface Ground {
 /** Whatever becomes of it, who did it and why is on record. */
 async function explained(row: AdminCall, input: unknown, { who, fields }: Caller & { readonly who: string }, { target, record, now }: Ground): Promise<CallOutcome> {
   const { reason, ...rest } = input as { readonly reason: string };
-  const note = (result: 'done' | 'failed', detail: string): Promise<void> => record({ time: new Date(now()).toISOString(), event: 'administration', result, ...fields, who, detail: `${row.method} ${row.path}: ${detail}` });
+  const about = row.about?.(rest as never);
+  const note = (result: 'done' | 'failed', detail: string): Promise<void> => record({ time: new Date(now()).toISOString(), event: 'administration', result, ...fields, who, detail: `${row.method} ${row.path}${about === undefined ? '' : ` (${about})`}: ${detail}` });
   let answer: unknown;
   try {
     answer = await row.answer(target, rest, who, 'operator');

@@ -21,6 +21,10 @@ export interface AdminCall {
   readonly unexplained?: true;
   /** Set where only the socket has it: its answer holds a secret, or it is for the commands alone. */
   readonly local?: true;
+  /** What operators get of the answer on their listener, where on the socket it may be as large as it likes. */
+  readonly bounded?: (answer: never) => unknown;
+  /** What of an `unexplained` change stands on record beside its reason, where the call alone does not say what was done. */
+  readonly about?: (input: never) => string | undefined;
   /** `input` was checked by the row's own schema; of an `unexplained` one it lacks the reason. */
   answer(target: AdminTarget, input: unknown, who: string, role: AdminRole): unknown;
 }

@@ -19,6 +19,7 @@ const PROBLEM: Json = {
 const REFUSALS: Readonly<Record<string, string>> = {
   400: 'What was sent does not fit the description, or its origin is another page.', 401: 'No certificate was shown.', 403: 'The certificate is refused, or its role may not do this.',
   404: 'No such call.', 409: 'What it is about is not there, or not in the state for it.', 413: 'More than 64 KiB.', 429: 'Too many calls of this certificate.', 500: 'It could not be done; detail says why.',
+  503: 'Too many calls of this certificate wait for their answers.',
 };
 
 /** The description of the admin API (OpenAPI 3.1), from the same schemas that check what comes in. */
@@ -71,7 +72,7 @@ function operation(row: AdminCall): Json {
     ...(input === undefined ? {} : method === 'GET' ? { parameters: parametersOf(input) } : { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(input, 'input') } } } }),
     responses: {
       200: { description: 'Done.', content: { 'application/json': { schema: schemaOf(output, 'output') } } },
-      ...refusals(input === undefined ? ['401', '403', '429', '500'] : ['400', '401', '403', '409', '413', '429', '500']),
+      ...refusals(input === undefined ? ['401', '403', '429', '500', '503'] : ['400', '401', '403', '409', '413', '429', '500', '503']),
     },
   };
 }

@@ -3,6 +3,7 @@ import { crossOrigin, fieldOf } from '../forward/forms.ts';
 import { answerCall, type Caller, type CallOutcome, type Ground } from './answer-call.ts';
 import { ADMIN_ROLES, type AdminRole } from './call.ts';
 import { assetAt, type Asset } from './console/assets.ts';
+import { createTurns } from './turns.ts';
 
 /** On every answer: nothing of it is kept, guessed at, framed or read by another origin's pages. There is no CORS. */
 const COMMON: readonly string[] = [
@@ -14,6 +15,7 @@ const DATA_ONLY: readonly string[] = ['content-security-policy', 'default-src \'
 
 const TITLES: Readonly<Record<number, readonly [code: string, title: string]>> = {
   400: ['bad_request', 'The call is malformed'], 403: ['role_denied', 'Access denied'], 404: ['not_found', 'Not found'], 409: ['conflict', 'It is not in the state for that'], 500: ['failed', 'It could not be done'],
+  503: ['overloaded', 'Too much is asked at a time'],
 };
 
 /**
@@ -39,8 +41,9 @@ export interface LiveFeed {
 
 /** Answers what operators ask on their own listener, whose admission has been decided. Never rejects. */
 export function createAdminPages(ground: Ground, live: LiveFeed): (request: PageRequest) => Promise<PageAnswer> {
+  const turns = createTurns();
   return async (request) => {
-    const { method, path, query, body } = request;
+    const { method, path, query, body, certificate } = request;
     const caller = callerOf(request);
     if (caller === undefined) return problem(403, 'the certificate has no role here');
     const foreign = foreignTo(request);
@@ -48,8 +51,11 @@ export function createAdminPages(ground: Ground, live: LiveFeed): (request: Page
     if (path === '/v1/live' && method === 'GET') return events(live);
     const asset = method === 'GET' || method === 'HEAD' ? assetAt(path) : undefined;
     if (asset !== undefined) return file(asset);
-    const outcome = await answerCall({ method: method === 'HEAD' ? 'GET' : method, path, query, text: Buffer.from(body).toString('utf8') }, caller, ground);
-    return written(outcome);
+    const answer = (): Promise<CallOutcome> => answerCall({ method: method === 'HEAD' ? 'GET' : method, path, query, text: Buffer.from(body).toString('utf8') }, caller, ground);
+    // A change does not wait for those who look, whoever they are.
+    const looks = caller.role === 'read_only' || method === 'GET' || method === 'HEAD';
+    const outcome = await (looks ? turns(certificate, answer) : answer());
+    return outcome === undefined ? problem(503, 'too many calls of this certificate wait for their answers') : written(outcome);
   };
 }
 

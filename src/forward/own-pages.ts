@@ -14,7 +14,9 @@ import { problemTitle, type ProblemCode } from './problem.ts';
 
 /** Asks for one of the gateway's own pages, with all of the request's body, as an upstream is asked for an answer. */
 export function askOwnPage(exchange: Exchange, permit: Permit, body: RequestBody | undefined, now: () => number): Call {
-  return { answer: makePage(exchange, permit, body, now), cancel: () => undefined };
+  const answer = makePage(exchange, permit, body, now);
+  // A stream of events has no end of its own: on HTTP/2 nothing else ends it when its right is gone, since the connection stays.
+  return { answer, cancel: () => void answer.then((page) => page.kind === 'answer' && !Buffer.isBuffer(page.body) && page.body.destroy()) };
 }
 
 async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | undefined, now: () => number): Promise<Answered> {

@@ -134,10 +134,11 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     for (const [subject, change] of lapsed) {
       const last = journal.last(subject) === change;
       if (last && !isInForce(change, now)) continue;
+      if (last && !isDenied(table, subjectKey(change))) {
+        publish(change);
+        found = true;
+      }
       lapsed.delete(subject);
-      if (!last || isDenied(table, subjectKey(change))) continue;
-      publish(change);
-      found = true;
     }
     return found;
   }

@@ -47,6 +47,8 @@ const drained = z.strictObject({
 });
 const listener = { listener: text.describe('Absent: all but the admin listener.').exactOptional() };
 
+const drainedWhat = ({ listener: name }: { readonly listener?: string }): string | undefined => (name === undefined ? undefined : `listener ${name}`);
+
 /** Calls for those on call. */
 export const INCIDENT_CALLS: readonly AdminCall[] = [
   call({
@@ -72,11 +74,11 @@ export const INCIDENT_CALLS: readonly AdminCall[] = [
   }),
   plainCall({ method: 'GET', path: '/v1/drain', summary: 'What takes nothing new, and what is still open there', role: 'read_only', output: drained, answer: ({ incident }) => incident.drains() }),
   explainedCall({
-    method: 'POST', path: '/v1/drain', summary: 'Takes no new connections, and lets what is under way finish; /readyz says so', role: 'operator', input: z.strictObject({ ...listener, reason }), output: drained,
+    method: 'POST', path: '/v1/drain', summary: 'Takes no new connections, and lets what is under way finish; /readyz says so', role: 'operator', input: z.strictObject({ ...listener, reason }), output: drained, about: drainedWhat,
     answer: ({ incident }, { listener: name }, who) => incident.drain(name, who),
   }),
   explainedCall({
-    method: 'POST', path: '/v1/drain/undo', summary: 'Takes new connections again', role: 'operator', input: z.strictObject({ ...listener, reason }), output: done('undone'),
+    method: 'POST', path: '/v1/drain/undo', summary: 'Takes new connections again', role: 'operator', input: z.strictObject({ ...listener, reason }), output: done('undone'), about: drainedWhat,
     answer: async ({ incident }, { listener: name }) => ({ undone: await incident.undrain(name) }),
   }),
 ];
