@@ -1,4 +1,8 @@
+import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseCertificate } from '../src/pki/certificate.ts';
+import { readAll, readSingle, TAG } from '../src/pki/der.ts';
+import { twinOf } from '../src/pki/twin.ts';
 import { createDenyTable } from '../src/store/deny-table.ts';
 import { createAdmissionOffice } from '../src/tls/admission.ts';
 import { startBackend, type Backend } from './support/backend.ts';
@@ -25,6 +29,44 @@ async function lastRecord(): Promise<Record<string, unknown>> {
   const times = requests.map((record) => String(record['time']));
   return requests[times.lastIndexOf(times.toSorted().at(-1) as string)] ?? {};
 }
+
+describe('a certificate that is denied by its fingerprint', () => {
+  const pem = (der: Uint8Array): string => `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString('base64').match(/.{1,64}/g)?.join('\n')}\n-----END CERTIFICATE-----\n`;
+
+  it('does not come back in the other form that its signature has (r, n - s), which anybody can write', async () => {
+    const stolen = await pki.issueClient({ subject: [['CN', 'Dr Twin'], ['OU', 'Doctors']] });
+    const twin = twinOf(parseCertificate(stolen.der)) as Buffer;
+    const shown = { ...stolen, chain: pem(twin) + pki.issuing.certificate };
+    expect(twin.equals(stolen.der)).toBe(false);
+    expect((await ask(pki, gateway.port, '/records', { client: shown })).status).toBe(200);
+    await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: stolen.sha256, reason: 'stolen', who: 'test' });
+    expect((await ask(pki, gateway.port, '/records', { client: stolen })).status).toBe(403);
+    expect((await ask(pki, gateway.port, '/records', { client: shown })).status).toBe(403);
+    expect((await lastRecord())['reason']).toBe('revoked_denylist');
+  });
+
+  it.each(['P-256', 'P-384', 'P-521'])('has one other form when its issuer signs on %s, and no third', async (namedCurve) => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve });
+    const spki = publicKey.export({ type: 'spki', format: 'der' });
+    const { tbs, signatureAlgorithm } = parseCertificate(pki.doctor.der);
+    const made = (signature: Uint8Array) => ({ tbs, signatureAlgorithm, signature });
+    const first = made(sign('sha256', tbs, privateKey));
+    const second = made(readSecond(twinOf(first) as Buffer));
+    expect(verify('sha256', tbs, createPublicKey({ key: spki, format: 'der', type: 'spki' }), second.signature)).toBe(true);
+    expect(readSecond(twinOf(second) as Buffer)).toEqual(Buffer.from(first.signature));
+  });
+
+  /** The signature of a certificate: what its last element holds. */
+  function readSecond(der: Buffer): Buffer {
+    const certificate = readAll(readSingle(der, TAG.sequence, 'certificate').content, 'certificate');
+    return Buffer.from(certificate.at(-1)?.content.subarray(1) as Uint8Array);
+  }
+
+  it('has no other form when its issuer signs by RSA', async () => {
+    const rsa = await createAuthority({ name: [['CN', 'RSA CA']], key: generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey });
+    expect(twinOf(parseCertificate((await issueCertificate(rsa, { subject: [['CN', 'x']] })).der))).toBeUndefined();
+  });
+});
 
 describe('admission', () => {
   it('lets a doctor read the records through both TLS legs', async () => {

@@ -9,6 +9,7 @@ import { compileToldScopes, type Teller, type ToldScopes } from '../identity/tol
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
 import { prepareText } from '../pki/preparation.ts';
+import { twinOf } from '../pki/twin.ts';
 import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
 import {
   certificatesToCheck, combineStatuses, decideStatus, nextSource, type RevocationSource, type Statement, type Status,
@@ -412,10 +413,16 @@ function keysOf(known: WeakMap<Certificate, readonly DenyKey[]>, certificate: Ce
   return keys;
 }
 
+/** Its own, and that of the form which its holder can give it without any key: who is denied by one of them is denied. */
+function fingerprintsOf(certificate: Certificate): readonly string[] {
+  const twin = twinOf(certificate);
+  return twin === undefined ? [certificate.sha256] : [certificate.sha256, hash('sha256', twin, 'hex')];
+}
+
 /** The keys under which a certificate is denied as that of a device that was scrapped. */
 function deviceDenyKeys(certificate: Certificate): readonly DenyKey[] {
   return [
-    denyKey('fingerprint-cmdb', certificate.sha256), denyKey('serial-cmdb', `${certificate.serial} ${certificate.issuer.normalized}`), denyKey('key-cmdb', certificate.spkiSha256),
+    ...fingerprintsOf(certificate).map((sha256) => denyKey('fingerprint-cmdb', sha256)), denyKey('serial-cmdb', `${certificate.serial} ${certificate.issuer.normalized}`), denyKey('key-cmdb', certificate.spkiSha256),
   ];
 }
 
@@ -423,7 +430,7 @@ function deviceDenyKeys(certificate: Certificate): readonly DenyKey[] {
 function certificateDenyKeys(certificate: Certificate): readonly DenyKey[] {
   const issuer = certificate.issuer.normalized;
   return [
-    denyKey('fingerprint', certificate.sha256),
+    ...fingerprintsOf(certificate).map((sha256) => denyKey('fingerprint', sha256)),
     denyKey('serial', `${certificate.serial} ${issuer}`),
     denyKey('key', certificate.spkiSha256),
     denyKey('issuer', issuer),
