@@ -3,6 +3,8 @@ import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEvidence } from '../src/audit/evidence.ts';
 import { verifyAudit, type Verdict } from '../src/audit/verify.ts';
+import { parseCertificate } from '../src/pki/certificate.ts';
+import { twinOf } from '../src/pki/twin.ts';
 import { exportCommand } from '../src/cli/audit.ts';
 import { addHold, listHolds, prune, releaseHold } from '../src/cli/audit-keep.ts';
 import { impact, seal } from '../src/cli/seal.ts';
@@ -92,6 +94,10 @@ describe('wardgate impact', () => {
     expect(await evident()).toContainEqual(expect.objectContaining({ who: 'duty officer', serial: pki.doctor.serialHex.toLowerCase() }));
     expect((await printed((print) => impact({ config, serial: pki.doctor.serialHex, from: '2020-01-01', to: '2020-02-01', who: 'x' }, print))).text).toBe('nothing is on record\n');
     expect(JSON.parse((await printed((print) => impact({ config, cert: gateway.path('doctor.pem'), who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 3, denied: 1 });
+    // What its thief did with the other form of its signature (r, n - s) has another fingerprint.
+    const twin = (twinOf(parseCertificate(pki.doctor.der)) as Buffer).toString('base64').match(/.{1,64}/g)?.join('\n');
+    await ask(pki, gateway.port, '/echo/P2', { client: { ...pki.doctor, chain: `-----BEGIN CERTIFICATE-----\n${twin}\n-----END CERTIFICATE-----\n${pki.issuing.certificate}` } });
+    expect(JSON.parse((await printed((print) => impact({ config, cert: gateway.path('doctor.pem'), who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 4, denied: 1 });
     await expect(impact({ config, who: 'x' }, () => undefined)).rejects.toThrow('--fingerprint, --serial or --id');
   });
 

@@ -3,6 +3,7 @@ import { deviceSchema, createDeviceMaker, type Device } from '../src/config/devi
 import { createDeviceRegister } from '../src/identity/devices.ts';
 import { parseCertificate, type Certificate } from '../src/pki/certificate.ts';
 import { formatName } from '../src/pki/name.ts';
+import { twinOf } from '../src/pki/twin.ts';
 import { judgeDevice, type DeviceVerdict } from '../src/policy/devices.ts';
 import type { BindConfig } from '../src/config/schema.ts';
 import { testPki, type CertificateOptions, type TestPki } from './support/pki.ts';
@@ -65,6 +66,12 @@ describe('a device', () => {
     ['that nearly fits is refused for what is missing', [{ id: 'kiosk-7', state: 'lost' }, { id: 'spare', hardware: 'SN-42', hours: 'Sat 07:00-19:00' }], {}, 'outside_hours'],
   ])('%s', (_name, devices, facts, expected) => {
     expect(outcome(judge(devices, facts))).toBe(expected);
+  });
+
+  it('whose certificate is lost does not come by its id alone with the other form of that (r, n - s)', () => {
+    const twin = parseCertificate(twinOf(kiosk) as Buffer);
+    const devices = [{ id: 'asset 1', fingerprint: kiosk.sha256, state: 'lost' }, { id: 'kiosk-7' }];
+    expect([kiosk, twin].map((leaf) => outcome(judge(devices, { leaf })))).toEqual(['device_inactive', 'device_inactive']);
   });
 
   it('may be registered with its certificates, and then with no other', () => {

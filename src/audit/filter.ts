@@ -7,12 +7,14 @@ export interface RecordFilter {
   readonly to?: number;
   readonly fingerprint?: string;
   readonly serial?: string;
+  /** RFC 4514 text, as on record: with the serial it names a certificate in whatever form it came. */
+  readonly issuer?: string;
   readonly route?: string;
   readonly patient?: string;
   readonly id?: string;
 }
 
-const EQUAL = ['fingerprint', 'serial', 'route', 'patient', 'id'] as const;
+const EQUAL = ['fingerprint', 'serial', 'issuer', 'route', 'patient', 'id'] as const;
 
 /** Whether a line of a segment is meant; one that cannot be read never is. */
 export function matches(text: string, filter: RecordFilter): boolean {

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { openEvidence } from '../audit/evidence.ts';
 import { filterText, type RecordFilter } from '../audit/filter.ts';
@@ -6,8 +6,10 @@ import { impactOf, type Impact, type Touched } from '../audit/impact.ts';
 import { readAuditKey } from '../audit/key.ts';
 import { sealExport, type Manifest, type SealOrder } from '../audit/seal.ts';
 import { verifyAudit } from '../audit/verify.ts';
+import { parseCertificate } from '../pki/certificate.ts';
+import { formatName } from '../pki/name.ts';
+import { pemBlocks } from '../pki/pem.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
-import { subjectOf as denySubjectOf } from './named-certificate.ts';
 import { recordFilter, type FilterOptions } from './record-options.ts';
 
 type Print = (text: string) => void;
@@ -98,7 +100,7 @@ function rangeText(filter: RecordFilter): string {
 
 export interface ImpactOptions extends FilterOptions {
   readonly config: string;
-  /** A file with the certificate, in place of its fingerprint. */
+  /** A file with the certificate, in place of its number and issuer. */
   readonly cert?: string;
   readonly json?: boolean;
   readonly who: string;
@@ -106,7 +108,7 @@ export interface ImpactOptions extends FilterOptions {
 
 /** `wardgate impact`: whom a certificate concerns; on record before it is shown. */
 export async function impact(options: ImpactOptions, print: Print): Promise<number> {
-  const filter = recordFilter(options.cert === undefined ? options : { ...options, fingerprint: await fingerprintOf(options.cert, options) });
+  const filter = { ...recordFilter(options), ...(options.cert === undefined ? {} : numberOf(options.cert)) };
   if (filter.fingerprint === undefined && filter.serial === undefined && filter.id === undefined) throw new Error('name whose doing is meant: --cert, --fingerprint, --serial or --id');
   const places = auditPlaces(options.config);
   await noteUse(places, { who: options.who, ...subjectOf(filter), detail: `asks whom it concerns, ${rangeText(filter)}` });
@@ -120,10 +122,12 @@ export async function impact(options: ImpactOptions, print: Print): Promise<numb
   }
 }
 
-async function fingerprintOf(cert: string, { config, who }: ImpactOptions): Promise<string> {
-  const subject = await denySubjectOf({ cert, config, who });
-  if (typeof subject === 'string' || subject.kind !== 'fingerprint') throw new Error(`--cert: ${typeof subject === 'string' ? subject : `${cert}: holds no certificate`}`);
-  return subject.fingerprint;
+/** By its number and issuer: by its fingerprint, what its thief did with the other form of its signature (see pki/twin.ts) would not be found. */
+function numberOf(cert: string): Pick<RecordFilter, 'serial' | 'issuer'> {
+  const [block] = pemBlocks(readFileSync(cert, 'utf8'), 'CERTIFICATE');
+  if (block === undefined) throw new Error(`--cert: ${cert}: holds no certificate`);
+  const { serial, issuer } = parseCertificate(block.der);
+  return { serial, issuer: formatName(issuer) };
 }
 
 function textOf({ records, permitted, denied, first, last, patients, resources, routes, addresses, denials, left }: Impact): string {

@@ -2,6 +2,7 @@ import type { Device } from '../config/device.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { namedHardware } from '../pki/hardware.ts';
 import { prepareText } from '../pki/preparation.ts';
+import { fingerprintsOf } from '../pki/twin.ts';
 
 /** What stands in the inventory about a certificate. */
 export interface DeviceView {
@@ -54,7 +55,7 @@ export function createDeviceRegister(devices: Iterable<Device> = []): DeviceRegi
   /** Those that name the certificate; its hardware, as far as `modules` is that. */
   function naming(leaf: Certificate, modules: readonly string[]): readonly Device[] {
     return [
-      ...fingerprints.get(leaf.sha256), ...keys.get(leaf.spkiSha256), ...serials.get(`${leaf.serial} ${leaf.issuer.normalized}`),
+      ...fingerprintsOf(leaf).flatMap((hex) => fingerprints.get(hex)), ...keys.get(leaf.spkiSha256), ...serials.get(`${leaf.serial} ${leaf.issuer.normalized}`),
       ...modules.flatMap((name) => hardware.get(name)),
     ];
   }
@@ -111,7 +112,7 @@ export function listsCertificates({ fingerprints, keys, serials }: Device): bool
 
 /** Whether a certificate is one of those listed. */
 export function listsCertificate({ fingerprints, keys, serials }: Device, leaf: Certificate): boolean {
-  return fingerprints.includes(leaf.sha256) || keys.includes(leaf.spkiSha256)
+  return fingerprintsOf(leaf).some((hex) => fingerprints.includes(hex)) || keys.includes(leaf.spkiSha256)
     || serials.some(({ serial, issuer }) => serial === leaf.serial && (issuer === leaf.issuer.normalized || reversed(issuer) === leaf.issuer.normalized));
 }
 

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { DerCursor, readSingle, TAG, toHex } from './der.ts';
 import type { Certificate } from './certificate.ts';
 
@@ -20,6 +21,19 @@ export function twinOf({ tbs, signatureAlgorithm, signature }: Pick<Certificate,
   if (order === undefined) return undefined;
   const other = tlv(TAG.sequence, integer(r), integer(order - s));
   return tlv(TAG.sequence, tbs, signatureAlgorithm.der, tlv(TAG.bitString, Buffer.alloc(1), other));
+}
+
+const known = new WeakMap<Certificate, readonly string[]>();
+
+/** The fingerprints of a certificate (SHA-256, lowercase hex): its own first, and that of its twin. What one of them is said of is said of it. */
+export function fingerprintsOf(certificate: Certificate): readonly string[] {
+  let fingerprints = known.get(certificate);
+  if (fingerprints === undefined) {
+    const twin = twinOf(certificate);
+    fingerprints = twin === undefined ? [certificate.sha256] : [certificate.sha256, hash('sha256', twin, 'hex')];
+    known.set(certificate, fingerprints);
+  }
+  return fingerprints;
 }
 
 function readPair(signature: Uint8Array): readonly [bigint, bigint] | undefined {

@@ -9,7 +9,7 @@ import { compileToldScopes, type Teller, type ToldScopes } from '../identity/tol
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
 import { prepareText } from '../pki/preparation.ts';
-import { twinOf } from '../pki/twin.ts';
+import { fingerprintsOf } from '../pki/twin.ts';
 import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
 import {
   certificatesToCheck, combineStatuses, decideStatus, nextSource, type RevocationSource, type Statement, type Status,
@@ -413,12 +413,6 @@ function keysOf(known: WeakMap<Certificate, readonly DenyKey[]>, certificate: Ce
   return keys;
 }
 
-/** Its own, and that of the form which its holder can give it without any key: who is denied by one of them is denied. */
-function fingerprintsOf(certificate: Certificate): readonly string[] {
-  const twin = twinOf(certificate);
-  return twin === undefined ? [certificate.sha256] : [certificate.sha256, hash('sha256', twin, 'hex')];
-}
-
 /** The keys under which a certificate is denied as that of a device that was scrapped. */
 function deviceDenyKeys(certificate: Certificate): readonly DenyKey[] {
   return [
@@ -426,7 +420,7 @@ function deviceDenyKeys(certificate: Certificate): readonly DenyKey[] {
   ];
 }
 
-/** The keys under which a certificate can be denied: itself, its serial and issuer, its key, its issuer. */
+/** The keys under which a certificate can be denied: itself, in either form that its holder can give it, its serial and issuer, its key, its issuer. */
 function certificateDenyKeys(certificate: Certificate): readonly DenyKey[] {
   const issuer = certificate.issuer.normalized;
   return [
