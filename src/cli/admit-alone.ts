@@ -13,20 +13,22 @@ import { createDenyTable } from '../store/deny-table.ts';
 import { readTransfers } from '../store/transfers.ts';
 import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
 
-export interface Shown {
-  /** DER, the leaf first. */
-  readonly chain: readonly Uint8Array[];
-  /** The name that the client asks for; default none. */
-  readonly host?: string;
-  /** False: as if the deny list were empty. */
+export interface AloneOptions {
+  /** False: as if the deny list were empty. Default true. */
   readonly denyList?: boolean;
   /** ms since the epoch */
   readonly now: () => number;
 }
 
-/** The admission of a certificate by the gateway's own code, from the configuration, the state directory and the revocation sources as they are now. Nothing is kept. */
-export async function admitAlone(snapshot: Snapshot, listener: TlsListenerConfig, { chain: [leaf, ...others], host = '', denyList = true, now }: Shown): Promise<Admission> {
-  if (leaf === undefined) return { kind: 'anonymous' };
+/** The gateway's own code without a gateway. */
+export interface Alone {
+  /** The admission of a certificate (DER, the leaf first) on a listener, under the name that the client asks for. */
+  admit(listener: TlsListenerConfig, chain: readonly Uint8Array[], host: string): Promise<Admission>;
+  close(): Promise<void>;
+}
+
+/** Reads what admissions stand on: the configuration, the state directory and the revocation sources as they are now, and asks where it has to. Nothing is kept. To be opened once for a snapshot: the octets of its CRLs are handed over. */
+export async function openAlone(snapshot: Snapshot, { denyList = true, now }: AloneOptions): Promise<Alone> {
   const { config } = snapshot;
   const table = createDenyTable();
   const state = resolve(snapshot.directory, config.state);
@@ -43,18 +45,19 @@ export async function admitAlone(snapshot: Snapshot, listener: TlsListenerConfig
     state, now, log: SILENT, look: true, serially: (change) => change(), changed: () => Promise.resolve(),
     publish: (handles) => Promise.resolve(desk.replaceCrls(handles)), denied: (certificate) => deniedCertificate(table, [certificate]) !== undefined,
   });
-  try {
-    refresher.adopt(await refresher.load(snapshot));
-    desk.replaceCrls(refresher.handles());
-    refresher.start();
-    const office = createAdmissionOffice({
-      config, realms: snapshot.listeners[listener.name]?.realms ?? [], authorities: snapshot.authorities, aliases: new Map(Object.entries(config.aliases)), deny: table, revocation: desk.view(config.revocation), now,
-      transfers: () => transfers,
-      fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
-    });
-    const name = parseHost(host);
-    return await office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
-  } finally {
-    await refresher.close();
-  }
+  refresher.adopt(await refresher.load(snapshot));
+  desk.replaceCrls(refresher.handles());
+  refresher.start();
+  return {
+    async admit(listener, [leaf, ...others], host) {
+      const office = createAdmissionOffice({
+        config, realms: snapshot.listeners[listener.name]?.realms ?? [], authorities: snapshot.authorities, aliases: new Map(Object.entries(config.aliases)), deny: table, revocation: desk.view(config.revocation), now,
+        transfers: () => transfers,
+        fetchFrom: listener.client_auth.fetch_intermediates?.from ?? [],
+      });
+      const name = parseHost(host);
+      return office.admit({ leaf, intermediates: () => others }, name.kind === 'host' ? name.name : '');
+    },
+    close: () => refresher.close(),
+  };
 }

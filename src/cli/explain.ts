@@ -34,7 +34,7 @@ import { readToldDevices, withTold } from '../store/told-devices.ts';
 import { pausesOf } from '../pauses.ts';
 import { readSuspensions } from '../store/suspensions.ts';
 import { createContexts } from '../tls/contexts.ts';
-import { admitAlone } from './admit-alone.ts';
+import { openAlone } from './admit-alone.ts';
 import { isolationIn } from './incident/explained.ts';
 import { WrongUsage } from './usage.ts';
 
@@ -227,7 +227,8 @@ function withoutCertificate(steps: Step[]): Admission {
 async function admit(snapshot: Snapshot, listener: TlsListenerConfig, pem: string, host: string, now: () => number, steps: Step[]): Promise<Admission> {
   const chain = pemBlocks(readFileSync(pem, 'utf8'), 'CERTIFICATE').map((block) => block.der);
   if (chain.length === 0) throw new Error(`${pem}: holds no certificate`);
-  const admission = await admitAlone(snapshot, listener, { chain, host, now });
+  const alone = await openAlone(snapshot, { now });
+  const admission = await alone.admit(listener, chain, host).finally(alone.close);
   describeAdmission(admission, compileRoles(snapshot.config, snapshot.authorities), steps);
   return admission;
 }

@@ -7,7 +7,7 @@ import { parseCertificate } from '../pki/certificate.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import type { RevokedStatement } from '../revocation/status.ts';
 import type { DenySubject } from '../store/deny-list.ts';
-import { admitAlone } from './admit-alone.ts';
+import { openAlone, type Alone } from './admit-alone.ts';
 
 /** What says, beside the deny list, that a certificate is revoked; `ca` is the book of the CA in the state directory. */
 export interface Revoked {
@@ -89,6 +89,7 @@ function dersOf(text: string): readonly Uint8Array[] {
 
 async function inForce(config: string, chains: readonly (readonly Uint8Array[])[], unknown: string[]): Promise<readonly Revoked[]> {
   if (chains.length === 0 || !existsSync(config)) return [];
+  let alone: Alone | undefined;
   try {
     const now = (): number => Date.now();
     const loaded = await loadSnapshot(config, { now: now() });
@@ -96,9 +97,10 @@ async function inForce(config: string, chains: readonly (readonly Uint8Array[])[
     const { snapshot } = loaded;
     const listeners = snapshot.config.listeners.flatMap((listener) => (listener.protocol === 'redirect' ? [] : (snapshot.listeners[listener.name]?.realms ?? []).map(({ name: host }) => ({ listener, host }))));
     const found = new Map<string, Revoked>();
+    alone = await openAlone(snapshot, { denyList: false, now });
     for (const chain of chains) {
       for (const { listener, host } of listeners) {
-        const admission = await admitAlone(snapshot, listener, { chain, host, denyList: false, now });
+        const admission = await alone.admit(listener, chain, host);
         // Another trust's: nothing was asked about it there.
         if (admission.kind === 'anonymous' || admission.path === undefined) continue;
         for (const one of (admission.statements ?? []).filter((statement): statement is RevokedStatement => statement.kind === 'revoked')) {
@@ -111,5 +113,7 @@ async function inForce(config: string, chains: readonly (readonly Uint8Array[])[
   } catch (error) {
     unknown.push(`what CRLs and OCSP say could not be looked at: ${(error as Error).message}`);
     return [];
+  } finally {
+    await alone?.close();
   }
 }
