@@ -121,4 +121,13 @@ describe('explain', () => {
     expect(again).toMatch(/admitted$/);
     expect(point.requests.filter(({ url }) => url === '/issuing.crl').map((request) => request.status)).toEqual([200, 200]);
   });
+
+  it('denies without a request, too, when the status is unknown and no route makes an exception of that', async () => {
+    const asked = async (unavailable: string): Promise<string> => {
+      const config = await configure(`{ sources: [crl], unavailable: ${unavailable}, crl: { files: [root.crl] } }`);
+      return printed((print) => explain({ config, cert: file('doctor.pem'), address: '127.0.0.1' }, print));
+    };
+    expect(await asked('deny')).toMatch(/deny {2}status {7}crl_missing: .*\ndenied: crl_missing$/);
+    expect(await asked('allow')).toMatch(/admitted$/);
+  });
 });

@@ -24,6 +24,7 @@ import { compileBindings, describeDevice } from '../policy/devices.ts';
 import { COUNTED, type Admission, type Reason, type RequestFacts } from '../policy/facts.ts';
 import { parseHost } from '../policy/host.ts';
 import { parseNetwork, type Network } from '../policy/networks.ts';
+import { judgeUnknown } from '../policy/judge/status.ts';
 import { compileRates } from '../policy/limits.ts';
 import { compileRoutes } from '../policy/routes.ts';
 import { compileSenders, sendersFor, type Announced } from '../policy/senders.ts';
@@ -125,7 +126,7 @@ async function decide(
   // Nothing suspends operators.
   const suspensions = listener.name === config.admin.listener ? [] : compileSuspensions([...readSuspensions(resolve(snapshot.directory, config.state), now), ...pausesOf(snapshot, now)]);
   if (listener.protocol === 'tcp') return decideStream(snapshot, listener, { sender, address, suspensions, inside }, admission, now, steps);
-  if (request === undefined) return undefined;
+  if (request === undefined) return unknownEverywhere(config, admission, now, steps);
   const host = parseHost(request.host);
   const aliases = new Map(Object.entries(config.aliases));
   const material = snapshot.listeners[listener.name];
@@ -144,6 +145,17 @@ async function decide(
   const counters = first.kind === 'query' ? first.counters : [];
   steps.push(...counters.flatMap(({ per, windows }) => windows.map(({ text }): Step => ({ rule: 'limits', outcome: 'skip', detail: `${text} for each ${per}: counted by the running gateway` }))));
   return decision;
+}
+
+/** Without a request: a certificate whose status nobody tells is denied when no route makes an exception of it. */
+function unknownEverywhere({ routes, revocation }: Snapshot['config'], admission: Admission, now: number, steps: Step[]): Denial | undefined {
+  if (admission.kind !== 'known') return undefined;
+  const verdicts = routes.map((route) => judgeUnknown(route.unavailable ?? revocation.unavailable, undefined, admission, now));
+  const denials = verdicts.filter((verdict) => verdict?.kind === 'denial');
+  const [denial] = denials;
+  if (denial === undefined || denials.length < verdicts.length) return undefined;
+  steps.push({ rule: 'status', outcome: 'deny', detail: `${denial.reason}: no route serves a certificate whose status is unknown` });
+  return denial;
 }
 
 /** What the gateway would find out about a token: by the issuer's keys as they are now. */
