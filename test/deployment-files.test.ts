@@ -19,6 +19,7 @@ let folder: string;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'wardgate-deploy-'));
+  execFileSync(process.execPath, [join(root, 'scripts/write-sbom.mjs')], { stdio: 'ignore' });
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -60,7 +61,6 @@ it.skipIf(!nginx)('nginx takes the example of nginx as L4', () => {
 });
 
 it('the bill of materials is CycloneDX to the letter, and names every package that is installed to run', async () => {
-  execFileSync(process.execPath, [join(root, 'scripts/write-sbom.mjs')], { stdio: 'ignore' });
   const text = read('dist/sbom.cdx.json');
   const bill = JSON.parse(text) as { readonly specVersion: Spec.Version; readonly metadata: { readonly component: { readonly name: string } }; readonly components: readonly { readonly name: string }[] };
   expect(await new Validation.JsonStrictValidator(bill.specVersion).validate(text)).toBeNull();
@@ -69,6 +69,24 @@ it('the bill of materials is CycloneDX to the letter, and names every package th
   const names = new Set(bill.components.map(({ name }) => name));
   expect(Object.keys(dependencies).filter((name) => !names.has(name))).toEqual([]);
   expect(['typescript', 'vitest', 'oxlint', 'ws'].filter((name) => names.has(name))).toEqual([]);
+});
+
+it('the bill of materials in SPDX names the same packages, each by its hash, and knows both ends of every relation', () => {
+  const bill = JSON.parse(read('dist/sbom.spdx.json')) as {
+    readonly spdxVersion: string; readonly SPDXID: string; readonly dataLicense: string; readonly documentNamespace: string; readonly documentDescribes: readonly string[];
+    readonly packages: readonly { readonly SPDXID: string; readonly name: string; readonly versionInfo: string; readonly downloadLocation: string; readonly checksums?: readonly { readonly algorithm: string; readonly checksumValue: string }[] }[];
+    readonly relationships: readonly { readonly spdxElementId: string; readonly relatedSpdxElement: string }[];
+  };
+  const { components } = JSON.parse(read('dist/sbom.cdx.json')) as { readonly components: readonly { readonly 'bom-ref': string }[] };
+  expect(bill).toMatchObject({ spdxVersion: 'SPDX-2.3', SPDXID: 'SPDXRef-DOCUMENT', dataLicense: 'CC0-1.0', documentNamespace: expect.stringMatching(/^http[^#]+$/) as unknown });
+  const [own, ...packages] = bill.packages;
+  expect([own?.name, bill.documentDescribes]).toEqual(['wardgate', [own?.SPDXID]]);
+  expect(packages.map(({ name, versionInfo }) => `${name}@${versionInfo}`).sort()).toEqual(components.map((one) => one['bom-ref']).sort());
+  expect(packages.filter(({ downloadLocation, checksums = [] }) => downloadLocation === '' || !checksums.some(({ algorithm, checksumValue }) => algorithm === 'SHA512' && /^[0-9a-f]{128}$/.test(checksumValue)))).toEqual([]);
+  const ids = new Set([bill.SPDXID, ...bill.packages.map(({ SPDXID }) => SPDXID)]);
+  expect(ids.size).toBe(bill.packages.length + 1);
+  expect([...ids].filter((id) => !/^SPDXRef-[a-zA-Z0-9.-]+$/.test(id))).toEqual([]);
+  expect(bill.relationships.flatMap(({ spdxElementId, relatedSpdxElement }) => [spdxElementId, relatedSpdxElement]).filter((id) => !ids.has(id))).toEqual([]);
 });
 
 it('every unit of systemd has the same few things that take rights away', () => {
