@@ -90,9 +90,17 @@ export function createIncident({ snapshot, threads, suspensions, now }: Incident
     },
     async undrain(listener) {
       const undone = listener === undefined ? drains.size > 0 : drains.has(known(listener));
+      const before = [...drains];
       if (listener === undefined) drains.clear();
       else drains.delete(listener);
-      await tell();
+      try {
+        await tell();
+      } catch (error) {
+        // Where not all of it listens, /readyz must not call anybody here.
+        for (const [name, drain] of before) drains.set(name, drain);
+        await tell().catch(() => undefined);
+        throw error;
+      }
       return undone;
     },
     drains: report,

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
@@ -64,6 +64,17 @@ describe('a drain', () => {
     expect((await Promise.all(Array.from({ length: 8 }, () => ask(pki, gateway.port, '/echo/1', { client: pki.doctor })))).map(({ status }) => status)).toEqual(Array<number>(8).fill(200));
     expect((await drain('--undo')).code).toBe(1);
     expect((await gateway.records()).filter((record) => record['event'] === 'administration')).toMatchObject([{ who: 'Chen', detail: 'POST /v1/drain: moving' }, { detail: 'POST /v1/drain: none given' }, { detail: 'POST /v1/drain/undo: stays' }, {}]);
+  });
+
+  it('stays one when a port cannot be had again', async () => {
+    expect((await drain()).code).toBe(0);
+    const thief = createServer();
+    await new Promise<void>((done) => void thief.listen(gateway.port, '127.0.0.1', done));
+    expect(await drain('--undo')).toMatchObject({ code: 1, stderr: expect.stringContaining('not every listener could be opened again') as string });
+    expect(await ready()).toBe(503);
+    await new Promise((done) => void thief.close(done));
+    expect((await drain('--undo')).code).toBe(0);
+    expect([await ready(), (await ask(pki, gateway.port, '/echo/1', { client: pki.doctor })).status]).toEqual([200, 200]);
   });
 
   it('of one listener leaves the other, and the gateway ready; a reload keeps it', async () => {
