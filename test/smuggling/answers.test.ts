@@ -39,7 +39,7 @@ describe.each(MODES)('$name', ({ listenerExtra }) => {
 
   async function perform(attack: AnswerCase, pieces: Pieces): Promise<void> {
     scene = { attack, pieces, connection: undefined };
-    const before = (await stage.records()).length;
+    const before = stage.records().length;
     const socket = await stage.client();
     const talk = converse(socket, attack.method);
     socket.write(`${attack.method} /echo/case HTTP/1.1\r\nHost: localhost\r\n\r\n`);
@@ -51,8 +51,8 @@ describe.each(MODES)('$name', ({ listenerExtra }) => {
     await leave(socket);
     // Two in a row: the pool gives the connection that was used last first.
     const witnesses = [await stage.witness(), await stage.witness()];
-    await expect.poll(async () => (await stage.records()).slice(before).some((record) => record['path'] === '/echo/case'), PATIENCE).toBe(true);
-    const records = (await stage.records()).slice(before).filter((record) => !witnesses.includes(String(record['request_id'])));
+    await expect.poll(() => stage.records().slice(before).some((record) => record['path'] === '/echo/case'), PATIENCE).toBe(true);
+    const records = stage.records().slice(before).filter((record) => !witnesses.includes(String(record['request_id'])));
     checkClient(talk, attack, records);
     await checkConnection(scene);
   }

@@ -57,12 +57,12 @@ async function openPlayer(listenerExtra: string): Promise<Player> {
   let accountedFor = 0;
   return {
     async play(attack, pieces) {
-      const before = (await stage.records()).length;
+      const before = stage.records().length;
       const text = await attackAs(stage, attack, pieces);
       const fewest = Math.min(...attack.expected.map((outcome) => outcome.length));
-      await expect.poll(async () => (await stage.records()).length - before, PATIENCE).toBeGreaterThanOrEqual(fewest);
+      await expect.poll(() => stage.records().length - before, PATIENCE).toBeGreaterThanOrEqual(fewest);
       const witness = await stage.witness();
-      const all = (await stage.records()).slice(before);
+      const all = stage.records().slice(before);
       const own = all.filter((record) => record['request_id'] !== witness);
       const reached = (await oracle.check(stage.connections, all)).filter((message) => valuesOf(message, 'x-request-id')[0] !== witness);
       const statuses = checkAnswers(text, attack, own, reached);
@@ -73,7 +73,7 @@ async function openPlayer(listenerExtra: string): Promise<Player> {
     },
     async end() {
       // Nothing came late.
-      expect(await stage.records()).toHaveLength(accountedFor);
+      expect(stage.records()).toHaveLength(accountedFor);
       await stage.stop();
     },
   };

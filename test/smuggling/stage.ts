@@ -1,4 +1,4 @@
-import { open, readdir } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { expect } from 'vitest';
@@ -39,7 +39,7 @@ export interface Stage {
   readonly port: number;
   readonly connections: readonly UpstreamConnection[];
   /** The records of all requests so far, in the order in which they were written. */
-  records(): Promise<readonly AuditLine[]>;
+  records(): readonly AuditLine[];
   /** Opens a client's connection. */
   client(who?: Issued): Promise<TLSSocket>;
   /**
@@ -98,8 +98,8 @@ export async function openStage(pki: TestPki, listenerExtra: string, upstream: U
     return socket;
   };
   const other = await client(pki.doctor);
-  const lines = tail(gateway.path('state/audit'));
-  const records = async (): Promise<readonly AuditLine[]> => (await lines()).filter((record) => record['event'] === 'request');
+  const audit = tail(gateway.path('state/audit'));
+  const records = (): readonly AuditLine[] => audit.lines().filter((record) => record['event'] === 'request');
   let turn = 0;
   return {
     port: gateway.port, connections, records, client,
@@ -118,38 +118,37 @@ export async function openStage(pki: TestPki, listenerExtra: string, upstream: U
     },
     async stop() {
       other.destroy();
+      audit.close();
       await gateway.stop();
       await backend.close();
     },
   };
 }
 
-async function recorded(records: () => Promise<readonly AuditLine[]>, wanted: (record: AuditLine) => boolean): Promise<AuditLine | undefined> {
-  let found: AuditLine | undefined;
-  await expect.poll(async () => {
-    found = (await records()).findLast(wanted);
-    return found;
-  }, PATIENCE).toBeDefined();
-  return found;
+async function recorded(records: () => readonly AuditLine[], wanted: (record: AuditLine) => boolean): Promise<AuditLine | undefined> {
+  await expect.poll(() => records().findLast(wanted), PATIENCE).toBeDefined();
+  return records().findLast(wanted);
 }
 
-/** Reads a growing audit directory; each octet once. */
-function tail(directory: string): () => Promise<readonly AuditLine[]> {
+/** Reads a growing audit directory, each octet once: what is asked for thousands of times must not wait for the threads of the file system. */
+function tail(directory: string): { lines(): readonly AuditLine[]; close(): void } {
   const lines: AuditLine[] = [];
-  const offsets = new Map<string, number>();
-  return async () => {
-    for (const name of (await readdir(directory)).filter((file) => file.endsWith('.jsonl')).sort()) {
-      const offset = offsets.get(name) ?? 0;
-      const file = await open(join(directory, name));
-      const { size } = await file.stat();
-      const octets = Buffer.alloc(Math.max(0, size - offset));
-      await file.read(octets, 0, octets.length, offset);
-      await file.close();
-      const end = octets.lastIndexOf('\n') + 1;
-      offsets.set(name, offset + end);
-      for (const line of octets.toString('utf8', 0, end).split('\n')) if (line !== '') lines.push(JSON.parse(line) as AuditLine);
-    }
-    return lines;
+  const segments = new Map<string, { readonly file: number; read: number }>();
+  function follow(name: string): void {
+    const segment = segments.get(name) ?? { file: openSync(join(directory, name), 'r'), read: 0 };
+    segments.set(name, segment);
+    const octets = Buffer.alloc(fstatSync(segment.file).size - segment.read);
+    if (octets.length === 0) return;
+    const end = octets.lastIndexOf('\n', readSync(segment.file, octets, 0, octets.length, segment.read) - 1) + 1;
+    segment.read += end;
+    for (const line of octets.toString('utf8', 0, end).split('\n')) if (line !== '') lines.push(JSON.parse(line) as AuditLine);
+  }
+  return {
+    lines() {
+      for (const name of readdirSync(directory).filter((file) => file.endsWith('.jsonl')).sort()) follow(name);
+      return lines;
+    },
+    close: () => segments.forEach(({ file }) => closeSync(file)),
   };
 }
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
 import { readLines, type Stretch } from '../../src/audit/lines.ts';
 import { readSegment, segmentNames } from '../../src/audit/segment-file.ts';
 import { createGateway, type Gateway, type Log } from '../../src/gateway.ts';
@@ -140,8 +140,7 @@ export function ask(pki: TestPki, port: number, path: string, options: AskOption
   const { body, client, ...rest } = options;
   return new Promise((done, failed) => {
     const outgoing = httpsRequest({
-      host: '127.0.0.1', port, path, servername: 'localhost', headers: { host: 'localhost', ...(rest.headers as object) }, ca: pki.root.certificate, agent: false,
-      ...(client === undefined ? {} : { cert: client.chain, key: client.key }), ...without(rest, 'headers'),
+      host: '127.0.0.1', port, path, servername: 'localhost', headers: { host: 'localhost', ...(rest.headers as object) }, agent: false, ...identityOf(pki, client, rest), ...without(rest, 'headers'),
     }, (response) => {
       const parts: Buffer[] = [];
       response.on('data', (part: Buffer) => parts.push(part));
@@ -156,6 +155,21 @@ export function ask(pki: TestPki, port: number, path: string, options: AskOption
   });
 }
 
+const contexts = new WeakMap<TestPki, Map<Issued | undefined, SecureContext>>();
+
+/** What a client trusts and shows. Read once for all its connections, unless one of them wants a context of its own: reading it costs as much as a handshake. */
+function identityOf(pki: TestPki, client: Issued | undefined, options: object): ConnectionOptions {
+  const identity = { ca: pki.root.certificate, ...(client === undefined ? {} : { cert: client.chain, key: client.key }) };
+  if (Object.keys(options).some((name) => !OF_A_CONNECTION.has(name))) return identity;
+  const known = contexts.get(pki) ?? new Map<Issued | undefined, SecureContext>();
+  const context = known.get(client) ?? createSecureContext(identity);
+  contexts.set(pki, known.set(client, context));
+  return { secureContext: context };
+}
+
+/** Options that say nothing of the context. */
+const OF_A_CONNECTION: ReadonlySet<string> = new Set(['headers', 'method', 'session', 'servername', 'host', 'localAddress', 'ALPNProtocols', 'timeout', 'signal']);
+
 function without<T extends object>(value: T, key: string): T {
   return Object.fromEntries(Object.entries(value).filter(([name]) => name !== key)) as T;
 }
@@ -165,8 +179,7 @@ export function openTls(pki: TestPki, port: number, options: ConnectionOptions &
   const { client, ...rest } = options;
   return new Promise((done, failed) => {
     const socket = connect({
-      host: '127.0.0.1', port, servername: 'localhost', ca: pki.root.certificate, ALPNProtocols: ['http/1.1'],
-      ...(client === undefined ? {} : { cert: client.chain, key: client.key }), ...rest,
+      host: '127.0.0.1', port, servername: 'localhost', ALPNProtocols: ['http/1.1'], ...identityOf(pki, client, rest), ...rest,
     }, () => done(socket));
     // What is written apart leaves apart, and at once: otherwise each write waits until the one before is acknowledged, up to 40 ms.
     socket.setNoDelay(true);
