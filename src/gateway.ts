@@ -61,7 +61,7 @@ import { unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.
 import type { AuditAnswer, Concerned, MetricsAnswer, ThreadStatus, ToThread } from './thread-protocol.ts';
 import { startThreads } from './threads.ts';
 import { watchTemporaries } from './temporary-watch.ts';
-import { deniedCertificate } from './tls/admission.ts';
+import { deniedCertificate } from './tls/denied.ts';
 
 export { ConfigurationError } from './configuration.ts';
 export type { NewDenial } from './denials.ts';

@@ -11,7 +11,7 @@ import { crlStatement, type CrlHandle } from './revocation/crl-statement.ts';
 import { openKept } from './revocation/kept.ts';
 import { createStaples, type Staple, type StapleReport, type StapleWanted } from './revocation/staples.ts';
 import type { DenyTable } from './store/deny-table.ts';
-import { deniedCertificate } from './tls/admission.ts';
+import { deniedCertificate } from './tls/denied.ts';
 import { certificatesFor } from './tls/choice.ts';
 
 /** How a certificate of a listener stands. */

@@ -11,7 +11,8 @@ import { createRevocationView } from '../revocation/view.ts';
 import { readDenyList } from '../store/deny-list.ts';
 import { createDenyTable } from '../store/deny-table.ts';
 import { readTransfers } from '../store/transfers.ts';
-import { createAdmissionOffice, deniedCertificate } from '../tls/admission.ts';
+import { createAdmissionOffice } from '../tls/admission.ts';
+import { deniedCertificate } from '../tls/denied.ts';
 
 export interface AloneOptions {
   /** False: as if the deny list were empty. Default true. */

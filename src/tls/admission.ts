@@ -4,19 +4,17 @@ import type { Config } from '../config/schema.ts';
 import type { Realm } from '../config/snapshot.ts';
 import type { AuthorityFiles } from '../identity/authorities.ts';
 import { NO_TRANSFERS, transferred, type TransferView } from '../identity/people.ts';
-import { compileRoles, identify, type Identity } from '../identity/roles.ts';
-import { compileToldScopes, type Teller, type ToldScopes } from '../identity/told-scopes.ts';
+import { compileRoles, identify } from '../identity/roles.ts';
+import { compileToldScopes } from '../identity/told-scopes.ts';
 import { parseCertificate, type Certificate } from '../pki/certificate.ts';
 import { createPool, validatePath, withIntermediates, type CertificatePool, type PathVerdict } from '../pki/path.ts';
-import { prepareText } from '../pki/preparation.ts';
-import { fingerprintsOf } from '../pki/twin.ts';
 import type { Admission, KnownAdmission, RefusedAdmission } from '../policy/facts.ts';
-import {
-  certificatesToCheck, combineStatuses, decideStatus, nextSource, type RevocationSource, type Statement, type Status,
-} from '../revocation/status.ts';
+import { certificatesToCheck, combineStatuses, decideStatus, type Status } from '../revocation/status.ts';
 import type { RevocationView } from '../revocation/view.ts';
-import { currentEpoch, denyKey, isDenied, type DenyKey, type DenyTable } from '../store/deny-table.ts';
+import { currentEpoch, type DenyTable } from '../store/deny-table.ts';
+import { deniedCertificate, deniedClient } from './denied.ts';
 import { searchIssuers, type IssuerSearch } from './missing-issuers.ts';
+import { gatherStatements, type Question, type Statements } from './statements.ts';
 
 /** What a connection shows of its client. */
 export interface Peer {
@@ -88,14 +86,6 @@ const MOST_DETOURS = 4;
 const SHA256_LENGTH = 64;
 
 type Taken = KnownAdmission | RefusedAdmission;
-type Question = ReturnType<typeof certificatesToCheck<Certificate>>[number];
-
-/** What has been waited for, by the certificate's SHA-256. */
-interface Asked {
-  readonly ocsp: Map<string, Statement>;
-  readonly fetched: Set<string>;
-}
-
 type ValidPath = Extract<PathVerdict, { kind: 'valid' }>;
 
 /** `brought`: with certificates that only this peer has shown or named so far. */
@@ -267,51 +257,12 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
       const refused = refuse('revoked_denylist', `the certificate with serial ${denied.serial} is on the deny list`, epoch, Infinity);
       return { ...refused, leaf: path[0] as Certificate, path, revoked: denied.sha256 };
     }
-    return settle(valid, certificatesToCheck(path, config.revocation.check), { ocsp: new Map(), fetched: new Set() }, epoch);
+    const questions = certificatesToCheck(path, config.revocation.check);
+    const statements = gatherStatements(questions, { sources: config.revocation.sources, revocation: options.revocation, now });
+    return statements instanceof Promise ? statements.then((said) => conclude(valid, questions, said, epoch)) : conclude(valid, questions, statements, epoch);
   }
 
-  /** Collects what the sources say, and waits for those that must be asked: each once about each certificate. */
-  function settle(valid: ValidPath, questions: readonly Question[], asked: Asked, epoch: number): Taken | Promise<Taken> {
-    const { statements, missing } = collect(questions, asked);
-    if (missing.length === 0) return conclude(valid, questions, statements, epoch);
-    const waits = missing.map(async ({ certificate, issuer, source }) => {
-      if (source === 'ocsp') asked.ocsp.set(certificate.sha256, await options.revocation.askOcsp(certificate, issuer));
-      else await options.revocation.fetchCrl(certificate, issuer);
-      if (source === 'crl') asked.fetched.add(certificate.sha256);
-    });
-    return Promise.all(waits).then(() => settle(valid, questions, asked, epoch));
-  }
-
-  function collect(questions: readonly Question[], asked: Asked) {
-    const at = now();
-    const missing: (Question & { readonly source: RevocationSource })[] = [];
-    const statements = questions.map((question) => {
-      const said: Statement[] = [];
-      for (let source = nextSource(config.revocation.sources, said); source !== undefined; source = nextSource(config.revocation.sources, said)) {
-        const statement = source === 'crl' ? fromCrl(question, asked, at) : fromOcsp(question, asked, at);
-        if (statement === undefined) {
-          missing.push({ ...question, source });
-          break;
-        }
-        said.push(statement);
-      }
-      return said;
-    });
-    return { statements, missing };
-  }
-
-  /** Undefined while the CRL is still to be waited for. */
-  function fromCrl({ certificate, issuer, anchor }: Question, asked: Asked, at: number): Statement | undefined {
-    const statement = options.revocation.crlStatement(certificate, issuer, anchor, at);
-    const wait = statement.kind === 'unavailable' && !asked.fetched.has(certificate.sha256) && options.revocation.crlMayCome(certificate, issuer, at);
-    return wait ? undefined : statement;
-  }
-
-  function fromOcsp({ certificate, issuer }: Question, asked: Asked, at: number): Statement | undefined {
-    return asked.ocsp.get(certificate.sha256) ?? options.revocation.ocspStatement(certificate, issuer, at);
-  }
-
-  function conclude(valid: ValidPath, questions: readonly Question[], statements: readonly (readonly Statement[])[], epoch: number): Taken {
+  function conclude(valid: ValidPath, questions: readonly Question[], statements: Statements, epoch: number): Taken {
     const { path, validUntil, policies } = valid;
     const leaf = path[0] as Certificate;
     const all = statements.flat();
@@ -375,58 +326,4 @@ function weightOf({ der }: Certificate): number {
 /** Whether a refusal was for want of intermediates, and this peer brings some. */
 function mayHelp(known: Taken, peer: Peer): boolean {
   return known.kind === 'refused' && known.reason === 'untrusted_issuer' && peer.intermediates().length > 0;
-}
-
-interface DenyView {
-  readonly deny: DenyTable;
-  readonly scopes: ToldScopes;
-}
-
-/**
- * What is denied of a client beside the certificates of its path: its id, to everybody or to those whom the system that told so tells of, and its own
- * certificate as a device's. `identities` are the same client's, with the roles that it may be judged by.
- */
-function deniedClient({ deny, scopes }: DenyView, leaf: Certificate, identities: readonly Identity[]): string | undefined {
-  const id = identities[0]?.id ?? '';
-  const text = prepareText(id);
-  const concerns = (teller: Teller): boolean => identities.some(scopes[teller]);
-  const told = (teller: Teller): boolean => isDenied(deny, denyKey(`departed-${teller}`, text)) && concerns(teller);
-  if (isDenied(deny, denyKey('identity', text)) || isDenied(deny, denyKey('departed', text)) || told('hr') || told('cmdb')) return `the id ${id} is on the deny list`;
-  if (!concerns('cmdb') || !keysOf(deviceKeysByCertificate, leaf, deviceDenyKeys).some((key) => isDenied(deny, key))) return undefined;
-  return `the certificate with serial ${leaf.serial} is that of a device which was scrapped`;
-}
-
-const deviceKeysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();
-const keysByCertificate = new WeakMap<Certificate, readonly DenyKey[]>();
-
-/** The first certificate of a path that is on the deny list; every one counts, the anchor included. */
-export function deniedCertificate(deny: DenyTable, path: readonly Certificate[]): Certificate | undefined {
-  return path.find((certificate) => keysOf(keysByCertificate, certificate, certificateDenyKeys).some((key) => isDenied(deny, key)));
-}
-
-function keysOf(known: WeakMap<Certificate, readonly DenyKey[]>, certificate: Certificate, make: (certificate: Certificate) => readonly DenyKey[]): readonly DenyKey[] {
-  let keys = known.get(certificate);
-  if (keys === undefined) {
-    keys = make(certificate);
-    known.set(certificate, keys);
-  }
-  return keys;
-}
-
-/** The keys under which a certificate is denied as that of a device that was scrapped. */
-function deviceDenyKeys(certificate: Certificate): readonly DenyKey[] {
-  return [
-    ...fingerprintsOf(certificate).map((sha256) => denyKey('fingerprint-cmdb', sha256)), denyKey('serial-cmdb', `${certificate.serial} ${certificate.issuer.normalized}`), denyKey('key-cmdb', certificate.spkiSha256),
-  ];
-}
-
-/** The keys under which a certificate can be denied: itself, in either form that its holder can give it, its serial and issuer, its key, its issuer. */
-function certificateDenyKeys(certificate: Certificate): readonly DenyKey[] {
-  const issuer = certificate.issuer.normalized;
-  return [
-    ...fingerprintsOf(certificate).map((sha256) => denyKey('fingerprint', sha256)),
-    denyKey('serial', `${certificate.serial} ${issuer}`),
-    denyKey('key', certificate.spkiSha256),
-    denyKey('issuer', issuer),
-  ];
 }
