@@ -280,6 +280,14 @@ describe('loading CRL files', () => {
     expect(crlStatement(after.handles, parse(client), parse(issuing), NOW, { skew: 0 }).kind).toBe('revoked');
   });
 
+  it('keeps the newer list where only the file of an older one is named any longer', async () => {
+    const older = await crl({ number: 1 });
+    const before = await load([older, await crl({ number: 2, ...listed(client) })]);
+    const after = await load([older], {}, before);
+    expect(after.report).toMatchObject([{ source: '0.crl', number: '2' }]);
+    expect(crlStatement(after.handles, parse(client), parse(issuing), NOW, { skew: 0 }).kind).toBe('revoked');
+  });
+
   it('takes over the table of a list that did not change', async () => {
     const file = await crl(listed(client));
     const before = await load([file]);

@@ -40,7 +40,7 @@ export async function openCrlFloor(kept: Kept): Promise<CrlFloor> {
       const current = handles.filter((handle) => {
         const mark = markOf(handle, now);
         if (mark === undefined || !isNewer(mark, handle)) return true;
-        older.push({ source: handle.source, reason: 'older', detail: `CRL of ${handle.issuer}: ${crlName(handle)} is older than ${crlName(mark)}, which was in use before` });
+        older.push({ source: handle.source, reason: 'older', detail: `CRL of ${handle.issuer}: ${crlName(handle)} is older than ${crlName(mark)}, which was in use before and counts until ${new Date(mark.nextUpdate).toISOString()}` });
         return false;
       });
       return { current, older };

@@ -108,7 +108,8 @@ function withoutSteppingBack(
     if (known === undefined || !isNewer(known, handle)) return handle;
     const detail = `CRL of ${handle.issuer}: ${crlName(handle)} is older than ${crlName(known)}, which stays in use`;
     older.push({ source: handle.source, reason: 'older', detail });
-    return known;
+    // Under the name of the older: the one it came by may be configured no longer, and then nothing would be left in force.
+    return { ...known, source: handle.source };
   });
   return { current, older };
 }
