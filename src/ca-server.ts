@@ -14,6 +14,7 @@ import { bind, close, estServer, LIMITS, type Address, type EstPlace } from './e
 import type { Log } from './log.ts';
 import { readBundle } from './pki/bundle.ts';
 import type { Certificate } from './pki/certificate.ts';
+import { fingerprintsOf } from './pki/twin.ts';
 
 export interface CaServerOptions {
   /** Opened with its passphrase; `stop` does not close it. */
@@ -137,7 +138,8 @@ function ownStanding(office: Office, [leaf]: readonly Certificate[]): Standing |
   if (leaf === undefined) return undefined;
   try {
     const entry = office.entry(leaf.serial);
-    if (entry.sha256 !== leaf.sha256) return undefined;
+    // In either form that its holder can give it: a thief would choose the one that is on no book.
+    if (!fingerprintsOf(leaf).includes(entry.sha256)) return undefined;
     return LIVE.has(entry.state) ? { kind: 'good' } : { kind: 'refused', status: 403, detail: `the certificate of this gateway is ${entry.state}` };
   } catch (error) {
     if (error instanceof OfficeError) return undefined;

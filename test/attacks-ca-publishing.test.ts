@@ -15,6 +15,7 @@ import { startCaServer, type CaServer } from '../src/ca-server.ts';
 import { LIMITS, limitByAddress } from '../src/est-server.ts';
 import { SILENT } from '../src/log.ts';
 import { parseCertificate } from '../src/pki/certificate.ts';
+import { twinOf } from '../src/pki/twin.ts';
 import { buildOcspRequest, judgeOcspResponse } from '../src/pki/ocsp.ts';
 import { parseOcspRequest } from '../src/pki/ocsp-request.ts';
 import { testCa, type TestCa } from './support/ca.ts';
@@ -133,13 +134,15 @@ test('EST believes no gateway whose certificate its own CA has taken back: it wo
     office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT,
     est: { address: { host: '127.0.0.1', port: 0 }, certificate: place.entry.chain, key: place.key, trust: `${ca.office.root}${ca.office.issuer().certificate}`, gateways: ['kiosk-4.devices.hospital.test'] },
   });
-  const confirmed = (): Promise<number | undefined> => new Promise((done, failed) => {
-    httpsRequest({ host: '127.0.0.1', port: own.est?.port, servername: 'localhost', path: '/.well-known/est/confirm', method: 'POST', agent: false, ca: ca.office.root, cert: gateway.entry.chain, key: gateway.key, headers: { 'client-cert': `:${Buffer.from(certificateOf('Kiosk 1').der).toString('base64')}:` } }, (response) => done(response.resume().statusCode)).on('error', failed).end();
+  const confirmed = (cert = gateway.entry.chain): Promise<number | undefined> => new Promise((done, failed) => {
+    httpsRequest({ host: '127.0.0.1', port: own.est?.port, servername: 'localhost', path: '/.well-known/est/confirm', method: 'POST', agent: false, ca: ca.office.root, cert, key: gateway.key, headers: { 'client-cert': `:${Buffer.from(certificateOf('Kiosk 1').der).toString('base64')}:` } }, (response) => done(response.resume().statusCode)).on('error', failed).end();
   });
+  // The thief gives it the other form of its signature (r, n - s), which is on no book.
+  const twin = `-----BEGIN CERTIFICATE-----\n${twinOf(certificateOf('Kiosk 4'))?.toString('base64').match(/.{1,64}/g)?.join('\n')}\n-----END CERTIFICATE-----\n${ca.office.issuer().certificate}`;
   try {
-    expect(await confirmed()).toBe(204);
+    expect([await confirmed(), await confirmed(twin)]).toEqual([204, 204]);
     ca.office.revoke(gateway.entry.serial, { who: 'operator', reason: 'keyCompromise', why: 'the gateway was broken into' });
-    expect(await confirmed()).toBe(403);
+    expect([await confirmed(), await confirmed(twin)]).toEqual([403, 403]);
   } finally {
     await own.stop();
   }
