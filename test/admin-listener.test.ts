@@ -157,11 +157,28 @@ describe('the operators\' listener', () => {
     let text = '';
     socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
     const closed = once(socket, 'close');
-    socket.write('GET /v1/live HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    const live = 'GET /v1/live HTTP/1.1\r\nhost: localhost\r\n\r\n';
+    socket.write(live);
     await expect.poll(() => text).toMatch(/content-type: text\/event-stream[\s\S]*event: history\ndata: \[/);
     await expect.poll(() => /\ndata: (\{.*"connections":.*\})/.exec(text)?.[1]).toContain('"role":"read_only"');
+    // Of one certificate four, so that there are some for others.
+    const status = async (client: Issued): Promise<string> => {
+      const further = await openTls(pki, port, { client });
+      further.write(live);
+      return String((await once(further, 'data'))[0]).slice(9, 12);
+    };
+    expect([await status(viewer), await status(viewer), await status(viewer), await status(viewer), await status(chen)]).toEqual(['200', '200', '200', '503', '200']);
     expect((await call(chen, 'POST', '/v1/deny', { kind: 'identity', id: 'Viewer', reason: 'left' })).status).toBe(200);
     await closed;
+  });
+
+  it('has calls that take long sixty times a minute for one certificate, and the others go on', async () => {
+    const many = await pki.issueClient({ subject: [['CN', 'Many'], ['OU', 'Watch']], eku: ['clientAuth'] });
+    const replies: Reply[] = [];
+    while (replies.length < 61) replies.push(await call(many, 'GET', '/v1/records?result=done'));
+    const late = replies.filter(({ status }) => status !== 200);
+    expect(late.map(({ status, headers }) => [status, Number(headers['retry-after']) > 0])).toEqual([[429, true]]);
+    expect([(await call(many, 'POST', '/v1/trust/preview', {})).status, (await call(many, 'GET', '/v1/records')).status, (await call(watch, 'GET', '/v1/records?result=done')).status]).toEqual([429, 200, 200]);
   });
 
   it('says what is wrong, the worst first, and who is asking', async () => {

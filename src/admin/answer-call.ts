@@ -13,6 +13,8 @@ export interface Caller {
   readonly who: string | undefined;
   /** What else the record of a change says of the caller. */
   readonly fields: Partial<AuditRecord>;
+  /** Counts a call that takes long; seconds until the next one where there were too many, else undefined. Absent: nobody counts. */
+  readonly dear?: () => Promise<number | undefined>;
 }
 
 /** Whoever may open the socket may do everything. */
@@ -31,6 +33,8 @@ export interface Called {
 export type CallOutcome =
   | { readonly kind: 'answer'; readonly answer: unknown }
   | { readonly kind: 'refused'; readonly status: 400 | 403 | 404 | 409; readonly detail: string }
+  /** `after`: seconds. */
+  | { readonly kind: 'later'; readonly after: number; readonly detail: string }
   | { readonly kind: 'failed'; readonly detail: string; readonly issues?: unknown };
 
 const ROWS = new Map(CALLS.map((row) => [`${row.method} ${row.path}`, row]));
@@ -48,6 +52,8 @@ export async function answerCall(called: Called, caller: Caller, ground: Ground)
   if (row.role === 'operator' && caller.role !== 'operator') return { kind: 'refused', status: 403, detail: `${called.path} is for operators` };
   try {
     const { input, who } = inputOf(row, called, caller);
+    const after = row.dear?.(input as never) === true ? await caller.dear?.() : undefined;
+    if (after !== undefined) return { kind: 'later', after, detail: `too many calls that take long; again in ${after} s` };
     if (row.unexplained !== true) {
       const answer = await row.answer(ground.target, input, who, caller.role);
       return { kind: 'answer', answer: local || row.bounded === undefined ? answer : row.bounded(answer as never) };

@@ -81,6 +81,7 @@ function reply(response: ServerResponse, outcome: CallOutcome): void {
 function written(outcome: CallOutcome): { readonly status: number; readonly body: unknown } {
   if (outcome.kind === 'answer') return { status: 200, body: outcome.answer };
   if (outcome.kind === 'refused') return { status: outcome.status, body: { error: outcome.detail } };
+  if (outcome.kind === 'later') return { status: 429, body: { error: outcome.detail } };
   return { status: 500, body: { error: outcome.detail, ...(outcome.issues === undefined ? {} : { issues: outcome.issues }) } };
 }
 

@@ -25,12 +25,15 @@ export interface AdminCall {
   readonly bounded?: (answer: never) => unknown;
   /** What of an `unexplained` change stands on record beside its reason, where the call alone does not say what was done. */
   readonly about?: (input: never) => string | undefined;
+  /** What of it takes the main thread long: a certificate may ask for that less often. */
+  readonly dear?: (input: never) => boolean;
   /** `input` was checked by the row's own schema; of an `unexplained` one it lacks the reason. */
   answer(target: AdminTarget, input: unknown, who: string, role: AdminRole): unknown;
 }
 
-interface Described<Input extends z.ZodType> extends Omit<AdminCall, 'answer' | 'input'> {
+interface Described<Input extends z.ZodType> extends Omit<AdminCall, 'answer' | 'input' | 'dear'> {
   readonly input: Input;
+  readonly dear?: (input: z.output<Input>) => boolean;
   answer(target: AdminTarget, input: z.output<Input>, who: string): unknown;
 }
 

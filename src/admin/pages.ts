@@ -1,3 +1,4 @@
+import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
 import type { PageAnswer, PageRequest } from '../forward/client.ts';
 import { crossOrigin, fieldOf } from '../forward/forms.ts';
 import { answerCall, type Caller, type CallOutcome, type Ground } from './answer-call.ts';
@@ -14,7 +15,7 @@ const COMMON: readonly string[] = [
 const DATA_ONLY: readonly string[] = ['content-security-policy', 'default-src \'none\'; frame-ancestors \'none\'; sandbox'];
 
 const TITLES: Readonly<Record<number, readonly [code: string, title: string]>> = {
-  400: ['bad_request', 'The call is malformed'], 403: ['role_denied', 'Access denied'], 404: ['not_found', 'Not found'], 409: ['conflict', 'It is not in the state for that'], 500: ['failed', 'It could not be done'],
+  400: ['bad_request', 'The call is malformed'], 403: ['role_denied', 'Access denied'], 404: ['not_found', 'Not found'], 409: ['conflict', 'It is not in the state for that'], 429: ['rate_limited', 'Too many requests'], 500: ['failed', 'It could not be done'],
   503: ['overloaded', 'Too much is asked at a time'],
 };
 
@@ -32,6 +33,9 @@ const FOR_PAGES: readonly string[] = [
   'permissions-policy', 'camera=(), geolocation=(), microphone=(), payment=(), usb=()',
 ];
 
+/** Calls that take long, for each certificate and minute: the page of the audit asks every five seconds. */
+const DEAR = { points: 60, duration: 60 };
+
 /** What happens, for those who look on. */
 export interface LiveFeed {
   history(): readonly unknown[];
@@ -42,9 +46,10 @@ export interface LiveFeed {
 /** Answers what operators ask on their own listener, whose admission has been decided. Never rejects. */
 export function createAdminPages(ground: Ground, live: LiveFeed): (request: PageRequest) => Promise<PageAnswer> {
   const turns = createTurns();
+  const dear = new RateLimiterMemory(DEAR);
   return async (request) => {
     const { method, path, query, body, certificate } = request;
-    const caller = callerOf(request);
+    const caller = callerOf(request, dear);
     if (caller === undefined) return problem(403, 'the certificate has no role here');
     const foreign = foreignTo(request);
     if (foreign !== undefined) return { ...problem(400, foreign), refusal: { reason: 'form_refused', detail: foreign } };
@@ -59,9 +64,11 @@ export function createAdminPages(ground: Ground, live: LiveFeed): (request: Page
   };
 }
 
-function callerOf({ identity, id, listener, address, certificate }: PageRequest): Caller | undefined {
+function callerOf({ identity, id, listener, address, certificate }: PageRequest, limiter: RateLimiterMemory): Caller | undefined {
   const role = ADMIN_ROLES.find((one) => one === identity.role);
-  return role === undefined ? undefined : { role: role satisfies AdminRole, who: identity.id.slice(0, 200), fields: { request_id: id, listener, address, fingerprint: certificate, role } };
+  if (role === undefined) return undefined;
+  const dear = (): Promise<number | undefined> => limiter.consume(certificate).then(() => undefined, (full: RateLimiterRes) => Math.max(1, Math.ceil(full.msBeforeNext / 1_000)));
+  return { role: role satisfies AdminRole, who: identity.id.slice(0, 200), fields: { request_id: id, listener, address, fingerprint: certificate, role }, dear };
 }
 
 /**
@@ -91,6 +98,10 @@ function file({ type, content }: Asset): PageAnswer {
 function written(outcome: CallOutcome): PageAnswer {
   if (outcome.kind === 'answer') return { status: 200, fields: [...COMMON, ...DATA_ONLY, 'content-type', 'application/json'], body: Buffer.from(`${JSON.stringify(outcome.answer)}\n`) };
   if (outcome.kind === 'failed') return problem(500, outcome.detail, outcome.issues);
+  if (outcome.kind === 'later') {
+    const answer = problem(429, outcome.detail);
+    return { ...answer, fields: [...answer.fields, 'retry-after', String(outcome.after)], refusal: { reason: 'rate_limited', detail: outcome.detail } };
+  }
   const { status, detail } = outcome;
   return { ...problem(status, detail), ...(status === 403 ? { refusal: { reason: 'role_denied', detail } as const } : {}) };
 }

@@ -34,7 +34,7 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
       ...(permit.route.own && permit.route.name === ADMIN_ROUTE ? { operator: true } : {}),
     };
     const page = permit.route.glass?.page === true ? await answerEmergency(exchange, request, now) : await service.desk.page(request);
-    if (page.events !== undefined) return streamEvents(page, page.events);
+    if (page.events !== undefined) return streamEvents(page, page.events, request.certificate);
     const content = contentOf(page, id);
     if (page.refusal !== undefined) exchange.verdict = deniedLate(exchange, page.refusal);
     return {
@@ -47,8 +47,8 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
 }
 
 /** An answer without an end of its own; how the client leaves it is no failure of anybody. */
-function streamEvents({ status, fields, body }: PageAnswer, channel: string): Answered {
-  const events = openEvents(channel, Buffer.from(body));
+function streamEvents({ status, fields, body }: PageAnswer, channel: string, certificate: string): Answered {
+  const events = openEvents(channel, Buffer.from(body), certificate);
   if (events === undefined) return failed('too many streams of events');
   return { kind: 'answer', status, fields, length: undefined, body: events, whole: () => true, late: () => false, trailers: () => [] };
 }

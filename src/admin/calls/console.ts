@@ -55,6 +55,7 @@ export const CONSOLE_CALLS: readonly AdminCall[] = [
       find: text.describe('A request id, a fingerprint, a route, a reason: text that the record must hold; of what is masked, whole words.').exactOptional(),
     }),
     output: z.looseObject({ records: z.array(z.looseObject({ time, event: z.string(), result: z.string() })), chain: z.looseObject({ lines: z.int() }) }),
+    dear: ({ find, result }) => find !== undefined || result !== undefined,
     answer: ({ console: shown }, asked) => shown.records(asked),
   }),
   call({

@@ -23,7 +23,7 @@ export const TRUST_CALLS: readonly AdminCall[] = [
   }),
   call({
     method: 'POST', path: '/v1/trust/preview', summary: 'Which trust anchors would come and go by what is in the files now, and whom that would cut off; changes nothing', role: 'read_only',
-    input: z.strictObject({ without }), output: preview, answer: ({ trust }, order) => trust.preview(order),
+    input: z.strictObject({ without }), output: preview, dear: () => true, answer: ({ trust }, order) => trust.preview(order),
   }),
   call({
     method: 'POST', path: '/v1/trust/candidate', summary: 'The same for another configuration file', role: 'read_only', local: true,
