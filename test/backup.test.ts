@@ -165,6 +165,8 @@ test('nothing is restored under a running gateway', async () => {
   const before = picture(at('state/backup'));
   const { code, stderr } = await restore(safe('one.wgb'), '--force');
   expect({ code, stderr }).toEqual({ code: 1, stderr: `wardgate: a gateway runs on ${at('state')}: stop it first; nothing was changed\n` });
+  const dry = await restore(safe('one.wgb'), '--dry-run');
+  expect([dry.code, JSON.parse(dry.stdout)]).toMatchObject([0, { restored: false, running: true }]);
   expect(picture(at('state/backup'))).toEqual(before);
 });
 

@@ -36,7 +36,8 @@ beforeAll(async () => {
     upstreams: `
   records: { endpoints: ["https://127.0.0.1:${backend.port}"], tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal } }
   misnamed: { endpoints: ["https://127.0.0.1:${backend.port}"], tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: other.internal } }
-  absent: { endpoints: ["https://127.0.0.1:1"], tls: { trust: backend-ca.pem } }`,
+  absent: { endpoints: ["https://127.0.0.1:1"], tls: { trust: backend-ca.pem } }
+  nameless: { endpoints: ["https://nobody.invalid"], tls: { trust: backend-ca.pem } }`,
   });
   await writeFile(gateway.path('roots.pem'), pki.root.certificate);
 });
@@ -76,8 +77,13 @@ describe('a running gateway', () => {
   });
 
   it('has its upstreams tried with its own certificates: who is away, and who shows the wrong name', async () => {
-    const { findings } = await here();
+    let findings: readonly Finding[] = [];
     const of = (name: string): string[] => findings.filter(({ about }) => about.startsWith(`upstream ${name},`)).map(({ outcome, detail }) => `${outcome}: ${detail}`);
+    // One fault, one line, which names the cause.
+    await expect.poll(async () => {
+      ({ findings } = await here());
+      return of('nameless');
+    }).toEqual([expect.stringMatching(/^bad: its name was not found: .*nobody\.invalid/)]);
     expect(of('records')).toContain('good: TLSv1.3, verified as records.internal');
     expect(of('misnamed')).toContain('bad: its certificate does not verify as other.internal: it is for other names');
     expect(of('absent').some((text) => /^bad: no TLS handshake from here: .*ECONNREFUSED/.test(text))).toBe(true);

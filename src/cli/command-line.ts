@@ -128,7 +128,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addStatusCommand(program, ground);
   addDiagnoseCommand(program, ground, toldOnTerminal);
   program.command('demo').description('a development PKI, a blood-pressure API and the gateway in front')
-    .option('--port <port>', "the gateway's port", '8443')
+    .option('--port <port>', "the gateway's port; of all that are taken, the console's, the API's and the others' too, a free one is taken and named", '8443')
     .option('--database <url>', 'sqlite:FILE, mysql://… or postgresql://… (default: an SQLite file that goes with the demo)')
     .option('--certificates <dir>', 'where the development PKI is kept (default: certs/demo)')
     .addHelpText('after', '\nExample:\n  wardgate demo --port 9443')

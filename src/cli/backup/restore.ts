@@ -35,10 +35,11 @@ export async function restore(path: string, options: RestoreOptions, print: (tex
     if (root !== '' && options.dryRun !== true) mkdirSync(root, { recursive: true, mode: 0o700 });
     if (root !== '' && !existsSync(root)) throw new Error(`${root}: no such directory`);
     const plan = planRestore(found, root, stampOf(new Date()));
-    await refuseRunning(plan);
+    const running = await isRunning(plan);
+    if (running && options.dryRun !== true) throw new Error(`a gateway runs on ${plan.state}: stop it first; nothing was changed`);
     const touched = plan.steps.filter(({ kind }) => kind === 'replace' || kind === 'merge' || kind === 'away');
     if (options.dryRun === true || (touched.length > 0 && options.force !== true)) {
-      print(options.json === true ? JSON.stringify({ restored: false, made: found.manifest.made, steps: plan.steps.map(({ kind, target }) => ({ kind, target })) }) : planText(found, plan, options.dryRun !== true));
+      print(options.json === true ? JSON.stringify({ restored: false, running, made: found.manifest.made, steps: plan.steps.map(({ kind, target }) => ({ kind, target })) }) : planText(found, plan, { refused: options.dryRun !== true, running }));
       return options.dryRun === true ? 0 : 1;
     }
     // A backup to public keys is nobody's in particular: it may hold any file of the system, and root would create it.
@@ -59,8 +60,8 @@ export async function restore(path: string, options: RestoreOptions, print: (tex
   }
 }
 
-async function refuseRunning({ socket, state }: Plan): Promise<void> {
-  if (await callGateway(socket, 'GET', '/v1/status').catch(() => 'somebody') !== undefined) throw new Error(`a gateway runs on ${state}: stop it first; nothing was changed`);
+async function isRunning({ socket }: Plan): Promise<boolean> {
+  return await callGateway(socket, 'GET', '/v1/status').catch(() => 'somebody') !== undefined;
 }
 
 /** Names that sort by time. */
@@ -72,13 +73,14 @@ const WORDS: Readonly<Record<Step['kind'], string>> = {
   create: 'new       ', replace: 'replace   ', merge: 'merge     ', same: 'unchanged ', away: 'move away ', directory: 'directory ',
 };
 
-function planText({ manifest }: Survey, { steps }: Plan, refused: boolean): string {
+function planText({ manifest }: Survey, { steps, state }: Plan, { refused, running }: { readonly refused: boolean; readonly running: boolean }): string {
   return [
     `a backup of ${manifest.host}, made ${manifest.made}`,
     ...steps.filter(({ kind }) => kind !== 'directory' && kind !== 'same').map(({ kind, target }) => `${WORDS[kind]} ${target}`),
     `${counted(steps.filter(({ kind }) => kind === 'same').length, 'file')} would not change`,
     ...manifest.outside.map((path) => `outside the directory of the configuration: ${path}`),
     refused ? 'nothing was changed: there is something already; --force restores over it, and keeps what is replaced' : 'nothing was changed; what is replaced or moved away would be kept in .before-restore-TIME beside it',
+    ...(running ? [`a gateway runs on ${state}: stop it before you restore`] : []),
   ].map(printable).join('\n');
 }
 

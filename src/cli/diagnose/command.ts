@@ -11,7 +11,7 @@ import type { CommandGround } from '../ground.ts';
 import { readPlaces } from '../places.ts';
 import { WrongUsage } from '../usage.ts';
 import { bad, good, type Finding } from './finding.ts';
-import { lookInside } from './inside.ts';
+import { lookInside, NAMELESS, upstreamText } from './inside.ts';
 import { lookAtMachine } from './machine.ts';
 import { lookForMixedContent } from './mixed-content.ts';
 import { lookFromOutside } from './outside.ts';
@@ -86,7 +86,10 @@ async function diagnoseHere({ config, host: names = [] }: DiagnoseOptions, crede
   const snapshot = loaded.kind === 'ok' ? loaded.snapshot : undefined;
   if (snapshot === undefined) return [checked, ...inside, ...machine];
   const outside = status === undefined ? [] : await listenersFromOutside(snapshot, status, names, credentials, progress);
-  return [checked, ...outside, ...inside, ...await upstreamsFromHere(snapshot, progress), ...machine];
+  // A name that the gateway does not find is one fault, and said once.
+  const said = new Set(inside.flatMap(({ about, remedy }) => (remedy === NAMELESS ? [about] : [])));
+  const upstreams = (await upstreamsFromHere(snapshot, progress)).filter(({ about, remedy }) => remedy !== NAMELESS || !said.has(about));
+  return [checked, ...outside, ...inside, ...upstreams, ...machine];
 }
 
 /** Each listener under each name that its certificates have. Its own chains vouch for it where nothing else was named. */
@@ -113,11 +116,11 @@ async function listenersFromOutside({ config, listeners }: Snapshot, status: Gat
 async function upstreamsFromHere({ config, upstreams }: Snapshot, progress: (text: string) => void): Promise<readonly Finding[]> {
   const looks = Object.entries(config.upstreams).flatMap(([name, { endpoints, tls, proxy_protocol: header }]) => endpoints.map((endpoint) => ({ name, endpoint, server: tls.server_name ?? endpoint.host, proxied: header !== undefined })));
   return Promise.all(looks.map(async ({ name, endpoint: { text, host, port }, server, proxied }): Promise<Finding> => {
-    const about = `upstream ${name}, ${text}`;
+    const about = upstreamText(name, text);
     progress(`looking at ${about}`);
     const material = upstreams[name];
     const shown = await handshake({ host, port, name: server, proxied }, material ?? {});
-    if (shown instanceof Error) return bad(about, `no TLS handshake from here: ${shown.message}`, /\b(?:ENOTFOUND|EAI_AGAIN|ENODATA)\b/.test(shown.message) ? 'its name has no address here: correct the name in the configuration, or DNS' : 'is it up, can this machine reach it, and does it take the gateway\'s client certificate?');
+    if (shown instanceof Error) return bad(about, `no TLS handshake from here: ${shown.message}`, /\b(?:ENOTFOUND|EAI_AGAIN|ENODATA)\b/.test(shown.message) ? NAMELESS : 'is it up, can this machine reach it, and does it take the gateway\'s client certificate?');
     return shown.fault === undefined ? good(about, `${shown.version}, verified as ${server}`) : bad(about, `its certificate does not verify as ${server}: ${faultText(shown.fault)}`, 'correct tls.server_name or tls.trust of the upstream, or its certificate');
   }));
 }

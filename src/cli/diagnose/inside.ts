@@ -37,12 +37,21 @@ function revocationFindings({ crls, ocsp }: GatewayStatus, now: number): Finding
 }
 
 function upstreamFindings({ upstreams }: GatewayStatus): Finding[] {
-  return upstreams.flatMap(({ upstream, endpoints }) => endpoints.flatMap(({ endpoint, up, addresses, lookups }) => {
-    const about = `upstream ${upstream}, ${endpoint}`;
+  return upstreams.flatMap(({ upstream, endpoints }) => endpoints.map(({ endpoint, up, addresses, lookups }) => {
+    const about = upstreamText(upstream, endpoint);
+    const nameless = lookups?.error === undefined ? undefined : `its name was not found: ${lookups.error}`;
+    if (up) return nameless === undefined ? good(about, 'serves') : doubt(about, `${nameless}; it serves at the addresses that were found before`, 'correct DNS');
     const details = addresses.flatMap(({ address, state, detail }) => (detail === undefined ? [] : [`${address} ${state}: ${detail}`]));
-    const looked = lookups?.error === undefined ? [] : [doubt(about, `its name was not found: ${lookups.error}`, 'correct DNS; addresses that were found before, if any, are used meanwhile')];
-    return [...looked, up ? good(about, 'serves') : bad(about, `does not serve: ${details.join('; ') || 'no address of it answers'}`, 'look at the server behind it, and at its certificate')];
+    if (nameless !== undefined) return bad(about, [nameless, ...details].join('; '), NAMELESS);
+    return bad(about, `does not serve: ${details.join('; ') || 'no address of it answers'}`, 'look at the server behind it, and at its certificate');
   }));
+}
+
+/** What to do about a host name that leads nowhere. */
+export const NAMELESS = 'correct the name in the configuration, or DNS';
+
+export function upstreamText(upstream: string, endpoint: string): string {
+  return `upstream ${upstream}, ${endpoint}`;
 }
 
 function storeFindings({ store }: GatewayStatus): Finding[] {
