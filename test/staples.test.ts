@@ -19,7 +19,7 @@ let responder: Server;
 let url: string;
 let directory: string;
 let asked = 0;
-let answer: Partial<OcspAnswerOptions> | 'silence';
+let answer: Partial<OcspAnswerOptions> | 'silence' | 'hang';
 let now: number;
 
 beforeAll(async () => {
@@ -29,6 +29,7 @@ beforeAll(async () => {
     request.on('data', (part: Buffer) => parts.push(part));
     request.on('end', () => {
       asked++;
+      if (answer === 'hang') return;
       if (answer === 'silence') return void response.writeHead(503).end();
       // By the set clock: with no skew an answer of the next second would be one of the future.
       void answerOcsp(Buffer.concat(parts), { authority: ca, statusOf: () => ({ kind: 'good' }), producedAt: now - 1_000, ...answer }).then((octets) => response.end(octets));
@@ -98,6 +99,16 @@ it('a responder on this host is not asked unless that is allowed', async () => {
   expect(await shown(staples, true, false)).toBe(0);
   expect(asked).toBe(0);
   expect(staples.report(certificate).last_error?.detail).toContain('a local address');
+  await staples.close();
+});
+
+it('a certificate that must have an answer waits for its time once, and not for each responder', async () => {
+  answer = 'hang';
+  const staples = open();
+  await staples.want([{ ...wanted, responder: url, timeout: 300 }], { skew: 0, allow_local: true } as RevocationConfig, () => true);
+  expect(staples.report(certificate).last_error).toBeUndefined();
+  await expect.poll(() => staples.report(certificate).last_error?.detail.match(/no answer|time/g)?.length).toBeGreaterThan(1);
+  expect(asked).toBe(2);
   await staples.close();
 });
 

@@ -36,7 +36,7 @@ export interface Staple {
 
 /** The answers for our own certificates, fetched ahead. */
 export interface Staples {
-  /** Takes what is wanted from now on, with what was kept of it; those that are `urgent` and have nothing are asked for at once, and waited for. */
+  /** Takes what is wanted from now on, with what was kept of it; those that are `urgent` and have nothing are asked for at once, and waited for: once their `timeout`, however many responders there are. */
   want(wanted: readonly StapleWanted[], revocation: RevocationConfig, urgent: (certificate: Certificate) => boolean): Promise<void>;
   /** To be called every second or so: asks for what is due. */
   look(): void;
@@ -103,7 +103,7 @@ export function createStaples({ kept, now, delegateStatus, changed, failed }: St
       const made: Held = { wanted: one, nextAt: 0, failures: 0 };
       held.set(sha256, made);
       await recall(made);
-      if (made.answer === undefined && urgent(one.certificate)) await ask(made);
+      if (made.answer === undefined && urgent(one.certificate)) await atMost(one.timeout, ask(made));
     }));
   }
 
@@ -218,3 +218,7 @@ export function createStaples({ kept, now, delegateStatus, changed, failed }: St
   };
 }
 
+/** Waits for something, and not longer than `most` ms. */
+function atMost(most: number, awaited: Promise<void>): Promise<void> {
+  return Promise.race([awaited, new Promise<void>((done) => void setTimeout(done, most).unref())]);
+}
