@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { callGateway } from '../src/cli/call.ts';
 import { shownBy } from '../src/cli/temporary/place.ts';
 import type { GatewayStatus } from '../src/gateway.ts';
 import { SILENT } from '../src/log.ts';
-import { noteTemporary, readTemporaries } from '../src/store/temporaries.ts';
+import { noteIssuing, noteTemporary, readIssuing, readTemporaries } from '../src/store/temporaries.ts';
 import { watchTemporaries } from '../src/temporary-watch.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { testCa, type TestCa } from './support/ca.ts';
@@ -153,4 +153,18 @@ test('a gateway says so every day while one is in use, and no longer when anothe
   expect(told[0]).toMatchObject({ event: 'alarm', alarm: 'temporary_certificate', detail: expect.stringContaining('listener clinical is not replaced yet') });
   expect(flagged).toBe(2);
   await watch.close();
+});
+
+test('a temporary certificate whose command was killed before anybody had its key is revoked by the next one', async () => {
+  const client = (name: string): Promise<CommandRun> => wardgate(['temporary', 'client', ...ofCa(), '--profile', 'doctor', '--name', name, '--out', ca.path(`${name}.p12`), ...approver]);
+  const made = JSON.parse((await client('lost')).stdout) as { serial: string };
+  const { request } = ca.office.entry(made.serial);
+  expect(readIssuing(gateway.path('state'))).toEqual([]);
+  // As it stands while the command is at work, and of a process that is no more.
+  noteIssuing(gateway.path('state'), { request, pid: spawnSync('true').pid });
+  const { code, stderr } = await client('next');
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining(`${made.serial} of lost is revoked: the command that had it issued was ended`) });
+  expect(ca.office.entry(made.serial).state).toBe('revoked');
+  expect(readIssuing(gateway.path('state'))).toEqual([]);
+  expect((await gateway.records()).map(({ detail }) => detail)).toContainEqual(expect.stringContaining(`revoked the temporary certificate ${made.serial}`));
 });

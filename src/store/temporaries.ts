@@ -1,5 +1,6 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { asOwnerOf } from './as-owner.ts';
 import { readNoteFile, writeNoteFile } from './note-file.ts';
 
 /** A certificate for a few days, until a regular one is there. Times are ISO 8601. */
@@ -30,15 +31,17 @@ const NAME = /^[0-9a-f]{64}\.json$/;
 
 /** All that there ever were, oldest first. */
 export function readTemporaries(state: string): readonly Temporary[] {
-  let names: readonly string[];
+  const found = namesIn(state).filter((name) => NAME.test(name)).flatMap((name) => (readNoteFile(join(state, DIRECTORY, name)) as unknown as Temporary | undefined) ?? []);
+  return found.sort((one, other) => (one.made < other.made ? -1 : 1));
+}
+
+function namesIn(state: string): readonly string[] {
   try {
-    names = readdirSync(join(state, DIRECTORY));
+    return readdirSync(join(state, DIRECTORY));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
-  const found = names.filter((name) => NAME.test(name)).flatMap((name) => (readNoteFile(join(state, DIRECTORY, name)) as unknown as Temporary | undefined) ?? []);
-  return found.sort((one, other) => (one.made < other.made ? -1 : 1));
 }
 
 /** Durable when it returns. */
@@ -49,6 +52,29 @@ export function noteTemporary(state: string, temporary: Temporary): void {
 /** Where the key of a request waits for its approval, relative to the state directory. */
 export function pendingKey(request: string): string {
   return join(DIRECTORY, `${request}.key`);
+}
+
+/** A request that a command is about to have issued: what it comes to is in its hands alone until it has said the passphrase. */
+export interface Issuing {
+  readonly request: string;
+  /** Of the command. */
+  readonly pid: number;
+}
+
+const ISSUING = '.issuing';
+
+/** Durable when it returns. */
+export function noteIssuing(state: string, { request, pid }: Issuing): void {
+  writeNoteFile(state, join(DIRECTORY, `${request}${ISSUING}`), { request, pid });
+}
+
+/** What was begun, and neither ended nor forgotten. */
+export function readIssuing(state: string): readonly Issuing[] {
+  return namesIn(state).filter((name) => name.endsWith(ISSUING)).flatMap((name) => (readNoteFile(join(state, DIRECTORY, name)) as unknown as Issuing | undefined) ?? []);
+}
+
+export function forgetIssuing(state: string, { request }: Pick<Issuing, 'request'>): void {
+  asOwnerOf(state, () => rmSync(join(state, DIRECTORY, `${request}${ISSUING}`), { force: true }));
 }
 
 /** Those that still have to be replaced; a client's is none when it has ended, a server's may be shown all the same. */

@@ -1,6 +1,8 @@
-import { closeSync, existsSync, fsyncSync, openSync, writeSync } from 'node:fs';
-import { noteTemporary, readTemporaries, standing, type Temporary } from '../../store/temporaries.ts';
-import { auditPlaces } from '../archive.ts';
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
+import { writeWhole } from '../../ca/key-file.ts';
+import type { Office } from '../../ca/office.ts';
+import { forgetIssuing, noteIssuing, noteTemporary, readIssuing, readTemporaries, standing, type Temporary } from '../../store/temporaries.ts';
+import { auditPlaces, type AuditPlaces } from '../archive.ts';
 import { onRecord, timeText } from '../backup/ground.ts';
 import { approvedRequest, momentText, openCa, profileFor, type TemporaryOptions } from './ground.ts';
 
@@ -24,6 +26,7 @@ export async function temporaryClient(options: ClientOptions, print: Print): Pro
   const opened = await openCa(options);
   const { office } = opened;
   try {
+    await takeBackLost(places, office, options.who);
     const request = await approvedRequest(opened, options, async () => ({
       profile: profileFor(office, 'client', options.profile), name: options.name, ...(options.id === undefined ? {} : { id: options.id }), names: {}, key: { kind: 'made' },
     }));
@@ -31,9 +34,17 @@ export async function temporaryClient(options: ClientOptions, print: Print): Pro
       print(options.json === true ? JSON.stringify({ request: request.id, missing: request.missing }) : `asked for as ${request.id}; there is still missing: ${request.missing.join('; ')}\nthen the same command again with --request ${request.id}`);
       return 1;
     }
-    const { entry, bundle } = await office.issue(request.id, { who: options.who, why: options.reason });
-    if (bundle === undefined) throw new Error(`${request.id}: the key was made elsewhere; wardgate ca issue writes the certificate`);
-    writeNew(options.out, bundle.pkcs12);
+    if (request.key.kind !== 'made') throw new Error(`${request.id}: the key was made elsewhere; wardgate ca issue writes the certificate`);
+    // Before anything is signed: a key that cannot be written anywhere is lost.
+    closeSync(openSync(options.out, 'wx', 0o600));
+    noteIssuing(places.state, { request: request.id, pid: process.pid });
+    const { entry, bundle } = await office.issue(request.id, { who: options.who, why: options.reason }).catch((error: unknown) => {
+      rmSync(options.out, { force: true });
+      forgetIssuing(places.state, { request: request.id });
+      throw error;
+    });
+    if (bundle === undefined) throw new Error(`${request.id}: the key was made elsewhere`);
+    writeWhole(options.out, bundle.pkcs12, 0o600);
     const { serial, sha256, notAfter } = entry;
     noteTemporary(places.state, {
       sha256, serial, use: 'client', name: options.name, request: request.id, made: new Date().toISOString(), not_after: new Date(notAfter).toISOString(), who: options.who, why: options.reason, approved_by: request.approvals.map(({ by }) => by),
@@ -44,9 +55,32 @@ export async function temporaryClient(options: ClientOptions, print: Print): Pro
     print(options.json === true
       ? JSON.stringify({ file: options.out, serial, sha256, not_after: new Date(notAfter).toISOString(), passphrase: bundle.passphrase, ms })
       : `${options.out}: of ${options.name}, in ${timeText(ms)}\nits passphrase, shown once: ${bundle.passphrase}\nit ends ${momentText(notAfter)}: have a regular one issued before`);
+    forgetIssuing(places.state, { request: request.id });
     return 0;
   } finally {
     office.close();
+  }
+}
+
+/** What a command that was ended had issued, before it said the passphrase: nobody has the key, and nobody will ask for its end. */
+async function takeBackLost(places: AuditPlaces, office: Office, who: string): Promise<void> {
+  for (const lost of readIssuing(places.state).filter(({ pid }) => !isAlive(pid))) {
+    const entry = office.entries().find(({ request, state }) => request === lost.request && (state === 'issued' || state === 'delivered'));
+    if (entry !== undefined) {
+      const why = 'the command that had it issued was ended before it handed the key out: nobody has it';
+      office.revoke(entry.serial, { who, reason: 'cessationOfOperation', why });
+      await onRecord(places, who, `revoked the temporary certificate ${entry.serial}: ${why}`);
+      process.stderr.write(`wardgate: ${entry.serial} of ${entry.name} is revoked: ${why}\n`);
+    }
+    forgetIssuing(places.state, lost);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
@@ -76,14 +110,4 @@ export async function replacedTemporary(serial: string, { config, json, who, not
   noteTemporary(places.state, { ...found, replaced: { at: new Date().toISOString(), who, how: note } });
   print(json === true ? JSON.stringify({ replaced: found.serial }) : `${found.serial} is replaced; revoke it where it could still be used: wardgate revoke --fingerprint ${found.sha256} --reason replaced`);
   return 0;
-}
-
-function writeNew(path: string, octets: Uint8Array): void {
-  const file = openSync(path, 'wx', 0o600);
-  try {
-    writeSync(file, octets);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }

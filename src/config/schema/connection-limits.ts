@@ -10,7 +10,7 @@ const connectionLimits = {
 const tlsConnectionLimits = {
   ...connectionLimits,
   connections_per_certificate: count('Those of them that one certificate may have; further ones are closed after their handshake. Absent: no limit.').exactOptional(),
-  handshake_time: timeout.describe('How long a client may take for its TLS handshake.').prefault('10s'),
+  handshake_time: timeout.describe('How long a client may take for its TLS handshake; where its first message is read before, as with several names, once for that and once for the rest.').prefault('10s'),
 };
 
 const headerLimits = {
