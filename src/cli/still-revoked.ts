@@ -7,6 +7,7 @@ import { parseCertificate } from '../pki/certificate.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import type { RevokedStatement } from '../revocation/status.ts';
 import type { DenySubject } from '../store/deny-list.ts';
+import { asOwnerOf } from '../store/as-owner.ts';
 import { openAlone, type Alone } from './admit-alone.ts';
 
 /** What says, beside the deny list, that a certificate is revoked; `ca` is the book of the CA in the state directory. */
@@ -49,7 +50,7 @@ export function standingLines({ revoked, unknown }: Standing): readonly string[]
 }
 
 function inBooks(config: string, subject: DenySubject, unknown: string[]): readonly CaEntry[] {
-  return caDirectories(config).flatMap((directory) => {
+  return caDirectories(config).flatMap((directory) => asOwnerOf(directory, () => {
     try {
       const office = openOffice({ directory });
       try {
@@ -61,7 +62,7 @@ function inBooks(config: string, subject: DenySubject, unknown: string[]): reado
       unknown.push(`the books of the CA in ${directory} cannot be read: ${(error as Error).message}`);
       return [];
     }
-  });
+  }));
 }
 
 /** Where `wardgate ca` puts a CA by itself, and where the gateway takes CRLs from. */
@@ -70,7 +71,7 @@ function caDirectories(config: string): readonly string[] {
   if (parsed.kind === 'invalid') return [];
   const base = dirname(resolve(config));
   const { state, revocation } = parsed.config;
-  return [...new Set([resolve(base, state, 'ca'), ...revocation.crl.files.map((file) => dirname(resolve(base, file)))])].filter(isCaDirectory);
+  return [...new Set([resolve(base, state, 'ca'), ...revocation.crl.files.map((file) => dirname(resolve(base, file)))])].filter((directory) => asOwnerOf(directory, () => isCaDirectory(directory)));
 }
 
 function isOf(subject: DenySubject, { sha256, spkiSha256, serial, der }: CaEntry): boolean {

@@ -89,7 +89,7 @@ async function witnessed(id: string, what: 'write_off' | 'destroy', options: Wit
 
 async function step(id: string, what: CustodyStep, options: StepOptions, print: Print, more: Partial<CustodyEvent> = {}): Promise<number> {
   const places = auditPlaces(options.config);
-  if (options.dir !== undefined && !isCaDirectory(resolve(options.dir))) return usage(`--dir: there is no CA in ${resolve(options.dir)}`);
+  if (options.dir !== undefined && !isCaIn(resolve(options.dir))) return usage(`--dir: there is no CA in ${resolve(options.dir)}`);
   const custody = openCustody(places.state);
   try {
     custody.allows(id, what);
@@ -161,6 +161,10 @@ function atCa(certificates: readonly string[], { config, dir }: StepOptions, act
       office.close();
     }
   });
+}
+
+function isCaIn(directory: string): boolean {
+  return asOwnerOf(directory, () => isCaDirectory(directory));
 }
 
 function caOf(config: string, dir: string | undefined): string {
