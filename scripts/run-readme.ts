@@ -8,7 +8,7 @@ import { checkedScript, readmeBlocks, type Block } from './readme-blocks.ts';
 // Does what README.md says, block by block, in a clone of what is committed: node scripts/run-readme.ts
 
 const START_MS = 180_000;
-const BLOCK_MS = 60_000;
+const BLOCK_MS = 120_000;
 
 const project = join(import.meta.dirname, '..');
 const folder = mkdtempSync(join(tmpdir(), 'wardgate-readme-'));
