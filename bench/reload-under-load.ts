@@ -1,6 +1,4 @@
-import { createServer } from 'node:https';
-import { connect, type TLSSocket } from 'node:tls';
-import { listen, type Bound } from '../src/demo/listen.ts';
+import { askOverConnections, newLoad, startBackend } from './clients-under-load.ts';
 import { benchDirectory, spawnGateway, type SpawnedGateway } from './gateway.ts';
 import type { BenchPki } from './pki.ts';
 
@@ -21,10 +19,6 @@ export interface ReloadResult {
   readonly seconds: number;
 }
 
-const BODY = 'x'.repeat(1024);
-/** One connection in eight is closed after each answer, so that handshakes too meet a reload; every second one posts, which nobody may repeat. */
-const RECONNECTING = 8;
-
 /**
  * Keeps `connections` clients asking, and sends SIGHUP `reloads` times, each once the last one has been taken. Every reload changes
  * something: upstream deadlines (and with them the pool), routes, the order of the server certificates.
@@ -37,10 +31,10 @@ export async function reloadUnderLoad({ requests, connections, reloads }: Reload
     await directory.remove();
     throw error;
   });
-  const load: LoadState = { port: gateway.port, pki: directory.pki, answered: 0, failures: [], running: true, enough: Promise.withResolvers<void>(), wanted: requests };
+  const load = newLoad(gateway.port, directory.pki, requests);
   try {
     const from = performance.now();
-    const clients = Array.from({ length: connections }, (_, index) => keepAsking(load, index % 2 === 0 ? GET : POST, Math.floor(index / 2) % RECONNECTING === 0));
+    const clients = askOverConnections(load, connections);
     await load.enough.promise;
     const before = load.answered;
     for (let reload = 1; reload <= reloads; reload++) {
@@ -48,7 +42,7 @@ export async function reloadUnderLoad({ requests, connections, reloads }: Reload
       await reloaded(gateway, reload);
     }
     load.running = false;
-    await Promise.all(clients);
+    await clients;
     return { requests: load.answered, duringReloads: load.answered - before, reloads, failures: load.failures, seconds: (performance.now() - from) / 1000 };
   } finally {
     load.running = false;
@@ -62,83 +56,6 @@ async function reloaded(gateway: SpawnedGateway, count: number): Promise<void> {
   process.kill(gateway.process.pid, 'SIGHUP');
   await gateway.process.said(new RegExp(`(?:configuration (?:was not )?reloaded[^]*){${count}}`));
   if (gateway.process.output().includes('not reloaded')) throw new Error(`reload ${count} was refused:\n${gateway.process.output()}`);
-}
-
-/** What clients share while they ask. */
-export interface LoadState {
-  readonly port: number;
-  readonly pki: BenchPki;
-  readonly failures: string[];
-  readonly wanted: number;
-  readonly enough: PromiseWithResolvers<void>;
-  answered: number;
-  running: boolean;
-}
-
-export const GET = 'GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n';
-export const POST = `POST /records HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
-
-/** One client: asks, reads the answer to its last octet, asks again, until the load ends. */
-export async function keepAsking(load: LoadState, request: string, reconnecting: boolean): Promise<void> {
-  let socket: TLSSocket | undefined;
-  while (load.running) {
-    try {
-      socket ??= await open(load);
-      const answer = await askOnce(socket, request);
-      if (!answer.startsWith('HTTP/1.1 200 ') || !answer.endsWith(`\r\n\r\n${BODY}`)) throw new Error(`answered ${answer.slice(0, 400)}`);
-      load.answered++;
-      if (load.answered === load.wanted) load.enough.resolve();
-      if (!reconnecting && !/\r\nconnection: close\r\n/i.test(answer)) continue;
-    } catch (error) {
-      load.failures.push((error as Error).message);
-      // Enough to tell; a gateway that has died must not be asked for ever.
-      if (load.failures.length > 100) load.running = false;
-    }
-    socket?.destroy();
-    socket = undefined;
-  }
-  socket?.destroy();
-  load.enough.resolve();
-}
-
-function open({ port, pki }: LoadState): Promise<TLSSocket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({
-      host: '127.0.0.1', port, servername: 'localhost', ca: pki.pki.root.certificate, cert: pki.pki.doctor.chain, key: pki.pki.doctor.key, ALPNProtocols: ['http/1.1'],
-    }, () => resolve(socket));
-    socket.on('error', reject);
-    socket.on('close', () => reject(new Error('closed in its handshake')));
-  });
-}
-
-function askOnce(socket: TLSSocket, request: string): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  let text = '';
-  const read = (chunk: Buffer): void => {
-    text += chunk.toString('latin1');
-    const head = text.indexOf('\r\n\r\n');
-    const length = /\r\ncontent-length: (\d+)/i.exec(text)?.[1];
-    if (head !== -1 && length !== undefined && text.length >= head + 4 + Number(length)) resolve(text);
-  };
-  const ended = (): void => reject(new Error(`the connection ended after ${text.length} octets of an answer`));
-  const failed = (error: Error): void => reject(error);
-  socket.on('data', read).on('close', ended).on('error', failed);
-  socket.write(request);
-  return promise.finally(() => socket.off('data', read).off('close', ended).off('error', failed));
-}
-
-/** Answers everything at once with 1 KiB. */
-export function startBackend({ pki }: BenchPki): Promise<Bound> {
-  const server = createServer({
-    cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true,
-  }, (request, response) => {
-    request.resume();
-    response.setHeader('content-length', BODY.length);
-    response.end(BODY);
-  });
-  // Node ends idle connections after five seconds, at times as a post is on its way that nobody may repeat: a 502 of the backend's own making.
-  server.keepAliveTimeout = 120_000;
-  return listen(server, 0);
 }
 
 function configuration({ path }: BenchPki, backendPort: number, turn: number): string {

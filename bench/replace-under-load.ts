@@ -1,11 +1,9 @@
-import { spawn } from 'node:child_process';
 import { rename, writeFile } from 'node:fs/promises';
 import { connect } from 'node:tls';
 import { callGateway } from '../src/cli/call.ts';
-import { sClient } from '../test/support/openssl.ts';
 import { createAuthority, issueCertificate, type Authority, type Issued } from '../test/support/pki.ts';
+import { askOverConnections, askWithOthers, newLoad, startBackend, type Client } from './clients-under-load.ts';
 import { benchDirectory, spawnGateway, type BenchDirectory } from './gateway.ts';
-import { GET, keepAsking, POST, startBackend, type LoadState } from './reload-under-load.ts';
 
 export interface ReplaceOptions {
   /** Clients with certificates that ask without a pause, half of them posting; one in eight connects anew for each answer. */
@@ -22,8 +20,7 @@ export interface ReplaceOptions {
 export interface ReplaceResult {
   /** What was done, and how long it took to be so for every new connection, in ms. */
   readonly steps: readonly { readonly step: string; readonly milliseconds: number }[];
-  /** By client: how many requests were answered, and what went wrong. */
-  readonly clients: readonly { readonly client: string; readonly requests: number; readonly failures: readonly string[] }[];
+  readonly clients: readonly Client[];
   readonly seconds: number;
 }
 
@@ -47,7 +44,7 @@ export async function replaceUnderLoad({ connections, replacements, wrk, expiry,
   });
   const { port } = gateway;
   const steps: { step: string; milliseconds: number }[] = [];
-  const load: LoadState = { port, pki: directory.pki, answered: 0, failures: [], running: true, enough: Promise.withResolvers<void>(), wanted: Infinity };
+  const load = newLoad(port, directory.pki);
   const socket = `${directory.path}/state/admin.sock`;
   const from = performance.now();
 
@@ -69,8 +66,8 @@ export async function replaceUnderLoad({ connections, replacements, wrk, expiry,
   }
 
   try {
-    const asking = Array.from({ length: connections }, (_, index) => keepAsking(load, index % 2 === 0 ? GET : POST, Math.floor(index / 2) % 8 === 0));
-    const others = [askWithOpenssl(directory, load), ...(wrk ? [runWrk('wrk, connections kept', port, load, 16, []), runWrk('wrk, a connection a request', port, load, 4, ['-H', 'Connection: close'])] : [])];
+    const asking = askOverConnections(load, connections);
+    const others = askWithOthers(directory, load, wrk);
     for (let turn = 1; turn <= replacements; turn++) await replaceBy(`replaced on disk (${turn})`, await issueServer(pki.issuing));
     if (expiry) {
       const expiring = await issueServer(pki.issuing, Date.now() + 8_000);
@@ -93,53 +90,13 @@ export async function replaceUnderLoad({ connections, replacements, wrk, expiry,
       say(`${step}: ${Date.now() - since} ms`);
     }
     load.running = false;
-    const [openssl, ...wrks] = await Promise.all(others);
-    await Promise.all(asking);
-    return {
-      steps, seconds: (performance.now() - from) / 1000,
-      clients: [{ client: `${connections} Node clients with certificates`, requests: load.answered, failures: load.failures }, ...(openssl === undefined ? [] : [openssl]), ...wrks],
-    };
+    return { steps, clients: [await asking, ...await others], seconds: (performance.now() - from) / 1000 };
   } finally {
     load.running = false;
     await gateway.stop();
     await backend.close();
     await directory.remove();
   }
-}
-
-/** A kind of client: how many requests were answered, and what went wrong. */
-export type Client = ReplaceResult['clients'][number];
-
-/** Asks as the doctor, each time over a connection of its own. */
-export async function askWithOpenssl({ pki: { path } }: BenchDirectory, load: LoadState): Promise<Client> {
-  const args = ['-servername', 'localhost', '-CAfile', path('root.pem'), '-verify_return_error', '-cert', path('doctor.pem'), '-cert_chain', path('issuing.pem'), '-key', path('doctor.key')];
-  const failures: string[] = [];
-  let requests = 0;
-  while (load.running) {
-    const { status, output } = await sClient(load.port, args, GET.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
-    if (status === 200) requests++;
-    else failures.push(output.slice(-400));
-  }
-  return { client: 'openssl s_client in a loop', requests, failures };
-}
-
-/** `wrk` shows no certificate: it asks on the route that needs none. */
-export function runWrk(client: string, port: number, load: LoadState, connections: number, args: readonly string[]): Promise<Client> {
-  return new Promise((done, failed) => {
-    const child = spawn('wrk', ['-t', '1', '-c', String(connections), '-d', '600s', '--timeout', '5s', '-H', 'Host: localhost', ...args, `https://localhost:${port}/public/news`], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let output = '';
-    child.on('error', failed);
-    child.stdout.on('data', (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-    // It stops, and says how it was, when it is interrupted.
-    const look = setInterval(() => load.running || child.kill('SIGINT'), 100);
-    child.on('close', () => {
-      clearInterval(look);
-      const failures = [/Socket errors: .*/, /Non-2xx or 3xx responses: .*/].flatMap((pattern) => pattern.exec(output) ?? []);
-      done({ client, requests: Number(/(\d+) requests in/.exec(output)?.[1] ?? 0), failures });
-    });
-  });
 }
 
 /** The serial numbers that new connections are shown, which are verified. */

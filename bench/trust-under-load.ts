@@ -2,9 +2,8 @@ import { once } from 'node:events';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { connect, type TLSSocket } from 'node:tls';
 import { createAuthority, issueCertificate, issueCrl, type Issued } from '../test/support/pki.ts';
+import { askOverConnections, askWithOthers, GET, newLoad, startBackend, type Client } from './clients-under-load.ts';
 import { benchDirectory, spawnGateway, type BenchDirectory } from './gateway.ts';
-import { GET, keepAsking, POST, startBackend, type LoadState } from './reload-under-load.ts';
-import { askWithOpenssl, runWrk, type Client } from './replace-under-load.ts';
 
 export interface TrustOptions {
   /** Clients of a CA that stays, asking without a pause; one in eight connects anew for each answer. */
@@ -46,7 +45,7 @@ export async function trustUnderLoad({ connections, concerned, changes, wrk, say
     await directory.remove();
     throw error;
   });
-  const load: LoadState = { port: gateway.port, pki: directory.pki, answered: 0, failures: [], running: true, enough: Promise.withResolvers<void>(), wanted: Infinity };
+  const load = newLoad(gateway.port, directory.pki);
   const { root, doctor } = directory.pki.pki;
   const visit = (client: Issued, session?: Buffer): Promise<Visit> => visitOnce(gateway.port, root.certificate, client, session);
   const sessions: (Buffer | undefined)[] = Array.from({ length: RETURNING }, () => undefined);
@@ -63,8 +62,8 @@ export async function trustUnderLoad({ connections, concerned, changes, wrk, say
   const resumed: { before: number; after: number; later: number }[] = [];
   const from = performance.now();
   try {
-    const asking = Array.from({ length: connections }, (_, index) => keepAsking(load, index % 2 === 0 ? GET : POST, Math.floor(index / 2) % 8 === 0));
-    const others = [askWithOpenssl(directory, load), ...(wrk ? [runWrk('wrk, connections kept', load.port, load, 16, []), runWrk('wrk, a connection a request', load.port, load, 4, ['-H', 'Connection: close'])] : [])];
+    const asking = askOverConnections(load, connections);
+    const others = askWithOthers(directory, load, wrk);
     for (let change = 1; change <= changes; change++) {
       const held = await Promise.all(Array.from({ length: concerned }, () => hold(gateway.port, root.certificate, kiosk)));
       await come();
@@ -85,9 +84,7 @@ export async function trustUnderLoad({ connections, concerned, changes, wrk, say
       say(`${change}: ${concerned} connections ended after ${done.at(-1)?.ended} ms, served again after ${done.at(-1)?.served} ms; resumed ${JSON.stringify(resumed.at(-1))}`);
     }
     load.running = false;
-    const rest = await Promise.all(others);
-    await Promise.all(asking);
-    return { changes: done, resumed, seconds: (performance.now() - from) / 1000, clients: [{ client: `${connections} Node clients with certificates`, requests: load.answered, failures: load.failures }, ...rest] };
+    return { changes: done, resumed, clients: [await asking, ...await others], seconds: (performance.now() - from) / 1000 };
   } finally {
     load.running = false;
     await gateway.stop();

@@ -1,3 +1,4 @@
+import { report } from '../bench/clients-under-load.ts';
 import { trustUnderLoad } from '../bench/trust-under-load.ts';
 
 /**
@@ -8,10 +9,4 @@ import { trustUnderLoad } from '../bench/trust-under-load.ts';
  */
 const [connections = '32', changes = '5'] = process.argv.slice(2);
 const { clients, seconds } = await trustUnderLoad({ connections: Number(connections), concerned: 16, changes: Number(changes), wrk: true, say: (text) => console.log(text) });
-console.log(`${seconds.toFixed(0)} s`);
-let failed = 0;
-for (const { client, requests, failures } of clients) {
-  console.log(`${client}: ${requests} requests, ${failures.length === 0 ? 'none failed' : `FAILED: ${failures.slice(0, 5).join(' | ')}`}`);
-  failed += failures.length;
-}
-process.exitCode = failed === 0 ? 0 : 1;
+report(clients, seconds);
