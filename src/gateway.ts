@@ -5,16 +5,15 @@ import { createAdminPages } from './admin/pages.ts';
 import { openMetricsServer } from './admin/metrics-server.ts';
 import { createProcessMetrics } from './admin/metrics.ts';
 import { expose, measure } from './admin/scrape.ts';
-import type { AdminTarget, Release } from './admin/target.ts';
+import type { AdminTarget } from './admin/target.ts';
 import { createAlarmDesk } from './alarm-desk.ts';
 import { createAlarms } from './alarms.ts';
-import type { AlarmReport } from './audit/alarms/desk.ts';
 import { createSafeBoard } from './audit/board.ts';
 import { openAuditWriter, type SegmentGround } from './audit/writer.ts';
 import { anchorReceiver } from './audit/sinks/configured.ts';
 import { watchBackups } from './backup-watch.ts';
 import { keepCheckpoints } from './checkpoints.ts';
-import { addUp, concernedRoutes, type ConcernedRoute } from './concern.ts';
+import { addUp, concernedRoutes } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { CrlFiles } from './config/read-again.ts';
 import { olderBundles } from './config/trust-files.ts';
@@ -23,9 +22,8 @@ import { loadConfiguration } from './configuration.ts';
 import { createDispatch } from './dispatch.ts';
 import { createConsole } from './console.ts';
 import { createCrlReload } from './crl-reload.ts';
-import type { NewDenial } from './denials.ts';
 import { createDesk } from './desk.ts';
-import { createExpiry, type ExpiryReport } from './expiry.ts';
+import { createExpiry } from './expiry.ts';
 import { openSecondFactor, type SecondFactor } from './factor/second-factor.ts';
 import { sharedClock } from './forward/upstream/clock.ts';
 import { createUpstreamWatch } from './forward/upstream/watch.ts';
@@ -38,26 +36,25 @@ import { SILENT, type Log } from './log.ts';
 import type { SuspensionScope } from './policy/suspensions.ts';
 import { lookAtBundles } from './bundle-refresh.ts';
 import { openMaterialReload } from './material-reload.ts';
-import { createPreparation, type Listening } from './preparation.ts';
+import { createPreparation } from './preparation.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
 import { createPublisher } from './publisher.ts';
 import type { CrlHandle } from './revocation/crl-statement.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
+import type { Gateway, GatewayOptions, TakeOver } from './running-gateway.ts';
 import { watchServerCertificates } from './server-certificates.ts';
 import { createSourceFailures } from './source-failures.ts';
 import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
-import type { DenySubject } from './store/deny-list.ts';
 import { createDenyTable, currentEpoch } from './store/deny-table.ts';
-import type { GrantReport } from './store/grants.ts';
 import { createRates } from './store/rates.ts';
 import { openRedis } from './store/redis.ts';
 import { openReplicas } from './store/replicas.ts';
 import { lockState, lockStateWhenFree, type StateLock } from './store/state-lock.ts';
 import { openToldEvents } from './store/told-events.ts';
 import { createTrustDesk } from './trust-change.ts';
-import { unknownIn, UnknownScopeError, type NewSuspension } from './suspensions.ts';
+import { unknownIn, UnknownScopeError } from './suspensions.ts';
 import type { AuditAnswer, Concerned, MetricsAnswer, ThreadStatus, ToThread } from './thread-protocol.ts';
 import { startThreads } from './threads.ts';
 import { watchTemporaries } from './temporary-watch.ts';
@@ -69,64 +66,9 @@ export type { NewSuspension } from './suspensions.ts';
 export type { Release } from './admin/target.ts';
 export type { Listening } from './preparation.ts';
 export type { Log } from './log.ts';
+export type { Gateway, GatewayOptions, TakeOver } from './running-gateway.ts';
 export type { BoundListener, GatewayStatus } from './status.ts';
 export type { DenyEntry, DenySubject } from './store/deny-list.ts';
-
-/** A running gateway. */
-export interface Gateway {
-  readonly listeners: readonly BoundListener[];
-  /** Where /metrics, /healthz and /readyz are served; absent when switched off. */
-  readonly metrics?: BoundListener;
-  /** The admin socket's path. */
-  readonly adminSocket: string;
-  /** Loads the configuration again. Rejects with a ConfigurationError, the old one serving on, when it cannot be taken. */
-  reload(): Promise<void>;
-  /** Reads certificates, keys and CAs again, and not the configuration. Resolves with the files that had changed; rejects as `reload`. */
-  reloadCertificates(): Promise<readonly string[]>;
-  status(): Promise<GatewayStatus>;
-  /** In force on every thread, durable, and its open connections ended, when it resolves. */
-  deny(entry: NewDenial): Promise<void>;
-  reinstate(subject: DenySubject, who: string): Promise<boolean>;
-  /** In force on every thread, durable, and what it ends ended, when it resolves. */
-  suspend(order: NewSuspension): Promise<void>;
-  /** False when nothing of this scope is suspended. */
-  resume(scope: SuspensionScope, who: string): Promise<boolean>;
-  /** Whom a suspension would concern. */
-  concerned(scope: SuspensionScope): Promise<Concerned & { readonly routes: readonly ConcernedRoute[] }>;
-  /** Grants for emergencies, past ones too, oldest first. */
-  grants(): readonly GrantReport[];
-  /** Ends a grant before its time; rejects when it is not open. */
-  withdraw(id: string, who: string, note: string): Promise<void>;
-  /** Rejects when it is open, or reviewed already. */
-  review(id: string, who: string, note: string): Promise<void>;
-  /** Alarms, acknowledged ones too, oldest first. Rejects where none are configured. */
-  alarms(): Promise<readonly AlarmReport[]>;
-  /** Durable and on record when it resolves; rejects when there is none of that id, or it was acknowledged before. */
-  acknowledge(id: string, who: string, note: string): Promise<void>;
-  /** What ends within so many ms, `most` of it. */
-  expiry(within: number, most: number): Promise<ExpiryReport>;
-  /** The sockets that it listens on, for a process that takes over. */
-  listening(): Promise<readonly Listening[]>;
-  /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest; see `drain` of a thread for `linger`. */
-  stop(grace?: number, linger?: number): Promise<void>;
-}
-
-export interface GatewayOptions {
-  /** Path of the YAML configuration. */
-  readonly config: string;
-  readonly log?: Log;
-  /** Present where another process has the state and gives it up for this one. */
-  readonly takeOver?: TakeOver;
-  /** Starts the process that takes over from this one. Absent: no other can be started. */
-  readonly upgrade?: (release: Release) => Promise<{ readonly pid: number }>;
-}
-
-export interface TakeOver {
-  /** Sockets that the process before listens on, which this one has as well. */
-  readonly listening: readonly Listening[];
-  /** The configuration is good: from here on the process before may stop. */
-  readonly ready: () => void;
-}
 
 /** What of the process a reload replaces, as a whole. */
 interface Current {
