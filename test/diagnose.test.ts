@@ -96,6 +96,20 @@ describe('a running gateway', () => {
     expect(found.at(-1)).toMatch(/^bad: no TLS handshake for nobody\.invalid/);
   });
 
+  it('is told of a client certificate that no listener trusts, and of a server certificate that was revoked and serves on', async () => {
+    const stranger = await issueCertificate(pki.backendCa, { subject: [['CN', 'Dr Else']] });
+    await writeFile(gateway.path('stranger.pem'), stranger.chain);
+    await writeFile(gateway.path('stranger.key'), stranger.key);
+    await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: pki.serverEc.sha256, reason: 'key exposed', who: 'test' });
+    let findings: readonly Finding[] = [];
+    await expect.poll(async () => {
+      ({ findings } = await here('--cert', gateway.path('stranger.pem'), '--key', gateway.path('stranger.key')));
+      return findings.filter(({ about }) => about === 'listener clinical').map(({ detail }) => detail);
+    }).toContainEqual(expect.stringMatching(/is not usable \(revoked\): it is on the deny list/));
+    expect(findings).toContainEqual(expect.objectContaining({ about: 'listener clinical, client CN=Dr Else', outcome: 'bad', detail: expect.stringMatching(/^untrusted_issuer: .*; trusted here: CN=/) }));
+    await gateway.gateway.reinstate({ kind: 'fingerprint', fingerprint: pki.serverEc.sha256 }, 'test');
+  });
+
   it('prints the worst first, and no more than what is not good unless asked', async () => {
     const { stdout } = await wardgate(['diagnose', '-c', gateway.path('wardgate.yaml'), '--trust', gateway.path('roots.pem')]);
     const marks = stdout.split('\n').filter((line) => /^(BAD|doubt|\?|good)/.test(line)).map((line) => line.split(' ')[0]);

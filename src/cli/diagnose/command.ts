@@ -10,6 +10,7 @@ import { counted } from '../counted.ts';
 import type { CommandGround } from '../ground.ts';
 import { readPlaces } from '../places.ts';
 import { WrongUsage } from '../usage.ts';
+import { clientFindings } from './client.ts';
 import { bad, good, type Finding } from './finding.ts';
 import { lookInside, NAMELESS, upstreamText } from './inside.ts';
 import { lookAtMachine } from './machine.ts';
@@ -47,6 +48,7 @@ export function addDiagnoseCommand(program: Command, { configOption, jsonOption,
     .addHelpText('after', `
 Examples:
   wardgate diagnose -c /etc/wardgate/wardgate.yaml
+  wardgate diagnose -c /etc/wardgate/wardgate.yaml --cert doctor.pem --key doctor.key
   wardgate diagnose --url https://api.hospital.test --trust hospital-root.pem
   wardgate diagnose --pages https://api.hospital.test/portal/ --cert doctor.pem --key doctor.key --trust hospital-root.pem
 
@@ -89,7 +91,8 @@ async function diagnoseHere({ config, host: names = [] }: DiagnoseOptions, crede
   // A name that the gateway does not find is one fault, and said once.
   const said = new Set(inside.flatMap(({ about, remedy }) => (remedy === NAMELESS ? [about] : [])));
   const upstreams = (await upstreamsFromHere(snapshot, progress)).filter(({ about, remedy }) => remedy !== NAMELESS || !said.has(about));
-  return [checked, ...outside, ...inside, ...upstreams, ...machine];
+  const client = credentials.certificate === undefined ? [] : clientFindings(snapshot, credentials.certificate, now);
+  return [checked, ...outside, ...client, ...inside, ...upstreams, ...machine];
 }
 
 /** Each listener under each name that its certificates have. Its own chains vouch for it where nothing else was named. */

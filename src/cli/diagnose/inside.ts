@@ -16,8 +16,15 @@ function gatewayFinding({ pid, threads, connections, config, pressure }: Gateway
 }
 
 function certificateFindings({ certificates }: GatewayStatus): Finding[] {
-  if (certificates.failing === undefined) return [];
-  return [bad('certificates', `changed files are not taken since ${certificates.failing.since}: ${certificates.failing.detail}`, 'put a certificate and key there that belong together; wardgate check names the line')];
+  const unread = certificates.failing === undefined ? [] : [bad('certificates', `changed files are not taken since ${certificates.failing.since}: ${certificates.failing.detail}`, 'put a certificate and key there that belong together; wardgate check names the line')];
+  // From outside an expired one is seen, and a revoked one is not: the deny list and CRLs are known here alone.
+  const unusable = certificates.servers.flatMap(({ listener, certificate, state, detail, serving }) => {
+    if (state === 'usable') return [];
+    const why = `${certificate} is not usable (${state})${detail === undefined ? '' : `: ${detail}`}`;
+    return [serving ? bad(`listener ${listener}`, `${why}, and serves, as no other is better`, 'replace it: in force without a restart; a second certificate of another CA would have taken over (docs/certificates.md)')
+      : doubt(`listener ${listener}`, `${why}; another serves in its place`, 'replace it, so that there is a stand-by again')];
+  });
+  return [...unread, ...unusable];
 }
 
 function revocationFindings({ crls, ocsp }: GatewayStatus, now: number): Finding[] {
@@ -27,7 +34,7 @@ function revocationFindings({ crls, ocsp }: GatewayStatus, now: number): Finding
     const text = `${entries} entries, ends in ${spanText(nextUpdate - now)}`;
     return nextUpdate - now < HOUR_MS ? doubt(about, text, 'has its CA stopped publishing? Then its certificates are refused') : good(about, text);
   });
-  const unusable = crls.problems.map(({ source, detail }) => bad(`CRL ${source}`, detail, 'have it published anew, or correct revocation.crl'));
+  const unusable = crls.problems.map(({ source, detail }) => bad(`CRL ${source}`, detail, 'is its CA in client_auth (trust, intermediates)? Otherwise correct revocation.crl, or have it published anew'));
   const sources = crls.sources.flatMap(({ source, last_error: error }) => (error === undefined ? [] : [doubt(`CRL ${source}`, `was not fetched: ${error.detail}`, 'can this machine reach it? What was held stays in force until it ends')]));
   const responders = ocsp.responders.map(({ responder, last_success: success, last_error: error }) => {
     const failing = error !== undefined && (success === undefined || error.at > success);

@@ -12,6 +12,9 @@ const LONGEST_BELIEVED_MS = 86_400_000;
 /** What OpenSSL calls it when the root is not one that it knows. */
 const UNKNOWN_ROOT: ReadonlySet<string> = new Set(['SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'DEPTH_ZERO_SELF_SIGNED_CERT']);
 
+const RENEW = 'have it issued anew, and replace the file: it is in force without a restart';
+const REMEDIES: Readonly<Record<string, string>> = { CERT_HAS_EXPIRED: RENEW, CERT_NOT_YET_VALID: 'is the clock of this machine right? Otherwise wait, or have it issued anew' };
+
 /** What somebody outside meets on the way in: the name, the port, the versions of TLS, the certificate, what is asked of clients. */
 export async function lookFromOutside(about: string, target: Target, credentials: Credentials, now: number, local: boolean): Promise<readonly Finding[]> {
   const findings = [await nameFinding(about, target.name, local)];
@@ -52,9 +55,9 @@ function certificateFindings(about: string, { name }: Target, { chain, fault }: 
   const through = chain.slice(1).map(({ subject }) => formatName(subject)).join(' | ');
   const verdict = fault === undefined ? good(about, `its certificate verifies for ${name}${through === '' ? '' : `, through ${through}`}`)
     : !trusted && UNKNOWN_ROOT.has(fault) ? unknown(about, `whether its certificate verifies cannot be told: no CA of this machine vouches for it (${through === '' ? 'it came alone' : `it came with ${through}`})`, 'name the root of your own CA with --trust')
-      : bad(about, `its certificate does not verify for ${name}: ${faultText(fault)}`, 'does the certificate file hold its intermediates, and name this host?');
+      : bad(about, `its certificate does not verify for ${name}: ${faultText(fault)}`, REMEDIES[fault] ?? (UNKNOWN_ROOT.has(fault) ? 'does --trust hold its root (wardgate status says which certificate serves: a stand-by may be of another CA), and the certificate file its intermediates?' : 'does the certificate file hold its intermediates, and name this host?'));
   const first = chain.reduce((sooner, one) => (one.notAfter < sooner.notAfter ? one : sooner), leaf);
-  return [verdict, ending(about, first === leaf ? 'its certificate' : `${formatName(first.subject)}, which vouches for it,`, first.notAfter, now, 'have it issued anew, and replace the file: it is in force without a restart')];
+  return [verdict, ending(about, first === leaf ? 'its certificate' : `${formatName(first.subject)}, which vouches for it,`, first.notAfter, now, RENEW)];
 }
 
 function stapleFindings(about: string, { staple, chain }: Shown, now: number): Finding[] {
