@@ -20,7 +20,7 @@ import { issueCertificate, testPki, type Issued, type TestPki } from './support/
 
 const run = promisify(execFile);
 const DAY = 86_400_000;
-const KIOSKS = ['Front', 'Kiosk 1', 'Kiosk 2', 'Kiosk 3', 'Kiosk 4', 'Kiosk 5', 'Kiosk 6', 'Kiosk 7', 'Kiosk 8'] as const;
+const KIOSKS = ['gateway:front.hospital.test', 'Kiosk 1', 'Kiosk 2', 'Kiosk 3', 'Kiosk 4', 'Kiosk 5', 'Kiosk 6', 'Kiosk 7', 'Kiosk 8'] as const;
 
 let pki: TestPki;
 /** Its certificates were issued 70 days ago, for 90. */
@@ -39,7 +39,7 @@ beforeAll(async () => {
   const own = ca.first.get('localhost');
   server = await startCaServer({
     office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT,
-    est: { address: { host: '127.0.0.1', port: 0 }, certificate: own?.entry.chain as string, key: own?.key as string, trust: `${pki.backendCa.certificate}${ca.office.root}`, gateways: ['gateway.internal', 'front.devices.hospital.test'] },
+    est: { address: { host: '127.0.0.1', port: 0 }, certificate: own?.entry.chain as string, key: own?.key as string, trust: `${pki.backendCa.certificate}${ca.office.root}`, gateways: ['gateway.internal', 'front.hospital.test'] },
   });
   gateway = await startGateway(pki, 0, {
     threads: 1, routes: ROUTES,
@@ -268,7 +268,7 @@ describe('the EST server behind the gateway', () => {
     expect(await asked(pki.gatewayClient, {})).toBe(403);
     expect(await asked(pki.gatewayClient, { 'client-cert': 'garbage' })).toBe(403);
     // Of the CA that serves, whose root alone is trusted: its issuing CA is known here.
-    expect(await asked(device('Front').client, named)).toBe(200);
+    expect(await asked(device('front.hospital.test').client, named)).toBe(200);
   });
 
   test('answers so many requests of one device in an hour and no more', async () => {

@@ -94,6 +94,15 @@ profiles:
     san: { dns: "{id}" }
     approvers: [registrar, security]
     renewal: automatic              # asked for with the old certificate, same names
+  gateway:                          # what a gateway shows to upstreams, and to this CA's EST server
+    use: client
+    subject: { OU: Gateways, O: ${O} }
+    san: { dns: "{id}" }
+    approvers: [security]
+  operator:                         # whoever has the console and the admin API
+    use: client
+    subject: { OU: Operators, O: ${O} }
+    approvers: [security]
   registrar:                        # who approves
     use: client
     subject: { OU: Registrars, O: ${O} }
