@@ -1,4 +1,5 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { chmodSync, chownSync, lchownSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -53,18 +54,30 @@ describe.skipIf(!isRoot)('what a command that must stay root does in the state d
     expect([process.geteuid?.(), process.getegid?.(), readFileSync(join(ground.system, 'shadow'), 'utf8')]).toEqual([0, 0, 'root:x\n']);
   });
 
-  test('takes whoever made a link on the way for the owner: he leads where he likes', () => {
-    const link = join(ground.state, 'deeper');
-    symlinkSync(ground.system, link);
-    expect(ownerOf(link)?.uid).toBe(0);
-    rmSync(link);
-    process.seteuid?.(NOBODY);
-    try {
-      symlinkSync(ground.system, link);
-    } finally {
-      process.seteuid?.(0);
+  test('takes whoever could lead the way elsewhere for the owner, also where root made the link that he can replace', () => {
+    const [roots, theirs] = [join(ground.base, 'link'), join(ground.state, 'deeper')];
+    symlinkSync('./system/../system', roots);
+    symlinkSync(ground.system, theirs);
+    expect([roots, theirs, join(theirs, 'further'), join(ground.base, 'none')].map((way) => ownerOf(way)?.uid)).toEqual([0, NOBODY, NOBODY, undefined]);
+    rmSync(roots);
+    symlinkSync(theirs, roots);
+    expect(ownerOf(roots)?.uid).toBe(NOBODY);
+  });
+
+  test('is misled by nobody who swaps his directory for a link while it is looked at', async () => {
+    const parent = join(ground.base, 'theirs');
+    for (const directory of [parent, join(parent, 'state')]) mkdirSync(directory);
+    symlinkSync('/', join(parent, 'link'));
+    for (const path of [parent, join(parent, 'state')]) chownSync(path, NOBODY, NOBODY);
+    lchownSync(join(parent, 'link'), NOBODY, NOBODY);
+    const swap = "const { renameSync } = require('node:fs'); for (const end = Date.now() + 1500; Date.now() < end;) { renameSync('state', 'a'); renameSync('link', 'state'); renameSync('state', 'link'); renameSync('a', 'state'); }";
+    const swapping = spawn(process.execPath, ['-e', swap], { cwd: parent, stdio: 'ignore' });
+    const found = new Set<number | undefined>();
+    while (swapping.exitCode === null) {
+      for (let times = 0; times < 500; times += 1) found.add(ownerOf(join(parent, 'state'))?.uid);
+      await new Promise(setImmediate);
     }
-    expect([ownerOf(link)?.uid, ownerOf(join(link, 'further'))?.uid]).toEqual([NOBODY, NOBODY]);
+    expect([...found].filter((uid) => uid !== undefined)).toEqual([NOBODY]);
   });
 });
 

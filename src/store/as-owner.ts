@@ -1,6 +1,6 @@
-import { lstatSync, statSync } from 'node:fs';
+import { lstatSync, readlinkSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
 /*
  * What root does by name in somebody else's directory he could have led anywhere, by a link: root appends to, empties or gives away a file of
@@ -17,18 +17,42 @@ export interface Owner {
 
 const ROOT: Owner = { uid: 0, gid: 0 };
 
+/** As many as Linux follows. */
+const MOST_LINKS = 40;
+
 /**
- * Who a directory belongs to, where this process could become that user: whoever made a link on the way to it, since he leads where he likes, or the owner of
- * the directory. Undefined where it is not there, and for who is not root.
+ * Who a directory belongs to, where this process could become that user: whoever could lead the way to it elsewhere by a link, or the owner of the directory. Undefined where it is not there, and for who is not root. Each part of the way is looked at once: whoever swaps it for something
+ * else meanwhile is asked about one of the two, never about the directory of another to which his link leads.
  */
 export function ownerOf(directory: string): Owner | undefined {
   if (process.getuid?.() !== 0) return undefined;
-  for (let way = resolve(directory); way !== dirname(way); way = dirname(way)) {
-    const found = lstatSync(way, { throwIfNoEntry: false });
-    if (found?.isSymbolicLink() === true && found.uid !== 0) return known(found.uid, found.gid);
+  const rest = partsOf(resolve(directory));
+  let way = '/';
+  let at = lstatSync(way);
+  for (let links = 0; rest.length > 0;) {
+    const part = rest.shift() as string;
+    const next = part === '..' ? dirname(way) : join(way, part);
+    const found = lstatSync(next, { throwIfNoEntry: false });
+    if (found === undefined) return undefined;
+    if (found.isSymbolicLink()) {
+      // In the place of root's link the owner of the directory that it is in can put one of his own.
+      const holder = found.uid === 0 ? at : found;
+      if (holder.uid !== 0 || (links += 1) > MOST_LINKS) return known(holder.uid, holder.gid);
+      const target = readlinkSync(next);
+      rest.unshift(...partsOf(target));
+      if (!target.startsWith('/')) continue;
+      way = '/';
+      at = lstatSync(way);
+    } else {
+      way = next;
+      at = found;
+    }
   }
-  const stats = statSync(directory, { throwIfNoEntry: false });
-  return stats === undefined ? undefined : known(stats.uid, stats.gid);
+  return known(at.uid, at.gid);
+}
+
+function partsOf(path: string): string[] {
+  return path.split('/').filter((part) => part !== '' && part !== '.');
 }
 
 /** Becomes somebody, and can never be root again. */
