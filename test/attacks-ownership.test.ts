@@ -70,7 +70,7 @@ describe.skipIf(!isRoot)('what a command that must stay root does in the state d
     symlinkSync('/', join(parent, 'link'));
     for (const path of [parent, join(parent, 'state')]) chownSync(path, NOBODY, NOBODY);
     lchownSync(join(parent, 'link'), NOBODY, NOBODY);
-    const swap = "const { renameSync } = require('node:fs'); for (const end = Date.now() + 1500; Date.now() < end;) { renameSync('state', 'a'); renameSync('link', 'state'); renameSync('state', 'link'); renameSync('a', 'state'); }";
+    const swap = "const { renameSync } = require('node:fs'); for (const end = Date.now() + 600; Date.now() < end;) { renameSync('state', 'a'); renameSync('link', 'state'); renameSync('state', 'link'); renameSync('a', 'state'); }";
     const swapping = spawn(process.execPath, ['-e', swap], { cwd: parent, stdio: 'ignore' });
     const found = new Set<number | undefined>();
     while (swapping.exitCode === null) {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { createSuspensions } from '../src/suspensions.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, exchange, listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
-import { testPki, type Issued, type TestPki } from './support/pki.ts';
+import { issueCertificate, testPki, type Issued, type TestPki } from './support/pki.ts';
 import { redisInstalled, startRedis } from './support/redis.ts';
 import { startStreamBackend, type StreamBackend } from './support/stream-gateway.ts';
 
@@ -210,6 +210,13 @@ describe('an isolated certificate', () => {
     }
     await expect(gateway.gateway.deny({ kind: 'identity', id: 'x', reason: 'x', who: 'test', expires: '2026-01-01T00:00:00.000Z' })).rejects.toThrow('is past');
   });
+});
+
+it('a certificate without a name, as those of SPIFFE are, is revoked and reinstated like any other', async () => {
+  const nameless = await issueCertificate(pki.issuing, { subject: [], san: { uri: 'spiffe://hospital.test/kiosk' } });
+  const file = join(gateway.directory, 'nameless.pem');
+  await writeFile(file, nameless.certificate);
+  for (const command of ['revoke', 'reinstate']) expect(await wardgate([command, ...config(), '--cert', file, ...REASON])).toMatchObject({ code: 0, stdout: expect.stringContaining(nameless.sha256) as string });
 });
 
 describe('an isolation', () => {

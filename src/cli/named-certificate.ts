@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { printable } from '../config/issue.ts';
 import { loadSnapshot } from '../config/snapshot.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName, parseNameText, type NameText } from '../pki/name.ts';
@@ -53,7 +54,9 @@ export async function subjectOf(options: SubjectOptions): Promise<DenySubject | 
     const [block] = pemBlocks(readFileSync(options.cert, 'utf8'), 'CERTIFICATE');
     if (block === undefined) return `${options.cert}: holds no certificate`;
     const { sha256, subject } = parseCertificate(block.der);
-    return { kind: 'fingerprint', fingerprint: sha256, subject_text: formatName(subject).slice(0, MOST_NAME) };
+    const name = formatName(subject).slice(0, MOST_NAME);
+    // SPIFFE certificates have none.
+    return { kind: 'fingerprint', fingerprint: sha256, ...(name === '' ? {} : { subject_text: name }) };
   }
   if (options.fingerprint !== undefined) {
     const fingerprint = options.fingerprint.replaceAll(':', '').toLowerCase();
@@ -103,6 +106,10 @@ function keyOf(file: string): string {
 
 /** What is named, for a line on a terminal. */
 export function describe(subject: DenySubject): string {
+  return printable(textOf(subject));
+}
+
+function textOf(subject: DenySubject): string {
   switch (subject.kind) {
     case 'fingerprint': return `certificate ${subject.fingerprint}${subject.subject_text === undefined ? '' : ` of ${subject.subject_text}`}`;
     case 'serial': return `serial ${subject.serial} of ${subject.issuer_text}`;
