@@ -18,12 +18,13 @@ it('a release that takes over fails no request: kept-alive, on new connections, 
   expect(loads.every(({ requests }) => requests > 2)).toBe(true);
 });
 
-/** Nobody may be there to take the exit code of a process whose parent ended before it. */
-function isGone(pid: number): boolean {
+/** As proc(5) has it; undefined when it is gone. Nobody may be there to take the exit code of a process whose parent ended before it. */
+function stateOf(pid: number): string | undefined {
   try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+    const [, state] = /\) (\w) /.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
+    return state === 'Z' ? undefined : state;
   } catch {
-    return true;
+    return undefined;
   }
 }
 
@@ -71,13 +72,31 @@ describe('a gateway that another release takes over', () => {
     expect(await statusOf(pki.doctor)).toBe(200);
   });
 
-  it('starts again when the other one ends after it was to take over', async () => {
-    await upgradeTo(await program('faint.mjs', "process.send('ready'); setTimeout(() => process.exit(1), 300);"));
-    await expect.poll(() => running.stderr()).toContain('this one starts again');
+  const startsAgain = async (starts: number): Promise<void> => {
     // Where any port would do it is another one.
-    await expect.poll(() => running.stdout().split('listening clinical').length).toBe(3);
+    await expect.poll(() => running.stdout().split('listening clinical').length).toBe(starts + 1);
     running = { ...running, port: Number([...running.stdout().matchAll(/^listening clinical \S+:(\d+)$/gm)].at(-1)?.[1]) };
     expect(await statusOf(pki.doctor)).toBe(200);
+  };
+
+  it('starts again when the other one ends after it was to take over', async () => {
+    await upgradeTo(await program('faint.mjs', "process.send('ready'); setTimeout(() => process.exit(1), 300);"));
+    await startsAgain(2);
+    expect(running.stderr()).toContain('it ended with 1; its log says why","msg":"the other release does not serve; this one starts again');
+  });
+
+  it('starts again in seconds when the other one hangs after it has taken the state, which is killed first', async () => {
+    const { pid: other } = await upgradeTo(await program('hung.mjs', `
+      import { predecessor } from '${import.meta.dirname}/../src/cli/successor.ts';
+      import { lockStateWhenFree } from '${import.meta.dirname}/../src/store/state-lock.ts';
+      predecessor(process.env).ready();
+      await lockStateWhenFree('${directory}/state', 20_000);
+      process.kill(process.pid, 'SIGSTOP');
+      setInterval(() => undefined, 1_000);`)) as { readonly pid: number };
+    await expect.poll(() => stateOf(other)).toBe('T');
+    await startsAgain(3);
+    expect(stateOf(other)).toBeUndefined();
+    expect(running.stderr()).toContain('it gave no sign of life for 5000 ms');
   });
 
   it('leaves to it what was revoked, an address that is written otherwise, and records that hang together, whoever reloads meanwhile', async () => {
@@ -99,6 +118,6 @@ describe('a gateway that another release takes over', () => {
     const { pid: other } = await upgradeTo(await program('idle.mjs', "process.send('ready'); setInterval(() => undefined, 1000);")) as { readonly pid: number };
     process.kill(pid, 'SIGTERM');
     await vi.waitFor(async () => expect((await wardgate(['status', '-c', config])).code).toBe(1), { timeout: 20_000 });
-    for (const one of [pid, other]) await expect.poll(() => isGone(one)).toBe(true);
+    for (const one of [pid, other]) await expect.poll(() => stateOf(one)).toBeUndefined();
   });
 });

@@ -9,7 +9,7 @@ type Print = (text: string) => void;
 const LINGER_MS = 500;
 /** The answer to who asked for the upgrade leaves before anything is closed. */
 const ANSWERED_MS = 100;
-/** How long the process that takes over may take from there on. */
+/** How long the process that takes over may take from there on, as long as it gives signs of life. */
 const SERVES_MS = 90_000;
 
 /**
@@ -57,8 +57,9 @@ export async function run(options: { config: string; logLevel: string }, print: 
       }
       log.info({ pid: successor?.pid }, 'another release takes over');
       await gateway.stop(grace, LINGER_MS);
-      if (await successor?.serves(SERVES_MS) === true || over.signal.aborted) return 0;
-      log.error({ pid: successor?.pid }, 'the other release does not serve; this one starts again');
+      const outcome = await successor?.outcome(SERVES_MS);
+      if (outcome?.kind === 'serves' || over.signal.aborted) return 0;
+      log.error({ pid: successor?.pid, why: outcome?.why }, 'the other release does not serve; this one starts again');
       upgrading = false;
       ending = Promise.withResolvers();
     }

@@ -1,12 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import type { Listening, Release, TakeOver } from '../gateway.ts';
 
-/** The process that takes over, seen from the one that it takes over from. */
+/** What became of the process that was to take over. */
+export type Outcome = { readonly kind: 'serves' } | { readonly kind: 'gone'; readonly why: string };
+
+/** Another release takes over, seen from the process that it takes over from. */
 export interface Successor {
   readonly pid: number;
-  /** Whether it serves, once that is known; false when it has ended instead, or is silent for `most` ms. */
-  serves(most: number): Promise<boolean>;
+  /** Resolves once it serves, or is gone: ended by itself, or killed because it hangs or has not come so far within `most` ms. */
+  outcome(most: number): Promise<Outcome>;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -17,6 +19,10 @@ const SOCKETS = 'WARDGATE_TAKE_OVER';
 const FIRST_DESCRIPTOR = 4;
 /** How long it may take to read its configuration. */
 const READY_MS = 50_000;
+/** How often it says from then on that it goes on. */
+const BEAT_MS = 500;
+/** So many beats left out, 5 s, mean that it hangs: nobody serves meanwhile. */
+const MOST_MISSED = 10;
 
 /**
  * Starts another release with the listening sockets of this process. Resolves once it has read its configuration and waits for the state; rejects, and it is
@@ -29,49 +35,71 @@ export async function startSuccessor({ node, args }: Release, listening: readonl
   const child = spawn(node, args, {
     detached: true, env: { ...env, [SOCKETS]: JSON.stringify(sockets) }, stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listening.flatMap(({ descriptors }) => descriptors)],
   });
-  child.on('error', () => undefined);
+  const { ready, serves, ended, kill } = attend(child);
   // As long as the state is this process's, the other has nothing that it would have to put in order.
   let end: NodeJS.Signals = 'SIGKILL';
   over.addEventListener('abort', () => child.kill(end), { once: true });
-  try {
-    await told(child, 'ready', READY_MS);
-  } catch (error) {
-    child.kill('SIGKILL');
-    throw new Error(`the other release did not start, this one serves on: ${(error as Error).message}`, { cause: error });
-  }
-  const serving = told(child, 'serves', undefined).then(() => true, () => false);
+  const late = setTimeout(kill, READY_MS, `it was not ready within ${READY_MS} ms`);
+  const fault = await Promise.race([ready, ended]);
+  clearTimeout(late);
+  if (fault !== undefined) throw new Error(`the other release did not start, this one serves on: ${fault}`);
   return {
     pid: child.pid as number,
-    async serves(most) {
+    async outcome(most) {
       end = 'SIGTERM';
-      const found = await Promise.race([serving, new Promise<false>((resolve) => setTimeout(() => resolve(false), most).unref())]);
-      if (found) child.disconnect();
-      else child.kill('SIGKILL');
+      const endless = setTimeout(kill, most, `it did not serve within ${most} ms`);
+      // Without a deadline once it is killed: the state is its own until the kernel has taken it away.
+      const why = await Promise.race([serves, ended]);
+      clearTimeout(endless);
+      if (child.connected) child.disconnect();
       child.unref();
-      return found;
+      return why === undefined ? { kind: 'serves' } : { kind: 'gone', why };
     },
   };
 }
 
-/** Resolves with its telling so; rejects when it ends before, or is silent for `most` ms. */
-async function told(child: ChildProcess, what: string, most: number | undefined): Promise<void> {
-  const over = new AbortController();
-  const signal = most === undefined ? over.signal : AbortSignal.any([over.signal, AbortSignal.timeout(most)]);
-  const message = (async () => {
-    for (;;) if ((await once(child, 'message', { signal }))[0] === what) return;
-  })();
-  const ended = once(child, 'exit', { signal }).then(([code, by]: unknown[]) => {
-    throw new Error(`it ended with ${String(code ?? by)}; its log says why`);
+interface Attended {
+  readonly ready: Promise<undefined>;
+  readonly serves: Promise<undefined>;
+  /** Why, once there is no such process any more. */
+  readonly ended: Promise<string>;
+  kill(why: string): void;
+}
+
+/** Listens from the start to what a process tells, several messages at once too, and kills it when its signs of life stop between being ready and serving. */
+function attend(child: ChildProcess): Attended {
+  const ready = Promise.withResolvers<undefined>();
+  const serves = Promise.withResolvers<undefined>();
+  const ended = Promise.withResolvers<string>();
+  let missed = 0;
+  let watch: NodeJS.Timeout | undefined;
+  let killed: string | undefined;
+  const kill = (why: string): void => {
+    killed ??= why;
+    child.kill('SIGKILL');
+  };
+  // Counted by turns of this event loop: what stops both processes, or this one alone, leaves out no beat.
+  const look = (): void => {
+    if (++missed > MOST_MISSED) kill(`it gave no sign of life for ${MOST_MISSED * BEAT_MS} ms`);
+  };
+  child.on('message', (what) => {
+    missed = 0;
+    if (what === 'ready') {
+      watch ??= setInterval(look, BEAT_MS).unref();
+      ready.resolve(undefined);
+    }
+    if (what !== 'serves') return;
+    clearInterval(watch);
+    serves.resolve(undefined);
   });
-  try {
-    await Promise.race([message, ended]);
-  } catch (error) {
-    if ((error as Error).name === 'AbortError') throw new Error(`it was not ready within ${most} ms`, { cause: error });
-    throw error;
-  } finally {
-    over.abort();
-    await Promise.allSettled([message, ended]);
-  }
+  child.on('exit', (code, by) => {
+    clearInterval(watch);
+    ended.resolve(killed ?? `it ended with ${String(code ?? by)}; its log says why`);
+  });
+  child.on('error', (error) => {
+    if (child.pid === undefined) ended.resolve(error.message);
+  });
+  return { ready: ready.promise, serves: serves.promise, ended: ended.promise, kill };
 }
 
 /** The other side: what a process that was started as a successor takes over; undefined when it was not. */
@@ -81,9 +109,21 @@ export function predecessor(env: Environment): (TakeOver & { serves(): void }) |
   let next = FIRST_DESCRIPTOR;
   const listening = (JSON.parse(text) as readonly { readonly listener: string; readonly address: string; readonly count: number }[])
     .map(({ listener, address, count }) => ({ listener, address, descriptors: Array.from({ length: count }, () => next++) }));
+  let beat: NodeJS.Timeout | undefined;
   const tell = (what: string): void => {
     // The process before may be gone.
     if (process.connected) process.send?.(what, () => undefined);
   };
-  return { listening, ready: () => tell('ready'), serves: () => tell('serves') };
+  return {
+    listening,
+    ready() {
+      tell('ready');
+      // Of the event loop that starts the gateway: it is what would hang.
+      beat = setInterval(tell, BEAT_MS, 'beat').unref();
+    },
+    serves() {
+      clearInterval(beat);
+      tell('serves');
+    },
+  };
 }
