@@ -146,6 +146,13 @@ alarms: { rules: { many_denials: { denials: 5, window: 10m } } }`,
     await page.screenshot(join(PICTURES, 'narrow-zh.png'));
   });
 
+  it('lets a direction mark in a name (U+202E) turn round no text beside it', async () => {
+    await page.goto(`${origin}/#/revocation`);
+    await onView('revocation');
+    const said = await page.evaluate<string>('[...new Set([...document.querySelectorAll("td, td > *, dd, dd > *, code")].map((one) => getComputedStyle(one).unicodeBidi))].join()');
+    expect(said).toBe('isolate');
+  });
+
   it('says when the gateway is gone', async () => {
     await page.evaluate('localStorage.removeItem("wardgate.language")');
     await page.resize(1280, 900);

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
@@ -115,6 +116,14 @@ describe('a drill', () => {
   it('of a restore serves again what was lost, and nothing of a drill stays behind', async () => {
     const report = await drill('restore', '--no-record');
     expect(missed(report)).toEqual([]);
+    expect(readdirSync(join(directory, 'tmp'))).toEqual([]);
+  });
+
+  it('that is interrupted leaves none of its keys behind', async () => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, '../src/main.ts'), 'drill', 'theft', '-c', join(directory, 'wardgate.yaml'), '--no-record'], { stdio: 'ignore' });
+    await expect.poll(() => readdirSync(join(directory, 'tmp'), { recursive: true }).some((name) => String(name).endsWith('server.key'))).toBe(true);
+    child.kill('SIGINT');
+    expect(await once(child, 'exit')).toEqual([130, null]);
     expect(readdirSync(join(directory, 'tmp'))).toEqual([]);
   });
 });

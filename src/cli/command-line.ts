@@ -108,7 +108,7 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
   addAlarmCommands(program, ground);
   const audit = addAuditCommands(program, ground, toldOnTerminal);
   addIncidentCommands(program, ground, told);
-  addDrillCommand(program, ground);
+  addDrillCommand(program, ground, process_.exit);
   addTrustCommands(program, ground);
   addBackupCommands(program, ground);
   addTemporaryCommands(program, ground);

@@ -1,6 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync, writeFileSync } from 'node:fs';
 import { createAuthority, issueCertificate, issueCrl, type Issued } from '../../ca/issue.ts';
 import { parseCertificate } from '../../pki/certificate.ts';
 import { formatName } from '../../pki/name.ts';
@@ -246,25 +244,20 @@ async function restored(staging: Staging, bar: number): Promise<Drilled> {
   const client = await staging.issue(cast);
   const stolen = await staging.issue(cast);
   await staging.gateway().deny({ kind: 'fingerprint', fingerprint: stolen.sha256, reason: 'drill', who: 'drill' });
-  const directory = mkdtempSync(join(tmpdir(), 'wardgate-drill-backup-'));
-  const out = join(directory, 'drill.wgb');
-  const passphrase = join(directory, 'passphrase');
+  const out = staging.beside('drill.wgb');
+  const passphrase = staging.beside('passphrase');
   writeFileSync(passphrase, 'a passphrase of the drill\n', { mode: 0o600 });
   const ground = { config: staging.path('wardgate.yaml'), passphraseFile: [passphrase], who: 'drill' };
   const quiet = (): void => undefined;
-  try {
-    const made = await timed('a backup is made beside the gateway', bar, async () => ({ ok: await create({ ...ground, out }, quiet) === 0 }));
-    const back = await timed(`everything is lost, and restored: role ${cast.role} is served`, bar, async () => {
-      await staging.restart(async () => {
-        rmSync(staging.path('.'), { recursive: true, force: true });
-        if (await restore(out, { ...ground, force: true }, quiet) !== 0) throw new Error('the backup was not restored');
-      });
-      const answer = await ask(staging, visit, { client });
-      return { ok: letIn(answer), detail: `answered ${answer.status}` };
+  const made = await timed('a backup is made beside the gateway', bar, async () => ({ ok: await create({ ...ground, out }, quiet) === 0 }));
+  const back = await timed(`everything is lost, and restored: role ${cast.role} is served`, bar, async () => {
+    await staging.restart(async () => {
+      rmSync(staging.path('.'), { recursive: true, force: true });
+      if (await restore(out, { ...ground, force: true }, quiet) !== 0) throw new Error('the backup was not restored');
     });
-    const still = await timed('what was revoked before is still refused', undefined, async () => refusedFor(staging, await ask(staging, visit, { client: stolen }), stolen, ['revoked_denylist']));
-    return { findings: [made, back, still], roles: staging.plan.casts.map(({ role }) => role) };
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+    const answer = await ask(staging, visit, { client });
+    return { ok: letIn(answer), detail: `answered ${answer.status}` };
+  });
+  const still = await timed('what was revoked before is still refused', undefined, async () => refusedFor(staging, await ask(staging, visit, { client: stolen }), stolen, ['revoked_denylist']));
+  return { findings: [made, back, still], roles: staging.plan.casts.map(({ role }) => role) };
 }

@@ -1,9 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import type { AuditRecord } from '../../audit/record.ts';
@@ -30,6 +29,8 @@ export interface Staging {
   /** What the upstreams were asked: the headers of each request. */
   readonly asked: readonly NodeJS.Dict<string | string[]>[];
   path(name: string): string;
+  /** Outside of what the gateway has, and gone with it when the drill is over. */
+  beside(name: string): string;
   /** Writes the CRLs of every CA anew. */
   writeCrls(revoked: readonly string[], times?: { readonly thisUpdate: number; readonly nextUpdate: number }): Promise<void>;
   stopResponder(): void;
@@ -40,15 +41,15 @@ export interface Staging {
   close(): Promise<void>;
 }
 
-/** Starts a staging gateway from a configuration. Nothing real is touched: it listens on loopback, and its state is in a directory that goes with it. */
-export async function startStaging(file: string): Promise<Staging> {
+/** Starts a staging gateway from a configuration. Nothing real is touched: it listens on loopback, and everything that it writes is in `scratch`, which the caller removes. */
+export async function startStaging(file: string, scratch: string): Promise<Staging> {
   const text = await readFile(file, 'utf8');
   const parsed = parseConfig(text, file);
   if (parsed.kind === 'invalid') throw new ConfigurationError(parsed.issues);
   await using undo = new AsyncDisposableStack();
-  const directory = mkdtempSync(join(tmpdir(), 'wardgate-drill-'));
-  undo.defer(() => rmSync(directory, { recursive: true, force: true }));
-  const path = (name: string): string => join(directory, name);
+  const beside = (name: string): string => join(scratch, name);
+  const path = (name: string): string => join(beside('gateway'), name);
+  mkdirSync(path('.'), { mode: 0o700 });
   const root = await createAuthority({ name: 'Wardgate Drill Root' });
   const server = await issueCertificate(root, { subject: [['CN', 'localhost']], san: { dns: ['localhost'] }, eku: ['serverAuth'] });
   const asked: NodeJS.Dict<string | string[]>[] = [];
@@ -99,7 +100,7 @@ export async function startStaging(file: string): Promise<Staging> {
   const listeners = plan.raw['listeners'] as readonly { readonly name: string; readonly protocol?: string }[];
 
   return {
-    plan, config: parsed.config, root, authorities, trust: root.certificate, asked, path, writeCrls,
+    plan, config: parsed.config, root, authorities, trust: root.certificate, asked, path, beside, writeCrls,
     gateway: () => gateway,
     port(protocol) {
       const name = listeners.find((listener) => (listener.protocol ?? 'https') === protocol)?.name;
