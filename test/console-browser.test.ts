@@ -149,8 +149,7 @@ alarms: { rules: { many_denials: { denials: 5, window: 10m } } }`,
   it('lets a direction mark in a name (U+202E) turn round no text beside it', async () => {
     await page.goto(`${origin}/#/revocation`);
     await onView('revocation');
-    const said = await page.evaluate<string>('[...new Set([...document.querySelectorAll("td, td > *, dd, dd > *, code")].map((one) => getComputedStyle(one).unicodeBidi))].join()');
-    expect(said).toBe('isolate');
+    await expect.poll(() => page.evaluate<string>('[...new Set([...document.querySelectorAll("td, td > *, dd, dd > *, code")].map((one) => getComputedStyle(one).unicodeBidi))].join()')).toBe('isolate');
   });
 
   it('says when the gateway is gone', async () => {
