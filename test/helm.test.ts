@@ -195,6 +195,12 @@ describe.skipIf(!goInstalled)('the Helm chart', () => {
     expect(ingress).toEqual([{ ports: [{ port: 'https' }, { port: 'dicom' }], from: [{ ipBlock: { cidr: '10.1.0.0/16' } }] }]);
   });
 
+  it('lets nobody who took a gateway over ask the cloud for the credentials of the machine', () => {
+    const { egress } = plain(of(ours, 'NetworkPolicy') as Manifest).spec as { egress: readonly { readonly to?: readonly { readonly ipBlock?: { readonly except?: readonly string[] } }[]; readonly ports: readonly { readonly port: number }[] }[] };
+    const open = egress.filter(({ ports }) => ports.some(({ port }) => port !== 53)).filter(({ to }) => to === undefined || to.some(({ ipBlock }) => ipBlock !== undefined && ipBlock.except === undefined));
+    expect([open, JSON.stringify(egress)]).toEqual([[], expect.stringContaining('"except":["169.254.0.0/16","168.63.129.16/32"]')]);
+  });
+
   it('puts keys and passwords that are given into Secrets and nowhere else, and says who reads them all the same', () => {
     const holding = (text: string): readonly string[] => whole.filter((one) => JSON.stringify(one).includes(text)).map(({ kind, metadata }) => `${kind} ${metadata.name}`);
     expect([holding('given-key'), holding('given: #password')]).toEqual([['Secret clinic-gate-tls'], ['Secret clinic-gate-secrets']]);
