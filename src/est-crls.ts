@@ -77,7 +77,7 @@ export async function openGatewayCrls({ sources, trust: pem, log, now }: Gateway
       log.error({ source: url, error: (error as Error).message }, 'a CRL about gateways could not be taken; what was taken before holds until it ends');
       next = AGAIN;
     }
-    timers.set(url, setTimeout(() => void fetchAgain(url), next));
+    if (!closing.signal.aborted) timers.set(url, setTimeout(() => void fetchAgain(url), next));
   }
 
   const files = sources.filter((source) => !/^https?:/i.test(source));

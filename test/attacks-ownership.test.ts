@@ -86,8 +86,8 @@ describe.skipIf(!isRoot)("root's commands in the state directory of a gateway th
   let runs: readonly CommandRun[];
 
   beforeAll(async () => {
-    const [lock, list, ca, out] = [made(), made(), made(), made()] as const;
-    grounds = [lock, list, ca, out];
+    const [lock, list, ca, out, readable, foreign] = [made(), made(), made(), made(), made(), made()] as const;
+    grounds = [lock, list, ca, out, readable, foreign];
     symlinkSync(join(lock.system, 'lock'), join(lock.state, 'lock'));
     symlinkSync(join(list.system, 'shadow'), join(list.state, 'suspensions.jsonl'));
     const office = join(ca.state, 'ca');
@@ -95,9 +95,17 @@ describe.skipIf(!isRoot)("root's commands in the state directory of a gateway th
     chownSync(office, NOBODY, NOBODY);
     symlinkSync(join(ca.system, 'shadow'), join(office, 'ca.db'));
     for (const name of ['policy.yaml', 'root.pem']) writeFileSync(join(office, name), initialPolicy({ organization: 'Hospital', domain: 'hospital.test' }));
+    // The layout of docs/deployment.md: a secret of root's, which the gateway's group reads.
+    for (const { base, config } of [readable, foreign]) {
+      writeFileSync(join(base, 'store.pass'), 'secret of the store', { mode: 0o640 });
+      chmodSync(join(base, 'store.pass'), 0o640);
+      writeFileSync(config, `${readFileSync(config, 'utf8')}store: { redis: "redis://127.0.0.1:1", password_file: store.pass }\n`);
+    }
+    chownSync(join(readable.base, 'store.pass'), 0, NOBODY);
     const suspend = ({ config }: Ground): readonly string[] => ['suspend', '-c', config, '--role', 'doctor', '--reason', 'x'];
     runs = await Promise.all([
       suspend(lock), suspend(list), ['ca', 'list', '--dir', office], ['seal', '-c', out.config, '--case', 'x', '--out', join(out.system, 'x.sealed')],
+      ...[readable, foreign].map(({ config }) => ['check', '-c', config]),
     ].map((args) => wardgateProcess(args)));
   }, 60_000);
   afterAll(() => grounds.forEach(({ base }) => rmSync(base, { recursive: true, force: true })));
@@ -120,5 +128,9 @@ describe.skipIf(!isRoot)("root's commands in the state directory of a gateway th
     const names = readdirSync(state, { recursive: true, encoding: 'utf8' });
     expect(names).toContain('audit.key');
     expect(names.filter((name) => lstatSync(join(state, name)).uid !== NOBODY)).toEqual([]);
+  });
+
+  test('read what the gateway may read, as check and upgrade do first, and no secret of root alone', () => {
+    expect(runs.slice(4)).toMatchObject([{ code: 0 }, { code: 1, stdout: expect.stringContaining('"store.pass" cannot be read: permission denied') as string }]);
   });
 });

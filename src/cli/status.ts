@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { formatAddress } from '../config/addresses.ts';
+import { printable } from '../config/issue.ts';
 import type { GatewayStatus } from '../gateway.ts';
 import { describeScope } from '../policy/suspensions.ts';
 import { callGateway } from './call.ts';
@@ -72,7 +73,8 @@ function formatStatus(status: GatewayStatus): string {
     ...status.ending.ending.map(({ use, tier, count }) => `ending        ${count} ${use}: ${tier}`),
     `audit         ${status.audit.directory}${status.audit.failing.length === 0 ? '' : ` FAILING: ${status.audit.failing.join('; ')}`}`,
   ];
-  return lines.join('\n');
+  // What others told, over the admin API or a store.
+  return lines.map(printable).join('\n');
 }
 
 function serverLine({ listener, certificate, key_type, not_after, state, detail, serving, ocsp }: GatewayStatus['certificates']['servers'][number]): string {
