@@ -170,6 +170,14 @@ describe('messages two parsers could read differently (TRAPS 11)', () => {
     expect(smuggled).toHaveLength(0);
   });
 
+  it.each(['', 'Expect: 100-continue\r\nContent-Length: 0\r\n'])('serves no TRACE where no route names it, which would show a client what the gateway says of it (%j)', async (fields) => {
+    const before = backend.seen.length;
+    const text = await raw(`TRACE /echo/x HTTP/1.1\r\nHost: localhost\r\n${fields}\r\n`);
+    expect(text).toMatch(/^HTTP\/1\.1 404 [^]*"code":"not_found"/);
+    expect(backend.seen.length).toBe(before);
+    await expect.poll(async () => (await gateway.records()).find(({ method }) => method === 'TRACE')).toMatchObject({ result: 'denied', reason: 'not_found' });
+  });
+
   it('passes a chunked DELETE with a request inside its body as one request with the same bytes (TRAPS 9)', async () => {
     let upstream: RawBackend | undefined;
     const inner = 'GET /records HTTP/1.1\r\nHost: x\r\nX-Client-Role: doctor\r\n\r\n';

@@ -185,6 +185,12 @@ describe('a denial by HTTP/2', () => {
     expect((await askHttp2(session, '/echo/x')).status).toBe(200);
   });
 
+  it('serves no TRACE where no route names it, which would show a client what the gateway says of it', async () => {
+    const before = backend.seen.length;
+    const reply = await replyOf(session.request({ ':method': 'TRACE', ':path': '/echo/x', ':authority': 'localhost' }));
+    expect([reply.status, backend.seen.length]).toEqual([404, before]);
+  });
+
   it('answers a CONNECT with 400', async () => {
     const stream = session.request({ ':method': 'CONNECT', ':authority': 'localhost:443' });
     expect((await replyOf(stream)).status).toBe(400);

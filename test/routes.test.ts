@@ -29,6 +29,7 @@ function compile(...written: readonly Written[]) {
 function oracle(written: readonly Written[], { host, segments, method }: Asked): { name: string; parameters: Record<string, string> } | undefined {
   for (const [order, route] of written.entries()) {
     if (route.host !== undefined && !route.host.some((pattern) => coversHost(pattern, host))) continue;
+    if (route.methods === undefined && method === 'TRACE') continue;
     if (route.methods !== undefined && !route.methods.includes(method) && !(method === 'HEAD' && route.methods.includes('GET'))) continue;
     const below = route.path.endsWith('/*');
     const pattern = (below ? route.path.slice(0, -2) : route.path).split('/').slice(1);
@@ -49,13 +50,13 @@ describe('which route serves a request', () => {
     const written = fc.record({
       path,
       host: fc.subarray(['a.test', 'b.a.test', '*.a.test', '*.b.a.test'], { minLength: 1 }),
-      methods: fc.subarray(['GET', 'POST', 'HEAD', 'DELETE'], { minLength: 1 }),
+      methods: fc.subarray(['GET', 'POST', 'HEAD', 'DELETE', 'TRACE'], { minLength: 1 }),
     }, { requiredKeys: ['path'] });
     const asked = fc.record({
       host: fc.constantFrom('a.test', 'b.a.test', 'c.a.test', 'c.b.a.test', 'test', '127.0.0.1', '::1'),
       segments: fc.tuple(fc.array(fc.oneof(literal, fc.constant('c')), { maxLength: 5 }), fc.boolean())
         .map(([segments, slash]) => (slash || segments.length === 0 ? [...segments, ''] : segments)),
-      method: fc.constantFrom('GET', 'POST', 'HEAD', 'DELETE', 'PUT'),
+      method: fc.constantFrom('GET', 'POST', 'HEAD', 'DELETE', 'PUT', 'TRACE'),
     });
     fc.assert(fc.property(fc.array(written, { maxLength: 30 }), fc.array(asked, { minLength: 1, maxLength: 20 }), (all, requests) => {
       const routes = compileRoutes(configs(all));

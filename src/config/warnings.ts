@@ -65,7 +65,7 @@ function shadowedRoutes(config: Config): Fault[] {
 
 function coversRoute(other: RouteConfig, route: RouteConfig): boolean {
   const host = other.match.host === undefined || (route.match.host?.every((name) => other.match.host?.includes(name)) ?? false);
-  const methods = other.match.methods === undefined || (route.match.methods?.every((method) => other.match.methods?.includes(method)) ?? false);
+  const methods = other.match.methods === undefined ? route.match.methods?.includes('TRACE') !== true : (route.match.methods?.every((method) => other.match.methods?.includes(method)) ?? false);
   return host && methods && coversPath(other.match.path, route.match.path);
 }
 

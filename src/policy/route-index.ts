@@ -73,7 +73,8 @@ function search(node: Node | undefined, segments: readonly string[], depth: numb
 }
 
 function earlier(found: Route | undefined, { named, any }: Methods, method: string): Route | undefined {
-  let best = first(found, any);
+  // TRACE shows its sender what the gateway adds on the way (RFC 9110 section 9.3.8): a route has to name it.
+  let best = method === 'TRACE' ? found : first(found, any);
   if (named.size === 0) return best;
   best = first(best, named.get(method));
   return method === 'HEAD' ? first(best, named.get('GET')) : best;

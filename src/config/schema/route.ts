@@ -12,7 +12,7 @@ const requestMatch = mapping({
   host: oneOrMore(hostPattern, 'expected a host name such as api.hospital.test or *.hospital.test, or a list of them')
     .describe('Host name, or list of them; *. in front stands for one label. Absent: any host.').exactOptional(),
   path: pathPattern.describe('/a is that path, /a/:id one segment more, /a/* everything below it. Absent: any path.').default('/*'),
-  methods: some(method, 'expected a list of methods such as [GET]').describe('Methods. Absent: any.').exactOptional(),
+  methods: some(method, 'expected a list of methods such as [GET]').describe('Methods. Absent: any but TRACE.').exactOptional(),
 });
 
 const routeLimits = mapping({
