@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, startGateway, type TestGateway } from './support/gateway.ts';
-import { createAuthority, issueCrl, testPki, type TestPki } from './support/pki.ts';
+import { createAuthority, issueCertificate, issueCrl, testPki, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
 let backend: Backend;
@@ -13,6 +13,21 @@ beforeAll(async () => {
 });
 
 afterAll(() => backend.close());
+
+it('a CRL whose issuer\'s certificate clients bring is told of as unusable until one has brought it', async () => {
+  const ward = await createAuthority({ name: [['CN', 'Ward CA'], ['O', 'Hospital']], issuer: pki.root });
+  const client = await issueCertificate(ward, { subject: [['CN', 'Patient 2']], san: { uri: 'urn:patient:2' } });
+  const gateway = await startGateway(pki, backend.port, { revocation: '{ check: leaf, sources: [crl], crl: { files: [issuing.crl, root.crl] } }' });
+  await writeFile(gateway.path('root.crl'), await issueCrl(ward, {}));
+  const crls = async (): Promise<readonly unknown[]> => {
+    const { report, problems, sources } = (await gateway.gateway.status()).crls;
+    return [report.every(({ verified }) => verified), problems.length, sources.filter(({ last_error: error }) => error !== undefined).length];
+  };
+  await expect.poll(crls).toEqual([false, 1, 1]);
+  expect((await ask(pki, gateway.port, '/echo/x', { client })).status).toBe(200);
+  expect(await crls()).toEqual([true, 0, 0]);
+  await gateway.stop();
+});
 
 describe('a new CRL file', () => {
   const next = async (gateway: TestGateway, number: number): Promise<void> =>

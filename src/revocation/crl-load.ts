@@ -36,6 +36,8 @@ export interface CrlProblem {
     /** It could not be read for reasons of our own, such as memory. */
     | 'failed';
   readonly detail: string;
+  /** SHA-256 of the CRL that it is about, where that is held all the same. */
+  readonly crl?: string;
 }
 
 export interface CrlContext {
@@ -97,7 +99,7 @@ export function loadCrl(source: string, der: Uint8Array, signers: CrlSigners): C
     const { proof, detail } = prove(crl, signers);
     const handle = handleOf(source, der, crl, index, proof);
     if (detail === undefined) return { kind: 'crl', handle };
-    return { kind: 'crl', handle, problem: { source, reason: 'unverified', detail: `CRL of ${handle.issuer}: ${detail}` } };
+    return { kind: 'crl', handle, problem: { source, reason: 'unverified', detail: `CRL of ${handle.issuer}: ${detail}`, crl: handle.sha256 } };
   } catch (error) {
     if (error instanceof PkiError) return refused(source, 'malformed', error.message);
     throw error;
@@ -173,7 +175,7 @@ function unverified({ tbs, signature, signatureAlgorithm }: Crl): CrlProof {
   shared.set(tbs);
   const { oid, parameters } = signatureAlgorithm;
   const algorithm = parameters === undefined ? { oid } : { oid, parameters: Uint8Array.from(parameters) };
-  return { kind: 'unverified', tbs: shared, algorithm, signature: Uint8Array.from(signature) };
+  return { kind: 'unverified', tbs: shared, algorithm, signature: Uint8Array.from(signature), late: new Uint8Array(new SharedArrayBuffer(1)) };
 }
 
 // Every byte array in a handle is a copy: posting a view would clone the whole file behind it.

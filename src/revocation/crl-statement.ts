@@ -52,6 +52,8 @@ export type CrlProof =
       readonly tbs: Uint8Array<SharedArrayBuffer>;
       readonly algorithm: AlgorithmReference;
       readonly signature: Uint8Array;
+      /** One octet: not 0 once a certificate that a client brought has verified it, on any thread. */
+      readonly late: Uint8Array<SharedArrayBuffer>;
     };
 
 export interface CrlSigner {
@@ -334,6 +336,11 @@ export function maySignCrls(certificate: Certificate): boolean {
   return certificate.keyUsage === undefined || certificate.keyUsage.has('cRLSign');
 }
 
+/** Whether anybody is known who signed it, be it by a client that brought the certificate. */
+export function isProven({ proof }: CrlHandle): boolean {
+  return proof.kind === 'verified' || proof.late[0] !== 0;
+}
+
 // A renewed anchor is the same anchor: name and key are what path validation starts from (RFC 5280 section 6.1.1 (d)).
 function sameAnchor(a: Certificate | undefined, b: Certificate): boolean {
   return a !== undefined && a.spkiSha256 === b.spkiSha256 && a.subject.normalized === b.subject.normalized;
@@ -353,6 +360,7 @@ function signedWith(crl: CrlHandle, issuer: Certificate, algorithms: AlgorithmPr
   if (known === undefined) {
     known = verifySignature({ ...crl.proof, spki: issuer.spki }, algorithms).kind === 'valid';
     verified.set(issuer.spkiSha256, known);
+    if (known && maySignCrls(issuer)) crl.proof.late[0] = 1;
   }
   return known;
 }

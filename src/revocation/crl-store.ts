@@ -4,7 +4,7 @@ import type { Snapshot } from '../config/snapshot.ts';
 import { DEFAULT_ALGORITHMS } from '../pki/algorithms.ts';
 import type { AlgorithmProfile } from '../pki/algorithms.ts';
 import type { CrlAuthorities, CrlProblem } from './crl-load.ts';
-import { crlKind, isNewer, newestOfEach } from './crl-statement.ts';
+import { crlKind, isNewer, isProven, newestOfEach } from './crl-statement.ts';
 import type { CrlHandle } from './crl-statement.ts';
 import type { CrlFileAnswer, CrlFileMessage, CrlJob } from './crl-worker.ts';
 
@@ -121,9 +121,9 @@ export function crlName({ crlNumber, thisUpdate }: Pick<CrlHandle, 'crlNumber' |
 
 /** A CRL as `status` shows it. */
 export function summaryOf(handle: CrlHandle): CrlSummary {
-  const { source, issuer, thisUpdate, nextUpdate, crlNumber, baseCrlNumber, index, proof } = handle;
+  const { source, issuer, thisUpdate, nextUpdate, crlNumber, baseCrlNumber, index } = handle;
   return {
-    source, issuer, thisUpdate, nextUpdate, entries: index.entries, delta: baseCrlNumber !== undefined, verified: proof.kind === 'verified',
+    source, issuer, thisUpdate, nextUpdate, entries: index.entries, delta: baseCrlNumber !== undefined, verified: isProven(handle),
     ...(crlNumber === undefined ? {} : { number: crlNumber.toString() }),
   };
 }

@@ -8,7 +8,7 @@ import type { CrlProblem } from './crl-load.ts';
 import { releaseReplaced } from './crl-release.ts';
 import { createCrlSources } from './crl-sources.ts';
 import type { CrlSource, CrlSources, Installed } from './crl-sources.ts';
-import { crlStatement, newestOfEach } from './crl-statement.ts';
+import { crlStatement, isProven, newestOfEach } from './crl-statement.ts';
 import type { CrlHandle } from './crl-statement.ts';
 import { crlAuthorities, digestOf, readCrls, summaryOf } from './crl-store.ts';
 import type { CrlReport } from './crl-store.ts';
@@ -270,6 +270,12 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     for (const { sha256 } of ending) warned.add(sha256);
   }
 
+  /** Less those of CRLs whose signer a client has brought since. */
+  function standingProblems(): ReadonlyMap<string, readonly CrlProblem[]> {
+    const proven = new Set(handles.filter(isProven).map(({ sha256 }) => sha256));
+    return new Map([...inForce?.problems ?? []].map(([source, problems]) => [source, problems.filter(({ crl }) => crl === undefined || !proven.has(crl))]));
+  }
+
   function closeDesk(): void {
     desk?.sources.close();
     desk?.ocsp.close();
@@ -289,11 +295,11 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     fetchIssuers: (url) => issuers.get(url, { dispatcher: desk!.outbound.named, allowLocal: desk!.config.allow_local }),
     report: () => ({
       report: handles.map(summaryOf),
-      problems: [...inForce?.problems.values() ?? []].flat(),
+      problems: [...standingProblems().values()].flat(),
       ocspAnswers: desk?.ocsp.size() ?? 0,
       ...reportSources({
         files: inForce?.snapshot.config.revocation.crl.files ?? [], sources: desk?.sources.list() ?? [],
-        bySource: inForce?.bySource ?? new Map(), problems: inForce?.problems ?? new Map(), responders,
+        bySource: inForce?.bySource ?? new Map(), problems: standingProblems(), responders,
       }),
     }),
     async close() {
