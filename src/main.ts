@@ -27,6 +27,10 @@ const found = Object.keys(process.env).filter((name) => (SCRUBBED as readonly st
 const right = Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR && FLAGS.every((flag) => process.execArgv.includes(flag));
 
 if (found.length === 0 && right) {
+  // Who reads what is printed may have seen enough (`| head`): what the command does, it does to its end.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   const { runCommandLine } = await import('./cli/command-line.ts');
   process.exitCode = await runCommandLine(process.argv.slice(2), { env: process.env, exit: (code) => process.exit(code) });
 } else {
@@ -50,7 +54,8 @@ function opensslFlags([first = '', second]: readonly string[]): readonly string[
 function startAgain(): void {
   const env = { ...process.env };
   for (const name of found) delete env[name];
-  if (found.length > 0) process.stderr.write(`wardgate: ignoring from the environment: ${found.join(', ')}\n`);
+  // What is read by programs is often read with stderr in it; a gateway, where it matters, prints no JSON.
+  if (found.length > 0 && !process.argv.includes('--json')) process.stderr.write(`wardgate: ignoring from the environment: ${found.join(', ')}\n`);
   const node = pinnedNode();
   const args = [...FLAGS, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
   // Where the running Node can replace itself, the process keeps its id; an older one stays as a parent that passes signals on.

@@ -285,10 +285,14 @@ describe('channels', () => {
   test('nothing is said to a mail server without TLS, of another CA or of another name', async () => {
     const bare = await startMailServer(pki, { tls: 'none' });
     const good = await startMailServer(pki);
-    const send = (port: number, own: Partial<ChannelTls>): Promise<void> => openChannel({ kind: 'mail', name: 'mail', host: '127.0.0.1', port, implicit: false, from: 'a@b.test', to: ['c@b.test'], timeout: 5_000, tls: { ...tls, ...own } }, 'gate', now).send(told, 'id');
+    const send = (port: number, own: Partial<ChannelTls>, more: { readonly timeout?: number; readonly implicit?: boolean } = {}): Promise<void> => openChannel({ kind: 'mail', name: 'mail', host: '127.0.0.1', port, implicit: false, from: 'a@b.test', to: ['c@b.test'], timeout: 5_000, ...more, tls: { ...tls, ...own } }, 'gate', now).send(told, 'id');
     await expect(send(bare.port, {})).rejects.toThrow();
     await expect(send(good.port, { trust: pki.root.certificate })).rejects.toThrow();
     await expect(send(good.port, { serverName: 'mail.hospital.test' })).rejects.toThrow();
+    const implicit = await startMailServer(pki, { tls: 'implicit' });
+    await expect(send(implicit.port, {}, { timeout: 300 })).rejects.toThrow('Greeting never received; is the port one for encryption: implicit?');
+    await expect(send(good.port, {}, { implicit: true })).rejects.toThrow('is the port one for encryption: starttls?');
+    await implicit.close();
     good.refuse = 451;
     await expect(send(good.port, {})).rejects.toThrow();
     expect([...bare.mails, ...good.mails]).toEqual([]);

@@ -86,7 +86,7 @@ describe('wardgate impact', () => {
     const { code, text } = await printed((print) => impact({ config, serial: pki.doctor.serialHex, who: 'duty officer', json: true }, print));
     expect(code).toBe(0);
     const found = JSON.parse(text) as Record<string, readonly Record<string, unknown>[]>;
-    expect(found).toMatchObject({ permitted: 3, denied: 1 });
+    expect(found).toMatchObject({ records: 4, permitted: 3, denied: 1, failed: 0, ended: 0 });
     expect(found['patients']?.map(({ name, requests }) => [name, requests])).toEqual([['P1', 2], ['P2', 1]]);
     expect(found['resources']?.map(({ method, name }) => [method, name])).toEqual([['GET', '/echo/P1'], ['GET', '/echo/P2']]);
     expect(found['routes']?.map(({ name }) => name)).toEqual(['records']);

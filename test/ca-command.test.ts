@@ -246,13 +246,16 @@ describe('wardgate ca, beside a gateway that does not run', () => {
       expect([done.code, done.stderr]).toEqual([0, '']);
       return done;
     };
-    await run('request', '--profile', 'doctor', '--name', 'Dr Alone', '--purpose', 'rounds', '--system', 'records');
+    await run('request', '--profile', 'doctor', '--name', 'Dr Alone', '--purpose', 'rounds');
     const { stdout } = await run('revoke', ca.of('Kiosk 7').entry.serial, '--reason', 'cessationOfOperation', '--why', 'scrapped');
     expect(stdout).toContain('in the state of the gateway, which is not running');
     expect(await readRecords(ca.path('alone/audit'))).toEqual(expect.arrayContaining([
       expect.objectContaining({ event: 'certificate_request', who: 'operator', names: ['Dr Alone'] }), expect.objectContaining({ event: 'certificate', who: 'operator', fingerprint: ca.of('Kiosk 7').entry.sha256, detail: expect.stringMatching(/^revoke .*: scrapped$/) }),
     ]));
     expect((await wardgate(['audit', 'verify', '-c', ca.path('alone.yaml')])).code).toBe(0);
+    // Who was first stays on the list, with his reason.
+    await wardgate(['revoke', '-c', ca.path('alone.yaml'), '--fingerprint', ca.of('Chen Jing').entry.sha256, '--reason', 'key stolen', '--who', 'Li on call']);
+    expect((await run('revoke', ca.of('Chen Jing').entry.serial, '--reason', 'keyCompromise', '--why', 'as Li says')).stdout).toContain('deny list     it is denied already, without an end (key stolen, Li on call)\n');
   });
 });
 

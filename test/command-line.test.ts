@@ -1,11 +1,14 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, rm, stat, writeFile, chmod } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runCommandLine } from '../src/cli/command-line.ts';
 import { status as tellStatus } from '../src/cli/status.ts';
 import { startBackend, type Backend } from './support/backend.ts';
-import { wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
+import { cleanEnvironment, MAIN, wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
 import { issueCertificate, testPki, type TestPki } from './support/pki.ts';
 
@@ -232,6 +235,24 @@ describe('wrong usage', () => {
   });
 });
 
+describe('what is printed', () => {
+  it('to somebody who has gone (`| head`) is no fault', async () => {
+    const runs = [['check'], ['audit', 'export']].map(async (args) => {
+      const child = spawn(process.execPath, [MAIN, ...args, '-c', config], { env: cleanEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] });
+      child.stdout.destroy();
+      const [[code], stderr] = await Promise.all([once(child, 'close'), text(child.stderr)]);
+      return [code, stderr];
+    });
+    expect(await Promise.all(runs)).toEqual([[0, ''], [0, '']]);
+  });
+
+  it('of variables that are ignored is told to people, and to nobody who reads JSON', async () => {
+    const [plain, json] = await Promise.all([['check'], ['check', '--json']].map((args) => wardgateProcess([...args, '-c', config], { SSL_CERT_FILE: '/nowhere' })));
+    expect(plain?.stderr).toBe('wardgate: ignoring from the environment: SSL_CERT_FILE\n');
+    expect(json).toMatchObject({ code: 0, stderr: '' });
+  });
+});
+
 describe('help', () => {
   /** In this process: there are two dozen commands, and a process takes a second. */
   async function help(path: readonly string[]): Promise<string> {
@@ -265,6 +286,12 @@ describe('help', () => {
       if (!new RegExp(`^Examples?:\\n {2}wardgate ${path.join(' ')}`, 'm').test(await help(path))) without.push(path.join(' '));
     }
     expect(without).toEqual([]);
+  });
+
+  it('says which options a command cannot do without', async () => {
+    const text = (await help(['ca', 'request'])).replace(/\s+/g, ' ');
+    expect(text).toContain('what for (required)');
+    expect(text).toContain('where it lists any (default: "unspecified")');
   });
 
   it('of a configuration names the variable that stands for it', async () => {

@@ -1,4 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:https';
 import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
@@ -135,6 +135,12 @@ describe('a running gateway', () => {
     const { findings } = await diagnose('--pages', `https://localhost:${gateway.port}/records`, '--trust', gateway.path('roots.pem'));
     expect(findings).toEqual([expect.objectContaining({ outcome: 'unknown', detail: 'is answered with 401' })]);
   });
+});
+
+it('of a configuration that has never run, the disk that its state will be on is looked at', async () => {
+  await writeFile(gateway.path('new.yaml'), `state: ./new/state\n${await readFile(gateway.path('wardgate.yaml'), 'utf8')}`);
+  const { findings } = await diagnose('-c', gateway.path('new.yaml'));
+  expect(findings.find(({ about }) => about === `disk of ${gateway.path('new/state')}`)?.detail).toMatch(/free, \d+ %$/);
 });
 
 describe('what is not Wardgate', () => {

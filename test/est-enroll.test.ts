@@ -129,6 +129,8 @@ describe('a device without a certificate', () => {
     const at = (name: string): string => join(directory, name);
     writeFileSync(at('code'), `${code.code}\n`, { mode: 0o600 });
     const args = ['enrol', '--est', `https://localhost:${gateway.port}`, '--name', code.name, '--code-file', at('code'), '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', gateway.path('root.pem')];
+    writeFileSync(at('empty'), '', { mode: 0o600 });
+    expect((await wardgate(args.map((one) => (one === at('code') ? at('empty') : one)))).stderr).toContain(`${at('empty')} holds no enrolment code`);
     const own = ['--root', gateway.path('ca-root.pem')];
     expect(await wardgate([...args, ...own])).toMatchObject({ code: 1, stderr: expect.stringContaining('nobody has approved') });
     expect(existsSync(at('kiosk.pem'))).toBe(false);

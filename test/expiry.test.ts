@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createBook } from '../src/audit/expiry/book.ts';
 import { openExpiry, type Expiry, type ExpirySetup } from '../src/audit/expiry/open.ts';
-import type { Watched } from '../src/audit/expiry/watched.ts';
+import type { Entry, Watched } from '../src/audit/expiry/watched.ts';
+import { announcementOf } from '../src/audit/expiry/words.ts';
 import type { AuditRecord } from '../src/audit/record.ts';
 import { startHook, type Hook } from './support/alarm-receivers.ts';
 import { testPki, type TestPki } from './support/pki.ts';
@@ -104,6 +105,11 @@ afterEach(async () => {
 });
 
 describe('warnings of what ends', () => {
+  test.each([[5 * MINUTE, '5 min'], [90 * MINUTE, '1 h'], [3 * DAY, '3 days']])('say of what ends in %i ms that it ends in %s', (left, words) => {
+    const entry = { ...server('clinical', left), told: new Map() } as unknown as Entry;
+    expect(announcementOf([{ entry, before: 7 * DAY }], 0, 'gate', now).text).toContain(` UTC (in ${words}); server certificate clinical`);
+  });
+
   test('each tier is told once over 120 days, the last and the end daily, in the morning, until it is replaced', async () => {
     expiry.hold([server('clinical', 100 * DAY), server('pacs', 200 * DAY)]);
     const told = await run(102 * 24);

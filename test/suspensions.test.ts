@@ -393,7 +393,9 @@ describe('wardgate suspend', () => {
     expect(await status(gateway, '/echo/1')).toBe(503);
     expect((await wardgate(['status', ...config])).stdout).toMatch(/suspended {5}route echo \(wrong doses, nurse, .*, until .*\)/);
     expect(await wardgate(['resume', ...config, '--route', 'echo'])).toMatchObject({ code: 0, stdout: 'resumed route echo\n' });
-    expect(await wardgate(['resume', ...config, '--route', 'echo'])).toMatchObject({ code: 1 });
+    expect(await wardgate(['resume', ...config, '--route', 'echo'])).toMatchObject({ code: 1, stdout: 'was not suspended: route echo\nnothing is\n' });
+    await wardgate(['suspend', ...config, '--route', 'records', '--outside', '--reason', 'attack', '--who', 'nurse']);
+    expect(await wardgate(['resume', ...config, '--route', 'records'])).toMatchObject({ code: 1, stdout: expect.stringMatching(/^was not suspended: route records\nsuspended is: route records, clients outside \(attack, nurse, \S+\)\n$/) as string });
     expect(await status(gateway, '/echo/1')).toBe(200);
     expect(await wardgate(['suspend', ...config, '--route', 'nosuch', '--reason', 'x'])).toMatchObject({ code: 1, stderr: expect.stringContaining('known: public, records, echo') as string });
   }, 120_000);

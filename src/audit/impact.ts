@@ -9,6 +9,9 @@ export interface Impact {
   readonly records: number;
   readonly permitted: number;
   readonly denied: number;
+  readonly failed: number;
+  /** Streams that came to their end: of each there is a record of its beginning, too. */
+  readonly ended: number;
   readonly first?: string;
   readonly last?: string;
   readonly patients: readonly Touched[];
@@ -41,7 +44,7 @@ export function impactOf(evidence: Evidence, filter: RecordFilter): Impact {
   const addresses = tally();
   const denials = tally();
   const all = tally();
-  const counts = { records: 0, permitted: 0, denied: 0 };
+  const counts = { records: 0, permitted: 0, denied: 0, failed: 0, ended: 0 };
   const take = (record: Partial<AuditRecord>): void => {
     const { time = '', result, patient, method, path, route, address, reason } = record;
     counts.records += 1;
@@ -52,7 +55,7 @@ export function impactOf(evidence: Evidence, filter: RecordFilter): Impact {
       denials.add(reason ?? 'unknown', time);
       return;
     }
-    counts.permitted += result === 'permitted' ? 1 : 0;
+    counts[result === 'done' ? 'ended' : result === 'failed' ? 'failed' : 'permitted'] += 1;
     if (patient !== undefined) patients.add(patient, time);
     if (path !== undefined) resources.add(`${method ?? ''} ${path}`, time);
     if (route !== undefined) routes.add(route, time);

@@ -108,6 +108,10 @@ export async function exportCommand(path: string | undefined, options: ExportCom
   try {
     await pipeline(Readable.from(exportAudit(evidence, filter, Date.now()), { objectMode: true, highWaterMark: 1 }), out, { end: false });
     return 0;
+  } catch (error) {
+    // Whoever reads has seen enough.
+    if ((error as NodeJS.ErrnoException).code === 'EPIPE') return 0;
+    throw error;
   } finally {
     evidence.close();
   }

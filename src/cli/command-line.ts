@@ -1,5 +1,5 @@
 import { userInfo } from 'node:os';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help } from 'commander';
 import { addAcmeCommand } from './acme/command.ts';
 import { addAlarmCommands } from './alarm.ts';
 import { addAuditCommands } from './audit.ts';
@@ -56,6 +56,8 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .version(VERSION)
     .option('--openssl-config <file>', 'what OpenSSL starts with, for keys in tokens (docs/keys.md); in front of the command')
     .exitOverride()
+    // Those below take it over.
+    .configureHelp({ optionDescription: (option) => `${new Help().optionDescription(option)}${option.mandatory ? ' (required)' : ''}` })
     .showHelpAfterError('(wardgate --help lists the commands)');
   const ground: CommandGround = {
     configOption: ['-c, --config <file>', 'the configuration; $WARDGATE_CONFIG names another default', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'],

@@ -9,6 +9,7 @@ import { verifyAudit } from '../audit/verify.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
+import { counted } from './counted.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
 import { recordFilter, type FilterOptions } from './record-options.ts';
 
@@ -130,11 +131,11 @@ function numberOf(cert: string): Pick<RecordFilter, 'serial' | 'issuer'> {
   return { serial, issuer: formatName(issuer) };
 }
 
-function textOf({ records, permitted, denied, first, last, patients, resources, routes, addresses, denials, left }: Impact): string {
+function textOf({ records, permitted, denied, failed, ended, first, last, patients, resources, routes, addresses, denials, left }: Impact): string {
   if (records === 0) return 'nothing is on record';
   const table = (title: string, rows: readonly Touched[]): readonly string[] => (rows.length === 0 ? [] : ['', `${title} (${rows.length})`, ...rows.map((row) => `  ${row.name}  ${row.requests}x, ${row.first} to ${row.last}`)]);
   return [
-    `${records} records from ${first} to ${last}: ${permitted} permitted, ${denied} denied`,
+    `${records} records from ${first} to ${last}: ${permitted} permitted, ${denied} denied${failed === 0 ? '' : `, ${failed} failed`}${ended === 0 ? '' : `, ${counted(ended, 'end')} of streams`}`,
     ...table('patients', patients), ...table('resources', resources.map(({ method, name, ...same }) => ({ name: `${method} ${name}`, ...same }))),
     ...table('routes', routes), ...table('from addresses', addresses), ...table('denied', denials),
     ...(left === 0 ? [] : ['', `${left} records more are of patients, resources or addresses for which there was no room: take a shorter time`]),

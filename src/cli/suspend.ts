@@ -4,7 +4,8 @@ import { networkFault } from '../config/addresses.ts';
 import { parseDuration } from '../config/values.ts';
 import { concernedRoutes, type ConcernedRoute } from '../concern.ts';
 import { describeScope, type SuspensionScope } from '../policy/suspensions.ts';
-import { endSuspension, openSuspensions } from '../store/suspensions.ts';
+import { asOwnerOf } from '../store/as-owner.ts';
+import { endSuspension, openSuspensions, readSuspensions } from '../store/suspensions.ts';
 import { unknownIn } from '../suspensions.ts';
 import type { Concerned, ConcernedClient } from '../thread-protocol.ts';
 import { callGateway } from './call.ts';
@@ -73,8 +74,16 @@ async function resume(options: ScopeOptions & { readonly reason?: string }, prin
   if (options.dryRun === true) return foresee(options, scope, print);
   const { answer, result } = await runningOrAlone(options.config, '/v1/resume', { ...scope, who: options.who, ...(options.reason === undefined ? {} : { reason: options.reason }) }, openSuspensions, (list) => endSuspension(list, scope, options.who, Date.now()));
   const resumed = (answer as { resumed: boolean } | undefined)?.resumed ?? result === true;
-  print(options.json === true ? JSON.stringify({ resumed, scope }) : `${resumed ? 'resumed' : 'was not suspended:'} ${describeScope(scope)}`);
+  if (options.json === true) print(JSON.stringify({ resumed, scope }));
+  else print(resumed ? `resumed ${describeScope(scope)}` : [`was not suspended: ${describeScope(scope)}`, ...suspendedLines(options.config)].join('\n'));
   return resumed ? 0 : 1;
+}
+
+/** What is suspended by order: to resume it takes the options that suspended it. */
+function suspendedLines(config: string): readonly string[] {
+  const { state } = readPlaces(config);
+  const entries = asOwnerOf(state, () => readSuspensions(state, Date.now())).filter(({ isolate }) => isolate !== true);
+  return entries.length === 0 ? ['nothing is'] : entries.map((entry) => `suspended is: ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`);
 }
 
 /** What a scope would hit: nothing is changed. */

@@ -48,13 +48,13 @@ async function commandPassphrase(argv: readonly string[], directory: string, run
   return passphraseIn(end === -1 ? said.bytes : said.bytes.subarray(0, end), `what ${show(argv[0])} writes`);
 }
 
-/** The passphrase in a file of one line: UTF-8, with or without a byte order mark, with the line end of any system. `what` begins messages. */
-export function passphraseIn(bytes: Uint8Array, what: string): Passphrase {
+/** The passphrase in a file of one line: UTF-8, with or without a byte order mark, with the line end of any system. `what` begins messages, `kind` is what they call it. */
+export function passphraseIn(bytes: Uint8Array, what: string, kind = 'passphrase'): Passphrase {
   const decoded = decodeUtf8(bytes);
   if (decoded.kind === 'fault') return { kind: 'fault', message: `${what}: ${decoded.message.replace('the file', 'it')}` };
   const text = decoded.text.replace(/\r?\n$/, '').replace(/\r$/, '');
-  if (/[\r\n\0]/.test(text)) return { kind: 'fault', message: `${what} is more than one line; expected a passphrase on a single one` };
-  if (text === '') return { kind: 'fault', message: `${what} holds no passphrase` };
-  if (Buffer.byteLength(text) > LONGEST) return { kind: 'fault', message: `${what} is longer than ${LONGEST} bytes; OpenSSL takes no such passphrase` };
+  if (/[\r\n\0]/.test(text)) return { kind: 'fault', message: `${what} is more than one line; expected the ${kind} on a single one` };
+  if (text === '') return { kind: 'fault', message: `${what} holds no ${kind}` };
+  if (Buffer.byteLength(text) > LONGEST) return { kind: 'fault', message: `${what} is longer than ${LONGEST} bytes; ${kind === 'passphrase' ? 'OpenSSL takes no such passphrase' : `no ${kind} is`}` };
   return { kind: 'ok', text };
 }

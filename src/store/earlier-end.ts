@@ -21,3 +21,8 @@ export function refuseEarlierEnd(what: string, standing: Standing | undefined, e
   if (standing === undefined || (standing.expires !== undefined && Date.parse(standing.expires) <= end)) return;
   throw new EarlierEndError(`${what} already, ${standing.expires === undefined ? 'without an end' : `until ${standing.expires}`} (${standing.reason}, ${standing.who}): lift that first where it is to end earlier`);
 }
+
+/** What stands, in words, when a message says that an order was refused because it would end that earlier: from a running gateway it comes as text. */
+export function standingIn(message: string): string | undefined {
+  return /^(.* already, .*): lift that first where it is to end earlier$/s.exec(message)?.[1];
+}

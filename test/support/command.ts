@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 export interface CommandRun {
   readonly code: number | null;
@@ -107,7 +107,7 @@ export function wardgateRun(config: string, env: Readonly<Record<string, string>
 }
 
 /** What a test runner sets for its own sake must not be scrubbed by the launcher with a message. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
+export function cleanEnvironment(): NodeJS.ProcessEnv {
   const { NODE_OPTIONS: _options, NODE_V8_COVERAGE: _coverage, NODE_EXTRA_CA_CERTS: _ca, SSL_CERT_FILE: _file, SSL_CERT_DIR: _dir, ...env } = process.env;
   return env;
 }

@@ -42,12 +42,18 @@ function shortText(due: readonly Due[], more: number): string {
 }
 
 function sentence({ entry: { use, name, places, serial, issuer, until, user }, before }: Due, now: number): string {
-  const left = Math.floor((until - now) / 3_600_000);
   return printable([
-    `${before === ENDED ? 'ENDED' : 'ends'} ${new Date(until).toISOString().slice(0, 16).replace('T', ' ')} UTC${before === ENDED ? '' : ` (in ${left < 48 ? `${left} h` : `${Math.floor(left / 24)} days`})`}`,
+    `${before === ENDED ? 'ENDED' : 'ends'} ${new Date(until).toISOString().slice(0, 16).replace('T', ' ')} UTC${before === ENDED ? '' : ` (in ${leftText(until - now)})`}`,
     `${WHAT[use]} ${name}`, ...(serial === undefined ? [] : [`serial ${serial}`]), ...(user === undefined || issuer === undefined ? [] : [`issued by ${issuer}`]),
     ...(user === undefined ? [] : [`role ${user.role}${user.id === undefined ? '' : `, id ${user.id}`}`]), ...(places.length === 0 ? [] : [`used by ${places.join(', ')}`]),
   ].join('; '));
+}
+
+/** `left` in ms. */
+function leftText(left: number): string {
+  const hours = Math.floor(left / 3_600_000);
+  if (hours < 1) return `${Math.max(0, Math.floor(left / 60_000))} min`;
+  return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} days`;
 }
 
 function shown({ entry: { use, name, places, serial, issuer, until, user }, before }: Due): object {

@@ -52,7 +52,7 @@ function addSteps(ca: Command, ground: CommandGround): void {
     .requiredOption('--profile <name>', 'server, doctor, patient, device or another profile of policy.yaml')
     .requiredOption('--name <name>', 'the common name: a person, a device, a host')
     .requiredOption('--purpose <text>', 'what for')
-    .requiredOption('--system <name>', 'the business system that it is for')
+    .option('--system <name>', 'the business system that it is for, one of those that policy.yaml lists where it lists any', 'unspecified')
     .option('--id <id>', 'what {id} of the profile stands for, such as the number of a patient')
     .option('--dns <name>', 'a further DNS name, as often as needed', several).option('--uri <uri>', 'a further URI', several)
     .option('--email <address>', 'a mail address', several).option('--ip <address>', 'an IP address', several)

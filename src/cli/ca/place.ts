@@ -48,9 +48,10 @@ export async function passphraseOf({ passphraseFile, passphraseCommand }: Pick<C
   return askHidden(`${prompt}: `);
 }
 
-export function passphraseFromFile(file: string): string {
+/** `kind`: what messages call it. */
+export function passphraseFromFile(file: string, kind?: string): string {
   if (statSync(file).isFile()) refuseOpenFile(file);
-  const found = passphraseIn(readFileSync(file), file);
+  const found = passphraseIn(readFileSync(file), file, kind);
   if (found.kind !== 'ok') throw new Error(found.kind === 'fault' ? found.message : `${file}: cannot be read`);
   return found.text;
 }

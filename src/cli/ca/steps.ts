@@ -5,6 +5,7 @@ import { writeWhole } from '../../ca/key-file.ts';
 import { OfficeError, REASONS, reasonFault, signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
 import { openKey, openPkcs12 } from '../../config/own-keys.ts';
 import { parseDuration } from '../../config/values.ts';
+import { standingIn } from '../../store/earlier-end.ts';
 import { revoke as denyCertificate } from '../revoke.ts';
 import { WrongUsage } from '../usage.ts';
 import { applicantOf, loginName } from './login.ts';
@@ -194,6 +195,9 @@ async function denyAtGateway(options: CaOptions, entry: CaEntry, reason: string)
     await denyCertificate({ config, fingerprint: entry.sha256, reason, who: options.who, expires: `${left}s` }, (line) => lines.push(line));
     return `deny list     ${lines.join(' ')}`;
   } catch (error) {
+    const standing = standingIn((error as Error).message);
+    // Whoever was first stays on the list, with his reason: it lasts longer than what is asked here.
+    if (standing !== undefined) return `deny list     ${standing}`;
     process.stderr.write(`wardgate: warning: it is revoked, and not on the deny list of the gateway: ${(error as Error).message}\n`);
     return undefined;
   }

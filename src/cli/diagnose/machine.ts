@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, statfsSync } from 'node:fs';
+import { readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { bad, doubt, good, unknown, type Finding } from './finding.ts';
 import { outputOf } from './programs.ts';
 
@@ -13,7 +14,7 @@ export async function lookAtMachine(directories: readonly string[], pid: number 
 function diskFinding(directory: string): Finding {
   const about = `disk of ${directory}`;
   try {
-    const { bavail, blocks, bsize, ffree, files } = statfsSync(directory);
+    const { bavail, blocks, bsize, ffree, files } = statfsSync(nearest(directory));
     const free = bavail * bsize;
     const share = Math.round((bavail / blocks) * 100);
     const text = `${free >= GIB ? `${(free / GIB).toFixed(1)} GiB` : `${Math.floor(free / MIB)} MiB`} free, ${share} %`;
@@ -23,6 +24,11 @@ function diskFinding(directory: string): Finding {
   } catch (error) {
     return unknown(about, (error as Error).message, 'run this as the user of the gateway, on its machine');
   }
+}
+
+/** The directory, or what it will be made in: before its first start a gateway has none. */
+function nearest(directory: string): string {
+  return statSync(directory, { throwIfNoEntry: false }) === undefined ? nearest(dirname(directory)) : directory;
 }
 
 async function clockFinding(): Promise<Finding> {

@@ -70,7 +70,7 @@ export function addRenewCommand(program: Command, { jsonOption, print, settle }:
     .option('--state <file>', 'where to say how it went (default: in the directory of versions beside the key)')
     .option('--once', 'one window, then end: for a timer (this is what it does without --every, too)')
     .option('--every', 'stay, and look every night')
-    .option('--now', 'renew now, due or not, whatever the hour')
+    .option('--now', 'renew now, due or not, whatever the hour; the EST server may refuse what is not due by its own --renew-from')
     .option('--dry-run', 'say what is due and when, and do nothing')
     .option(...jsonOption)
     .addHelpText('after', '\nExamples:\n  wardgate renew --est https://gateway.hospital.test --cert /etc/kiosk/kiosk.pem --key /etc/kiosk/kiosk.key --trust /etc/kiosk/hospital-root.pem\n  wardgate renew … --check https://gateway.hospital.test/kiosk/ping --now\n  wardgate renew … --every'

@@ -64,7 +64,7 @@ export async function enrolCommand(options: EnrolOptions, print: (text: string) 
   const trust = readFileSync(options.trust, 'utf8');
   const asked: Asked = {
     files, trust, est: options.est, name: options.name, root: options.root === undefined ? trust : readFileSync(options.root, 'utf8'),
-    authorization: `Basic ${Buffer.from(`${options.name}:${passphraseFromFile(options.codeFile)}`).toString('base64')}`,
+    authorization: `Basic ${Buffer.from(`${options.name}:${passphraseFromFile(options.codeFile, 'enrolment code')}`).toString('base64')}`,
   };
   const lock = lockOf(files);
   try {

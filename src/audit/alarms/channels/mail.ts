@@ -23,9 +23,10 @@ export function openMail({ name, host, port, implicit, from, to, login, timeout,
   });
 
   async function mail(subject: string, text: string, id: string): Promise<void> {
-    const { rejected = [] } = await within(2 * timeout, (await (transport ??= open())).sendMail({
+    const sent = (await (transport ??= open())).sendMail({
       from, to: [...to], subject, text, messageId: `<${hash('sha256', id, 'hex').slice(0, 32)}@${from.split('@').at(-1)}>`, headers: { 'Auto-Submitted': 'auto-generated' },
-    }), 'the mail server');
+    }).catch((error: Error) => { throw withHint(error, implicit); });
+    const { rejected = [] } = await within(2 * timeout, sent, 'the mail server');
     // Whoever is left may be the only one who reads it.
     if (rejected.length > 0) throw new Error(`the mail server refused ${rejected.length} of ${to.length} recipients`);
   }
@@ -36,4 +37,10 @@ export function openMail({ name, host, port, implicit, from, to, login, timeout,
     announce: ({ subject, text }, id) => mail(subject, text, id),
     close: () => void transport?.then((opened) => opened.close(), () => undefined),
   };
+}
+
+/** A server that waits for TLS says nothing to who waits for its greeting, and one that greets speaks no TLS: neither message names the one setting that is wrong. */
+function withHint(error: Error, implicit: boolean): Error {
+  const other = implicit ? /wrong version number/.test(error.message) : error.message === 'Greeting never received';
+  return other ? new Error(`${error.message}; is the port one for encryption: ${implicit ? 'starttls' : 'implicit'}?`, { cause: error }) : error;
 }
