@@ -88,6 +88,10 @@ describe('JSON beside the query', () => {
   ])('%s passes: %s', (text, passes) => {
     expect(judgeBeside('patient', 'A', Buffer.from(text)) === undefined).toBe(passes);
   });
+
+  test.each([['1001', '1001', true], ['1001', '1002', false], ['9007199254740992', '9007199254740993', false]])('with the id %s as the number %s in JSON beside it: passes %s', (id, number, passes) => {
+    expect(judgeBeside('patient', id, Buffer.from(`{"patient":${number}}`)) === undefined).toBe(passes);
+  });
 });
 
 describe('a patient named by a header', () => {

@@ -60,8 +60,13 @@ export function judgeBeside(parameter: string, patient: string, octets: Uint8Arr
   if (membersOf(read.value) !== read.colons) return unknownShape('a member that is written twice');
   if (typeof read.value !== 'object' || read.value === null || Array.isArray(read.value)) return undefined;
   const plain = asServersRead(parameter);
-  const other = Object.entries(read.value).find(([name, value]) => asServersRead(name) === plain && (name !== parameter || value !== patient));
+  const other = Object.entries(read.value).find(([name, value]) => asServersRead(name) === plain && (name !== parameter || (value !== patient && !isNumber(value, patient))));
   return other === undefined ? undefined : unknownShape(`a member ${quoted(other[0])}, which some servers take for the parameter ${parameter}`);
+}
+
+/** Whether a number is the id; of larger ones JavaScript may have read another than is written. */
+function isNumber(value: unknown, id: string): boolean {
+  return Number.isSafeInteger(value) && String(value) === id;
 }
 
 function membersOf(value: unknown): number {
