@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createProcessMetrics } from '../src/admin/metrics.ts';
@@ -10,6 +10,7 @@ import { callGateway } from '../src/cli/call.ts';
 import { shownBy } from '../src/cli/temporary/place.ts';
 import type { GatewayStatus } from '../src/gateway.ts';
 import { SILENT } from '../src/log.ts';
+import type { CaEntry } from '../src/ca/office.ts';
 import { noteIssuing, noteTemporary, readIssuing, readTemporaries } from '../src/store/temporaries.ts';
 import { watchTemporaries } from '../src/temporary-watch.ts';
 import { startBackend, type Backend } from './support/backend.ts';
@@ -34,7 +35,7 @@ const status = async (): Promise<GatewayStatus> => await callGateway(gateway.gat
 beforeAll(async () => {
   pki = await testPki();
   const officer = await pki.issueClient({ subject: [['CN', 'Officer Zhao'], ['OU', 'Security']] });
-  ca = await testCa([], { policy: (text) => `${text}approvers: [{ role: security, fingerprint: ${officer.sha256} }]\n` });
+  ca = await testCa(['doctor:Dr Regular'], { policy: (text) => `${text}approvers: [{ role: security, fingerprint: ${officer.sha256} }]\n` });
   await Promise.all([ca.write('ca.pass', ca.passphrase), ca.write('officer.pem', officer.chain), ca.write('officer.key', officer.key)]);
   approver = ['--approver-cert', ca.path('officer.pem'), '--approver-key', ca.path('officer.key')];
   backend = await startBackend(pki);
@@ -161,10 +162,17 @@ test('a temporary certificate whose command was killed before anybody had its ke
   const { request } = ca.office.entry(made.serial);
   expect(readIssuing(gateway.path('state'))).toEqual([]);
   // As it stands while the command is at work, and of a process that is no more.
-  noteIssuing(gateway.path('state'), { request, pid: spawnSync('true').pid });
+  const { pid } = spawnSync('true');
+  noteIssuing(gateway.path('state'), { request, pid });
+  // Whoever has taken the gateway's user over would have others revoked, or files removed.
+  const regular = ca.first.get('Dr Regular')?.entry as CaEntry;
+  noteIssuing(gateway.path('state'), { request: regular.request, pid });
+  writeFileSync(gateway.path('state/temporary/x.issuing'), JSON.stringify({ request: '../../x', pid }));
+  writeFileSync(gateway.path('x.issuing'), '');
   const { code, stderr } = await client('next');
   expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining(`${made.serial} of lost is revoked: the command that had it issued was ended`) });
-  expect(ca.office.entry(made.serial).state).toBe('revoked');
+  expect([made.serial, regular.serial].map((serial) => ca.office.entry(serial).state)).toEqual(['revoked', regular.state]);
+  expect(existsSync(gateway.path('x.issuing'))).toBe(true);
   expect(readIssuing(gateway.path('state'))).toEqual([]);
   expect((await gateway.records()).map(({ detail }) => detail)).toContainEqual(expect.stringContaining(`revoked the temporary certificate ${made.serial}`));
 });

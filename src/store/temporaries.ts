@@ -68,9 +68,12 @@ export function noteIssuing(state: string, { request, pid }: Issuing): void {
   writeNoteFile(state, join(DIRECTORY, `${request}${ISSUING}`), { request, pid });
 }
 
-/** What was begun, and neither ended nor forgotten. */
+/** What was begun, and neither ended nor forgotten. A note of another request than it is named after is nobody's: it could lead to any file. */
 export function readIssuing(state: string): readonly Issuing[] {
-  return namesIn(state).filter((name) => name.endsWith(ISSUING)).flatMap((name) => (readNoteFile(join(state, DIRECTORY, name)) as unknown as Issuing | undefined) ?? []);
+  return namesIn(state).filter((name) => name.endsWith(ISSUING)).flatMap((name) => {
+    const { request, pid } = readNoteFile(join(state, DIRECTORY, name)) ?? {};
+    return typeof request === 'string' && `${request}${ISSUING}` === name && typeof pid === 'number' && Number.isSafeInteger(pid) && pid > 0 ? [{ request, pid }] : [];
+  });
 }
 
 export function forgetIssuing(state: string, { request }: Pick<Issuing, 'request'>): void {

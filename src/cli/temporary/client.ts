@@ -65,7 +65,8 @@ export async function temporaryClient(options: ClientOptions, print: Print): Pro
 /** What a command that was ended had issued, before it said the passphrase: nobody has the key, and nobody will ask for its end. */
 async function takeBackLost(places: AuditPlaces, office: Office, who: string): Promise<void> {
   for (const lost of readIssuing(places.state).filter(({ pid }) => !isAlive(pid))) {
-    const entry = office.entries().find(({ request, state }) => request === lost.request && (state === 'issued' || state === 'delivered'));
+    // Nothing but what this command makes: the gateway's user, who may write the note, is not to have anybody's certificate revoked.
+    const entry = office.entries().find(({ request, state, temporary }) => request === lost.request && temporary && (state === 'issued' || state === 'delivered'));
     if (entry !== undefined) {
       const why = 'the command that had it issued was ended before it handed the key out: nobody has it';
       office.revoke(entry.serial, { who, reason: 'cessationOfOperation', why });
