@@ -81,19 +81,19 @@ export function createLists({ journals, events, replicas, publisher, inventory, 
   const announceDenial = replicas?.share({ ...DENIALS, name: 'deny', receive: denials.receive, isNews: denyList.isNews, changes: denyList.changes });
   const suspensions = createSuspensions({
     list: journals.suspensions, config, registered: (device) => (config().devices === undefined ? undefined : inventory.get(device) !== undefined), pauses, audit, announce: async (change) => announceSuspension?.(change), now, log,
-    publish: (orders) => publisher.publish({ kind: 'suspensions', orders }),
+    publish: (orders) => publisher.order({ kind: 'suspensions', orders }),
   });
   const announceSuspension = replicas?.share({
     ...SUSPENSIONS, name: 'suspensions', receive: suspensions.receive, isNews: journals.suspensions.isNews, changes: journals.suspensions.changes,
   });
   const breakGlass = createBreakGlass({
     list: grants, audit, announce: async (change) => announceGrant?.(change), now, log, alarm: opened,
-    publish: (withdrawn) => publisher.publish({ kind: 'withdrawn', grants: withdrawn }),
+    publish: (withdrawn) => publisher.order({ kind: 'withdrawn', grants: withdrawn }),
   });
   const announceGrant = replicas?.share({ ...GRANTS, name: 'break-glass', receive: breakGlass.receive, isNews: grants.isNews, changes: grants.changes });
   const webhooks = createWebhooks({
     config, denials, denyList, transfers: journals.transfers, devices: journals.devices, events, audit, now,
-    publishTransfers: () => publisher.publish({ kind: 'transfers', transfers: transfers() }),
+    publishTransfers: () => publisher.order({ kind: 'transfers', transfers: transfers() }),
     async publishDevice(id) {
       await inventory.tellOne(id, publisher.tell);
       await publisher.sweep();

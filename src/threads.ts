@@ -40,6 +40,8 @@ interface Thread {
 const DEADLINE_MS = 30_000;
 /** A thread that dies at once is not restarted faster than this. */
 const RESTART_MS = 500;
+/** How long the end of a thread is waited for. */
+const ENDED_MS = 500;
 const ENTRY = new URL(import.meta.url.endsWith('.ts') ? './data-plane.ts' : './data-plane.js', import.meta.url);
 
 /** Starts the threads. One that dies is replaced; the others go on. */
@@ -92,7 +94,9 @@ export function startThreads(options: ThreadsOptions): Threads {
           await line.call(ask, deadline);
         } catch (error) {
           options.log.error({ thread: index, error: (error as Error).message }, `a data-plane thread did not ${ask.kind} and is ended`);
-          await worker.terminate();
+          line.hangUp(new Error(`data-plane thread ${index} is ended`));
+          // None of our code runs there any more; what the system holds it up in may take longer.
+          await Promise.race([worker.terminate(), new Promise((resolve) => setTimeout(resolve, ENDED_MS).unref())]);
         }
       }));
     },

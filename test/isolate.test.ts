@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { Session } from 'node:inspector/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -219,7 +220,31 @@ it('a certificate without a name, as those of SPIFFE are, is revoked and reinsta
   for (const command of ['revoke', 'reinstate']) expect(await wardgate([command, ...config(), '--cert', file, ...REASON])).toMatchObject({ code: 0, stdout: expect.stringContaining(nameless.sha256) as string });
 });
 
+/** Has one data-plane thread stand still for good. */
+async function hangThread(): Promise<void> {
+  const inspector = new Session();
+  inspector.connect();
+  const found = Promise.withResolvers<string>();
+  inspector.on('NodeWorker.attachedToWorker', ({ params }) => void (/ wardgate-\d+$/.test(params.workerInfo.title) && found.resolve(params.sessionId)));
+  await inspector.post('NodeWorker.enable', { waitForDebuggerOnStart: false });
+  const expression = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)';
+  await inspector.post('NodeWorker.sendMessageToWorker', { sessionId: await found.promise, message: JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } }) });
+  inspector.disconnect();
+}
+
 describe('an isolation', () => {
+  it('is in force within 5 s where a thread hangs: that one is ended with its connections, and the others serve on', async () => {
+    const hit = await Promise.all(Array.from({ length: 8 }, () => served(pki.doctor, '127.0.0.9')));
+    await hangThread();
+    const over = Promise.all(hit.map(closed));
+    const began = performance.now();
+    await isolate('--address', '127.0.0.9', ...REASON);
+    await over;
+    expect(performance.now() - began).toBeLessThan(BAR_MS);
+    await expect.poll(() => Promise.all(Array.from({ length: 8 }, () => ask(pki, gateway.port, '/echo/1', { client: pki.doctor, agent: false }).then((answer) => answer.status, () => 0)))).toEqual(Array(8).fill(200));
+    await Promise.all(Array.from({ length: 8 }, () => refused('127.0.0.9')));
+  });
+
   it('ends by itself, and is in force again after a start, or ordered while nothing runs', async () => {
     await isolate('--address', '127.0.0.3', ...REASON);
     await gateway.gateway.suspend({ isolate: true, network: '127.0.0.4', reason: 'x', who: 'test', expires: new Date(Date.now() + 1_000).toISOString() });

@@ -51,10 +51,11 @@ export function openLine<Ours extends { kind: string }, Theirs extends { kind: s
     call: (ask, deadline) => new Promise((resolve, reject) => {
       if (gone !== undefined) return reject(gone);
       const id = next++;
-      const timer = deadline === undefined ? undefined : setTimeout(() => {
-        waiting.delete(id);
-        reject(new Error(`no answer to ${ask.kind} within ${deadline} ms`));
-      }, deadline);
+      const late = (): void => {
+        if (waiting.delete(id)) reject(new Error(`no answer to ${ask.kind} within ${deadline} ms`));
+      };
+      // What has come while this side was busy is heard first: it is this side then that was late.
+      const timer = deadline === undefined ? undefined : setTimeout(() => setImmediate(late), deadline);
       waiting.set(id, { resolve, reject, timer });
       post({ type: 'ask', id, ask });
     }),
