@@ -102,6 +102,23 @@ describe('the audit of a gateway', () => {
 });
 
 describe('an audit that cannot be written', () => {
+  it('grants nothing, and /readyz says why', async () => {
+    const gateway = await startGateway(pki, backend.port, { top: 'metrics: { address: 127.0.0.1:0 }', threads: 1 });
+    await load(gateway, 1);
+    const before = backend.seen.length;
+    const readyz = (): Promise<Response> => fetch(`http://127.0.0.1:${gateway.gateway.metrics?.port}/readyz`);
+    expect((await readyz()).status).toBe(200);
+    for (const file of await readdir(gateway.path('state/audit'))) await rm(gateway.path(`state/audit/${file}`));
+    // The first finds out when its answer has come, and is cut; those behind it do not come so far.
+    await expect(ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).rejects.toThrow();
+    for (let round = 0; round < 3; round++) expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).json()).toMatchObject({ status: 503 });
+    expect(backend.seen.length - before).toBe(1);
+    expect((await ask(pki, gateway.port, '/records', { client: pki.patient })).status).not.toBe(200);
+    const told = await readyz();
+    expect([told.status, await told.text()]).toEqual([503, expect.stringMatching(/^audit: /)]);
+    await gateway.stop();
+  });
+
   it('with failing: serve keeps from clients what is phi and nothing else, by HTTP/1.1 and HTTP/2', async () => {
     const gateway = await startGateway(pki, backend.port, { top: 'audit: { failing: serve }', threads: 1 });
     await load(gateway, 1);

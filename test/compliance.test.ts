@@ -22,7 +22,7 @@ const ROWS = [...rowsOf('compliance', /shown by/, -1), ...rowsOf('security-model
 function titlesOf(file: string): string {
   const path = join(import.meta.dirname, `${file}.test.ts`);
   const text = existsSync(path) ? readFileSync(path, 'utf8').replaceAll("\\'", "'").toLowerCase() : '';
-  return text.split('\n').filter((line) => /^\s*(?:it|test|describe)\b|^\s*\]?\)?\(['"`]/.test(line)).join('\n');
+  return text.split('\n').filter((line) => /^\s*(?:it|test|describe)\b|^\s*(?:\](?: as const)?)?\)?\(['"`]/.test(line)).join('\n');
 }
 
 it('has tables to look at', () => {

@@ -110,6 +110,23 @@ describe('a running gateway', () => {
     await gateway.gateway.reinstate({ kind: 'fingerprint', fingerprint: pki.serverEc.sha256 }, 'test');
   });
 
+  it('is told of a client certificate that is trusted and revoked, and of one that has ended', async () => {
+    const ended = await pki.issueClient({ subject: [['CN', 'Dr Gone'], ['OU', 'Doctors']], notBefore: Date.now() - 2 * 86_400_000, notAfter: Date.now() - 86_400_000 });
+    const come = async (name: string, { chain, key }: { readonly chain: string; readonly key: string }): Promise<readonly Finding[]> => {
+      await writeFile(gateway.path(`${name}.pem`), chain);
+      await writeFile(gateway.path(`${name}.key`), key, { mode: 0o600 });
+      const { findings } = await here('--cert', gateway.path(`${name}.pem`), '--key', gateway.path(`${name}.key`));
+      return findings.filter(({ about }) => about.startsWith('listener clinical, client '));
+    };
+    expect(await come('gone', ended)).toEqual([expect.objectContaining({ outcome: 'bad', detail: expect.stringMatching(/^expired: /), remedy: expect.stringContaining('have another one issued') })]);
+    await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: pki.doctor.sha256, reason: 'lost', who: 'test' });
+    expect(await come('lost', pki.doctor)).toEqual([
+      expect.objectContaining({ outcome: 'good', detail: expect.stringMatching(/^its path ends at /) }),
+      expect.objectContaining({ outcome: 'bad', detail: expect.stringMatching(/^revoked_denylist: /), remedy: expect.stringContaining('wardgate reinstate') }),
+    ]);
+    await gateway.gateway.reinstate({ kind: 'fingerprint', fingerprint: pki.doctor.sha256 }, 'test');
+  });
+
   it('prints the worst first, and no more than what is not good unless asked', async () => {
     const { stdout } = await wardgate(['diagnose', '-c', gateway.path('wardgate.yaml'), '--trust', gateway.path('roots.pem')]);
     const marks = stdout.split('\n').filter((line) => /^(BAD|doubt|\?|good)/.test(line)).map((line) => line.split(' ')[0]);

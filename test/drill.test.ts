@@ -74,6 +74,8 @@ describe('a drill', () => {
     const report = await drill('theft');
     expect(missed(report)).toEqual([]);
     expect(report.findings.map(({ what }) => what)).toEqual(expect.arrayContaining(['revoked: the WebSocket ends', 'revoked: the stream ends', 'revoked: a resumed session is refused']));
+    // Not by a new handshake that passes for a resumed one.
+    expect(detailOf(report, 'revoked: a resumed session')).toBe('by its ticket');
     expect(report.hit).toEqual([{ role: 'doctor', routes: ['records'] }, { role: 'device', routes: ['uploads'] }]);
     expect(report.left_out).toEqual(['route records: what it requires beyond the role']);
   });

@@ -91,7 +91,7 @@ async function diagnoseHere({ config, host: names = [] }: DiagnoseOptions, crede
   // A name that the gateway does not find is one fault, and said once.
   const said = new Set(inside.flatMap(({ about, remedy }) => (remedy === NAMELESS ? [about] : [])));
   const upstreams = (await upstreamsFromHere(snapshot, progress)).filter(({ about, remedy }) => remedy !== NAMELESS || !said.has(about));
-  const client = credentials.certificate === undefined ? [] : clientFindings(snapshot, credentials.certificate, now);
+  const client = credentials.certificate === undefined ? [] : await clientFindings(snapshot, credentials.certificate, now);
   return [checked, ...outside, ...client, ...inside, ...upstreams, ...machine];
 }
 

@@ -15,12 +15,14 @@ const ASK_MS = 10_000;
 export interface OpenOptions {
   readonly client?: Pick<Issued, 'chain' | 'key'>;
   readonly session?: Buffer;
+  /** Hears each session that the connection can be resumed with. From the handshake on: a ticket comes right behind it, and no second time. */
+  readonly onSession?: (session: Buffer) => void;
   readonly protocol?: 'https' | 'tcp';
   readonly trust?: string;
 }
 
 /** A connection whose handshake is done; undefined where it came to none. */
-export function open(staging: Staging, host: string, { client, session, protocol = 'https', trust = staging.trust }: OpenOptions): Promise<TLSSocket | undefined> {
+export function open(staging: Staging, host: string, { client, session, onSession, protocol = 'https', trust = staging.trust }: OpenOptions): Promise<TLSSocket | undefined> {
   const port = staging.port(protocol);
   if (port === undefined) return Promise.resolve(undefined);
   return new Promise((done) => {
@@ -28,6 +30,7 @@ export function open(staging: Staging, host: string, { client, session, protocol
       host: '127.0.0.1', port, servername: host, ca: trust, ...(client === undefined ? {} : { cert: client.chain, key: client.key }), ...(session === undefined ? {} : { session }),
       ...(protocol === 'tcp' ? {} : { ALPNProtocols: ['http/1.1'] }),
     }, () => done(socket));
+    if (onSession !== undefined) socket.on('session', onSession);
     socket.setTimeout(ASK_MS, () => socket.destroy());
     socket.on('error', () => undefined).on('close', () => done(undefined));
   });
