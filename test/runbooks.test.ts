@@ -39,6 +39,13 @@ test('there are commands to look at', () => {
   expect(COMMANDS.length).toBeGreaterThan(40);
 });
 
+test('whoever looks for something in the runbooks finds it from their head, each part of them', () => {
+  const [head = ''] = read('runbooks').split('\n## ', 1);
+  const parts = [...read('runbooks').matchAll(/^## (.+)$/gm)].map(([, title = '']) => title.toLowerCase().replaceAll(/[^a-z -]/g, '').replaceAll(' ', '-'));
+  expect(parts.length).toBeGreaterThan(10);
+  expect(parts.filter((part) => !head.includes(`](#${part})`))).toEqual([]);
+});
+
 test.each(COMMANDS)('%s is a command, with options that it has', async (command) => {
   const words = command.split(' ').slice(1);
   const { text, depth } = await helpOf(words);
