@@ -55,15 +55,14 @@ async function listen(path: string, answer: SocketCalls): Promise<Server> {
     );
   });
   server.on('clientError', (_error, socket) => socket.destroy());
+  // Node binds within the call. The mask is the whole process's: a directory that another part makes meanwhile could not be entered.
   const mask = process.umask(0o177);
-  try {
-    await new Promise<void>((done, failed) => {
-      server.once('error', failed);
-      server.listen(path, () => done());
-    });
-  } finally {
-    process.umask(mask);
-  }
+  const bound = new Promise<void>((done, failed) => {
+    server.once('error', failed);
+    server.listen(path, () => done());
+  });
+  process.umask(mask);
+  await bound;
   chmodSync(path, 0o600);
   return server;
 }
