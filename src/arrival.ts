@@ -2,6 +2,7 @@ import type { ThreadMetrics } from './admin/metrics.ts';
 import type { OpenListener } from './bound-listener.ts';
 import type { IsolationWatch } from './isolation.ts';
 import type { Admission, Reason } from './policy/facts.ts';
+import { countedAs } from './pki/twin.ts';
 import type { TurnedAway } from './turned-away.ts';
 import { currentAdmission, type Connection } from './tls/connection.ts';
 
@@ -40,7 +41,7 @@ export function createArrival({ metrics, isolation, turnedAway, witness, record 
       turnedAway.note(listener, 'isolated', connection.address, isolated);
       return void socket.destroy();
     }
-    if (admission.kind === 'known' && !connection.places.certificate(admission.leaf.sha256)) return turnAway(connection, admission);
+    if (admission.kind === 'known' && !connection.places.certificate(countedAs(admission.leaf))) return turnAway(connection, admission);
     const missing = admission.kind === 'anonymous' && config.client_auth.mode === 'required';
     const reason = admission.kind === 'refused' ? admission.reason : missing ? 'no_certificate' : undefined;
     const result = reason === undefined ? 'accepted' : 'refused';

@@ -6,7 +6,7 @@ import { parseRate, type Rate } from '../src/config/values.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
-import { testPki, type TestPki } from './support/pki.ts';
+import { inOtherForm, testPki, type TestPki } from './support/pki.ts';
 import { redisInstalled, startRedis } from './support/redis.ts';
 
 let pki: TestPki;
@@ -67,6 +67,7 @@ describe('a limit of requests', () => {
   it('counts by certificate, not by address', async () => {
     const gateway = await start('{ rate: [2/minute] }');
     expect(await times(3, () => ask(pki, gateway.port, '/echo/x', { client: pki.patient }))).toEqual([200, 200, 429]);
+    expect((await ask(pki, gateway.port, '/echo/x', { client: inOtherForm(pki, pki.patient) })).status).toBe(429);
     expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).status).toBe(200);
   });
 

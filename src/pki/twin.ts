@@ -36,6 +36,12 @@ export function fingerprintsOf(certificate: Certificate): readonly string[] {
   return fingerprints;
 }
 
+/** What a certificate and its twin are counted under: whoever writes the other form down must not have every limit twice. */
+export function countedAs(certificate: Certificate): string {
+  const [own, twin = own] = fingerprintsOf(certificate) as readonly [string, string?];
+  return twin < own ? twin : own;
+}
+
 function readPair(signature: Uint8Array): readonly [bigint, bigint] | undefined {
   try {
     const cursor = new DerCursor(readSingle(signature, TAG.sequence, 'signature').content, 'signature');

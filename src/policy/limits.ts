@@ -1,5 +1,6 @@
 import { holdsOneOf, type Identity } from '../identity/roles.ts';
 import type { Rate } from '../config/schema.ts';
+import { countedAs } from '../pki/twin.ts';
 import type { Admission } from './facts.ts';
 import { addressGroup } from './networks.ts';
 
@@ -97,7 +98,7 @@ function counterOf({ id, per, roles, windows }: RateRule, counted: Counted, adds
 function keyOf(per: CountedBy, { admission, address, route }: Counted, identity: Identity | undefined): string | undefined {
   switch (per) {
     // Who comes without one is counted by address: a public route has a limit, too.
-    case 'certificate': return admission.kind === 'anonymous' || admission.leaf === undefined ? addressGroup(address) : admission.leaf.sha256;
+    case 'certificate': return admission.kind === 'anonymous' || admission.leaf === undefined ? addressGroup(address) : countedAs(admission.leaf);
     case 'address': return addressGroup(address);
     case 'role': return identity?.role;
     case 'route': return route;

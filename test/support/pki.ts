@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority, issueCertificate } from '../../src/ca/issue.ts';
 import type { Authority, CertificateOptions, Issued } from '../../src/ca/issue.ts';
+import { pem } from '../../src/ca/der.ts';
 import { generateKey } from '../../src/ca/keys.ts';
+import { parseCertificate } from '../../src/pki/certificate.ts';
+import { twinOf } from '../../src/pki/twin.ts';
 
 export * from '../../src/ca/issue.ts';
 
@@ -113,4 +116,9 @@ export async function writePki(pki: TestPki, directory?: string): Promise<PkiFil
 /** Writes `PREFIX.pem` (chain) and `PREFIX.key` (mode 0600). */
 export function writeLeaf(prefix: string, leaf: Issued): Promise<void>[] {
   return [writeFile(`${prefix}.pem`, leaf.chain), writeFile(`${prefix}.key`, leaf.key, { mode: 0o600 })];
+}
+
+/** A client that shows its certificate with the other form of its issuer's signature: (r, n - s) in place of (r, s). */
+export function inOtherForm({ issuing }: TestPki, client: Issued): Issued {
+  return { ...client, chain: `${pem('CERTIFICATE', twinOf(parseCertificate(client.der)) as Buffer)}${issuing.certificate}` };
 }
