@@ -4,7 +4,7 @@
  * knows that the process is the pinned Node in an environment that cannot weaken it; until then it starts itself again.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, fstatSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,6 +22,10 @@ const SCRUBBED = [
 /** SIGUSR1 would open the inspector, and with it everything the process knows. */
 const FLAGS = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning', ...opensslFlags(process.argv.slice(2))];
 
+/** Says that descriptor 3 is a pipe whose other end only the launcher holds. */
+const LAUNCHER = 'WARDGATE_LAUNCHER';
+const LAUNCHER_DESCRIPTOR = 3;
+
 // Tracing is configured in the one configuration, or not at all.
 const found = Object.keys(process.env).filter((name) => (SCRUBBED as readonly string[]).includes(name) || name.startsWith('OTEL_'));
 const right = Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR && FLAGS.every((flag) => process.execArgv.includes(flag));
@@ -31,6 +35,7 @@ if (found.length === 0 && right) {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
+  if (process.env[LAUNCHER] !== undefined) await endWithLauncher();
   const { runCommandLine } = await import('./cli/command-line.ts');
   process.exitCode = await runCommandLine(process.argv.slice(2), { env: process.env, exit: (code) => process.exit(code) });
 } else {
@@ -51,6 +56,16 @@ function opensslFlags([first = '', second]: readonly string[]): readonly string[
   return [`--openssl-config=${resolve(file)}`];
 }
 
+/** Who kills the launcher (SIGKILL, which nothing passes on) means the gateway: it stops as at SIGTERM. */
+async function endWithLauncher(): Promise<void> {
+  // In what this process starts, the descriptor is something else.
+  delete process.env[LAUNCHER];
+  if (!fstatSync(LAUNCHER_DESCRIPTOR).isSocket()) return;
+  const { Socket } = await import('node:net');
+  const launcher = new Socket({ fd: LAUNCHER_DESCRIPTOR, readable: true, writable: false });
+  launcher.on('error', () => undefined).on('close', () => process.kill(process.pid, 'SIGTERM')).resume().unref();
+}
+
 function startAgain(): void {
   const env = { ...process.env };
   for (const name of found) delete env[name];
@@ -61,7 +76,8 @@ function startAgain(): void {
   // Where the running Node can replace itself, the process keeps its id; an older one stays as a parent that passes signals on.
   const execve = (process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => never }).execve;
   if (execve !== undefined) execve.call(process, node, [node, ...args], env);
-  const child = spawn(node, args, { env, stdio: 'inherit' });
+  const child = spawn(node, args, { env: { ...env, [LAUNCHER]: 'yes' }, stdio: ['inherit', 'inherit', 'inherit', 'pipe'] });
+  child.stdio[LAUNCHER_DESCRIPTOR]?.on('error', () => undefined);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   child.on('error', (error) => {
     process.stderr.write(`wardgate: cannot start ${node}: ${error.message}\n`);

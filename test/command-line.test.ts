@@ -119,6 +119,23 @@ describe('wardgate run', () => {
     expect((await ask(pki, running.port, '/records', { client: pki.doctor })).status).toBe(200);
   });
 
+  it('ends as at SIGTERM when the launcher of an older Node, which stays as its parent, is killed', async () => {
+    await running.stop();
+    const launcher = spawn(process.execPath, ['--import', 'data:text/javascript,process.execve=undefined', MAIN, 'run', '-c', config], { env: cleanEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] });
+    const ended = Promise.all([once(launcher, 'close'), text(launcher.stderr)]);
+    const [, pid] = /^pid (\d+)$/m.exec(await new Promise<string>((done) => {
+      let told = '';
+      launcher.stdout.on('data', (chunk: Buffer) => (told += chunk.toString()).includes('listening ') && done(told));
+    })) as unknown as [string, string];
+    expect(Number(pid)).not.toBe(launcher.pid);
+    launcher.kill('SIGKILL');
+    // Both hold the streams until they end.
+    expect((await ended)[1]).toContain('draining');
+    await expect.poll(() => existsSync(`/proc/${pid}`)).toBe(false);
+    expect(existsSync(file('state/admin.sock'))).toBe(false);
+    running = await wardgateRun(config);
+  });
+
   it('drains on SIGTERM, exits 0 and removes its socket', async () => {
     expect(await running.stop()).toBe(0);
     expect(existsSync(file('state/admin.sock'))).toBe(false);
