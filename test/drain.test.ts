@@ -58,7 +58,7 @@ describe('a drain', () => {
     expect(await answer).toContain('HTTP/1.1 200');
     expect(await answer).toMatch(/connection: close/i);
     expect(await waiting).toMatchObject({ code: 0, stdout: 'drained: clinical, other; nothing new is taken until wardgate drain --undo\n' });
-    expect((await wardgate(['status', '-c', gateway.path('wardgate.yaml')])).stdout).toMatch(/^DRAINING {6}every listener takes nothing new \(Chen, 2/m);
+    expect((await wardgate(['status', '-c', gateway.path('wardgate.yaml')])).stdout).toMatch(/^DRAINING {6}every listener for clients takes nothing new \(Chen, 2/m);
     expect((await drain('--undo', '--reason', 'stays')).stdout).toBe('takes new connections again\n');
     expect(await ready()).toBe(200);
     expect((await Promise.all(Array.from({ length: 8 }, () => ask(pki, gateway.port, '/echo/1', { client: pki.doctor })))).map(({ status }) => status)).toEqual(Array<number>(8).fill(200));

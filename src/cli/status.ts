@@ -66,7 +66,7 @@ function formatStatus(status: GatewayStatus): string {
     ...status.deny_list.map((entry) => `  denied      ${describe(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`),
     ...status.transfers.map(({ id, roles }) => `transferred   ${id}: ${roles.join(', ')}`),
     ...status.suspensions.map((entry) => `${entry.isolate === true ? 'isolated      ' : 'suspended     '}${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at}${entry.expires === undefined ? '' : `, until ${entry.expires}`})`),
-    ...status.draining.map(({ listener, who, since }) => `DRAINING      ${listener === undefined ? 'every listener' : `listener ${listener}`} takes nothing new (${who}, ${since})`),
+    ...status.draining.map(({ listener, who, since }) => `DRAINING      ${listener === undefined ? 'every listener for clients' : `listener ${listener}`} takes nothing new (${who}, ${since})`),
     ...status.maintenance.map(({ route, reason, until }) => `maintenance   route ${route} (${reason}), until ${until}`),
     `break-glass   ${status.break_glass.open} open, ${status.break_glass.unreviewed} to be reviewed`,
     ...(status.alarms === undefined ? [] : [`alarms        ${status.alarms.open} open${status.alarms.channels.map(({ name, pending }) => (pending === 0 ? '' : `, ${pending} not yet told to ${name}`)).join('')}`]),
