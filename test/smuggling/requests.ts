@@ -387,8 +387,7 @@ const pipelines: readonly RequestCase[] = [
   one('three requests, three answers, in order', RFC('9.3.2'), get([]).repeat(3), [200, 200, 200]),
   one('a forbidden one between two that are not', RFC('9.3.2'), `${get([])}${SMUGGLED}${get([])}`, [200, 403, 200]),
   one('nothing behind a refused framing', RFC('9.3.2'), `${get([])}${post(['Content-Length: 5', TE], CHUNKS)}${get([])}`, [200, 400], { or: ['gone', 'gone'] }),
-  // What the gateway did not read resets the connection, which may outrun the 400.
-  { ...one('garbage behind an answer', 'CVE-2019-17559 and others', `${get([])}GARBAGE\r\n\r\n${SMUGGLED}`), expected: [[200, 400], [200, 'gone'], ['gone', 'gone']] },
+  one('garbage behind an answer', 'CVE-2019-17559 and others', `${get([])}GARBAGE\r\n\r\n${SMUGGLED}`, [200, 400], { or: ['gone', 'gone'] }),
   one('a head that never ends, behind an answer', RFC('9.3.2'), `${get([])}GET /records HTTP/1.1\r\nX: `, [200, 'gone']),
   one('requests with bodies, back to back', RFC('9.3.2'), `${post(['Content-Length: 5'], BODY)}${chunked(CHUNKS)}${get([])}`, [200, 200, 200]),
   one('pause: the body goes on after the upstream has answered', `${KETTLE_2022} (pause-based desync)`, [`POST /echo/early HTTP/1.1\r\n${HOST}Content-Length: ${SMUGGLED.length + 1}\r\n\r\n.`, SMUGGLED], [200]),
