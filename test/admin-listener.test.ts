@@ -172,6 +172,28 @@ describe('the operators\' listener', () => {
     await closed;
   });
 
+  it('keeps no place for a stream whose client has left before it began', async () => {
+    const hasty = await pki.issueClient({ subject: [['CN', 'Hasty'], ['OU', 'Watch']], eku: ['clientAuth'] });
+    const live = 'GET /v1/live HTTP/1.1\r\nhost: localhost\r\n\r\n';
+    for (let times = 0; times < 36; times += 1) {
+      const socket = await openTls(pki, port, { client: hasty });
+      socket.write(live);
+      // Some of them while it is asked what they are told first.
+      await new Promise((leave) => (times % 3 === 0 ? setImmediate(leave) : setTimeout(leave, times % 4)));
+      socket.destroy();
+    }
+    const open = async (): Promise<readonly string[]> => {
+      const sockets = await Promise.all(Array.from({ length: 4 }, () => openTls(pki, port, { client: hasty })));
+      const answers = await Promise.all(sockets.map(async (socket) => {
+        socket.write(live);
+        return String((await once(socket, 'data') as [Buffer])[0]).slice(9, 12);
+      }));
+      for (const socket of sockets) socket.destroy();
+      return answers;
+    };
+    await expect.poll(open).toEqual(['200', '200', '200', '200']);
+  });
+
   it('has calls that take long sixty times a minute for one certificate, and the others go on', async () => {
     const many = await pki.issueClient({ subject: [['CN', 'Many'], ['OU', 'Watch']], eku: ['clientAuth'] });
     const replies: Reply[] = [];

@@ -184,8 +184,19 @@ export function createHttp1(options: Http1Options): Http1 {
     if (obstacle !== undefined) return block(exchange, obstacle);
     if (expectsContinue(request) && response.socket !== null) response.writeContinue();
     countBody(exchange, bodyLimit(permit, service));
-    const { answer } = askOwnPage(exchange, permit, { stream: request, announced: false, whole: () => request.complete, trailers: () => [] }, options.now);
+    const { answer, cancel } = askOwnPage(exchange, permit, { stream: request, announced: false, whole: () => request.complete, trailers: () => [] }, options.now);
+    endWithClient(exchange, cancel);
     return forwarded(exchange, permit, answer.then((answered) => (answered.kind === 'answer' ? { kind: 'answer', message: messageOf(answered) } : answered)));
+  }
+
+  /** A stream of events whose client has left before it began would be read by nobody, and keep its place for good. An answer that waits for its turn hears of its socket alone. */
+  function endWithClient({ request: { socket }, response }: Http1Exchange, cancel: () => void): void {
+    if (socket.destroyed || response.destroyed) return cancel();
+    socket.once('close', cancel);
+    response.once('close', () => {
+      socket.off('close', cancel);
+      cancel();
+    });
   }
 
   /** What comes of a request that is on its way. */

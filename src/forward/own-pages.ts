@@ -16,7 +16,7 @@ import { problemTitle, type ProblemCode } from './problem.ts';
 export function askOwnPage(exchange: Exchange, permit: Permit, body: RequestBody | undefined, now: () => number): Call {
   const answer = makePage(exchange, permit, body, now);
   // A stream of events has no end of its own: on HTTP/2 nothing else ends it when its right is gone, since the connection stays.
-  return { answer, cancel: () => void answer.then((page) => page.kind === 'answer' && !Buffer.isBuffer(page.body) && page.body.destroy()) };
+  return { answer, cancel: () => void answer.then((page) => page.kind === 'answer' && !Buffer.isBuffer(page.body) && page.body.destroy(), () => undefined) };
 }
 
 async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | undefined, now: () => number): Promise<Answered> {
