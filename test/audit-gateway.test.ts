@@ -73,7 +73,7 @@ describe('wardgate audit', () => {
 });
 
 describe('the audit of a gateway', () => {
-  it('stays whole over starts, the segments of all of them in one register', async () => {
+  it('stays whole over starts, each of which is on record as its stop is, the segments of all of them in one register', async () => {
     const first = await startGateway(pki, backend.port, ANCHORED);
     await load(first, 5);
     await first.gateway.stop(0);
@@ -81,6 +81,8 @@ describe('the audit of a gateway', () => {
     await again.stop(0);
     const { verdict } = await verified(first);
     expect(verdict).toMatchObject({ whole: true, segments: 6, unanchored: 0 });
+    const told = (await first.records()).filter(({ event }) => event === 'start' || event === 'stop').map(({ time, event, result }) => [String(time), event, result] as const).sort(([a], [b]) => (a < b ? -1 : 1));
+    expect(told.map(([, ...what]) => what)).toEqual([['start', 'done'], ['stop', 'done'], ['start', 'done'], ['stop', 'done']]);
     await rm(first.directory, { recursive: true });
   });
 
