@@ -58,8 +58,9 @@ function firstLine(text: string, source: string): string {
 async function ask(question: string): Promise<string> {
   const { stdin, stderr } = process;
   if (!stdin.isTTY) throw new Error(`${question}nobody is there to type it; --passphrase-file or --passphrase-command says where it is, once for each that is needed`);
-  stderr.write(question);
+  // Before the question: whoever answers at once would see it on the screen.
   stdin.setRawMode(true);
+  stderr.write(question);
   stdin.setEncoding('utf8');
   stdin.resume();
   try {
