@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { issueCertificate } from '../src/ca/issue.ts';
+import { lookInside } from '../src/cli/diagnose/inside.ts';
 import { insecureParts } from '../src/cli/diagnose/mixed-content.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
@@ -125,6 +126,14 @@ describe('a running gateway', () => {
       expect.objectContaining({ outcome: 'bad', detail: expect.stringMatching(/^revoked_denylist: /), remedy: expect.stringContaining('wardgate reinstate') }),
     ]);
     await gateway.gateway.reinstate({ kind: 'fingerprint', fingerprint: pki.doctor.sha256 }, 'test');
+  });
+
+  it('is told once of a CRL that came and cannot be used', async () => {
+    const status = await gateway.gateway.status();
+    const [source] = status.crls.sources;
+    const detail = 'no known certificate of its issuer may sign it';
+    const broken = { ...status, crls: { ...status.crls, problems: [{ source: source?.source ?? '', detail }], sources: [{ ...source, last_error: { at: new Date().toISOString(), detail } }] } };
+    expect(lookInside(broken as unknown as typeof status, Date.now()).filter(({ about }) => about === `CRL ${source?.source}`).map(({ outcome }) => outcome)).toEqual(['bad']);
   });
 
   it('prints the worst first, and no more than what is not good unless asked', async () => {

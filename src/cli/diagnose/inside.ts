@@ -35,7 +35,9 @@ function revocationFindings({ crls, ocsp }: GatewayStatus, now: number): Finding
     return nextUpdate - now < HOUR_MS ? doubt(about, text, 'has its CA stopped publishing? Then its certificates are refused') : good(about, text);
   });
   const unusable = crls.problems.map(({ source, detail }) => bad(`CRL ${source}`, detail, 'is its CA in client_auth (trust, intermediates)? Otherwise correct revocation.crl, or have it published anew'));
-  const sources = crls.sources.flatMap(({ source, last_error: error }) => (error === undefined ? [] : [doubt(`CRL ${source}`, `was not fetched: ${error.detail}`, 'can this machine reach it? What was held stays in force until it ends')]));
+  // Of a list that came and cannot be used that is said, once.
+  const said = new Set(crls.problems.map(({ source }) => source));
+  const sources = crls.sources.flatMap(({ source, last_error: error }) => (error === undefined || said.has(source) ? [] : [doubt(`CRL ${source}`, `was not fetched: ${error.detail}`, 'can this machine reach it? What was held stays in force until it ends')]));
   const responders = ocsp.responders.map(({ responder, last_success: success, last_error: error }) => {
     const failing = error !== undefined && (success === undefined || error.at > success);
     return failing ? bad(`responder ${responder}`, `fails since ${error.at}: ${error.detail}`, 'can this machine reach it? See revocation.unavailable for what that means meanwhile') : good(`responder ${responder}`, success === undefined ? 'has not been asked yet' : `last answered ${success}`);
