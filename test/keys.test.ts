@@ -97,7 +97,7 @@ describe('an encrypted key', () => {
 
   it.each([
     ['UTF-16', Buffer.from(`\ufeff${SECRET}`, 'utf16le'), 'it is UTF-16; expected UTF-8'],
-    ['two lines', `${SECRET}\nand more\n`, ' is more than one line; expected a passphrase on a single one'],
+    ['two lines', `${SECRET}\nand more\n`, ' is more than one line; expected the passphrase on a single one'],
     ['an empty line', '\n', ' holds no passphrase'],
     ['a passphrase that OpenSSL would cut', 'x'.repeat(1_024), ' is longer than 1023 bytes; OpenSSL takes no such passphrase'],
   ])('is not opened by a file with %s', async (_, content, message) => {
