@@ -139,7 +139,7 @@ describe('an address that a client is bound to', () => {
   it('is its own again after it was away, and no other client moved', async () => {
     dns.set('hash.test', [...ADDRESSES]);
     await gateway.replace({ records: named('hash.test').replace('slow_start', 'balance: hash, slow_start') });
-    const clients = await Promise.all(Array.from({ length: 9 }, (_, index) => pki.issueClient({ subject: [['CN', `Patient ${index}`], ['OU', 'Patients'], ['O', 'Hospital']], san: { uri: `urn:patient:${index}` } })));
+    const clients = await Promise.all(Array.from({ length: 30 }, (_, index) => pki.issueClient({ subject: [['CN', `Patient ${index}`], ['OU', 'Patients'], ['O', 'Hospital']], san: { uri: `urn:patient:${index}` } })));
     const homes = (): Promise<readonly string[]> => Promise.all(clients.map(async (client) => (await ask(pki, gateway.port, '/records/x', { client })).body.toString()));
     const before = await homes();
     expect(new Set(before).size).toBe(3);

@@ -106,7 +106,7 @@ export async function startGateway(pki: TestPki, upstreamPort: number, parts: Ga
     records: () => readRecords(path('state/audit')),
     async stop() {
       await gateway.stop(0);
-      await rm(directory, { recursive: true, force: true });
+      await rm(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
     },
   };
 }
