@@ -104,6 +104,22 @@ describe('an upgrade that brings a body', () => {
     expect(upstream.received().slice(before).join('')).not.toContain('/echo/framed');
     expect((await records('/echo/framed')).at(-1)).toMatchObject({ result: 'denied', reason: 'bad_request', status: 400 });
   });
+
+  it.each(['', UNUSUAL])('and whose client leaves behind its refusal ends no thread (%#)', async (unusual) => {
+    // Node answers through a stream of its own, which fails where it has more to say after the client's end.
+    await Promise.all(Array.from({ length: 40 }, async (_, index) => {
+      const socket = await openTls(pki, port, { client: pki.patient });
+      const closed = once(socket.on('error', () => undefined).resume(), 'close');
+      const sent = (octets: string): Promise<void> => new Promise((done) => void socket.write(octets, () => done()));
+      const answered = once(socket, 'data');
+      for (const octet of `GET /echo/x HTTP/1.1\r\n${HOST}${unusual}${UPGRADE}Content-Length: 50\r\n\r\n${'x'.repeat(index + 11)}`) await sent(octet);
+      await answered;
+      socket.end();
+      await closed;
+    }));
+    expect((await ask(pki, port, '/echo/x', { client: pki.patient })).status).toBe(200);
+    expect(threadEnds).toEqual([]);
+  });
 });
 
 describe('an upgrade that the upstream declines', () => {

@@ -44,8 +44,15 @@ export function openHttp1Server(limits: ListenerLimits, events: Http1Events): Ht
   server.on('request', (request, response) => events.request(request, response));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => events.request(request, response));
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => events.request(request, response, 'an expectation other than 100-continue'));
-  server.on('connect', events.connect);
-  server.on('upgrade', events.upgrade);
+  // Behind a request that has a body, Node gives not the connection but a stream of its own over it, which fails by itself where the client has ended its side.
+  server.on('connect', (request, socket, head) => {
+    socket.on('error', noop);
+    events.connect(request, socket, head);
+  });
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('error', noop);
+    events.upgrade(request, socket, head);
+  });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
     // The parser refuses whatever comes after what it has refused.
