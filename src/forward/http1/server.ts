@@ -45,9 +45,9 @@ export function openHttp1Server(limits: ListenerLimits, events: Http1Events): Ht
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => events.request(request, response));
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => events.request(request, response, 'an expectation other than 100-continue'));
   // Behind a request that has a body, Node gives not the connection but a stream of its own over it, which fails by itself where the client has ended its side.
-  server.on('connect', (request, socket, head) => {
+  server.on('connect', (request, socket) => {
     socket.on('error', noop);
-    events.connect(request, socket, head);
+    events.connect(request, socket);
   });
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', noop);
