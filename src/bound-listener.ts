@@ -46,6 +46,11 @@ export function stopAccepting(bound: Bound): void {
   else bound.tls.close();
 }
 
+/** Connections that came after `since` (ms, monotonic) and are not in `connections` yet: what they ask is on its way. */
+export function arriving(bound: Bound, since: number): number {
+  return 'redirect' in bound ? bound.redirect.arriving(since) : bound.tls.arriving(since);
+}
+
 /** The descriptors it listens on. */
 export function descriptorsOf(bound: Bound): readonly number[] {
   return 'redirect' in bound ? bound.redirect.descriptors() : bound.tls.descriptors();

@@ -4,7 +4,7 @@ import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
 import { createAlarms } from './alarms.ts';
 import { createArrival } from './arrival.ts';
-import { canGoOn, closeBound, descriptorsOf, stopAccepting, type Bound, type OpenListener } from './bound-listener.ts';
+import { arriving, canGoOn, closeBound, descriptorsOf, stopAccepting, type Bound, type OpenListener } from './bound-listener.ts';
 import type { ListenerConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
@@ -47,6 +47,8 @@ import { createWitness } from './witness.ts';
 /** How long a connection that no longer stands may stay unnoticed. */
 const WATCH_MS = 1_000;
 const DRAIN_LOOK_MS = 25;
+/** How long a client that was let in as the end began may take to its handshake's end. */
+const ARRIVING_MS = 2_000;
 /** How long requests that were cut may take to be recorded. */
 const SETTLE_MS = 2_000;
 /** How long the last spans may take to be sent. */
@@ -304,6 +306,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     turnedAway.flush();
     holding.look();
     for (const listener of bound.values()) if ('tls' in listener) listener.tls.turn();
+    for (const { protocol } of retiring) protocol.closeIdle();
     sweepConnections();
   }
 
@@ -314,16 +317,24 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     return { connections, ...(failure === undefined ? {} : { auditFailure: failure.message }) };
   }
 
+  function arrivals(): number {
+    const since = performance.now() - ARRIVING_MS;
+    return [...bound.values(), ...retiring].reduce((all, listener) => all + arriving(listener, since), 0);
+  }
+
   async function drain(grace: number, linger: number): Promise<void> {
     draining = true;
     discard();
     for (const listener of bound.values()) stopAccepting(listener);
-    for (const listener of serving()) listener.protocol.leave();
     const deadline = performance.now() + grace;
-    for (let busy = performance.now(); status().connections > 0 && performance.now() < deadline;) {
+    for (let busy = performance.now(); (status().connections > 0 || arrivals() > 0) && performance.now() < deadline;) {
       // The next request may be on its way behind an answer that could not say yet that the connection ends.
       if (serving().some(({ connections }) => [...connections.values()].some(({ underWay }) => underWay.size > 0))) busy = performance.now();
-      if (linger === 0 || performance.now() - busy >= linger) for (const listener of serving()) listener.protocol.closeIdle();
+      const over = linger === 0 || performance.now() - busy >= linger;
+      for (const { protocol } of serving()) {
+        if (over) protocol.closeIdle();
+        else protocol.leave();
+      }
       await new Promise((resolve) => setTimeout(resolve, DRAIN_LOOK_MS));
     }
     const rest = serving();

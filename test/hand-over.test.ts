@@ -11,8 +11,7 @@ import { ask, configuration, gatewayDirectory, listener } from './support/gatewa
 import { testPki, type TestPki } from './support/pki.ts';
 import { freePort } from './support/programs.ts';
 
-// Once in a dozen runs on a busy machine one new connection was hung up on (docs/deployment.md): what is held here is that it is not the rule.
-it('a release that takes over fails no request: kept-alive, on new connections, and under way while it does', { retry: 1 }, async () => {
+it('a release that takes over fails no request: kept-alive, on new connections, and under way while it does', async () => {
   const { loads, pids } = await upgradeUnderLoad({ upgrades: 1, each: 2 });
   expect(new Set(pids).size).toBe(2);
   expect(loads.map(({ client, failures }) => ({ client, failures }))).toEqual(['kept-alive', 'new connections', 'slow answers'].map((client) => ({ client, failures: [] })));

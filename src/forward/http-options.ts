@@ -4,6 +4,9 @@ import type { Outcome } from './exchange.ts';
 import type { RequestLimit } from './limits.ts';
 import type { PaceWatch } from './pace.ts';
 
+/** How long a client may take from its handshake to its first request where its connection would be ended for having nothing to do. */
+export const FIRST_REQUEST_MS = 1_000;
+
 /** What every version of HTTP and every path is given of one listener on one thread. */
 export interface HttpOptions {
   readonly service: () => Service;

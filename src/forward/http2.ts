@@ -2,7 +2,7 @@ import { constants, performServerHandshake, type ServerOptions } from 'node:http
 import type { TLSSocket } from 'node:tls';
 import type { RequestFacts } from '../policy/facts.ts';
 import type { Client } from './client.ts';
-import type { HttpOptions } from './http-options.ts';
+import { FIRST_REQUEST_MS, type HttpOptions } from './http-options.ts';
 import { createAllowance } from './http2/allowance.ts';
 import { nameCodes } from './http2/codes.ts';
 import { cutFor, type Cut, type Peer } from './http2/peer.ts';
@@ -77,7 +77,6 @@ export function createHttp2(options: HttpOptions): Http2 {
     peers.set(socket, peer);
     session.on('stream', (stream, headers, flags, raw) => streams.take(peer, stream, flags, raw as unknown as string[], sensitiveOf(headers)));
     session.on('remoteSettings', () => {
-      if (!peer.greeted && options.draining()) leave(peer);
       peer.greeted = true;
       countFrame(peer);
     });
@@ -100,6 +99,7 @@ export function createHttp2(options: HttpOptions): Http2 {
   /** Looks after every connection: what a peer does not do never shows as an event. */
   function look(): void {
     const now = performance.now();
+    closeIdle();
     for (const peer of peers.values()) {
       if (peer.session.destroyed) {
         letGo(peer, now);
@@ -107,6 +107,13 @@ export function createHttp2(options: HttpOptions): Http2 {
       }
       if (settleAccount(peer, now)) lookAfter(peer, now);
     }
+  }
+
+  /** Whoever has just come is answered first: a client that is sent away before its first request asks it again, and not every one does. */
+  function closeIdle(): void {
+    if (!options.draining()) return;
+    const now = performance.now();
+    for (const peer of peers.values()) if (peer.last !== undefined || now - peer.idleSince > FIRST_REQUEST_MS) leave(peer);
   }
 
   /** A session that is over leaves its connection behind when a write was under way in it: Node waits for that for good. */
@@ -164,9 +171,7 @@ export function createHttp2(options: HttpOptions): Http2 {
 
   return {
     serve,
-    closeIdle() {
-      for (const peer of peers.values()) if (options.draining()) leave(peer);
-    },
+    closeIdle,
     judge(socket, objection) {
       for (const exchange of peers.get(socket)?.streams ?? []) {
         // It is on its way out already.

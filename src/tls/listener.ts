@@ -41,6 +41,8 @@ export interface TlsListener {
   replace(contexts: ListenerContexts, config: TlsListenerConfig): void;
   /** To be called every so often: ticket keys that are over leave memory. */
   turn(): void;
+  /** Connections that came after `since` (ms, monotonic) and whose handshake is not over: their first request is on its way. */
+  arriving(since: number): number;
   /** Stops accepting; open connections go on. */
   close(): void;
 }
@@ -210,6 +212,7 @@ export function createTlsListener(options: TlsListenerOptions): TlsListener {
       for (const { socket, from } of arrivals.values()) if (isIsolated(socket, from)) turnAway(socket, 'isolated', unmapped(from?.address ?? socket.remoteAddress ?? ''));
       for (const group of groups) group.turn();
     },
+    arriving: (since) => [...arrivals.values()].filter(({ at }) => at >= since).length,
     close: () => {
       port.close();
       for (const group of groups) group.retire();

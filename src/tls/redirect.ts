@@ -16,6 +16,9 @@ export interface RedirectListener {
   descriptors(): readonly number[];
   /** Stops accepting until it listens again. */
   pause(): void;
+  /** Connections that came after `since` (ms, monotonic): each is for one answer. */
+  arriving(since: number): number;
+  /** Stops accepting; who has come is answered. */
   close(): void;
 }
 
@@ -30,11 +33,16 @@ export interface RedirectOptions {
   readonly answered: (status: number) => void;
 }
 
+/** How late Node may notice that a request takes too long. */
+const CLOCK_MS = 1_000;
+
 /** The plain-HTTP port: 308 to https for requests that https would take, 400 or nothing for the rest, and the answers to an ACME CA's challenges where there are any; it knows no upstream. */
 export function createRedirectListener({ config, directory, door, isolated, turnedAway, answered }: RedirectOptions): RedirectListener {
   const { limits } = config;
   const webroot = config.webroot === undefined ? undefined : resolve(directory, config.webroot);
   const served = new WeakSet<Socket>();
+  /** When each open connection came. */
+  const arrivals = new Map<Socket, number>();
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     // The connection ends with its first answer: what is pipelined behind it gets none.
     if (served.has(request.socket)) return;
@@ -45,7 +53,7 @@ export function createRedirectListener({ config, directory, door, isolated, turn
     maxHeaderSize: limits.header_size,
     headersTimeout: limits.header_time,
     requestTimeout: limits.header_time,
-    connectionsCheckingInterval: 1_000,
+    connectionsCheckingInterval: CLOCK_MS,
     requireHostHeader: false,
     insecureHTTPParser: false,
     // Nothing is upgraded here: such a request is one like any other.
@@ -68,7 +76,11 @@ export function createRedirectListener({ config, directory, door, isolated, turn
     const address = unmapped(socket.remoteAddress ?? '');
     const entered = door.enter(descriptorOf(socket));
     if (entered.kind === 'full') return turnAway(socket, entered.limit, address);
-    socket.on('close', () => entered.places.leave());
+    arrivals.set(socket, performance.now());
+    socket.on('close', () => {
+      arrivals.delete(socket);
+      entered.places.leave();
+    });
     if (isolated(address)) return turnAway(socket, 'isolated', address);
     if (!entered.places.address(address)) return turnAway(socket, 'address', address);
     http.emit('connection', socket);
@@ -83,10 +95,11 @@ export function createRedirectListener({ config, directory, door, isolated, turn
     listen: port.listen,
     descriptors: port.descriptors,
     pause: port.close,
+    arriving: (since) => [...arrivals.values()].filter((at) => at >= since).length,
     close() {
       port.close();
-      http.close();
-      http.closeIdleConnections();
+      // Its clocks end with it: not before the last request had its time.
+      setTimeout(() => http.close(), limits.header_time + CLOCK_MS).unref();
     },
   };
 }

@@ -1,5 +1,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
@@ -188,7 +189,7 @@ export function openTls(pki: TestPki, port: number, options: ConnectionOptions &
 }
 
 /** Sends octets and collects what comes back until the connection ends or `enough` says so. */
-export function exchange(socket: TLSSocket, octets: string, enough: (text: string) => boolean = () => false): Promise<string> {
+export function exchange(socket: Socket, octets: string, enough: (text: string) => boolean = () => false): Promise<string> {
   return new Promise((done) => {
     let text = '';
     const finish = (): void => {

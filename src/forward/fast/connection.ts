@@ -7,7 +7,7 @@ import type { Client, Service } from '../client.ts';
 import { consider, endsConnection, exchangeRecord, leave, openExchange, outcomeOf, type Exchange } from '../exchange.ts';
 import type { Answer } from '../general.ts';
 import { answerRules, clientHeaders } from '../headers.ts';
-import type { HttpOptions } from '../http-options.ts';
+import { FIRST_REQUEST_MS, type HttpOptions } from '../http-options.ts';
 import { objectionTo, type EndCause, type Objection } from '../judgement.ts';
 import { isLastRequest } from '../limits.ts';
 import { mayGoUnrecorded, recordOf, upstreamFor } from '../obstacle.ts';
@@ -106,9 +106,9 @@ export class FastConnection implements AnswerTaker {
     socket.resume();
   }
 
-  /** Closes the connection unless a request is under way on it. */
-  closeIdle(): void {
-    if (this.#state === 'idle') this.#socket.destroy();
+  /** Closes the connection unless a request is under way on it, or its first may be on its way: `now` in ms, monotonic. */
+  closeIdle(now: number): void {
+    if (this.#state === 'idle' && (this.#served > 0 || now - this.#since > FIRST_REQUEST_MS)) this.#socket.destroy();
   }
 
   /** Ends the request under way where it would not be let in any more: with a problem, or within its answer. One whose answer is whole goes on. */

@@ -66,7 +66,7 @@ export function createFastPath(options: Omit<FastPathOptions, 'busy' | 'memory' 
       socket.on('close', () => forget(socket));
     },
     closeIdle() {
-      for (const connection of connections.values()) connection.closeIdle();
+      for (const connection of connections.values()) connection.closeIdle(performance.now());
     },
     judge: (socket, objection) => connections.get(socket)?.judge(objection),
     ending: (socket, cause) => connections.get(socket)?.ending(cause),

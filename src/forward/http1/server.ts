@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ListenerLimits } from '../../config/schema.ts';
+import { FIRST_REQUEST_MS } from '../http-options.ts';
 import { isWebSocket } from './message.ts';
 
 /** What comes on connections. None of these may throw. */
@@ -26,6 +27,8 @@ export interface Http1Server {
 export function openHttp1Server(limits: ListenerLimits, events: Http1Events): Http1Server {
   /** Connections on which octets came that are no HTTP. */
   const faulty = new WeakSet<Duplex>();
+  /** When connections came that have not asked anything yet: to Node they are idle. */
+  const fresh = new Map<Duplex, number>();
   const server = createServer({
     maxHeaderSize: limits.header_size,
     insecureHTTPParser: false,
@@ -41,7 +44,10 @@ export function openHttp1Server(limits: ListenerLimits, events: Http1Events): Ht
   });
   // Node's own limit of a thousand fields looks like one of size, and other versions drop what is beyond it; ours says what it is.
   server.maxHeadersCount = 0;
-  server.on('request', (request, response) => events.request(request, response));
+  server.on('request', (request, response) => {
+    fresh.delete(request.socket);
+    events.request(request, response);
+  });
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => events.request(request, response));
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => events.request(request, response, 'an expectation other than 100-continue'));
   // Behind a request that has a body, Node gives not the connection but a stream of its own over it, which fails by itself where the client has ended its side.
@@ -65,13 +71,20 @@ export function openHttp1Server(limits: ListenerLimits, events: Http1Events): Ht
 
   return {
     serve(socket) {
+      fresh.set(socket, performance.now());
+      socket.on('close', () => fresh.delete(socket));
       server.emit('connection', socket);
       // Node reads TLS sockets past their stream, and takes what was decrypted already when it told them to pause for a fault of
       // the client (HPE_PAUSED). A listener, once there was one, has it read the stream.
       socket.on('data', noop);
       socket.off('data', noop);
     },
-    closeIdle: () => server.closeIdleConnections(),
+    closeIdle() {
+      const latest = performance.now() - FIRST_REQUEST_MS;
+      for (const [socket, since] of fresh) if (since < latest) fresh.delete(socket);
+      // Node closes all or none.
+      if (fresh.size === 0) server.closeIdleConnections();
+    },
     limit(changed) {
       (server as { maxHeaderSize?: number }).maxHeaderSize = changed.header_size;
       server.headersTimeout = Math.min(changed.header_time, changed.request_time);

@@ -1,0 +1,144 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { startBackend, type Backend } from './support/backend.ts';
+import { ask, exchange, listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
+import { askHttp2, openHttp2 } from './support/http2.ts';
+import { testPki, type TestPki } from './support/pki.ts';
+
+const GET = 'GET /echo/x HTTP/1.1\r\nHost: localhost\r\n\r\n';
+
+let pki: TestPki;
+let backend: Backend;
+let gateway: TestGateway;
+const opened: Slow[] = [];
+
+beforeAll(async () => {
+  pki = await testPki();
+  backend = await startBackend(pki, (_request, response) => void response.end('hello'));
+});
+
+beforeEach(async () => {
+  gateway = await startGateway(pki, backend.port, {
+    threads: 1, listeners: `${listener('clinical')}${listener('balanced', { listenerExtra: '    proxy_protocol: { from: [127.0.0.1] }\n' })}${listener('general', { listenerExtra: '    http1: { fast_path: false }\n' })}\n  - { name: plain, address: "127.0.0.1:0", protocol: redirect, redirect_port: 443 }\n`,
+  });
+});
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((slow) => slow.close()));
+  await gateway.stop();
+});
+
+afterAll(() => backend.close());
+
+interface Slow {
+  readonly port: number;
+  /** Resolves when the first octets of a client have gone through, and all that come after wait. */
+  readonly waits: Promise<void>;
+  release(): void;
+  close(): Promise<void>;
+}
+
+/** A way to the gateway that keeps back what a client sends after its first octets, `before` them having gone ahead, until it is released. */
+async function slowWay(to: number, before = ''): Promise<Slow> {
+  const waits = Promise.withResolvers<void>();
+  const kept: (() => void)[] = [];
+  let open = false;
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    const onward = connect(to, '127.0.0.1').on('error', () => client.destroy()).on('close', () => client.end());
+    onward.write(before);
+    for (const socket of [client, onward]) sockets.add(socket);
+    onward.pipe(client);
+    client.on('error', () => onward.destroy());
+    client.once('data', (hello: Buffer) => {
+      onward.write(hello);
+      client.pause();
+      const go = (): void => void client.pipe(onward);
+      if (open) go();
+      else kept.push(go);
+      waits.resolve();
+    });
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const slow = {
+    port: (server.address() as AddressInfo).port,
+    waits: waits.promise,
+    release() {
+      open = true;
+      for (const go of kept.splice(0)) go();
+    },
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((done) => server.close(done));
+    },
+  };
+  opened.push(slow);
+  return slow;
+}
+
+const portOf = (name: string): number => gateway.gateway.listeners.find((one) => one.name === name)?.port ?? 0;
+const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
+
+describe.each([{ how: 'for another release', linger: 500 }, { how: 'for good', linger: 0 }])('a gateway that stops $how', ({ linger }) => {
+  /** Stops in the middle of what `slow` keeps back, which goes on while it stops. */
+  async function stopWithin(slow: Slow): Promise<{ readonly stopped: Promise<void> }> {
+    await slow.waits;
+    const stopped = gateway.gateway.stop(5_000, linger);
+    await pause(200);
+    slow.release();
+    return { stopped };
+  }
+
+  it.each(['TLSv1.3', 'TLSv1.2'] as const)('answers the request of a client whose handshake was under way (%s)', async (version) => {
+    const slow = await slowWay(gateway.port);
+    const asked = ask(pki, slow.port, '/echo/x', { client: pki.doctor, maxVersion: version });
+    const { stopped } = await stopWithin(slow);
+    expect(await asked).toMatchObject({ status: 200, headers: { connection: 'close' } });
+    await stopped;
+  });
+
+  it('that of one behind a balancer, too', async () => {
+    const slow = await slowWay(portOf('balanced'), 'PROXY TCP4 192.0.2.7 192.0.2.1 40000 443\r\n');
+    const asked = ask(pki, slow.port, '/echo/x', { client: pki.doctor });
+    const { stopped } = await stopWithin(slow);
+    expect((await asked).status).toBe(200);
+    await stopped;
+  });
+
+  it('over HTTP/2, too', async () => {
+    const slow = await slowWay(gateway.port);
+    const asked = openHttp2(pki, slow.port, { client: pki.doctor }).then((session) => askHttp2(session, '/echo/x'));
+    const { stopped } = await stopWithin(slow);
+    expect((await asked).status).toBe(200);
+    await stopped;
+  });
+
+  it.each(['clinical', 'general'])('that of one whose handshake was over, and that asks a little later (%s)', async (name) => {
+    const socket = await openTls(pki, portOf(name), { client: pki.doctor });
+    await expect.poll(async () => (await gateway.gateway.status()).connections).toBe(1);
+    const stopped = gateway.gateway.stop(5_000, linger);
+    await pause(200);
+    expect(await exchange(socket, GET)).toMatch(/^HTTP\/1.1 200 [^]*\r\nconnection: close\r\n/);
+    await stopped;
+  });
+
+  it('redirects one that is on its way', async () => {
+    const slow = await slowWay(portOf('plain'));
+    const socket = connect(slow.port, '127.0.0.1');
+    socket.write('GET /x HTTP/1.1\r\n');
+    const { stopped } = await stopWithin(slow);
+    expect(await exchange(socket, 'Host: localhost\r\n\r\n')).toMatch(/^HTTP\/1.1 308 /);
+    await stopped;
+  });
+
+  it('waits two seconds at most for those who say nothing', async () => {
+    const sockets: Socket[] = ['clinical', 'balanced', 'plain'].map((name) => connect(portOf(name), '127.0.0.1').on('error', () => undefined));
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+    sockets.push(...await Promise.all(['clinical', 'general'].map((name) => openTls(pki, portOf(name), { client: pki.doctor }))));
+    const started = performance.now();
+    await gateway.gateway.stop(30_000, linger);
+    expect(performance.now() - started).toBeLessThan(4_000);
+    for (const socket of sockets) socket.destroy();
+  });
+});
