@@ -4,6 +4,8 @@ import { numberOf, timeOf, words } from './words.js';
 const HEIGHT = 170;
 /** Over less than that, minutes alone would all be the same. */
 const SHORT_MS = 300_000;
+/** A plot that has just begun spans this much, in seconds: uPlot would show a day. */
+const LEAST_S = 60;
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /**
@@ -23,12 +25,17 @@ export function plot(title, curves, { unit = '' } = {}) {
     if (samples.length === 0 || figure.clientWidth === 0) return;
     const axis = { stroke: color('--soft'), grid: { stroke: color('--rule'), width: 1 }, ticks: { show: false }, font: '11px system-ui' };
     chart = new globalThis.uPlot({
-      width: figure.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, points: { size: 6 } }, padding: [8, 30, 0, 0], scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.15)] } },
+      width: figure.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, points: { size: 6 } }, padding: [8, 30, 0, 0], scales: { x: { range: span }, y: { range: (_, __, most) => [0, Math.max(1, most * 1.15)] } },
       axes: [{ ...axis, grid: { show: false }, values: (_, marks) => marks.map((mark) => (samples.at(-1).at - samples[0].at < SHORT_MS ? timeOf(mark * 1000) : timeOf(mark * 1000).slice(0, 5))), space: 80, size: 26 }, { ...axis, size: 44, values: (_, marks) => marks.map((mark) => numberOf(mark)) }],
-      series: [{}, ...curves.map(({ line }) => ({ stroke: color(`--line-${line}`), width: 1.75, points: { show: false }, spanGaps: true }))],
+      series: [{}, ...curves.map(({ line }) => ({ stroke: color(`--line-${line}`), width: 1.75, points: { show: (_, __, first, last) => first === last, size: 5 }, spanGaps: true }))],
     }, data(), figure);
   }
 
+  /** From when to when, in seconds. */
+  const span = () => {
+    const last = samples.at(-1).at / 1000;
+    return [Math.min(samples[0].at / 1000, last - LEAST_S), last];
+  };
   const data = () => [samples.map(({ at }) => at / 1000), ...curves.map(({ value }) => samples.map((sample) => value(sample) ?? null))];
 
   new ResizeObserver(() => {
