@@ -33,22 +33,3 @@ function parseMark(text: string | undefined): Mark {
   if (reason !== undefined) return { kind: 'skip', reason };
   throw new Error(`README: ${JSON.stringify(text)} is no mark; expected background until "TEXT", or skip REASON`);
 }
-
-/**
- * A block as a script for `sh`. Each command must succeed; `# 403` at its end asks for an answer whose last line is 403,
- * `# exit 3` for that exit status.
- */
-export function checkedScript(block: string): string {
-  return `set -eu\n${block.split('\n').map(checkedLine).join('\n')}`;
-}
-
-function checkedLine(line: string): string {
-  const [, command, exit, status] = /^(.*?)\s+# (?:exit (\d+)|(\d{3}))$/.exec(line) ?? [];
-  if (exit !== undefined) return `got=0; ${command} || got=$?\n[ "$got" = ${exit} ] || { echo "exit status $got, expected ${exit}: "${quoted(command)} >&2; exit 1; }`;
-  if (status === undefined) return line;
-  return `got="$(${command})"; printf '%s\\n' "$got"\n[ "$(printf '%s\\n' "$got" | tail -n 1)" = ${status} ] || { echo "expected ${status}: "${quoted(command)} >&2; exit 1; }`;
-}
-
-function quoted(text = ''): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}

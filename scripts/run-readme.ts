@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkedScript, readmeBlocks, type Block } from './readme-blocks.ts';
+import { checkedScript } from './documents/blocks.ts';
+import { outputOf, printed } from './documents/output.ts';
+import { readmeBlocks, type Block } from './readme-blocks.ts';
 
 // Does what README.md says, block by block, in a clone of what is committed: node scripts/run-readme.ts
 
@@ -49,22 +51,10 @@ function shell(script: string): ChildProcess {
   return spawn('sh', ['-c', script], { cwd: folder, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** Everything a process prints, as it comes. */
-function listen(child: ChildProcess, heard: (all: string) => void = () => undefined): () => string {
-  let all = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => {
-      all += chunk;
-      heard(all);
-    });
-  }
-  return () => all;
-}
-
 async function run(text: string): Promise<void> {
   // The demo takes another port where its usual one is taken, and says which.
-  const child = shell(checkedScript(text.replaceAll('localhost:8443', `localhost:${port}`)));
-  const output = listen(child);
+  const child = shell(`set -eu\n${checkedScript(text.replaceAll('localhost:8443', `localhost:${port}`))}`);
+  const output = outputOf(child);
   const timer = setTimeout(() => signal(child, 'SIGKILL'), BLOCK_MS);
   const [code] = (await once(child, 'close')) as [number | null];
   clearTimeout(timer);
@@ -74,14 +64,8 @@ async function run(text: string): Promise<void> {
 async function startInBackground(text: string, until: string): Promise<void> {
   const child = shell(text);
   background.push(child);
-  const said = Promise.withResolvers<void>();
-  const output = listen(child, (all) => {
-    if (all.includes(until)) said.resolve();
-  });
-  const timer = setTimeout(() => said.reject(new Error(`not within ${START_MS} ms: ${until}\n${output()}`)), START_MS);
-  child.once('exit', (code) => said.reject(new Error(`ended with ${code ?? 'a signal'}\n${output()}`)));
-  await said.promise.finally(() => clearTimeout(timer));
-  port = Number(/gateway\s+https:\/\/localhost:(\d+)/.exec(output())?.[1] ?? port);
+  const output = await printed(child, until, START_MS);
+  port = Number(/gateway\s+https:\/\/localhost:(\d+)/.exec(output)?.[1] ?? port);
 }
 
 /** Ends a background process as Ctrl-C does; it has ten seconds. */

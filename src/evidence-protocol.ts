@@ -4,7 +4,7 @@ import type { AlarmsSetup } from './audit/alarms/open.ts';
 import type { ExpiryAsk } from './audit/expiry/consumer.ts';
 import type { ExpirySetup } from './audit/expiry/open.ts';
 import type { Beginning, ConsumerReport } from './audit/feed.ts';
-import type { Reporter } from './audit/forms/forms.ts';
+import type { Reporter } from './audit/forms/masked-record.ts';
 import type { MaskedBy } from './audit/masking.ts';
 import type { SinkSetup } from './audit/sinks/setup.ts';
 

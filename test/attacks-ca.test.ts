@@ -4,10 +4,10 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { signApproval as sign } from '../src/ca/approval.ts';
 import { createAuthority, issueCertificate, type Issued } from '../src/ca/issue.ts';
-import { writeWhole } from '../src/ca/key-file.ts';
 import { openLedger } from '../src/ca/ledger.ts';
 import { openOffice, signApproval, type CaRequest, type Office } from '../src/ca/office.ts';
 import { detailsOf, eventLine } from '../src/cli/ca/words.ts';
+import { writeWhole } from '../src/store/whole-file.ts';
 import { KEY_COST, order, PASSPHRASE, testCa, type TestCa } from './support/office.ts';
 
 let ca: TestCa;

@@ -78,9 +78,11 @@ describe('the commands of a block', () => {
     ['sh -c "exit 3"   # exit 3', 0],
     ['sh -c \\\n  "exit 3"   # exit 3: denied', 0],
     ['true   # exit 3', 1],
+    ['true   # a remark', 0],
     ['false\ntrue', 1],
   ])('%s ends with %i', (block, status) => {
-    expect(spawnSync('bash', ['-euc', checkedScript(block)]).status).toBe(status);
+    // Documents are run by bash, READMEs by sh.
+    for (const shell of ['bash', 'sh']) expect(spawnSync(shell, ['-euc', checkedScript(block)]).status).toBe(status);
   });
 
   test('are found with their marks', () => {

@@ -11,52 +11,34 @@ import { encodeName } from '../src/ca/names.ts';
 import { signApproval } from '../src/ca/office.ts';
 import { createRequest } from '../src/ca/request.ts';
 import { enrolCommand } from '../src/cli/renew/enrol.ts';
-import { startCaServer, type CaServer } from '../src/ca-server.ts';
-import { SILENT } from '../src/log.ts';
 import { readBundle } from '../src/pki/bundle.ts';
 import { parseCertificate, type Certificate } from '../src/pki/certificate.ts';
 import { testCa, type TestCa } from './support/ca.ts';
 import { wardgate } from './support/command.ts';
-import { ask, startGateway, type Reply, type TestGateway } from './support/gateway.ts';
+import { startEst, type TestEst } from './support/est.ts';
+import { ask, type Reply } from './support/gateway.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 
 const HOUR = 3_600_000;
 
 let pki: TestPki;
 let ca: TestCa;
-let server: CaServer;
-let gateway: TestGateway;
+let est: TestEst;
 let now = Date.now();
 let number = 0;
 
 beforeAll(async () => {
   pki = await testPki();
   ca = await testCa(['registrar:Li Na', 'security:Chen Jing'], { now: () => now });
-  const own = ca.first.get('localhost');
-  server = await startCaServer({
-    office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT, now: () => now,
-    est: { address: { host: '127.0.0.1', port: 0 }, certificate: own?.entry.chain as string, key: own?.key as string, trust: pki.backendCa.certificate, gateways: ['gateway.internal'] },
-  });
-  gateway = await startGateway(pki, 0, {
-    threads: 1,
+  est = await startEst(pki, ca, {
+    now: () => now, trust: pki.backendCa.certificate, gateways: ['gateway.internal'],
     routes: `
   - { name: enrol, match: { path: /.well-known/est/simpleenroll, methods: [POST] }, allow: [public], upstream: ca, limits: { body: 64KiB } }
   - { name: cacerts, match: { path: /.well-known/est/cacerts, methods: [GET] }, allow: [public], upstream: ca }
   - { name: est, match: { path: /.well-known/est/* }, allow: [device], upstream: ca, limits: { body: 64KiB } }`,
-    clientAuth: '{ mode: optional, trust: [ca-root.pem, root.pem], intermediates: [ca-issuing.pem, issuing.pem] }',
-    revocation: `{ check: leaf, sources: [crl], crl: { files: [issuing.crl, root.crl], urls: ["http://127.0.0.1:${server.publish.port}/issuing.crl"], refresh: 1s } }`,
-    upstreams: `
-  ca:
-    endpoints: ["https://127.0.0.1:${server.est?.port}"]
-    tls: { trust: ca-root.pem, certificate: gateway.pem, key: gateway.key, server_name: localhost }`,
-    files: { 'ca-root.pem': ca.office.root, 'ca-issuing.pem': ca.office.issuer().certificate },
   });
 });
-afterAll(async () => {
-  await gateway.stop();
-  await server.stop();
-  ca.remove();
-});
+afterAll(() => est.stop());
 
 interface Code {
   readonly id: string;
@@ -89,7 +71,7 @@ const requestFor = async (parts: { readonly key?: KeyObject; readonly subject?: 
   });
 const basic = (name: string, code: string): string => `Basic ${Buffer.from(`${name}:${code}`).toString('base64')}`;
 const send = (authorization: string | undefined, body: string, client?: Issued): Promise<Reply> =>
-  ask(pki, gateway.port, '/.well-known/est/simpleenroll', { method: 'POST', body, headers: { 'content-type': 'application/pkcs10', ...(authorization === undefined ? {} : { authorization }) }, ...(client === undefined ? {} : { client }) });
+  ask(pki, est.gateway.port, '/.well-known/est/simpleenroll', { method: 'POST', body, headers: { 'content-type': 'application/pkcs10', ...(authorization === undefined ? {} : { authorization }) }, ...(client === undefined ? {} : { client }) });
 const enroll = ({ name, code }: Pick<Code, 'name' | 'code'>, csr: Buffer): Promise<Reply> => send(basic(name, code), csr.toString('base64'));
 const issuedIn = (reply: Reply): Certificate => readBundle(Buffer.from(reply.body.toString(), 'base64'), 5)[0] as Certificate;
 const answered = (reply: Reply): [number, string] => [reply.status, reply.body.toString()];
@@ -125,13 +107,13 @@ describe('a device without a certificate', () => {
 
   test('is served by `wardgate enrol`, which checks the answer against a root of its own, and goes on with `wardgate renew`', async () => {
     const code = await codeOf();
-    const directory = await mkdtemp(join(gateway.directory, 'enrol-'));
+    const directory = await mkdtemp(join(est.gateway.directory, 'enrol-'));
     const at = (name: string): string => join(directory, name);
     writeFileSync(at('code'), `${code.code}\n`, { mode: 0o600 });
-    const args = ['enrol', '--est', `https://localhost:${gateway.port}`, '--name', code.name, '--code-file', at('code'), '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', gateway.path('root.pem')];
+    const args = ['enrol', '--est', `https://localhost:${est.gateway.port}`, '--name', code.name, '--code-file', at('code'), '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', est.gateway.path('root.pem')];
     writeFileSync(at('empty'), '', { mode: 0o600 });
     expect((await wardgate(args.map((one) => (one === at('code') ? at('empty') : one)))).stderr).toContain(`${at('empty')} holds no enrolment code`);
-    const own = ['--root', gateway.path('ca-root.pem')];
+    const own = ['--root', est.gateway.path('ca-root.pem')];
     expect(await wardgate([...args, ...own])).toMatchObject({ code: 1, stderr: expect.stringContaining('nobody has approved') });
     expect(existsSync(at('kiosk.pem'))).toBe(false);
     approve(code.id);
@@ -141,7 +123,7 @@ describe('a device without a certificate', () => {
     const certificate = parseCertificate(readBundle(readFileSync(at('kiosk.pem')), 2)[0]?.der as Uint8Array);
     expect(ca.office.entry(certificate.serial)).toMatchObject({ request: code.id, state: 'delivered' });
     expect(await wardgate([...args, ...own])).toMatchObject({ code: 1, stderr: expect.stringContaining('nothing is written over') });
-    expect(await wardgate(['renew', '--est', `https://localhost:${gateway.port}`, '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', gateway.path('root.pem'), '--overlap', '0s'])).toMatchObject({ code: 0, stderr: '' });
+    expect(await wardgate(['renew', '--est', `https://localhost:${est.gateway.port}`, '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', est.gateway.path('root.pem'), '--overlap', '0s'])).toMatchObject({ code: 0, stderr: '' });
     expect(ca.office.entry(certificate.serial).state).toBe('confirmed');
   });
 });
@@ -149,10 +131,10 @@ describe('a device without a certificate', () => {
 describe('`wardgate enrol --wait`', () => {
   test('asks again when the server says so, as long as it was told to wait, with one key', async () => {
     const code = await codeOf();
-    const directory = await mkdtemp(join(gateway.directory, 'enrol-'));
+    const directory = await mkdtemp(join(est.gateway.directory, 'enrol-'));
     const at = (name: string): string => join(directory, name);
     writeFileSync(at('code'), code.code, { mode: 0o600 });
-    const options = { est: `https://localhost:${gateway.port}`, name: code.name, codeFile: at('code'), cert: at('kiosk.pem'), key: at('kiosk.key'), trust: gateway.path('root.pem'), root: gateway.path('ca-root.pem') };
+    const options = { est: `https://localhost:${est.gateway.port}`, name: code.name, codeFile: at('code'), cert: at('kiosk.pem'), key: at('kiosk.key'), trust: est.gateway.path('root.pem'), root: est.gateway.path('ca-root.pem') };
     const pauses: number[] = [];
     const requests: Buffer[] = [];
     const printed: string[] = [];
@@ -174,10 +156,10 @@ describe('`wardgate enrol --wait`', () => {
 describe('a device whose key was certified by another code, and the answer lost', () => {
   test('makes a new key for the new code', async () => {
     const [before, code] = [await approved(), await codeOf()];
-    const directory = await mkdtemp(join(gateway.directory, 'enrol-'));
+    const directory = await mkdtemp(join(est.gateway.directory, 'enrol-'));
     const at = (name: string): string => join(directory, name);
     writeFileSync(at('code'), code.code, { mode: 0o600 });
-    const args = ['enrol', '--est', `https://localhost:${gateway.port}`, '--name', code.name, '--code-file', at('code'), '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', gateway.path('root.pem'), '--root', gateway.path('ca-root.pem')];
+    const args = ['enrol', '--est', `https://localhost:${est.gateway.port}`, '--name', code.name, '--code-file', at('code'), '--cert', at('kiosk.pem'), '--key', at('kiosk.key'), '--trust', est.gateway.path('root.pem'), '--root', est.gateway.path('ca-root.pem')];
     expect((await wardgate(args)).code).toBe(1);
     expect((await enroll(before, readFileSync(at('.kiosk.key.renewal/next/request.der')))).status).toBe(200);
     approve(code.id);

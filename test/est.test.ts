@@ -7,15 +7,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pem } from '../src/ca/der.ts';
 import { createRequest } from '../src/ca/request.ts';
 import { generateKey } from '../src/ca/keys.ts';
-import { startCaServer, type CaServer } from '../src/ca-server.ts';
 import { pairFiles } from '../src/cli/renew/pair-files.ts';
 import { renew } from '../src/cli/renew/renewal.ts';
-import { SILENT } from '../src/log.ts';
 import { readBundle } from '../src/pki/bundle.ts';
 import { parseCertificate, type Certificate } from '../src/pki/certificate.ts';
 import { testCa, type TestCa } from './support/ca.ts';
 import { wardgate } from './support/command.ts';
-import { ask, startGateway, type Reply, type TestGateway } from './support/gateway.ts';
+import { startEst, type TestEst } from './support/est.ts';
+import { ask, type Reply } from './support/gateway.ts';
 import { issueCertificate, testPki, type Issued, type TestPki } from './support/pki.ts';
 
 const run = promisify(execFile);
@@ -25,8 +24,7 @@ const KIOSKS = ['gateway:front.hospital.test', 'Kiosk 1', 'Kiosk 2', 'Kiosk 3', 
 let pki: TestPki;
 /** Its certificates were issued 70 days ago, for 90. */
 let ca: TestCa;
-let server: CaServer;
-let gateway: TestGateway;
+let est: TestEst;
 
 const ROUTES = `
   - { name: est, match: { path: /.well-known/est/* }, allow: [device], upstream: ca, limits: { body: 64KiB } }`;
@@ -36,27 +34,9 @@ beforeAll(async () => {
   pki = await testPki();
   ca = await testCa(KIOSKS, { now: () => clock, validity: 90 * DAY });
   clock = Date.now();
-  const own = ca.first.get('localhost');
-  server = await startCaServer({
-    office: ca.office, publish: { host: '127.0.0.1', port: 0 }, log: SILENT,
-    est: { address: { host: '127.0.0.1', port: 0 }, certificate: own?.entry.chain as string, key: own?.key as string, trust: `${pki.backendCa.certificate}${ca.office.root}`, gateways: ['gateway.internal', 'front.hospital.test'] },
-  });
-  gateway = await startGateway(pki, 0, {
-    threads: 1, routes: ROUTES,
-    clientAuth: '{ mode: optional, trust: [ca-root.pem, root.pem], intermediates: [ca-issuing.pem, issuing.pem] }',
-    revocation: `{ check: leaf, sources: [crl], crl: { files: [issuing.crl, root.crl], urls: ["http://127.0.0.1:${server.publish.port}/issuing.crl"], refresh: 1s } }`,
-    upstreams: `
-  ca:
-    endpoints: ["https://127.0.0.1:${server.est?.port}"]
-    tls: { trust: ca-root.pem, certificate: gateway.pem, key: gateway.key, server_name: localhost }`,
-    files: { 'ca-root.pem': ca.office.root, 'ca-issuing.pem': ca.office.issuer().certificate },
-  });
+  est = await startEst(pki, ca, { routes: ROUTES, trust: `${pki.backendCa.certificate}${ca.office.root}`, gateways: ['gateway.internal', 'front.hospital.test'] });
 });
-afterAll(async () => {
-  await gateway.stop();
-  await server.stop();
-  ca.remove();
-});
+afterAll(() => est.stop());
 
 interface Device {
   readonly certificate: Certificate;
@@ -76,13 +56,13 @@ async function requestOf(certificate: Certificate, parts: { readonly subject?: U
   return createRequest(privateKey, { subject: parts.subject ?? certificate.subject.der, extensions, ...(parts.breakSignature === undefined ? {} : { breakSignature: parts.breakSignature }) });
 }
 
-const est = (operation: string, client: Issued | undefined, body?: string | Buffer, type = 'application/pkcs10'): Promise<Reply> =>
-  ask(pki, gateway.port, `/.well-known/est/${operation}`, { ...(client === undefined ? {} : { client }), ...(body === undefined ? {} : { method: 'POST', headers: { 'content-type': type }, body }) });
-const reenroll = (client: Issued, csr: Buffer): Promise<Reply> => est('simplereenroll', client, csr.toString('base64'));
+const call = (operation: string, client: Issued | undefined, body?: string | Buffer, type = 'application/pkcs10'): Promise<Reply> =>
+  ask(pki, est.gateway.port, `/.well-known/est/${operation}`, { ...(client === undefined ? {} : { client }), ...(body === undefined ? {} : { method: 'POST', headers: { 'content-type': type }, body }) });
+const reenroll = (client: Issued, csr: Buffer): Promise<Reply> => call('simplereenroll', client, csr.toString('base64'));
 const issuedIn = (reply: Reply): Certificate => readBundle(Buffer.from(reply.body.toString(), 'base64'), 5)[0] as Certificate;
 
 async function kiosk(name: string): Promise<{ readonly certificate: string; readonly key: string; readonly directory: string }> {
-  const directory = await mkdtemp(join(gateway.directory, 'kiosk-'));
+  const directory = await mkdtemp(join(est.gateway.directory, 'kiosk-'));
   const first = ca.first.get(name);
   const [certificate, key] = [join(directory, 'kiosk.pem'), join(directory, 'kiosk.key')];
   writeFileSync(certificate, first?.entry.chain as string);
@@ -91,7 +71,7 @@ async function kiosk(name: string): Promise<{ readonly certificate: string; read
 }
 
 const command = (files: { certificate: string; key: string }, ...more: readonly string[]) =>
-  wardgate(['renew', '--est', `https://localhost:${gateway.port}`, '--cert', files.certificate, '--key', files.key, '--trust', gateway.path('root.pem'), ...more]);
+  wardgate(['renew', '--est', `https://localhost:${est.gateway.port}`, '--cert', files.certificate, '--key', files.key, '--trust', est.gateway.path('root.pem'), ...more]);
 
 describe('a device that renews its certificate', () => {
   test('has a new key and a new certificate, seen working through the gateway; the CA has all of it on record, and lets the old one go when told', async () => {
@@ -112,8 +92,8 @@ describe('a device that renews its certificate', () => {
     const state = JSON.parse(readFileSync(join(files.directory, '.kiosk.key.renewal', 'state.json'), 'utf8')) as object;
     expect(state).toMatchObject({ result: 'renewed', serial: renewed.serial });
     // The old one is refused once the gateway has the new list.
-    await expect.poll(async () => (await est('cacerts', device('Kiosk 1').client)).status).toBe(403);
-    expect((await est('cacerts', { chain: readFileSync(files.certificate, 'utf8'), key: readFileSync(files.key, 'utf8') } as Issued)).status).toBe(200);
+    await expect.poll(async () => (await call('cacerts', device('Kiosk 1').client)).status).toBe(403);
+    expect((await call('cacerts', { chain: readFileSync(files.certificate, 'utf8'), key: readFileSync(files.key, 'utf8') } as Issued)).status).toBe(200);
   });
 
   test('keeps the old certificate good until the programs have had time, and then tells the CA', async () => {
@@ -129,7 +109,7 @@ describe('a device that renews its certificate', () => {
   test('keeps the old pair when the new certificate does not work, says so, and takes it up in the next run', async () => {
     const files = await kiosk('Kiosk 3');
     const before = readFileSync(files.certificate, 'utf8');
-    const failed = await command(files, '--now', '--check', `https://localhost:${gateway.port}/nowhere`);
+    const failed = await command(files, '--now', '--check', `https://localhost:${est.gateway.port}/nowhere`);
     expect(failed.code).toBe(1);
     expect(failed.stderr).toMatch(/not renewed \(check\): the new certificate does not work yet: status 404.*urgent from 20/);
     expect(readFileSync(files.certificate, 'utf8')).toBe(before);
@@ -151,14 +131,14 @@ describe('a device that renews its certificate', () => {
 
   test('says that its clock is not set, and that its certificate has expired', async () => {
     const { certificate, key } = await kiosk('Kiosk 4');
-    const attempt = { files: pairFiles(certificate, key), est: `https://localhost:${gateway.port}`, trust: pki.root.certificate };
+    const attempt = { files: pairFiles(certificate, key), est: `https://localhost:${est.gateway.port}`, trust: pki.root.certificate };
     expect(await renew({ ...attempt, now: 0 })).toMatchObject({ kind: 'failed', at: 'clock', detail: expect.stringContaining('it is not set'), again: 'no' });
     expect(await renew({ ...attempt, now: Date.now() + 30 * DAY })).toMatchObject({ kind: 'failed', at: 'clock', detail: expect.stringContaining('expired') });
   });
 
   test('believes no server that its trust file does not vouch for', async () => {
     const files = await kiosk('Kiosk 4');
-    const { code, stderr } = await wardgate(['renew', '--est', `https://localhost:${gateway.port}`, '--cert', files.certificate, '--key', files.key, '--trust', gateway.path('backend-ca.pem'), '--now']);
+    const { code, stderr } = await wardgate(['renew', '--est', `https://localhost:${est.gateway.port}`, '--cert', files.certificate, '--key', files.key, '--trust', est.gateway.path('backend-ca.pem'), '--now']);
     expect([code, stderr]).toEqual([1, expect.stringMatching(/not renewed \(cacerts\): /)]);
   });
 });
@@ -167,8 +147,8 @@ describe('the EST server behind the gateway', () => {
   test('is an independent client\'s too: openssl makes the request, curl sends it, openssl reads the answer', async () => {
     const { directory, certificate, key } = await kiosk('Kiosk 5');
     const at = (name: string): string => join(directory, name);
-    const url = `https://localhost:${gateway.port}/.well-known/est`;
-    const curl = (...args: readonly string[]) => run('curl', ['-sS', '--cacert', gateway.path('root.pem'), '--cert', certificate, '--key', key, ...args]);
+    const url = `https://localhost:${est.gateway.port}/.well-known/est`;
+    const curl = (...args: readonly string[]) => run('curl', ['-sS', '--cacert', est.gateway.path('root.pem'), '--cert', certificate, '--key', key, ...args]);
     await curl('-o', at('cacerts.b64'), `${url}/cacerts`);
     await run('openssl', ['base64', '-d', '-in', at('cacerts.b64'), '-out', at('cacerts.p7')]);
     const cas = await run('openssl', ['pkcs7', '-inform', 'DER', '-in', at('cacerts.p7'), '-print_certs', '-out', at('cacerts.pem')]).then(() => readFileSync(at('cacerts.pem'), 'utf8'));
@@ -180,7 +160,7 @@ describe('the EST server behind the gateway', () => {
     await run('openssl', ['base64', '-d', '-in', at('answer.b64'), '-out', at('answer.p7')]);
     await run('openssl', ['pkcs7', '-inform', 'DER', '-in', at('answer.p7'), '-print_certs', '-out', at('new.pem')]);
     expect((await run('openssl', ['verify', '-x509_strict', '-purpose', 'sslclient', '-CAfile', at('cacerts.pem'), at('new.pem')])).stdout).toContain('OK');
-    const { stdout: works } = await run('curl', ['-sS', '--cacert', gateway.path('root.pem'), '--cert', at('new.pem'), '--key', at('new.key'), '-o', '/dev/null', '-w', '%{http_code}', `${url}/csrattrs`]);
+    const { stdout: works } = await run('curl', ['-sS', '--cacert', est.gateway.path('root.pem'), '--cert', at('new.pem'), '--key', at('new.key'), '-o', '/dev/null', '-w', '%{http_code}', `${url}/csrattrs`]);
     expect(works).toBe('204');
   });
 
@@ -214,7 +194,7 @@ describe('the EST server behind the gateway', () => {
     ['nothing', async () => '', 400, /not base64/],
   ])('refuses %s', async (_, body, status, words) => {
     const { certificate, client } = device('Kiosk 7');
-    const reply = await est('simplereenroll', client, await body(certificate));
+    const reply = await call('simplereenroll', client, await body(certificate));
     expect([reply.status, reply.body.toString()]).toEqual([status, expect.stringMatching(words)]);
   });
 
@@ -230,19 +210,19 @@ describe('the EST server behind the gateway', () => {
 
   test('refuses another type, more than a request can be, and operations that it does not offer', async () => {
     const { client } = device('Kiosk 8');
-    expect((await est('simplereenroll', client, 'AAAA', 'text/plain')).status).toBe(415);
-    expect((await est('simplereenroll', client, 'A'.repeat(65_000))).status).toBe(400);
-    expect((await est('simplereenroll', client, Buffer.alloc(70 * 1024, 65))).status).toBe(413);
-    expect((await est('simpleenroll', client, 'AAAA')).status).toBe(401);
-    expect((await est('serverkeygen', client, 'AAAA')).status).toBe(501);
-    expect((await est('simplereenroll', client)).status).toBe(405);
-    expect((await est('nothing', client)).status).toBe(404);
-    expect((await est('kiosks/cacerts', client)).status).toBe(200);
+    expect((await call('simplereenroll', client, 'AAAA', 'text/plain')).status).toBe(415);
+    expect((await call('simplereenroll', client, 'A'.repeat(65_000))).status).toBe(400);
+    expect((await call('simplereenroll', client, Buffer.alloc(70 * 1024, 65))).status).toBe(413);
+    expect((await call('simpleenroll', client, 'AAAA')).status).toBe(401);
+    expect((await call('serverkeygen', client, 'AAAA')).status).toBe(501);
+    expect((await call('simplereenroll', client)).status).toBe(405);
+    expect((await call('nothing', client)).status).toBe(404);
+    expect((await call('kiosks/cacerts', client)).status).toBe(200);
   });
 
   test('is reached by nobody without a certificate, by no other role, and by no device of another CA', async () => {
-    expect((await est('cacerts', undefined)).status).toBe(401);
-    expect((await est('cacerts', pki.doctor)).status).toBe(403);
+    expect((await call('cacerts', undefined)).status).toBe(401);
+    expect((await call('cacerts', pki.doctor)).status).toBe(403);
     const csr = await requestOf(parseCertificate(pki.device.der));
     const reply = await reenroll(pki.device, csr);
     expect([reply.status, reply.body.toString()]).toEqual([403, expect.stringContaining('none of this CA')]);
@@ -253,7 +233,7 @@ describe('the EST server behind the gateway', () => {
     const { certificate } = device('Kiosk 8');
     const csr = (await requestOf(certificate)).toString('base64');
     const asked = (client: Issued, headers: Record<string, string>) => new Promise<number | string>((done) => {
-      const outgoing = request({ host: '127.0.0.1', port: server.est?.port, servername: 'localhost', path: '/.well-known/est/simplereenroll', method: 'POST', ca: ca.office.root, cert: client.chain, key: client.key, agent: false, headers: { 'content-type': 'application/pkcs10', ...headers } }, (response) => {
+      const outgoing = request({ host: '127.0.0.1', port: est.server.est?.port, servername: 'localhost', path: '/.well-known/est/simplereenroll', method: 'POST', ca: ca.office.root, cert: client.chain, key: client.key, agent: false, headers: { 'content-type': 'application/pkcs10', ...headers } }, (response) => {
         response.resume();
         done(response.statusCode ?? 0);
       });

@@ -5,7 +5,9 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { checkedScript, readmeBlocks, type Block } from '../scripts/readme-blocks.ts';
+import { checkedScript } from '../scripts/documents/blocks.ts';
+import { outputOf, printed } from '../scripts/documents/output.ts';
+import { readmeBlocks, type Block } from '../scripts/readme-blocks.ts';
 
 const project = join(import.meta.dirname, '..');
 const page = readFileSync(join(project, 'docs/getting-started.md'), 'utf8');
@@ -45,8 +47,8 @@ function shell(script: string): ChildProcess {
 }
 
 async function run(block: Block): Promise<{ readonly code: number | null; readonly output: string }> {
-  const child = shell(checkedScript(block.text));
-  const output = listen(child);
+  const child = shell(`set -eu\n${checkedScript(block.text)}`);
+  const output = outputOf(child);
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, output: output() };
 }
@@ -54,14 +56,7 @@ async function run(block: Block): Promise<{ readonly code: number | null; readon
 async function startInBackground(block: Block, until: string): Promise<void> {
   const child = shell(block.text);
   started.push(child);
-  const output = listen(child);
-  await expect.poll(output, { timeout: 60_000 }).toContain(until);
-}
-
-function listen(child: ChildProcess): () => string {
-  let all = '';
-  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (chunk: string) => { all += chunk; });
-  return () => all;
+  await printed(child, until, 60_000);
 }
 
 /** With all that it has started. */

@@ -5,6 +5,7 @@ import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { checkedScript, commandsOf, LACKING, readDocument, type DocumentBlock } from './blocks.ts';
+import { outputOf, printed } from './output.ts';
 
 // Runs the commands of one document, inside a machine of its own: node one.ts PROJECT FILE. A line a block, then the counts as JSON.
 
@@ -71,18 +72,6 @@ function shell(script: string, { marks }: DocumentBlock, typed?: readonly string
   return child;
 }
 
-/** Everything a process prints, as it comes. */
-function listen(child: ChildProcess, heard: (all: string) => void = () => undefined): () => string {
-  let all = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => {
-      all += chunk;
-      heard(all);
-    });
-  }
-  return () => all;
-}
-
 /** Runs commands to their end. */
 async function run(script: string, block: DocumentBlock): Promise<void> {
   const kept = `if [ -e ${SHELL_STATE} ]; then . ${SHELL_STATE} 2>/dev/null; fi\ntrap 'declare -p | grep -vE "^declare -[a-zA-Z]*r|^declare -[-a-zA-Z]* (BASH|FUNCNAME|_=)" >${SHELL_STATE}' EXIT\nset -euo pipefail\n${script}`;
@@ -90,7 +79,7 @@ async function run(script: string, block: DocumentBlock): Promise<void> {
   const child = shell(kept, block, typed);
   const waiting = [...typed ?? []];
   let answered = 0;
-  const output = listen(child, (all) => {
+  const output = outputOf(child, (all) => {
     // A prompt is a line that is not ended, and asks for something.
     if (waiting.length === 0 || !/[:?] ?$/.test(all.slice(answered))) return;
     answered = all.length;
@@ -110,13 +99,7 @@ async function inBackground(script: string, block: DocumentBlock, until: string)
 
 async function started(child: ChildProcess, until: string): Promise<void> {
   background.push(child);
-  const said = Promise.withResolvers<void>();
-  const output = listen(child, (all) => {
-    if (all.includes(until)) said.resolve();
-  });
-  const timer = setTimeout(() => said.reject(new Error(`not within ${START_MS} ms: ${until}\n${output()}`)), START_MS);
-  child.once('exit', (code) => said.reject(new Error(`ended with ${code ?? 'a signal'}\n${output()}`)));
-  await said.promise.finally(() => clearTimeout(timer));
+  await printed(child, until, START_MS);
 }
 
 /** The gateway, and behind it everything that it speaks to: one server that answers any request. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { flushDirectory } from '../store/whole-file.ts';
 import type { Hold, HoldChange, Pruning } from './checkpoint.ts';
 import type { CertificateStep } from './certificate-step.ts';
 import { COMPRESSED, compressSegment } from './compressed.ts';
@@ -178,9 +179,7 @@ export function openArchive({ register, directory, retention, compress, passed, 
   function remove(segments: readonly string[], leftover: readonly string[], pruning: Pruning): void {
     if (segments.length > 0) register.prune(segments, pruning);
     for (const segment of [...segments, ...leftover]) for (const end of ['', COMPRESSED]) rmSync(join(directory, `${segment}${end}`), { force: true });
-    const handle = openSync(directory, 'r');
-    fsyncSync(handle);
-    closeSync(handle);
+    flushDirectory(directory);
   }
 
   function isThere(segment: string): boolean {

@@ -1,22 +1,8 @@
 import type { KeyObject } from 'node:crypto';
+import { Found, type BadRecord } from './bad-record.ts';
 import type { Link } from './chain.ts';
 import { NO_CHECKPOINT, REGISTER_FILE, checkpointHash, isSignedLine, parseCheckpoint, type Checkpoint, type Pruning, type SegmentClaim } from './checkpoint.ts';
 import type { Evidence } from './evidence.ts';
-
-/**
- * What was done to the first bad record. `rewritten`: it and perhaps others before were changed and their hashes computed anew, which
- * the checkpoint shows. `added`: nobody of ours wrote it. `unsigned`: a checkpoint without the key's signature.
- */
-export type Tampering = 'edited' | 'removed' | 'reordered' | 'repeated' | 'added' | 'spliced' | 'truncated' | 'rewritten' | 'unsigned';
-
-/** The first bad record: its line in the file from 1, and the number it has or should have. */
-export interface BadRecord {
-  readonly file: string;
-  readonly line?: number;
-  readonly seq?: number;
-  readonly kind: Tampering;
-  readonly detail: string;
-}
 
 /** Claims of a segment that are kept beside the last and the longest: enough to say between which two something happened. */
 const MOST_CLAIMS = 2_048;
@@ -40,16 +26,6 @@ export interface Book {
   readonly start: number;
   /** Segments that were removed when their time was over, in order. */
   readonly prunings: readonly (Pruning & { readonly time: string; readonly segments: number })[];
-}
-
-/** Thrown to the top: the first bad record ends the search. */
-export class Found extends Error {
-  readonly bad: BadRecord;
-
-  constructor(bad: BadRecord) {
-    super(bad.detail);
-    this.bad = bad;
-  }
 }
 
 /** Reads the register and holds it against the key and the lines of the anchor. Throws a Found. */

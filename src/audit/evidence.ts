@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { BadRecord } from './bad-record.ts';
 import { PUBLIC_KEY_FILE, REGISTER_FILE } from './checkpoint.ts';
-import type { BadRecord } from './book.ts';
 import { readLines, type Stretch } from './lines.ts';
 import { linePieces } from './pieces.ts';
 import { differsCompressed, readSegment, segmentNames } from './segment-file.ts';

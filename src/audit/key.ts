@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeWhole } from '../store/whole-file.ts';
 import { digest } from './chain.ts';
 
 /** The key that a gateway signs the checkpoints of its audit with. */
@@ -34,16 +35,8 @@ export function readAuditKey(state: string): AuditKey | undefined {
 
 /** A new key, kept in the state directory (0600): whole or not at all. */
 export function makeAuditKey(state: string): AuditKey {
-  const file = join(state, FILE);
   const { privateKey } = generateKeyPairSync('ed25519');
-  const next = openSync(`${file}.new`, 'w', 0o600);
-  try {
-    writeSync(next, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
-    fsyncSync(next);
-  } finally {
-    closeSync(next);
-  }
-  renameSync(`${file}.new`, file);
+  writeWhole(join(state, FILE), privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
   return keyOf(privateKey);
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, statSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MaskKey } from './pseudonyms.ts';
 
@@ -111,7 +111,7 @@ function textOf(keys: readonly KeptMaskKey[]): string {
 /** Of several processes that find none, one makes it. */
 function first(file: string, now: number): void {
   const made = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`;
-  write(made, textOf([newKey(now)]));
+  writeFileSync(made, textOf([newKey(now)]), { flag: 'wx', mode: 0o600, flush: true });
   try {
     linkSync(made, file);
   } catch (error) {
@@ -135,8 +135,7 @@ function replace(state: string, change: (kept: readonly KeptMaskKey[]) => readon
   const before = openIfThere(file);
   try {
     try {
-      writeSync(made, textOf(change(readMaskingKeys(state))));
-      fsyncSync(made);
+      writeFileSync(made, textOf(change(readMaskingKeys(state))), { flush: true });
     } finally {
       closeSync(made);
     }
@@ -147,16 +146,6 @@ function replace(state: string, change: (kept: readonly KeptMaskKey[]) => readon
     throw error;
   } finally {
     if (before !== undefined) closeSync(before);
-  }
-}
-
-function write(file: string, text: string): void {
-  const made = openSync(file, 'wx', 0o600);
-  try {
-    writeSync(made, text);
-    fsyncSync(made);
-  } finally {
-    closeSync(made);
   }
 }
 

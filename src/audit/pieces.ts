@@ -1,11 +1,15 @@
-import type { Evidence } from './evidence.ts';
 import { readLines, type Stretch } from './lines.ts';
+
+/** Where segments are read from, by their names. */
+interface Segments {
+  read<Result>(segment: string, use: (stretch: Stretch) => Result): Result | undefined;
+}
 
 /** What is read at once. */
 export const PIECE_OCTETS = 1 << 20;
 
 /** Reads the lines of a segment a piece at a time, yielding between: a segment may be larger than the memory, and reading it longer than a thread may be kept busy. */
-export function segmentPieces(evidence: Pick<Evidence, 'read'>, segment: string, each: (octets: Buffer, start: number, end: number) => void): Generator<void> {
+export function segmentPieces(evidence: Segments, segment: string, each: (octets: Buffer, start: number, end: number) => void): Generator<void> {
   return linePieces((use) => evidence.read(segment, use), each);
 }
 

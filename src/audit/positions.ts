@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { digest } from './chain.ts';
@@ -82,13 +82,7 @@ function textOf(name: string, { segments, done }: Omit<FeedPosition, 'name'>): s
 function writeAtOnce(path: string, text: string): void {
   // Not the file that a write under way has open.
   const next = `${path}.whole`;
-  const handle = openSync(next, 'w', 0o600);
-  try {
-    writeSync(handle, text);
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
+  writeFileSync(next, text, { mode: 0o600, flush: true });
   renameSync(next, path);
 }
 

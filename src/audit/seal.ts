@@ -1,6 +1,6 @@
 import { createHash, type Hash, type KeyObject } from 'node:crypto';
 import { readSync } from 'node:fs';
-import { Found } from './book.ts';
+import { Found } from './bad-record.ts';
 import { isSignedLine, signLine } from './checkpoint.ts';
 import type { Evidence, SealedExport } from './evidence.ts';
 import { exportPieces } from './export.ts';

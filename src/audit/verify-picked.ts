@@ -1,4 +1,5 @@
-import { Found, type Book } from './book.ts';
+import { Found } from './bad-record.ts';
+import type { Book } from './book.ts';
 import { LEAD_OCTETS, follows, leadOf, statedLink, type Link } from './chain.ts';
 import type { Evidence } from './evidence.ts';
 import { isInTree } from './tree.ts';

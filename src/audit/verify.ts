@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { Found, readBook, type BadRecord, type Book, type Claimed, type Tampering } from './book.ts';
+import { Found, type BadRecord, type Tampering } from './bad-record.ts';
+import { readBook, type Book, type Claimed } from './book.ts';
 import { LEAD_OCTETS, START, follows, leadOf, statedLink, type Link } from './chain.ts';
 import { REGISTER_FILE, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { CompressedError } from './compressed.ts';
@@ -11,7 +12,7 @@ import { verifyManifest } from './seal.ts';
 import { isHeaderOnly, parseHeader, scanSegment, type Break } from './segment.ts';
 import { verifyPicked, type PickedCounts } from './verify-picked.ts';
 
-export type { BadRecord, Tampering } from './book.ts';
+export type { BadRecord, Tampering } from './bad-record.ts';
 
 /** What verifying found. */
 export interface Verdict {

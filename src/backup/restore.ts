@@ -2,6 +2,7 @@ import { chmodSync, chownSync, closeSync, existsSync, fchmodSync, fchownSync, fs
 import { dirname, join } from 'node:path';
 import { asOwnerOf } from '../store/as-owner.ts';
 import { lockState, StateError, type StateLock } from '../store/state-lock.ts';
+import { flushDirectory } from '../store/whole-file.ts';
 import type { OpenBackup } from './container.ts';
 import { BackupError } from './fault.ts';
 import type { Plan, Step } from './plan.ts';
@@ -140,19 +141,10 @@ function swap({ steps, configuration }: Plan): void {
       if (step.kind === 'away' || step.kind === 'replace' || step.kind === 'merge') move(step.target, step.aside);
     }
     for (const step of [...placed.filter((one) => !isConfiguration(one)), ...placed.filter(isConfiguration)]) move(step.staged, step.target);
-    for (const directory of new Set(steps.map(({ target }) => dirname(target)))) flush(directory);
+    for (const directory of new Set(steps.map(({ target }) => dirname(target)))) flushDirectory(directory);
   } catch (error) {
     for (const undo of back.toReversed()) undo();
     throw error;
-  }
-}
-
-function flush(directory: string): void {
-  const handle = openSync(directory, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
   }
 }
 

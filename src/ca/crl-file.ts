@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { writeWhole } from './key-file.ts';
+import { writeWhole } from '../store/whole-file.ts';
 
 /** Where a directory of a CA has the CRL of an issuing CA: `issuing.crl` that of the current one, `issuing-N.crl` that of the Nth when another one issues. */
 export function crlFileOf(directory: string, generation: number, issuers: readonly { readonly generation: number; readonly state: string }[]): string {

@@ -1,9 +1,10 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeWhole } from '../store/whole-file.ts';
 import { bodyOf } from './asked.ts';
 import { makeCsr } from './csr.ts';
 import { toPkcs12 } from './issue.ts';
-import { writeWhole, type ScryptCost } from './key-file.ts';
+import type { ScryptCost } from './key-file.ts';
 import { generateKey, keyIdentifierOf, spkiOf, type KeyType, type SignatureHash } from './keys.ts';
 import { longestValidity, refuseBeyondLimits } from './limits.ts';
 import { openLedger } from './ledger.ts';

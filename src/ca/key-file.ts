@@ -1,7 +1,6 @@
 import { createCipheriv, createPrivateKey, randomBytes, scrypt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
 import { privacyFault } from '../config/files.ts';
 import { integer, octetString, oid, pem, sequence } from './der.ts';
 import { OfficeError } from './office-error.ts';
@@ -55,30 +54,4 @@ export function refuseOpenFile(file: string): void {
   const { mode, gid } = statSync(file);
   const fault = privacyFault(mode & 0o7777, gid, process.getegid?.() ?? gid, file);
   if (fault !== undefined) throw new OfficeError('open_to_others', fault);
-}
-
-/** Writes a whole file, durably: through a new one, so that what stands under the name is never half. */
-export function writeWhole(file: string, content: string | Uint8Array, mode: 0o600 | 0o644): void {
-  // In a directory of others a name that can be guessed may be theirs already, or a link.
-  const fresh = `${file}.${randomBytes(6).toString('hex')}.new`;
-  const handle = openSync(fresh, 'wx', mode);
-  try {
-    const bytes = Buffer.from(content);
-    // A disk that is nearly full takes a part, and says so only when asked for the rest.
-    for (let written = 0; written < bytes.length;) written += writeSync(handle, bytes, written);
-    fsyncSync(handle);
-    renameSync(fresh, file);
-  } catch (error) {
-    rmSync(fresh, { force: true });
-    throw error;
-  } finally {
-    closeSync(handle);
-  }
-  // The name, too: the database must never know of a key whose file a power cut has taken.
-  const folder = openSync(dirname(file), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
 }

@@ -1,11 +1,12 @@
 import { appendFileSync, chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatName } from '../pki/name.ts';
+import { writeWhole } from '../store/whole-file.ts';
 import { canonical, digestOf } from './canonical.ts';
 import { issueCrl, type RevokedEntry } from './crl.ts';
 import { readCsr } from './csr.ts';
 import { certifyAuthority, createAuthority, loadIssued, randomSerial, type Authority } from './issue.ts';
-import { encryptKey, readKeyFile, writeWhole, type ScryptCost } from './key-file.ts';
+import { encryptKey, readKeyFile, type ScryptCost } from './key-file.ts';
 import { spkiOf, type KeyType, type SignatureHash } from './keys.ts';
 import type { AlternativeNames } from './names.ts';
 import type { By } from './office-types.ts';

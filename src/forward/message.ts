@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Permit } from '../policy/decision.ts';
-import type { Failed, Trail, Upstream } from './upstream/pool.ts';
+import type { Failed, Trail, Upstream } from './upstream/upstream.ts';
 
 /** A permitted request on its way to its upstream, in whatever version of HTTP it came and goes. */
 export interface Question {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { bitStringOctets, checkDer, decodeOid, decodeSerial, decodeSmallInteger, decodeTime, DerCursor, malformed, readSingle, sameBytes, TAG } from './der.ts';
+import { bitStringOctets, checkDer, decodeOid, decodeSerial, decodeSmallInteger, decodeTime, DerCursor, malformed, PkiError, readSingle, sameBytes, TAG } from './der.ts';
 import {
   EXTENSION,
   parseAuthorityKeyIdentifier,
@@ -111,6 +111,16 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const { innerAlgorithm, ...fields } = parseTbs(tbs.content);
   if (!sameBytes(innerAlgorithm, signatureAlgorithm.der)) throw malformed('certificate: signature algorithms inside and outside differ');
   return { der: bytes, sha256: sha256(bytes), tbs: tbs.der, signatureAlgorithm, signature, ...fields, ...extensionFields(fields.extensions) };
+}
+
+/** The same where it need not be one: undefined when it cannot be read. */
+export function readableCertificate(der: Uint8Array): Certificate | undefined {
+  try {
+    return parseCertificate(der);
+  } catch (error) {
+    if (error instanceof PkiError) return undefined;
+    throw error;
+  }
 }
 
 /** A CA as what is bound to it stays bound to: by its name and key, whichever certificate it shows. */

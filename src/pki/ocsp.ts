@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { DEFAULT_ALGORITHMS } from './algorithms.ts';
 import type { AlgorithmProfile } from './algorithms.ts';
-import { parseAlgorithm, parseCertificate } from './certificate.ts';
+import { parseAlgorithm, readableCertificate } from './certificate.ts';
 import type { AlgorithmIdentifier, Certificate } from './certificate.ts';
 import { serialOctets } from './crl.ts';
 import { bitStringOctets, decodeOid, decodeSerial, decodeTime, DerCursor, malformed, PkiError, readAll, readSingle, sameBytes, TAG, toHex } from './der.ts';
@@ -161,7 +161,8 @@ function authenticate(basic: BasicResponse, question: OcspQuestion): Authority {
     detail = `signature of the issuer: ${verdict.detail}`;
   }
   for (const der of basic.certificates) {
-    const delegate = tryParse(der);
+    // What else a responder sends along need not be readable: only who signed matters.
+    const delegate = readableCertificate(der);
     if (delegate === undefined || !isResponder(basic.responderId, delegate)) continue;
     const refusal = refuseDelegate(delegate, question);
     if (refusal !== undefined) {
@@ -173,16 +174,6 @@ function authenticate(basic: BasicResponse, question: OcspQuestion): Authority {
     detail = `signature of the delegated responder: ${verdict.detail}`;
   }
   return unavailable(detail);
-}
-
-// What else a responder sends along need not be readable: only who signed matters.
-function tryParse(der: Uint8Array): Certificate | undefined {
-  try {
-    return parseCertificate(der);
-  } catch (error) {
-    if (error instanceof PkiError) return undefined;
-    throw error;
-  }
 }
 
 /** Why a certificate may not answer for the issuer (RFC 6960 section 4.2.2.2); undefined when it may. */

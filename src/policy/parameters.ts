@@ -5,7 +5,7 @@ import { readJson } from './fhir/json.ts';
 const ALSO: ReadonlyMap<string, string> = new Map([['00100020', 'patientid']]);
 
 /** A name as the laxest servers see it: PHP ends it at a bracket or NUL, drops blanks before it and turns blanks and dots into "_"; others do not mind case. */
-export function asServersRead(name: string): string {
+function asServersRead(name: string): string {
   // eslint-disable-next-line no-control-regex
   const plain = (name.toLowerCase().trim().split(/[[\u0000]/, 1)[0] as string).replace(/[ .]/g, '_');
   return ALSO.get(plain) ?? plain;

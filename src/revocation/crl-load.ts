@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { AlgorithmProfile } from '../pki/algorithms.ts';
-import { parseCertificate } from '../pki/certificate.ts';
+import { readableCertificate } from '../pki/certificate.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { scanCrl } from '../pki/crl.ts';
 import type { Crl } from '../pki/crl.ts';
@@ -64,21 +64,12 @@ export function crlSigners({ realms, now, algorithms }: CrlContext): CrlSigners 
   const known = new Map<string, Certificate>();
   const read = (ders: readonly Uint8Array[]): Certificate[] =>
     ders.flatMap((der) => {
-      const certificate = tryParse(der);
+      const certificate = readableCertificate(der);
       if (certificate !== undefined) known.set(certificate.sha256, certificate);
       return certificate ?? [];
     });
   const pools = realms.map(({ anchors, intermediates }) => createPool(read(anchors), read(intermediates)));
   return { known: [...known.values()], pools, now, algorithms };
-}
-
-function tryParse(der: Uint8Array): Certificate | undefined {
-  try {
-    return parseCertificate(der);
-  } catch (error) {
-    if (error instanceof PkiError) return undefined;
-    throw error;
-  }
 }
 
 /** The CRLs of a file, DER: the file itself, or its `X509 CRL` blocks if it is PEM. Throws a PkiError if it is neither. */

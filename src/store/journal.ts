@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { flushDirectory, writeWhole } from './whole-file.ts';
 
 /** A change: `at` is ISO 8601 as `isTime` has it, so that the later one is the greater text. */
 export interface Dated {
@@ -89,7 +90,7 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
   const latest = new Map<string, Change>();
   for (const line of lines) remember(line);
   const rewritten = lines.length > latest.size + MOST_OLD_LINES;
-  if (rewritten) rewrite(file, [...latest.values()]);
+  if (rewritten) writeWhole(file, Array.from(latest.values(), (change) => `${JSON.stringify(change)}\n`).join(''));
   const handle = openSync(file, 'a', 0o600);
   if (!rewritten) ftruncateSync(handle, whole);
   let length = fstatSync(handle).size;
@@ -160,20 +161,6 @@ function readLines<Change>({ file, parse, entry, fault }: JournalOptions<Change>
     return change;
   });
   return { lines, whole };
-}
-
-function rewrite(file: string, changes: readonly unknown[]): void {
-  const next = openSync(`${file}.new`, 'w', 0o600);
-  writeSync(next, changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
-  fsyncSync(next);
-  closeSync(next);
-  renameSync(`${file}.new`, file);
-}
-
-function flushDirectory(directory: string): void {
-  const handle = openSync(directory, 'r');
-  fsyncSync(handle);
-  closeSync(handle);
 }
 
 /** The fields of a change in JSON; undefined when it is no object. */

@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { asOwnerOf } from './as-owner.ts';
+import { writeWhole } from './whole-file.ts';
 
 /*
  * Small notes in a state directory, a file each, that commands write beside a running gateway: whole or not at all, the last one counts.
@@ -28,14 +29,6 @@ export function writeStateFile(state: string, name: string, text: string): void 
   asOwnerOf(state, () => {
     const file = join(state, name);
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    const made = `${file}.${process.pid}.new`;
-    const next = openSync(made, 'w', 0o600);
-    try {
-      writeSync(next, text);
-      fsyncSync(next);
-    } finally {
-      closeSync(next);
-    }
-    renameSync(made, file);
+    writeWhole(file, text);
   });
 }

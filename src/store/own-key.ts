@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeWhole } from './whole-file.ts';
 
 const OCTETS = 32;
 
@@ -24,13 +25,6 @@ export function ownKey(state: string): Uint8Array {
 /** Whole or not at all: half a key would be taken for a wrong one at the next start. */
 function makeKey(file: string): Uint8Array {
   const key = randomBytes(OCTETS);
-  const next = openSync(`${file}.new`, 'w', 0o600);
-  try {
-    writeSync(next, key);
-    fsyncSync(next);
-  } finally {
-    closeSync(next);
-  }
-  renameSync(`${file}.new`, file);
+  writeWhole(file, key);
   return key;
 }

@@ -1,7 +1,7 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type JournalOptions } from './journal.ts';
+import { writeWhole } from './whole-file.ts';
 
 /** What is known of an id before an event is taken under it. `free`: nothing, and on no other gateway will another event be taken under it. */
 export type ClaimedId = 'free' | 'taken' | 'of another event';
@@ -102,9 +102,5 @@ function forgetOld(options: JournalOptions<ToldEvent>, now: number): void {
   const events = readJournal(options);
   const kept = events.filter(({ at }) => Date.parse(at) > now - KEPT_MS).slice(-MOST);
   if (kept.length === events.length) return;
-  const next = openSync(`${options.file}.new`, 'w', 0o600);
-  writeSync(next, kept.map((event) => `${JSON.stringify(event)}\n`).join(''));
-  fsyncSync(next);
-  closeSync(next);
-  renameSync(`${options.file}.new`, options.file);
+  writeWhole(options.file, kept.map((event) => `${JSON.stringify(event)}\n`).join(''));
 }

@@ -148,7 +148,7 @@ export function createPeerCheck(): (octets: string) => Comparison {
 }
 
 /** The smallest input that still disagrees, found by leaving parts out. */
-export function shrink(input: Input, check: (input: Input) => Comparison): Input {
+function shrink(input: Input, check: (input: Input) => Comparison): Input {
   let smallest = input;
   for (let size = Math.ceil(input.octets.length / 2); size > 0; size = size === 1 ? 0 : Math.ceil(size / 2)) {
     for (let at = 0; at < smallest.octets.length;) {

@@ -68,7 +68,7 @@ export function pkitsFile(kind: 'certs' | 'crls', name: string): Uint8Array {
 }
 
 /** PKITS is about paths, not about today's algorithms: it has DSA with SHA-1, which no profile of ours allows. */
-export const LEGACY_ALGORITHMS: AlgorithmProfile = { ...DEFAULT_ALGORITHMS, dsa: true, hashes: new Set([...DEFAULT_ALGORITHMS.hashes, 'sha1']) };
+const LEGACY_ALGORITHMS: AlgorithmProfile = { ...DEFAULT_ALGORITHMS, dsa: true, hashes: new Set([...DEFAULT_ALGORITHMS.hashes, 'sha1']) };
 
 /** Within the validity of the 2011 edition. */
 export const PKITS_NOW = Date.parse('2015-06-01T00:00:00Z');
@@ -127,7 +127,7 @@ export function limboCases(): readonly LimboCase[] {
 }
 
 /** Where a case names no time, any within its certificates' will do. */
-export const LIMBO_NOW = Date.parse('2026-01-01T00:00:00Z');
+const LIMBO_NOW = Date.parse('2026-01-01T00:00:00Z');
 
 export function judgeLimbo(test: LimboCase, check?: RevocationCheck): Verdict {
   const readChain = (): Chain => ({

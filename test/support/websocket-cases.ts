@@ -27,7 +27,7 @@ export function wsFrame(opcode: number, payload: Buffer | string = '', { fin = t
   return Buffer.concat([head, mask, octets.map((octet, index) => octet ^ (mask[index % 4] as number))]);
 }
 
-export function closePayload(code: number, reason = ''): Buffer {
+function closePayload(code: number, reason = ''): Buffer {
   return Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)]);
 }
 

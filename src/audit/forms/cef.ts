@@ -1,6 +1,6 @@
 import type { AuditRecord } from '../record.ts';
 import { activityOf, isAboutAnother } from './activity.ts';
-import type { MaskedRecord } from './forms.ts';
+import type { MaskedRecord } from './masked-record.ts';
 import { fittingText, hostOf, requestText } from './words.ts';
 
 type Extension = readonly (readonly [key: string, value: string | number | undefined])[];

@@ -1,6 +1,6 @@
 import type { AuditRecord } from '../record.ts';
 import { DICOM_CODES, activityOf, isAboutAnother, type Activity, type DicomCode, type RestActivity } from './activity.ts';
-import type { MaskedRecord } from './forms.ts';
+import type { MaskedRecord } from './masked-record.ts';
 import { describe, fittingText, hostOf, requestText } from './words.ts';
 
 interface Coded {

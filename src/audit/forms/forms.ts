@@ -5,31 +5,11 @@ import { cefForm } from './cef.ts';
 import { dicomForm } from './dicom.ts';
 import { fhirForm, type AuditEvent } from './fhir.ts';
 import { jsonForm } from './json.ts';
-
-/** A record and where it stands: the name of its segment's file, and its number there. */
-export interface PlacedRecord {
-  readonly record: AuditRecord;
-  readonly segment: string;
-  readonly seq: number;
-}
-
-/** Who reports. */
-export interface Reporter {
-  /** Name of the gateway. */
-  readonly name: string;
-  readonly version: string;
-  /** Whose gateway it is. */
-  readonly site?: string;
-}
+import type { MaskedRecord, PlacedRecord, Reporter } from './masked-record.ts';
 
 export interface FormsOptions {
   readonly rules: MaskRules;
   readonly key: () => MaskKey;
-  readonly reporter: Reporter;
-}
-
-/** A masked record, on its way into a form. The forms see nothing else, so that none can let out what the mask took. */
-export interface MaskedRecord extends PlacedRecord {
   readonly reporter: Reporter;
 }
 

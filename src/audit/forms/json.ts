@@ -1,4 +1,4 @@
-import type { MaskedRecord } from './forms.ts';
+import type { MaskedRecord } from './masked-record.ts';
 
 /**
  * A masked record with the gateway's name and its place in the audit, where the sealed one can be found. Its hash stays there: with

@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
 import { parseRequest, requestFault, sameAlternativeNames, type CertificationRequest } from '../../pki/certification-request.ts';
-import { parseCertificate, PkiError, type Certificate } from '../../pki/certificate.ts';
+import { PkiError, readableCertificate, type Certificate } from '../../pki/certificate.ts';
 import { sameName } from '../../pki/name.ts';
 import { certsOnly } from '../certs-only.ts';
 import { OfficeError } from '../office-error.ts';
@@ -198,11 +198,5 @@ export function readClientCert(value: string | undefined): Certificate | undefin
   const [, base64] = /^:([A-Za-z0-9+/]+={0,2}):$/.exec(value ?? '') ?? [];
   if (base64 === undefined) return undefined;
   const der = Buffer.from(base64, 'base64');
-  if (der.toString('base64') !== base64) return undefined;
-  try {
-    return parseCertificate(der);
-  } catch (error) {
-    if (error instanceof PkiError) return undefined;
-    throw error;
-  }
+  return der.toString('base64') === base64 ? readableCertificate(der) : undefined;
 }

@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { openAccount, type Binding } from '../../ca/acme/client.ts';
@@ -11,6 +11,7 @@ import { createRequest } from '../../ca/request.ts';
 import { parseAddress, type Address } from '../../config/addresses.ts';
 import { parseDuration } from '../../config/values.ts';
 import { lockState, StateError, type StateLock } from '../../store/state-lock.ts';
+import { writeWhole } from '../../store/whole-file.ts';
 import type { CommandGround } from '../ground.ts';
 import { begin, begun, confirmed, forget, pairFiles, readPair, receive, replacePair, type PairFiles } from '../renew/pair-files.ts';
 import { scheduleOf } from '../renew/window.ts';
@@ -223,14 +224,6 @@ async function accountKey(file: string): Promise<KeyObject> {
   const key = createPrivateKey(readFileSync(file, 'utf8'));
   if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new Error(`${file}: expected an account key of P-256`);
   return key;
-}
-
-function writeWhole(file: string, text: string, mode: number): void {
-  const draft = `${file}.acme-new`;
-  // In a directory that others write to it could be a link of theirs.
-  rmSync(draft, { force: true });
-  writeFileSync(draft, text, { mode, flag: 'wx', flush: true });
-  renameSync(draft, file);
 }
 
 function iso(at: number): string {

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { readHeader } from '../../backup/container.ts';
 import { keyMark, makeOwnKey, readHolder, readKeyFile } from '../../backup/lock.ts';
@@ -14,8 +14,8 @@ export async function newKey(prefix: string, options: PassphraseOptions & { read
   const name = options.name ?? basename(prefix);
   if (!/^[\p{L}\p{N}][\p{L}\p{N} ._@-]{0,99}$/u.test(name)) return usage(`--name: ${JSON.stringify(name)} is no name of letters, digits, spaces and . _ @ -`);
   const { publicLine, file, holder } = makeOwnKey(name, await passphrasesOf(options).fresh(`Passphrase for ${prefix}.key`));
-  writeNew(`${prefix}.key`, file, 0o600);
-  writeNew(`${prefix}.pub`, publicLine, 0o644);
+  writeFileSync(`${prefix}.key`, file, { flag: 'wx', mode: 0o600, flush: true });
+  writeFileSync(`${prefix}.pub`, publicLine, { flag: 'wx', mode: 0o644, flush: true });
   print(options.json === true ? JSON.stringify({ name, public: `${prefix}.pub`, private: `${prefix}.key`, key: holder.key.toString('hex') }) : `${prefix}.pub  hand this out (${keyMark(holder.key)})\n${prefix}.key  keep this, with its passphrase, away from the gateway`);
   return 0;
 }
@@ -54,15 +54,5 @@ export async function inspect(path: string, options: OpenOptions & { readonly co
     return 0;
   } finally {
     close(file);
-  }
-}
-
-function writeNew(path: string, text: string, mode: number): void {
-  const file = openSync(path, 'wx', mode);
-  try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { foundCa, type FirstCertificate, type FirstIssued } from '../../ca/found.ts';
-import { writeWhole } from '../../ca/key-file.ts';
+import { writeWhole } from '../../store/whole-file.ts';
 import type { KeyType, SignatureHash } from '../../ca/keys.ts';
 import { IssueRefused } from '../../ca/limits.ts';
 import { WrongUsage } from '../usage.ts';

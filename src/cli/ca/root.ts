@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { writeWhole } from '../../ca/key-file.ts';
+import { writeWhole } from '../../store/whole-file.ts';
 import { openRoot, type RootCa } from '../../ca/root.ts';
 import { openCa, passphraseOf, withRecord, type CaOptions, type Print } from './place.ts';
 import { writeCrl } from './steps.ts';

@@ -1,7 +1,7 @@
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import type { Reason } from '../../ca/extensions.ts';
 import { crlFileOf, writeCrlFile } from '../../ca/crl-file.ts';
-import { writeWhole } from '../../ca/key-file.ts';
+import { writeWhole } from '../../store/whole-file.ts';
 import { OfficeError, REASONS, reasonFault, signApproval, type AskedKey, type AskedNames, type CaEntry, type CaRequest, type Office } from '../../ca/office.ts';
 import { openKey, openPkcs12 } from '../../config/own-keys.ts';
 import { parseDuration } from '../../config/values.ts';

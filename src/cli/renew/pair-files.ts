@@ -1,6 +1,7 @@
 import { closeSync, existsSync, fchmodSync, fchownSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync, writeSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { flushDirectory } from '../../store/whole-file.ts';
 
 /** A certificate with its chain, and its private key; PEM. */
 export interface Pair {
@@ -64,10 +65,10 @@ export function begin(files: PairFiles, name: string, key: string, request: Uint
   makeDirectory(draft);
   write(join(draft, KEY), key, keyMode(files));
   write(join(draft, REQUEST), request, { mode: 0o600 });
-  flush(draft);
+  flushDirectory(draft);
   step('key and request written');
   renameSync(draft, join(directory, name));
-  flush(directory);
+  flushDirectory(directory);
   step('version in place');
   pointTo(directory, NEXT, name);
   step('begun');
@@ -92,7 +93,7 @@ export function receive({ directory }: PairFiles, name: string, chain: string, s
   rmSync(`${file}.new`, { force: true });
   write(`${file}.new`, chain, { mode: 0o644 });
   renameSync(`${file}.new`, file);
-  flush(join(directory, name));
+  flushDirectory(join(directory, name));
   step('received');
 }
 
@@ -181,10 +182,10 @@ function adopt(files: PairFiles, pair: Pair, step: Step): string {
     makeDirectory(draft);
     write(join(draft, KEY), pair.key, keyMode(files));
     write(join(draft, CERTIFICATE), pair.certificate, { mode: 0o644 });
-    flush(draft);
+    flushDirectory(draft);
     step('copies written');
     renameSync(draft, join(directory, name));
-    flush(directory);
+    flushDirectory(directory);
     step('copies in place');
   }
   // One of the two may be a link already, if a run was ended between them: it leads to the same octets before and after.
@@ -212,7 +213,7 @@ function link(file: string, target: string): void {
   const within = relative(dirname(file), target);
   symlinkSync(within.startsWith('..') ? target : within, draft);
   renameSync(draft, file);
-  flush(dirname(file));
+  flushDirectory(dirname(file));
 }
 
 function pointTo(directory: string, which: string, name: string): void {
@@ -234,7 +235,7 @@ function prune(directory: string, kept: readonly (string | undefined)[]): void {
   for (const name of readdirSync(directory)) {
     if (/^(first|renewed)-/.test(name) && !kept.includes(name)) rmSync(join(directory, name), { recursive: true, force: true });
   }
-  flush(directory);
+  flushDirectory(directory);
 }
 
 interface Mode {
@@ -254,7 +255,7 @@ function keyMode({ key }: PairFiles): Mode {
 function makeDirectory(directory: string): void {
   if (existsSync(directory)) return;
   mkdirSync(directory, { mode: 0o755 });
-  flush(dirname(directory));
+  flushDirectory(dirname(directory));
 }
 
 function write(file: string, content: string | Uint8Array, { mode, owner }: Mode): void {
@@ -264,15 +265,6 @@ function write(file: string, content: string | Uint8Array, { mode, owner }: Mode
     fchmodSync(handle, mode);
     const bytes = Buffer.from(content);
     for (let written = 0; written < bytes.length;) written += writeSync(handle, bytes, written);
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
-}
-
-function flush(directory: string): void {
-  const handle = openSync(directory, 'r');
-  try {
     fsyncSync(handle);
   } finally {
     closeSync(handle);

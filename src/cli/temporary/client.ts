@@ -1,5 +1,5 @@
 import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
-import { writeWhole } from '../../ca/key-file.ts';
+import { writeWhole } from '../../store/whole-file.ts';
 import type { Office } from '../../ca/office.ts';
 import { forgetIssuing, noteIssuing, noteTemporary, readIssuing, readTemporaries, standing, type Temporary } from '../../store/temporaries.ts';
 import { auditPlaces, type AuditPlaces } from '../archive.ts';

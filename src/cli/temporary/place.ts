@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, closeSync, copyFileSync, fsyncSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:tls';
 import { isIP } from 'node:net';
 
@@ -28,13 +28,7 @@ export function putInPlace({ certificate, key }: { readonly certificate: string;
 
 function replace(file: string, text: string): void {
   const next = `${file}.new`;
-  const handle = openSync(next, 'wx', 0o600);
-  try {
-    writeSync(handle, text);
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
+  writeFileSync(next, text, { flag: 'wx', mode: 0o600, flush: true });
   try {
     sameAs(file, next);
     renameSync(next, file);

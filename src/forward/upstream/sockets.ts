@@ -1,6 +1,6 @@
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { connectFault, type ConnectFault } from './connect-fault.ts';
-import type { Turn, TurnResult } from './pool.ts';
+import type { Turn, TurnResult } from './upstream.ts';
 
 /** Who reads from an upstream's connection while a request is on it. */
 export interface SocketUser {
