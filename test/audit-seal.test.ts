@@ -98,12 +98,15 @@ describe('wardgate impact', () => {
     const twin = (twinOf(parseCertificate(pki.doctor.der)) as Buffer).toString('base64').match(/.{1,64}/g)?.join('\n');
     await ask(pki, gateway.port, '/echo/P2', { client: { ...pki.doctor, chain: `-----BEGIN CERTIFICATE-----\n${twin}\n-----END CERTIFICATE-----\n${pki.issuing.certificate}` } });
     expect(JSON.parse((await printed((print) => impact({ config, cert: gateway.path('doctor.pem'), who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 4, denied: 1 });
+    expect(JSON.parse((await printed((print) => impact({ config, fingerprint: pki.doctor.sha256, who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 4, denied: 1 });
+    const { records } = JSON.parse((await printed((print) => seal({ config, fingerprint: pki.doctor.sha256, case: 'theft', who: 'x', out: gateway.path('theft.sealed'), json: true }, print))).text) as { readonly records: number };
+    expect(records).toBe(5);
     await expect(impact({ config, who: 'x' }, () => undefined)).rejects.toThrow('--fingerprint, --serial or --id');
   });
 
   it('takes a fingerprint as OpenSSL prints it, with colons and in capitals, and refuses what is none', async () => {
     const printedByOpenSsl = pki.doctor.sha256.toUpperCase().replaceAll(/..(?=.)/g, '$&:');
-    expect(JSON.parse((await printed((print) => impact({ config, fingerprint: printedByOpenSsl, who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 3, denied: 1 });
+    expect(JSON.parse((await printed((print) => impact({ config, fingerprint: printedByOpenSsl, who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 4, denied: 1 });
     const { stdout } = await wardgate(['audit', 'hold', 'add', '-c', config, '--fingerprint', printedByOpenSsl, '--reason', 'ticket', '--json']);
     const held = JSON.parse(stdout) as { readonly id: string };
     expect(held).toMatchObject({ fingerprint: pki.doctor.sha256 });

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import { inEitherForm } from '../audit/either-form.ts';
 import { openEvidence } from '../audit/evidence.ts';
 import { exportAudit } from '../audit/export.ts';
 import { filterText } from '../audit/filter.ts';
@@ -106,7 +107,7 @@ export async function exportCommand(path: string | undefined, options: ExportCom
   if (places !== undefined) await noteUse(places, { who: options.who, ...meant, detail: `exports ${from} to ${to}` });
   const evidence = openEvidence(path ?? places?.directory ?? '');
   try {
-    await pipeline(Readable.from(exportAudit(evidence, filter, Date.now()), { objectMode: true, highWaterMark: 1 }), out, { end: false });
+    await pipeline(Readable.from(exportAudit(evidence, inEitherForm(evidence, filter), Date.now()), { objectMode: true, highWaterMark: 1 }), out, { end: false });
     return 0;
   } catch (error) {
     // Whoever reads has seen enough.

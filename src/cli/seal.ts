@@ -1,5 +1,6 @@
 import { closeSync, existsSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { createHash } from 'node:crypto';
+import { inEitherForm } from '../audit/either-form.ts';
 import { openEvidence } from '../audit/evidence.ts';
 import { filterText, type RecordFilter } from '../audit/filter.ts';
 import { impactOf, type Impact, type Touched } from '../audit/impact.ts';
@@ -63,7 +64,7 @@ function writeBundle({ state, directory }: AuditPlaces, filter: RecordFilter, or
   const file = openSync(path, 'w', 0o600);
   const hash = createHash('sha256');
   try {
-    const pieces = sealExport(evidence, filter, order, key, Date.now());
+    const pieces = sealExport(evidence, inEitherForm(evidence, filter), order, key, Date.now());
     for (;;) {
       const { done, value } = pieces.next();
       if (done === true) {
@@ -115,7 +116,7 @@ export async function impact(options: ImpactOptions, print: Print): Promise<numb
   await noteUse(places, { who: options.who, ...subjectOf(filter), detail: `asks whom it concerns, ${rangeText(filter)}` });
   const evidence = openEvidence(places.directory);
   try {
-    const found = impactOf(evidence, filter);
+    const found = impactOf(evidence, inEitherForm(evidence, filter));
     print(options.json === true ? JSON.stringify({ filter: filterText(filter), ...found }) : textOf(found));
     return 0;
   } finally {
