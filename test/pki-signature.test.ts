@@ -7,7 +7,9 @@ import type { AlgorithmReference } from '../src/pki/algorithms.ts';
 import { parseAlgorithm, parseCertificate } from '../src/pki/certificate.ts';
 import { createPool, validatePath } from '../src/pki/path.ts';
 import { verifySignature } from '../src/pki/signature.ts';
-import { SM2_LEAF, SM2_ROOT } from './support/sm2.ts';
+import { crlStatement } from '../src/revocation/crl-statement.ts';
+import { readCrls } from '../src/revocation/crl-store.ts';
+import { SM2_LEAF, SM2_REVOKING, SM2_ROOT } from './support/sm2.ts';
 
 const tbs = Buffer.from('what was signed');
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -97,6 +99,20 @@ describe('SM2 with SM3', () => {
       changed[30] = (changed[30] as number) ^ 1;
       expect(verifySignature({ tbs: changed, algorithm, signature, spki }, DEFAULT_ALGORITHMS).kind).toBe('invalid');
     }
+  });
+
+  it('proves a CRL, and one that was changed proves nothing', async () => {
+    const issuer = sm2(SM2_REVOKING.root);
+    const now = Date.UTC(2030, 0, 1);
+    const said = async (crl: Uint8Array): Promise<readonly string[]> => {
+      const { handles } = await readCrls({ files: [{ file: 'sm2.crl', bytes: crl }], realms: [{ anchors: [issuer.der], intermediates: [] }], now });
+      return [SM2_REVOKING.revoked, SM2_REVOKING.good].map((leaf) => crlStatement(handles, sm2(leaf), issuer, now, { skew: 0, anchor: issuer, check: 'leaf' }).kind);
+    };
+    const crl = Buffer.from(SM2_REVOKING.crl, 'base64');
+    expect(await said(crl)).toEqual(['revoked', 'good']);
+    // The number of the certificate that was revoked.
+    crl.writeUInt8(0x35, crl.indexOf(Buffer.from('02021234', 'hex')) + 3);
+    expect(await said(crl)).toEqual(['unavailable', 'unavailable']);
   });
 
   it.each(['3006020100020100', '300602010102017f', '3006020101020100', '30050201010101', '3045022100fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d5412302207f'])('refuses a signature out of range or shape: %s', (hex) => {
