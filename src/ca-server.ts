@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { crlFileOf, writeCrlFile } from './ca/crl-file.ts';
 import { createEstDesk } from './ca/est/desk.ts';
+import { faultsAside } from './ca/faults-aside.ts';
 import type { Standing } from './ca/est/http.ts';
 import { createCrlDesk } from './ca/publish/crl-desk.ts';
 import { createPublication } from './ca/publish/http.ts';
@@ -83,11 +84,12 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
   // Of a log that was changed nobody knows what it had revoked: what was signed before stands until it ends, and nothing new is.
   const broken = office.logFault();
   if (broken !== undefined) throw new OfficeError('tampered', `nothing is published: ${broken}`);
-  const tellFaults = (): void => {
-    const faults = office.faults();
+  const tell = (faults: readonly string[]): void => {
     if (faults.length > 0) log.error({ faults: faults.slice(0, MOST_FAULTS) }, 'the CA is not as it was written; see wardgate ca verify');
   };
-  tellFaults();
+  const stopping = new AbortController();
+  let telling: Promise<void> = Promise.resolve();
+  tell(office.faults());
   await look();
   let seen = office.revision();
   let toldAt = now();
@@ -96,7 +98,9 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
     if (revision < seen) log.error({ events: revision, before: seen }, 'the event log of the CA was cut off, or put back to an older one; what it had revoked goes on being published as revoked');
     if (revision < seen || now() >= toldAt + DAY) {
       toldAt = now();
-      tellFaults();
+      telling = faultsAside(office.directory, stopping.signal).then(tell, (error: Error) => {
+        if (!stopping.signal.aborted) log.error({ error: error.message }, 'whether the CA is as it was written cannot be seen');
+      });
     }
     seen = revision;
     await look();
@@ -123,7 +127,8 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
       publish: publishedAt, ...(estAt === undefined ? {} : { est: estAt }),
       async stop() {
         crls?.close();
-        await Promise.all([stopLooking(), ...servers.map(close)]);
+        stopping.abort();
+        await Promise.all([stopLooking().then(() => telling), ...servers.map(close)]);
       },
     };
   } catch (error) {

@@ -12,6 +12,10 @@ import { STEPS, take, type State, type Step } from './life.ts';
 
 /** Everything that is not as it was written: the log first, then what must follow from it, then the files. Empty when all is whole. */
 export function faults(ground: Ground): readonly string[] {
+  return ground.ledger.unchanging(() => allFaults(ground));
+}
+
+function allFaults(ground: Ground): readonly string[] {
   const broken = ground.ledger.fault(sealingKeys(ground));
   // What a broken log tells about the rest is worth nothing.
   if (broken !== undefined) return [broken];

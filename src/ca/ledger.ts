@@ -45,6 +45,8 @@ export interface Ledger {
   change<Result>(change: () => Result): Result;
   /** Runs `change` as `change` does, and undoes it. */
   rehearse<Result>(change: () => Result): Result;
+  /** Runs `look` on the database as it is at that moment, whatever other processes change meanwhile. */
+  unchanging<Result>(look: () => Result): Result;
   /** Within a change. */
   append(event: NewEvent, at: number, sealer?: Sealer): CaEvent;
   /** Oldest first; those of a request or all. */
@@ -112,6 +114,15 @@ export function openLedger(file: string, { create = false } = {}): Ledger {
       } catch (error) {
         if (database.isTransaction) database.exec('ROLLBACK');
         throw error;
+      }
+    },
+    unchanging(look) {
+      if (database.isTransaction) return look();
+      database.exec('BEGIN DEFERRED');
+      try {
+        return look();
+      } finally {
+        database.exec('ROLLBACK');
       }
     },
     append(event, at, sealer) {
