@@ -85,6 +85,10 @@ it('has a page for every code, in both languages, that says why and what to do',
 
 it.each([
   [[], false], [['accept', 'text/html'], true], [['Accept', 'TEXT/HTML'], true], [['accept', 'text/html', 'sec-fetch-mode', 'no-cors'], false], [['accept', '*/*'], false],
+  // A client of FHIR, one that reads no page, one that would rather have JSON, one that would rather not, and Java's own.
+  [['accept', 'application/fhir+json;q=1.0, text/html;q=0.1'], false], [['accept', 'application/json, text/html;q=0'], false], [['accept', 'application/json', 'accept', 'text/html'], false],
+  [['accept', 'text/html, application/json;q=0.5'], true], [['accept', 'text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2'], false],
+  [['accept', 'text/html, application/xhtml+xml, image/jxr, */*'], true],
 ])('takes a GET with %j for a browser that wants to show the answer: %s', (fields, expected) => {
   expect(isNavigation({ method: 'GET', fields })).toBe(expected);
   expect(isNavigation({ method: 'HEAD', fields })).toBe(false);
