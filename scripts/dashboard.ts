@@ -40,7 +40,7 @@ const SECONDS_OF_DAY = 86_400;
 const ROWS: readonly Row[] = [
   {
     title: 'At a glance', height: 4, panels: [
-      number('Gateways', 'Instances that Prometheus reaches', `count(wardgate_threads_up{${HERE}} > 0) or vector(0)`, { warn: 1.5, bad: 0.5 }),
+      number('Gateways', 'Instances that say of themselves that they are ready', `count(wardgate_threads_up{${HERE}} > 0 and wardgate_ready{${HERE}} == 1) or vector(0)`, { warn: 1.5, bad: 0.5 }),
       number('Endpoints away', 'Endpoints of upstreams that do not serve', `count(wardgate_upstream_up{${HERE}} == 0) or vector(0)`, { warn: 1, bad: 2 }),
       number('Alarms open', 'Alarms that nobody has acknowledged', `sum(wardgate_alarms_open{${HERE}}) or vector(0)`, { warn: 1, bad: 5 }),
       number('Emergencies to review', 'Grants for emergencies that nobody has reviewed', `max(wardgate_break_glass_unreviewed{${HERE}}) or vector(0)`, { warn: 1, bad: 10 }),

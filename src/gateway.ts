@@ -396,7 +396,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   async function scrape(): Promise<string> {
     pressure.report();
     measure(metrics, {
-      threads: threads.count, denyListEntries: journals.denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
+      ready: (await ready()).length === 0, threads: threads.count, denyListEntries: journals.denyList.entries().length, suspensions: suspensions.entries().length + suspensions.maintenance().length, grants: breakGlass.counts(), revocation: refresher.report(),
       devices: inventory.counts(), snapshot: current.snapshot, servers: certificates.report(), upstreams: upstreams.report(), tokens: issuerKeys.report(), feed: await dispatch.report(), alarms: await alarms.standing(), ending: await expiry.summary(),
     });
     return expose(metrics, await threads.all<MetricsAnswer>({ kind: 'metrics' }, 5_000));

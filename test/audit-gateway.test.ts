@@ -108,16 +108,17 @@ describe('an audit that cannot be written', () => {
     const gateway = await startGateway(pki, backend.port, { top: 'metrics: { address: 127.0.0.1:0 }', threads: 1 });
     await load(gateway, 1);
     const before = backend.seen.length;
-    const readyz = (): Promise<Response> => fetch(`http://127.0.0.1:${gateway.gateway.metrics?.port}/readyz`);
-    expect((await readyz()).status).toBe(200);
+    const page = (name: string): Promise<Response> => fetch(`http://127.0.0.1:${gateway.gateway.metrics?.port}/${name}`);
+    const measured = async (): Promise<string | undefined> => /^wardgate_ready (\d)$/m.exec(await (await page('metrics')).text())?.[1];
+    expect([(await page('readyz')).status, await measured()]).toEqual([200, '1']);
     for (const file of await readdir(gateway.path('state/audit'))) await rm(gateway.path(`state/audit/${file}`));
     // The first finds out when its answer has come, and is cut; those behind it do not come so far.
     await expect(ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).rejects.toThrow();
     for (let round = 0; round < 3; round++) expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).json()).toMatchObject({ status: 503 });
     expect(backend.seen.length - before).toBe(1);
     expect((await ask(pki, gateway.port, '/records', { client: pki.patient })).status).not.toBe(200);
-    const told = await readyz();
-    expect([told.status, await told.text()]).toEqual([503, expect.stringMatching(/^audit: /)]);
+    const told = await page('readyz');
+    expect([told.status, await told.text(), await measured()]).toEqual([503, expect.stringMatching(/^audit: /), '0']);
     await gateway.stop();
   });
 

@@ -76,6 +76,7 @@ export interface ProcessMetrics {
   readonly serverCertificateServing: Gauge<'listener' | 'name'>;
   readonly stapleUntil: Gauge<'listener' | 'name'>;
   readonly temporaryCertificates: Gauge<'use'>;
+  readonly ready: Gauge;
   readonly threadsUp: Gauge;
   readonly denyListEntries: Gauge;
   readonly alarms: Counter<'rule'>;
@@ -131,6 +132,7 @@ export function createProcessMetrics(): ProcessMetrics {
     serverCertificateState: new Gauge({ name: 'wardgate_server_certificate_state', help: 'How a certificate of a listener stands: 1 for its state', labelNames: ['listener', 'name', 'state'], registers }),
     serverCertificateServing: new Gauge({ name: 'wardgate_server_certificate_serving', help: 'Whether a certificate of a listener is shown to clients, or stands by', labelNames: ['listener', 'name'], registers }),
     stapleUntil: new Gauge({ name: 'wardgate_server_certificate_staple_until_timestamp_seconds', help: 'Until when there is an OCSP answer to show with a certificate', labelNames: ['listener', 'name'], registers }),
+    ready: new Gauge({ name: 'wardgate_ready', help: 'Whether /readyz says that the gateway can serve and record', registers }),
     threadsUp: new Gauge({ name: 'wardgate_threads_up', help: 'Data-plane threads that serve', registers }),
     connectionsCeiling: new Gauge({ name: 'wardgate_connections_ceiling', help: 'Client connections that the gateway may have at the moment', registers }),
     memoryResident: new Gauge({ name: 'wardgate_memory_resident_bytes', help: 'Resident memory of the process', registers }),

@@ -10,6 +10,8 @@ import type { ProcessMetrics } from './metrics.ts';
 
 /** What is measured only when somebody asks for it. */
 export interface Measured {
+  /** Whether /readyz says so. */
+  readonly ready: boolean;
   readonly threads: number;
   readonly denyListEntries: number;
   readonly suspensions: number;
@@ -32,7 +34,8 @@ export interface Measured {
 }
 
 /** Brings the metrics of the process up to date. */
-export function measure(metrics: ProcessMetrics, { threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, servers, upstreams, tokens, feed, alarms, ending }: Measured): void {
+export function measure(metrics: ProcessMetrics, { ready, threads, denyListEntries, suspensions, grants, revocation, devices, snapshot, servers, upstreams, tokens, feed, alarms, ending }: Measured): void {
+  metrics.ready.set(ready ? 1 : 0);
   metrics.threadsUp.set(threads);
   metrics.denyListEntries.set(denyListEntries);
   metrics.suspensions.set(suspensions);
