@@ -4,9 +4,10 @@ import { readFile, rm, stat, writeFile, chmod } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { runCommandLine } from '../src/cli/command-line.ts';
 import { status as tellStatus } from '../src/cli/status.ts';
+import { showWaiting } from '../src/cli/waiting.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { cleanEnvironment, MAIN, wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
@@ -270,6 +271,36 @@ describe('what is printed', () => {
   });
 });
 
+describe('a command that takes long', () => {
+  const shown: string[] = [];
+  const terminal = (isTTY: boolean): Parameters<typeof showWaiting>[0] => ({ isTTY, write: (text) => shown.push(text) });
+
+  beforeEach(() => {
+    shown.length = 0;
+    vi.useFakeTimers();
+  });
+
+  afterEach(() => void vi.useRealTimers());
+
+  it('shows on a terminal that it is at work, in a line that is blank again when it says something', () => {
+    const end = showWaiting(terminal(true), () => false);
+    vi.advanceTimersByTime(1_999);
+    expect(shown).toEqual([]);
+    vi.advanceTimersByTime(1_001);
+    expect(shown).toEqual(['… 2 s\r', '… 3 s\r']);
+    end();
+    vi.advanceTimersByTime(5_000);
+    expect(shown.slice(2)).toEqual([expect.stringMatching(/^ +\r$/)]);
+  });
+
+  it('shows nothing where there is no terminal, and while it asks for something', () => {
+    showWaiting(terminal(false), () => false);
+    showWaiting(terminal(true), () => true);
+    vi.advanceTimersByTime(5_000);
+    expect(shown).toEqual([]);
+  });
+});
+
 describe('help', () => {
   /** In this process: there are two dozen commands, and a process takes a second. */
   async function help(path: readonly string[]): Promise<string> {
@@ -297,6 +328,7 @@ describe('help', () => {
 
   it('of every command has an example', async () => {
     const all = await commands([]);
+    expect(await help([])).toMatch(/^Examples:\n {2}wardgate/m);
     expect(all).toContainEqual(['break-glass', 'review']);
     const without: string[] = [];
     for (const path of all) {

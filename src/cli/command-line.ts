@@ -36,6 +36,7 @@ import { addTrustCommands } from './trust.ts';
 import { addUpgradeCommand } from './upgrade.ts';
 import { usage, WrongUsage } from './usage.ts';
 import { VERSION } from '../version.ts';
+import { showWaiting } from './waiting.ts';
 
 /** What a command needs of the process. */
 export interface Process {
@@ -51,6 +52,7 @@ const EXIT = { done: 0, failed: 1, usage: 2, denied: 3 } as const;
 export async function runCommandLine(argv: readonly string[], process_: Process): Promise<number> {
   let code: number = EXIT.done;
   let asOwner: string | undefined;
+  let endWaiting = (): void => undefined;
   const program = new Command('wardgate')
     .description('A mutual-TLS gateway for medical APIs')
     .version(VERSION)
@@ -58,19 +60,40 @@ export async function runCommandLine(argv: readonly string[], process_: Process)
     .exitOverride()
     // Those below take it over.
     .configureHelp({ optionDescription: (option) => `${new Help().optionDescription(option)}${option.mandatory ? ' (required)' : ''}` })
-    .showHelpAfterError('(wardgate --help lists the commands)');
+    .showHelpAfterError('(wardgate --help lists the commands)')
+    .addHelpText('after', `
+Examples:
+  wardgate demo                                       everything on this machine, to try it
+  wardgate check -c wardgate.yaml && wardgate run -c wardgate.yaml
+  wardgate explain --cert doctor.pem --request 'GET https://api.hospital.test/records'
+  wardgate revoke --cert doctor.pem --reason 'laptop stolen'
+  wardgate diagnose                                   what is wrong, and what to do
+
+Each command has examples of its own: wardgate revoke --help`);
   const ground: CommandGround = {
     configOption: ['-c, --config <file>', 'the configuration; $WARDGATE_CONFIG names another default', process_.env.WARDGATE_CONFIG ?? './wardgate.yaml'],
     jsonOption: ['--json', 'print JSON'],
     user: process_.env.SUDO_USER ?? process_.env.USER ?? accountName(),
-    print: (text) => void process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`),
+    print: (text) => {
+      endWaiting();
+      process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`);
+    },
     settle: (action) => async (...args) => {
-      code = await action(...(args as never[]));
+      // Who types a passphrase or an answer does so in raw mode.
+      endWaiting = showWaiting(process.stderr, () => process.stdin.isRaw);
+      try {
+        code = await action(...(args as never[]));
+      } finally {
+        endWaiting();
+      }
     },
   };
   const { configOption, jsonOption, print, settle } = ground;
-  const told = (text: string): void => void process.stderr.write(`${text}\n`);
-  const toldOnTerminal = (text: string): void => void (process.stderr.isTTY && process.stderr.write(`${text}\n`));
+  const told = (text: string): void => {
+    endWaiting();
+    process.stderr.write(`${text}\n`);
+  };
+  const toldOnTerminal = (text: string): void => void (process.stderr.isTTY && told(text));
 
   program.command('run').description('start the gateway')
     .option(...configOption)

@@ -1,6 +1,6 @@
 import type { Command, Option } from 'commander';
 import type { CommandGround } from './ground.ts';
-import { WrongUsage } from './usage.ts';
+import { oneOf, WrongUsage } from './usage.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof SHELLS)[number];
@@ -9,6 +9,8 @@ type Shell = (typeof SHELLS)[number];
 interface Completed {
   readonly path: readonly string[];
   readonly below: readonly Named[];
+  /** What its argument may be, where that is a closed list. */
+  readonly words: readonly string[];
   readonly options: readonly OfferedOption[];
 }
 
@@ -27,7 +29,7 @@ interface OfferedOption {
 /** Adds `completion` to the program; to be called last, for it offers what is there by then. */
 export function addCompletionCommand(program: Command, { print, settle }: Pick<CommandGround, 'print' | 'settle'>): void {
   program.command('completion').description('print a script that has a shell complete wardgate commands')
-    .argument('<shell>', SHELLS.join(', '))
+    .addArgument(oneOf('<shell>', 'which', SHELLS))
     .addHelpText('after', `
 Examples:
   wardgate completion bash >/etc/bash_completion.d/wardgate
@@ -49,7 +51,8 @@ function completionScript(shell: string, program: Command): string {
 function treeOf(command: Command, path: readonly string[]): readonly Completed[] {
   const options = [...command.options.filter(({ hidden }) => !hidden).map(offered), { long: '--help', short: '-h', about: 'show what it does, by example', takesValue: false }];
   const below = command.commands.map((one) => ({ name: one.name(), about: one.description() }));
-  return [{ path, below, options }, ...command.commands.flatMap((one) => treeOf(one, [...path, one.name()]))];
+  const words = command.registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
+  return [{ path, below, words, options }, ...command.commands.flatMap((one) => treeOf(one, [...path, one.name()]))];
 }
 
 function offered({ long, short, description, required, optional }: Option): OfferedOption {
@@ -58,22 +61,24 @@ function offered({ long, short, description, required, optional }: Option): Offe
 
 const WRITERS: Readonly<Record<Shell, (tree: readonly Completed[]) => string>> = {
   bash: bashScript,
-  zsh: (tree) => `autoload -U +X bashcompinit && bashcompinit\n${bashScript(tree)}`,
+  // Before compinit, as in a new account, there is nothing for bashcompinit to stand on.
+  zsh: (tree) => `(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }\nautoload -U +X bashcompinit && bashcompinit\n${bashScript(tree)}`,
   fish: fishScript,
 };
 
 /** zsh reads it as well, where `path` and `words` have meanings of their own. */
 function bashScript(tree: readonly Completed[]): string {
   const paths = tree.slice(1).map(({ path }) => `'${path.join(' ')}'`).join('|');
-  const cases = tree.map(({ path, below, options }) => {
+  const cases = tree.map(({ path, below, words, options }) => {
     const values = options.filter(({ takesValue }) => takesValue).flatMap(({ long, short }) => [long, ...(short === undefined ? [] : [short])]);
     return `    '${path.join(' ')}')
       below='${below.map(({ name }) => name).join(' ')}'
+      choices='${words.join(' ')}'
       options='${options.map(({ long }) => long).join(' ')}'
       values=' ${values.join(' ')} ' ;;`;
   });
   return `_wardgate() {
-  local current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} place=wardgate below= options= values= word
+  local current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} place=wardgate below= choices= options= values= word
   COMPREPLY=()
   for word in "\${COMP_WORDS[@]:1:$((COMP_CWORD-1))}"; do
     case "$place $word" in ${paths}) place="$place $word" ;; esac
@@ -83,7 +88,7 @@ ${cases.join('\n')}
   esac
   [[ $values == *" $before "* ]] && return
   if [[ $current == -* ]]; then COMPREPLY=($(compgen -W "$options" -- "$current"))
-  elif [[ -n $below ]]; then COMPREPLY=($(compgen -W "$below" -- "$current"))
+  elif [[ -n $below$choices ]]; then COMPREPLY=($(compgen -W "$below $choices" -- "$current"))
   fi
 }
 complete -o default -o bashdefault -F _wardgate wardgate`;
@@ -91,10 +96,11 @@ complete -o default -o bashdefault -F _wardgate wardgate`;
 
 function fishScript(tree: readonly Completed[]): string {
   const paths = tree.map(({ path }) => `'${path.join(' ')}'`).join(' ');
-  const lines = tree.flatMap(({ path, below, options }) => {
+  const lines = tree.flatMap(({ path, below, words, options }) => {
     const at = `-n "__wardgate_at '${path.join(' ')}'"`;
     return [
       ...below.map(({ name, about }) => `complete -c wardgate ${at} -f -a ${name} -d '${quoted(about)}'`),
+      ...words.map((word) => `complete -c wardgate ${at} -f -a ${word}`),
       ...options.map(({ long, short, about, takesValue }) => `complete -c wardgate ${at} -l ${long.slice(2)}${short === undefined ? '' : ` -s ${short.slice(1)}`}${takesValue ? ' -r' : ''} -d '${quoted(about)}'`),
     ];
   });

@@ -2,14 +2,14 @@ import type { Command } from 'commander';
 import { GROUPS, namesOf, PROFILES, SUITES, type Clause, type ProfileText, type SuiteName } from '../config/profiles.ts';
 import type { TlsProfile } from '../config/schema.ts';
 import type { CommandGround } from './ground.ts';
-import { WrongUsage } from './usage.ts';
+import { oneOf, WrongUsage } from './usage.ts';
 
 const WIDTH = 100;
 
 /** Adds `profile` to the program. */
 export function addProfileCommand(program: Command, { jsonOption, print, settle }: CommandGround): void {
   program.command('profile').description('what a TLS profile allows, and why; without a name the list of them')
-    .argument('[name]', Object.keys(PROFILES).join(', '))
+    .addArgument(oneOf('[name]', 'which', Object.keys(PROFILES)))
     .option(...jsonOption)
     .addHelpText('after', '\nExamples:\n  wardgate profile\n  wardgate profile ihe-atna\n  wardgate profile dicom --json')
     .action(settle(async (name: string | undefined, options: { readonly json?: boolean }) => showProfile(name, options, print)));
