@@ -3,7 +3,7 @@ import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, syml
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { commandsOf, readDocument } from './documents/blocks.ts';
+import { commandsOf, readDocument, type DocumentBlock } from './documents/blocks.ts';
 
 // Does what the documents say, each in a machine of its own: node scripts/run-docs.ts [FILE…]. The marks that documents have for it are in
 // scripts/documents/blocks.ts. A machine is a copy-on-write copy of this one (scripts/documents/machine.sh) that begins with a hospital's
@@ -63,7 +63,8 @@ async function inside(place: string): Promise<number> {
   for (const { file, runBy } of documents) if (runBy !== undefined) console.log(`${file}: run by ${runBy}`);
   await machine('stage', [tools, '/'], ['bash', join(import.meta.dirname, 'documents/stage.sh')]);
 
-  const waiting = documents.filter(({ runBy }) => runBy === undefined);
+  // The longest first: what is begun last is what all the others wait for.
+  const waiting = documents.filter(({ runBy }) => runBy === undefined).sort((one, other) => work(other.blocks) - work(one.blocks));
   await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const { file, bare } = next;
@@ -80,6 +81,11 @@ async function inside(place: string): Promise<number> {
   }));
   console.log(`documents: ${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   return total.failed === 0 ? 0 : 1;
+}
+
+/** How much there is to run, in lines. */
+function work(blocks: readonly DocumentBlock[]): number {
+  return blocks.filter(({ marks }) => marks.skip === undefined).reduce((lines, block) => lines + (commandsOf(block)?.split('\n').length ?? 0), 0);
 }
 
 function allDocuments(): readonly string[] {
