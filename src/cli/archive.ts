@@ -5,7 +5,7 @@ import { passedByAll } from '../audit/passed.ts';
 import { openRegister } from '../audit/register.ts';
 import { openAuditWriter } from '../audit/writer.ts';
 import { parseConfig } from '../config/load.ts';
-import { ConfigurationError } from '../gateway.ts';
+import { ConfigurationError } from '../configuration.ts';
 import { asOwnerOf } from '../store/as-owner.ts';
 import { lockState, StateError } from '../store/state-lock.ts';
 import { callGateway } from './call.ts';

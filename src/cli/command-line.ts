@@ -13,7 +13,6 @@ import { addDiagnoseCommand } from './diagnose/command.ts';
 import { addDrillCommand } from './drill/command.ts';
 import { addExpiryCommand } from './expiry.ts';
 import { addEstRelayCommand } from './est-relay.ts';
-import { explain } from './explain.ts';
 import { addFactorCommands } from './factor.ts';
 import type { CommandGround } from './ground.ts';
 import { addHolderCommands } from './holder/commands.ts';
@@ -27,7 +26,6 @@ import { addRenewCommand } from './renew/command.ts';
 import { addEnrolCommand } from './renew/enrol.ts';
 import { addReloadCommand } from './reload.ts';
 import { addRevokeCommands } from './revoke.ts';
-import { run } from './run.ts';
 import { addSinkCommands } from './sinks.ts';
 import { addStatusCommand } from './status.ts';
 import { addSuspendCommands } from './suspend.ts';
@@ -99,7 +97,7 @@ Each command has examples of its own: wardgate revoke --help`);
     .option(...configOption)
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
     .addHelpText('after', '\nExamples:\n  wardgate run -c /etc/wardgate/wardgate.yaml\n  kill -HUP <pid>   reloads the configuration\n  kill -TERM <pid>  lets answers finish, then exits 0')
-    .action(settle((options: { config: string; logLevel: string }) => run(options, print, process_.env)));
+    .action(settle(async (options: { config: string; logLevel: string }) => (await import('./run.ts')).run(options, print, process_.env)));
 
   program.command('check').description('read the configuration and every file it names; bind nothing')
     .option('--run-commands', 'also run every passphrase_command, as the gateway does, and look at the keys that they open')
@@ -124,7 +122,7 @@ Each command has examples of its own: wardgate revoke --help`);
     .option('--token <file>', 'a file with the access token that it comes with')
     .option('--address <ip>', "the client's address", '127.0.0.1')
     .addHelpText('after', "\nExample:\n  wardgate explain -c wardgate.yaml --cert doctor.pem --request 'GET https://api.hospital.test/records'\n  wardgate explain --request 'GET https://api.hospital.test/public/news'     what somebody without a certificate gets\n\nExit status 3: denied.")
-    .action(settle((options: never) => explain(options, print)));
+    .action(settle(async (options: never) => (await import('./explain.ts')).explain(options, print)));
 
   addRevokeCommands(program, ground);
   addFactorCommands(program, ground);

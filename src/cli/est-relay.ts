@@ -1,11 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { pino } from 'pino';
 import { operationUrl } from '../ca/est/client.ts';
-import { createRelayDesk } from '../ca/est/relay.ts';
 import { refuseOpenFile } from '../ca/key-file.ts';
-import { openGatewayCrls } from '../est-crls.ts';
-import { bind, close, estServer } from '../est-server.ts';
 import { formatAddress } from '../config/addresses.ts';
 import { addressOf } from './ca/serve.ts';
 import type { CommandGround } from './ground.ts';
@@ -56,6 +52,7 @@ async function estRelayCommand(options: RelayCommandOptions, print: (text: strin
   for (const file of [options.key, options.upstreamKey]) refuseOpenFile(file);
   const address = addressOf('--listen', options.listen);
   const place = { address, certificate: read(options.cert), key: read(options.key), trust: read(options.trust), gateways: options.gateway };
+  const [{ pino }, { createRelayDesk }, { openGatewayCrls }, { bind, close, estServer }] = await Promise.all([import('pino'), import('../ca/est/relay.ts'), import('../est-crls.ts'), import('../est-server.ts')]);
   const desk = createRelayDesk({ upstream, operation, caller: { certificate: read(options.upstreamCert), key: read(options.upstreamKey), trust: read(options.upstreamTrust) } });
   const log = pino({ level: 'info' }, pino.destination({ dest: 2, sync: true }));
   const ended = Promise.withResolvers<void>();

@@ -10,7 +10,7 @@ import { printable } from '../config/issue.ts';
 import { loadSnapshot } from '../config/snapshot.ts';
 import { parseDuration } from '../config/values.ts';
 import { watchedOf, type ExpiryReport } from '../expiry.ts';
-import { ConfigurationError } from '../gateway.ts';
+import { ConfigurationError } from '../configuration.ts';
 import { pausesOf } from '../pauses.ts';
 import { ENDED } from '../pki/ending.ts';
 import { describeScope } from '../policy/suspensions.ts';

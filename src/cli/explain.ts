@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import { ConfigurationError } from '../gateway.ts';
+import { ConfigurationError } from '../configuration.ts';
 import type { TcpListenerConfig, TlsListenerConfig } from '../config/schema.ts';
 import { printable } from '../config/issue.ts';
 import { loadSnapshot, type Snapshot } from '../config/snapshot.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { ConfigurationError } from '../gateway.ts';
+import { ConfigurationError } from '../configuration.ts';
 import { parseConfig } from '../config/load.ts';
 import type { MaskingConfig } from '../config/schema.ts';
 

@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { openAccount, type Binding } from '../../ca/acme/client.ts';
+import type { Binding } from '../../ca/acme/client.ts';
 import { AcmeError } from '../../ca/acme/wire.ts';
 import { subjectAltName } from '../../ca/extensions.ts';
 import { generateKey, type KeyType } from '../../ca/keys.ts';
@@ -183,6 +183,7 @@ function finish({ files, names }: Task, now: number): void {
 
 async function obtain(task: Task, now: number, signal: AbortSignal): Promise<X509Certificate> {
   const { options, files, names, keyType, binding, trust } = task;
+  const { openAccount } = await import('../../ca/acme/client.ts');
   const account = await openAccount(
     { directory: options.directory, ...(trust === undefined ? {} : { trust }) },
     { key: await accountKey(options.account), agreed: options.agreeTerms === true, ...(options.email === undefined ? {} : { email: options.email }), ...(binding === undefined ? {} : { binding }) },

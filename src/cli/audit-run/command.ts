@@ -8,7 +8,7 @@ import { readSegment } from '../../audit/segment-file.ts';
 import { keyName, readAuditKey, readPublicKey } from '../../audit/key.ts';
 import { inOrder } from '../../config/load.ts';
 import { loadSnapshot } from '../../config/snapshot.ts';
-import { ConfigurationError } from '../../gateway.ts';
+import { ConfigurationError } from '../../configuration.ts';
 import { parseNameText } from '../../pki/name.ts';
 import { prepareText } from '../../pki/preparation.ts';
 import { readDenyList } from '../../store/deny-list.ts';

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { pino } from 'pino';
-import { startCaServer, type CaServer, type EstOptions } from '../../ca-server.ts';
+import type { CaServer, EstOptions } from '../../ca-server.ts';
 import { refuseOpenFile } from '../../ca/key-file.ts';
 import type { Office } from '../../ca/office.ts';
 import { formatAddress, parseAddress } from '../../config/addresses.ts';
@@ -59,6 +58,7 @@ async function serveCommand(options: ServeOptions, print: Print): Promise<number
   const publish = addressOf('--listen', options.listen);
   const est = estOf(options);
   const [crlEvery, ocspValidity] = [durationOf('--crl-every', options.crlEvery), durationOf('--ocsp-validity', options.ocspValidity)];
+  const [{ pino }, { startCaServer }] = await Promise.all([import('pino'), import('../../ca-server.ts')]);
   const log = pino({ level: 'info' }, pino.destination({ dest: 2, sync: true }));
   const ended = Promise.withResolvers<void>();
   const onSignal = (): void => ended.resolve();

@@ -10,7 +10,6 @@ import { counted } from '../counted.ts';
 import type { CommandGround } from '../ground.ts';
 import { readPlaces } from '../places.ts';
 import { WrongUsage } from '../usage.ts';
-import { clientFindings } from './client.ts';
 import { bad, good, type Finding } from './finding.ts';
 import { lookInside, NAMELESS, upstreamText } from './inside.ts';
 import { lookAtMachine } from './machine.ts';
@@ -91,7 +90,7 @@ async function diagnoseHere({ config, host: names = [] }: DiagnoseOptions, crede
   // A name that the gateway does not find is one fault, and said once.
   const said = new Set(inside.flatMap(({ about, remedy }) => (remedy === NAMELESS ? [about] : [])));
   const upstreams = (await upstreamsFromHere(snapshot, progress)).filter(({ about, remedy }) => remedy !== NAMELESS || !said.has(about));
-  const client = credentials.certificate === undefined ? [] : await clientFindings(snapshot, credentials.certificate, now);
+  const client = credentials.certificate === undefined ? [] : await (await import('./client.ts')).clientFindings(snapshot, credentials.certificate, now);
   return [checked, ...outside, ...client, ...inside, ...upstreams, ...machine];
 }
 

@@ -8,7 +8,6 @@ import type { CommandGround } from '../ground.ts';
 import { usage } from '../usage.ts';
 import { BARS, DRILLS, type Drill } from './drills.ts';
 import { reportText, type DrillReport } from './report.ts';
-import { startStaging } from './staging.ts';
 
 interface DrillOptions {
   readonly config: string;
@@ -48,6 +47,7 @@ async function runDrill(name: string, options: DrillOptions, print: (text: strin
 async function drilled(name: string, drill: Drill, bar: number, config: string, scratch: string): Promise<DrillReport> {
   const began = Date.now();
   const clock = performance.now();
+  const { startStaging } = await import('./staging.ts');
   const staging = await startStaging(config, scratch);
   try {
     const { findings, roles } = await drill(staging, bar);
