@@ -40,6 +40,15 @@ export function closeBound(bound: Bound): void {
   if ('tls' in bound) bound.protocol.closeIdle();
 }
 
+/** How long what has nothing under way stays open all the same: a client hears of the end with its next answer, and no request crosses it. */
+const LINGER_MS = 500;
+
+/** Asks clients to go elsewhere, and ends connections that have nothing to do once that has been the case since `since` (ms, monotonic) for long enough. */
+export function sendAway({ protocol }: OpenListener, since: number): void {
+  if (performance.now() - since >= LINGER_MS) protocol.closeIdle();
+  else protocol.leave();
+}
+
 /** Accepts nothing more; what is open stays. */
 export function stopAccepting(bound: Bound): void {
   if ('redirect' in bound) bound.redirect.close();

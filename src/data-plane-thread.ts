@@ -4,7 +4,7 @@ import { openAuditWriter, type AuditWriter } from './audit/writer.ts';
 import { createThreadMetrics, type ThreadMetrics } from './admin/metrics.ts';
 import { createAlarms } from './alarms.ts';
 import { createArrival } from './arrival.ts';
-import { arriving, canGoOn, closeBound, descriptorsOf, stopAccepting, type Bound, type OpenListener } from './bound-listener.ts';
+import { arriving, canGoOn, closeBound, descriptorsOf, sendAway, stopAccepting, type Bound, type OpenListener } from './bound-listener.ts';
 import type { ListenerConfig } from './config/schema.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Desk } from './forward/client.ts';
@@ -158,7 +158,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       case 'status': return status();
       // What listens again would take from the queue of who comes after.
       case 'hold': return draining ? [] : holding.take(ask.listeners);
-      case 'drain': return drain(ask.grace, ask.linger);
+      case 'drain': return drain(ask.grace);
     }
   }
 
@@ -290,9 +290,9 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     retiring.add(listener);
   }
 
-  /** Every listener that still has connections. */
+  /** Every listener that still has connections, or may get some. */
   function serving(): readonly OpenListener[] {
-    for (const listener of retiring) if (listener.connections.size === 0) retiring.delete(listener);
+    for (const listener of retiring) if (listener.connections.size === 0 && arriving(listener, 0) === 0) retiring.delete(listener);
     return [...[...bound.values()].filter((listener) => 'tls' in listener), ...retiring];
   }
 
@@ -322,7 +322,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     return [...bound.values(), ...retiring].reduce((all, listener) => all + arriving(listener, since), 0);
   }
 
-  async function drain(grace: number, linger: number): Promise<void> {
+  async function drain(grace: number): Promise<void> {
     draining = true;
     discard();
     for (const listener of bound.values()) stopAccepting(listener);
@@ -330,11 +330,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     for (let busy = performance.now(); (status().connections > 0 || arrivals() > 0) && performance.now() < deadline;) {
       // The next request may be on its way behind an answer that could not say yet that the connection ends.
       if (serving().some(({ connections }) => [...connections.values()].some(({ underWay }) => underWay.size > 0))) busy = performance.now();
-      const over = linger === 0 || performance.now() - busy >= linger;
-      for (const { protocol } of serving()) {
-        if (over) protocol.closeIdle();
-        else protocol.leave();
-      }
+      for (const listener of serving()) sendAway(listener, busy);
       await new Promise((resolve) => setTimeout(resolve, DRAIN_LOOK_MS));
     }
     const rest = serving();

@@ -406,10 +406,10 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return current.snapshot.config.listeners.map(({ name, address }) => ({ name, host: address.host, port: preparation.portOf(name) ?? address.port }));
   }
 
-  function stop(grace = DEFAULT_GRACE_MS, linger = 0): Promise<void> {
+  function stop(grace = DEFAULT_GRACE_MS): Promise<void> {
     stopped ??= (async () => {
       live.close();
-      await threads.all({ kind: 'drain', grace, linger }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
+      await threads.all({ kind: 'drain', grace }, grace + 5_000).catch((error: Error) => log.warn({ error: error.message }, 'a thread did not drain'));
       for (const close of closers.reverse()) await close();
       await refresher.close();
       upstreams.close();

@@ -1,4 +1,4 @@
-import type { Bound } from './bound-listener.ts';
+import { sendAway, type Bound } from './bound-listener.ts';
 
 /** Listeners that take nothing new for a time, on one thread: what is under way goes on. */
 export interface Holding {
@@ -13,21 +13,22 @@ export interface Holding {
 
 export function createHolding(bound: () => Iterable<Bound>): Holding {
   let names: ReadonlySet<string> = new Set();
-  const held = new Set<Bound>();
+  /** Since when, in ms, monotonic. */
+  const held = new Map<Bound, number>();
 
   function hold(): void {
     const current = new Set(bound());
-    for (const one of held) if (!current.has(one)) held.delete(one);
+    for (const one of held.keys()) if (!current.has(one)) held.delete(one);
     for (const one of current) {
       if (!names.has(one.name) || held.has(one)) continue;
-      held.add(one);
+      held.set(one, performance.now());
       if ('redirect' in one) one.redirect.pause();
       else one.tls.pause();
     }
   }
 
   function look(): void {
-    for (const one of held) if ('protocol' in one) one.protocol.closeIdle();
+    for (const [one, since] of held) if ('protocol' in one) sendAway(one, since);
   }
 
   async function release(one: Bound): Promise<string | undefined> {
@@ -47,7 +48,7 @@ export function createHolding(bound: () => Iterable<Bound>): Holding {
       names = new Set(listeners);
       hold();
       look();
-      const faults = await Promise.all([...held].filter(({ name }) => !names.has(name)).map(release));
+      const faults = await Promise.all([...held.keys()].filter(({ name }) => !names.has(name)).map(release));
       return faults.filter((fault) => fault !== undefined);
     },
     has: (listener) => names.has(listener),

@@ -47,8 +47,8 @@ export interface Gateway {
   expiry(within: number, most: number): Promise<ExpiryReport>;
   /** The sockets that it listens on, for a process that takes over. */
   listening(): Promise<readonly Listening[]>;
-  /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest; see `drain` of a thread for `linger`. */
-  stop(grace?: number, linger?: number): Promise<void>;
+  /** Stops accepting, lets current answers finish for `grace` ms (default 10,000), ends the rest. */
+  stop(grace?: number): Promise<void>;
 }
 
 export interface GatewayOptions {

@@ -86,8 +86,8 @@ export type ToThread =
   | { readonly kind: 'status' }
   /** Listeners that take nothing new: all of them. Answers with what could not be opened again. */
   | { readonly kind: 'hold'; readonly listeners: readonly string[] }
-  /** Stops accepting, lets answers finish for `grace` ms, ends the rest. For `linger` ms of them also what has nothing under way stays, so that a client hears of the end with its next answer. */
-  | { readonly kind: 'drain'; readonly grace: number; readonly linger: number };
+  /** Stops accepting, lets answers finish for `grace` ms, ends the rest. */
+  | { readonly kind: 'drain'; readonly grace: number };
 
 /** File descriptors of listening sockets, by the names of their listeners. */
 export type Descriptors = Readonly<Record<string, readonly number[]>>;

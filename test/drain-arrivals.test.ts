@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
+import { wardgate } from './support/command.ts';
 import { ask, exchange, listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type TestPki } from './support/pki.ts';
@@ -78,13 +80,22 @@ async function slowWay(to: number, before = ''): Promise<Slow> {
 }
 
 const portOf = (name: string): number => gateway.gateway.listeners.find((one) => one.name === name)?.port ?? 0;
+/** Asks one request after the other on a connection. */
+async function askUntilSentAway(socket: TLSSocket): Promise<'sent away' | 'hung up on'> {
+  for (;;) {
+    const answer = await exchange(socket, GET, (text) => text.endsWith('hello'));
+    if (!answer.endsWith('hello')) return 'hung up on';
+    if (/\r\nconnection: close\r\n/i.test(answer)) return 'sent away';
+  }
+}
+
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-describe.each([{ how: 'for another release', linger: 500 }, { how: 'for good', linger: 0 }])('a gateway that stops $how', ({ linger }) => {
+describe('a gateway that stops', () => {
   /** Stops in the middle of what `slow` keeps back, which goes on while it stops. */
   async function stopWithin(slow: Slow): Promise<{ readonly stopped: Promise<void> }> {
     await slow.waits;
-    const stopped = gateway.gateway.stop(5_000, linger);
+    const stopped = gateway.gateway.stop(5_000);
     await pause(200);
     slow.release();
     return { stopped };
@@ -117,10 +128,21 @@ describe.each([{ how: 'for another release', linger: 500 }, { how: 'for good', l
   it.each(['clinical', 'general'])('that of one whose handshake was over, and that asks a little later (%s)', async (name) => {
     const socket = await openTls(pki, portOf(name), { client: pki.doctor });
     await expect.poll(async () => (await gateway.gateway.status()).connections).toBe(1);
-    const stopped = gateway.gateway.stop(5_000, linger);
+    const stopped = gateway.gateway.stop(5_000);
     await pause(200);
     expect(await exchange(socket, GET)).toMatch(/^HTTP\/1.1 200 [^]*\r\nconnection: close\r\n/);
     await stopped;
+  });
+
+  it.each(['clinical', 'general'])('says so to who asks all the time before it ends their connection, in a drain too (%s)', async (name) => {
+    for (const end of [() => wardgate(['drain', '-c', gateway.path('wardgate.yaml'), '--for', '5s']), () => gateway.gateway.stop(5_000)]) {
+      const sockets = await Promise.all(Array.from({ length: 6 }, () => openTls(pki, portOf(name), { client: pki.doctor })));
+      const asking = sockets.map(askUntilSentAway);
+      const ended = end();
+      expect(await Promise.all(asking)).toEqual(Array(6).fill('sent away'));
+      await ended;
+      await wardgate(['drain', '-c', gateway.path('wardgate.yaml'), '--undo']);
+    }
   });
 
   it('redirects one that is on its way', async () => {
@@ -137,7 +159,7 @@ describe.each([{ how: 'for another release', linger: 500 }, { how: 'for good', l
     await Promise.all(sockets.map((socket) => once(socket, 'connect')));
     sockets.push(...await Promise.all(['clinical', 'general'].map((name) => openTls(pki, portOf(name), { client: pki.doctor }))));
     const started = performance.now();
-    await gateway.gateway.stop(30_000, linger);
+    await gateway.gateway.stop(30_000);
     expect(performance.now() - started).toBeLessThan(4_000);
     for (const socket of sockets) socket.destroy();
   });

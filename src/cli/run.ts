@@ -5,8 +5,6 @@ import { predecessor, startSuccessor, type Successor } from './successor.ts';
 
 type Print = (text: string) => void;
 
-/** Before a process stops for another, what has nothing under way stays open this long: a client hears of the end with its next answer, and no request crosses it. */
-const LINGER_MS = 500;
 /** The answer to who asked for the upgrade leaves before anything is closed. */
 const ANSWERED_MS = 100;
 /** How long the process that takes over may take from there on, as long as it gives signs of life. */
@@ -56,7 +54,7 @@ export async function run(options: { config: string; logLevel: string }, print: 
         return 0;
       }
       log.info({ pid: successor?.pid }, 'another release takes over');
-      await gateway.stop(grace, LINGER_MS);
+      await gateway.stop(grace);
       const outcome = await successor?.outcome(SERVES_MS);
       if (outcome?.kind === 'serves' || over.signal.aborted) return 0;
       log.error({ pid: successor?.pid, why: outcome?.why }, 'the other release does not serve; this one starts again');
