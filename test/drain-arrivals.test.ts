@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
-import { ask, exchange, listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
+import { ask, configuration, exchange, listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
@@ -163,4 +163,17 @@ describe('a gateway that stops', () => {
     expect(performance.now() - started).toBeLessThan(4_000);
     for (const socket of sockets) socket.destroy();
   });
+});
+
+it('a listener that a reload takes away keeps those whose handshake was under way, and who ask nothing, no longer than others', async () => {
+  const slow = await slowWay(portOf('general'));
+  const opening = openTls(pki, slow.port, { client: pki.doctor });
+  await slow.waits;
+  await gateway.configure(configuration(backend.port, { threads: 1 }));
+  await gateway.gateway.reload();
+  slow.release();
+  const socket = await opening;
+  const began = performance.now();
+  await once(socket.resume(), 'close');
+  expect(performance.now() - began).toBeLessThan(5_000);
 });
