@@ -60,10 +60,13 @@ describe('a gateway that another release takes over', () => {
   };
   const upgradeTo = (release: { node: string; args: readonly string[] }): Promise<unknown> => callGateway(join(directory, 'state/admin.sock'), 'POST', '/v1/upgrade', { ...release, grace: 1_000, who: 'test', reason: 'test' });
 
-  it('says what would be done, and does nothing of it, in a dry run', async () => {
+  it('says what would be done, that it ends a drain too, and does nothing of it, in a dry run', async () => {
+    await wardgate(['drain', '-c', config, '--listener', 'plain', '--reason', 'moving', '--who', 'Li']);
     const { code, stdout } = await wardgateProcess(['upgrade', '-c', config, '--dry-run', '--json']);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ replaces: pid });
+    expect(JSON.parse(stdout)).toMatchObject({ replaces: pid, undrained: [{ listener: 'plain', who: 'Li' }] });
+    expect((await wardgate(['upgrade', '-c', config, '--dry-run'])).stdout).toMatch(/listener plain, drained since \S+ by Li, would take new connections again/);
+    expect((await wardgate(['drain', '-c', config, '--undo', '--reason', 'done'])).code).toBe(0);
     expect(running.child.exitCode).toBeNull();
   });
 

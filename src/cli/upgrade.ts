@@ -48,9 +48,13 @@ async function upgrade({ config: file, json, dryRun, reason, who, grace, logLeve
   await loadConfiguration(config, SILENT);
   const before = await callGateway(socket, 'GET', '/v1/status') as GatewayStatus | undefined;
   if (before === undefined) throw new Error(`no gateway listens on ${socket}: start this release with wardgate run`);
+  // Another release may not say.
+  const { draining: drains = [] } = before;
   const release = { node: process.execPath, args: [...process.execArgv, realpathSync(process.argv[1] ?? ''), 'run', '-c', config, '--log-level', logLevel] };
   if (dryRun === true) {
-    print(json === true ? JSON.stringify({ version: VERSION, replaces: before.pid, command: [release.node, ...release.args] }) : `release ${VERSION} would take over from pid ${before.pid}: ${release.node} ${release.args.join(' ')}`);
+    print(json === true
+      ? JSON.stringify({ version: VERSION, replaces: before.pid, command: [release.node, ...release.args], undrained: drains })
+      : [`release ${VERSION} would take over from pid ${before.pid}: ${release.node} ${release.args.join(' ')}`, ...drains.map(undrained('would take'))].join('\n'));
     return 0;
   }
   const { pid } = await callGateway(socket, 'POST', '/v1/upgrade', { ...release, grace: graceMs, reason, who }) as { readonly pid: number };
@@ -58,8 +62,13 @@ async function upgrade({ config: file, json, dryRun, reason, who, grace, logLeve
   const serving = await untilAnother(socket, before.pid, pid);
   const done = serving === pid;
   const seconds = (performance.now() - started) / 1_000;
-  print(json === true ? JSON.stringify({ version: VERSION, done, pid: serving, replaced: before.pid, seconds }) : done ? `release ${VERSION} serves as pid ${pid} in place of ${before.pid}, after ${seconds.toFixed(1)} s` : `release ${VERSION} does not serve: pid ${before.pid} has started again; the log says why`);
+  print(json === true ? JSON.stringify({ version: VERSION, done, pid: serving, replaced: before.pid, seconds, undrained: drains }) : [done ? `release ${VERSION} serves as pid ${pid} in place of ${before.pid}, after ${seconds.toFixed(1)} s` : `release ${VERSION} does not serve: pid ${before.pid} has started again; the log says why`, ...drains.map(undrained('takes'))].join('\n'));
   return done ? 0 : 1;
+}
+
+/** A drain is known to the process that was told of it alone: whoever drained before must hear that it is over. */
+function undrained(takes: string): (drain: GatewayStatus['draining'][number]) => string {
+  return ({ listener, who, since }) => `${listener === undefined ? 'every listener' : `listener ${listener}`}, drained since ${since} by ${who}, ${takes} new connections again: wardgate drain it anew where it is to stay drained`;
 }
 
 /** The process that serves once the hand-over is over: the new one, or the one before once more. */
