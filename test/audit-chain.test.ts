@@ -410,6 +410,12 @@ describe('tampering', () => {
     expect(verifyAudit({ evidence, key: other.publicPem }).bad).toMatchObject({ file: REGISTER, kind: 'unsigned' });
   });
 
+  it('that signs everything anew with another key is shown by an anchor that knows nothing of that key', async () => {
+    const ofTheKeyBefore = (await readFile(anchor, 'utf8')).replace(/"gateway":"[^"]+"/g, '"gateway":"another"');
+    await writeFile(anchor, ofTheKeyBefore);
+    expect(verify().bad).toMatchObject({ file: 'anchor', kind: 'removed', detail: expect.stringContaining('no checkpoint that is of the key') as string });
+  });
+
   it('by removing the register is found', async () => {
     await rm(join(audit, REGISTER));
     expect(verify().bad).toMatchObject({ file: REGISTER, kind: 'removed' });
