@@ -40,6 +40,8 @@ function cycloneDx(kept) {
   // npm takes the name from the directory.
   own.name = JSON.parse(readFileSync(new URL('package.json', project), 'utf8')).name;
   bill.components = whole(kept, bill.components.filter((component) => kept.has(component['bom-ref'])));
+  // npm takes the names of packages from their directories, too: of an alias (http-proxy) that is another package's.
+  for (const component of bill.components) if (component.group === undefined) component.name = component['bom-ref'].replace(/@[^@]*$/, '');
   const known = new Set([own['bom-ref'], ...kept]);
   bill.dependencies = bill.dependencies.filter(({ ref }) => known.has(ref)).map(({ ref, dependsOn }) => ({ ref, dependsOn: dependsOn.filter((one) => known.has(one)) }));
   return bill;
