@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import fc from 'fast-check';
+import { checkpointHash, signLine, type Checkpoint } from '../src/audit/checkpoint.ts';
 import { openEvidence } from '../src/audit/evidence.ts';
 import { exportAudit, type ExportFilter } from '../src/audit/export.ts';
+import { readAuditKey, type AuditKey } from '../src/audit/key.ts';
 import type { AuditRecord } from '../src/audit/record.ts';
 import { openRegister, type Register } from '../src/audit/register.ts';
 import { readAnchor, verifyAudit, type Verdict } from '../src/audit/verify.ts';
@@ -419,6 +421,51 @@ describe('tampering', () => {
   it('by removing the register is found', async () => {
     await rm(join(audit, REGISTER));
     expect(verify().bad).toMatchObject({ file: REGISTER, kind: 'removed' });
+  });
+});
+
+describe('a register of years', () => {
+  const file = (): string => join(audit, REGISTER);
+
+  /** With so many checkpoints more, the last of them signed. */
+  async function grow(count: number): Promise<void> {
+    const lines = (await readFile(file(), 'utf8')).trimEnd().split('\n');
+    const { signature: _, ...said } = JSON.parse(lines.at(-1) as string) as Checkpoint & { readonly signature: string };
+    for (let at = 1; at <= count; at += 1) {
+      const next: Checkpoint = { ...said, checkpoint: said.checkpoint + at, previous: checkpointHash(lines.at(-1) as string) };
+      lines.push(at === count ? signLine(next, readAuditKey(root) as AuditKey) : JSON.stringify(next));
+    }
+    await writeFile(file(), `${lines.join('\n')}\n`);
+  }
+
+  beforeEach(async () => {
+    const first = await begin();
+    await first.stop();
+    await grow(4_100);
+    await (await begin()).stop();
+  });
+
+  it('is not read from its beginning at every start, which nobody would serve in; that it was changed there is told all the same, and nothing is pruned', async () => {
+    const text = await readFile(file());
+    text.write('0', text.indexOf('"checkpoint":1,') + '"checkpoint":'.length);
+    await writeFile(file(), text);
+    const again = register();
+    expect(warnings).toEqual([]);
+    expect([...again.segments()]).toHaveLength(4);
+    expect(await again.whole()).toBe(false);
+    expect(warnings).toEqual([expect.stringContaining('is not what was written')]);
+    again.close();
+  });
+
+  it('is read as a whole where it is another one than was read before', async () => {
+    const text = await readFile(file(), 'utf8');
+    await writeFile(file(), text.slice(0, text.indexOf('\n', text.length / 2) + 1));
+    expect(() => register()).toThrow('was not signed');
+    await rm(audit, { recursive: true });
+    const fresh = await begin();
+    expect([...fresh.register.segments()]).toHaveLength(2);
+    expect(await fresh.register.whole()).toBe(true);
+    await fresh.stop();
   });
 });
 

@@ -149,7 +149,7 @@ export function openArchive({ register, directory, retention, compress, passed, 
 
   async function prune(order: PruneOrder): Promise<PruneReport> {
     // A time moved back or a hold taken out would be signed with what is removed for it, and could be put back afterwards.
-    if (!register.whole) throw new ArchiveError('the register of checkpoints was changed by somebody: nothing is removed as long as wardgate audit verify finds it so');
+    if (!await register.whole()) throw new ArchiveError('the register of checkpoints was changed by somebody: nothing is removed as long as wardgate audit verify finds it so');
     const limit = limitOf(order);
     const holds = [...register.holds().keys()].join();
     const until = performance.now() + PRUNE_MS;

@@ -1,11 +1,12 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readdirSync, readSync, writeFileSync, writeSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { openAnchor, openSyslogAnchor } from './anchor.ts';
 import { START, digest, type Position } from './chain.ts';
-import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedLine, parseCheckpoint, signLine, type Checkpoint, type Cut, type Hold, type HoldChange, type Pruning, type SegmentClaim } from './checkpoint.ts';
+import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedLine, signLine, type Checkpoint, type Cut, type Hold, type HoldChange, type Pruning, type SegmentClaim } from './checkpoint.ts';
 import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
-import { readLines } from './lines.ts';
+import { unhurried } from './pieces.ts';
+import { enter, followsUpTo, keepRead, readRegister, type Known } from './register-read.ts';
 import { WITHOUT_WAITING } from './segment-file.ts';
 import { isHeaderOnly, scanSegment } from './segment.ts';
 import type { ReceiverSetup } from './sinks/setup.ts';
@@ -20,7 +21,7 @@ export interface Register {
   /** The writer of this one is gone: it ends where it ends. */
   ended(segment: string): void;
   /** Whether each of its lines followed from the one before when it was opened: what the last one signs stands for all. */
-  readonly whole: boolean;
+  whole(): Promise<boolean>;
   /** Every segment there has been. */
   segments(): Iterable<KnownSegment>;
   /** The root of the tree over a segment that has ended; signed with the next checkpoint. */
@@ -58,45 +59,12 @@ export interface RegisterOptions {
   readonly warn: (detail: string) => void;
 }
 
-interface Known extends Ledger {
-  readonly last: Checkpoint | undefined;
-  readonly lastLine: string | undefined;
-  readonly octets: number;
-  readonly rest: Buffer;
-  readonly whole: boolean;
-}
-
-/** What the checkpoints up to now say together. */
-interface Ledger {
-  readonly claims: Map<string, SegmentClaim>;
-  /** When each segment had ended, and the latest time that had been read off the clock until then. */
-  readonly ends: Map<string, { readonly at: number; readonly latest: number }>;
-  readonly held: Map<string, Hold & { readonly since: string }>;
-  /** The latest time of any checkpoint; ms since the epoch. */
-  latest: number;
-}
+/** So many lines, of a day or two, are read at a start at the most. */
+const KEPT_EVERY = 4_096;
 
 /** A clock that was back in 1970 for a while must not make records old enough to be removed; one that was in the future says nothing. */
 function endedAt({ at, latest }: { readonly at: number; readonly latest: number }, now: number): number {
   return latest <= now ? latest : at;
-}
-
-/** Takes what a checkpoint says into the ledger. */
-function enter(ledger: Ledger, { segments, time, hold }: Pick<Checkpoint, 'segments' | 'time' | 'hold'>): void {
-  const { claims, ends, held } = ledger;
-  const at = Date.parse(time);
-  if (at > ledger.latest) ledger.latest = at;
-  for (const claim of segments) {
-    // Files are opened by these names.
-    if (basename(claim.segment) !== claim.segment) continue;
-    claims.set(claim.segment, claim);
-    if (claim.state === 'open') ends.delete(claim.segment);
-    else if (!ends.has(claim.segment)) ends.set(claim.segment, { at, latest: ledger.latest });
-  }
-  if (hold?.op === 'release') held.delete(hold.id);
-  if (hold?.op !== 'add') return;
-  const { op: _, ...added } = hold;
-  held.set(hold.id, { ...added, since: time });
 }
 
 /** What is held by an audit directory's register, beside a running gateway too. */
@@ -118,7 +86,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
   const path = join(directory, REGISTER_FILE);
   const file = openSync(path, 'a+', 0o600);
   const outside = [...(anchor === undefined ? [] : [openAnchor(anchor, warn)]), ...(receiver === undefined ? [] : [openSyslogAnchor(receiver, now, warn)])];
-  const known = readRegister(file);
+  const known = readRegister(file, state);
   const key = keyFor(state, path, known);
   writeFileSync(join(directory, PUBLIC_KEY_FILE), key.publicPem, { mode: 0o600 });
   const { claims } = known;
@@ -128,8 +96,12 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
   let octets = known.octets;
   /** Ends that no checkpoint has said yet. */
   let ends: SegmentClaim[] = [];
+  /** Lines that the next start would have to read. */
+  let unkept = known.lines;
+  let closed = false;
 
-  if (!known.whole) warn(`${path} is not what was written: wardgate audit verify says where, and nothing is pruned`);
+  const notWhole = (): void => warn(`${path} is not what was written: wardgate audit verify says where, and nothing is pruned`);
+  if (!known.whole) notWhole();
   const cut = cutOf(known.rest);
   if (cut !== undefined) ftruncateSync(file, octets);
   write('start', [...[...claims.values()].filter(isOpen).map(settle), ...strangers()], cut === undefined ? {} : { cut });
@@ -144,7 +116,32 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
     enter(known, checkpoint);
     number += 1;
     previous = checkpointHash(line);
+    unkept += 1;
+    if (unkept >= KEPT_EVERY && known.whole) keep(line);
     for (const one of outside) one.add(line);
+  }
+
+  function keep(line: string): void {
+    unkept = 0;
+    try {
+      keepRead(state, known, octets, line);
+    } catch (error) {
+      // The next start reads more.
+      warn(`what ${path} says was not kept for the next start: ${(error as Error).message}`);
+    }
+  }
+
+  /** What was not read is looked at while others have their turns: at every start, as long as this is open. */
+  async function lookBack(): Promise<boolean> {
+    if (!known.whole || known.from === 0) return known.whole;
+    try {
+      const follows = await unhurried(followsUpTo(path, known.from), () => closed);
+      if (follows === false) notWhole();
+      return follows === true;
+    } catch (error) {
+      warn(`${path} cannot be read: ${(error as Error).message}`);
+      return false;
+    }
   }
 
   /** How a segment ends that nobody writes any more. */
@@ -217,6 +214,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
     }
   }
 
+  const lookedBack = lookBack();
   return {
     ground: () => ({ gateway: key.name, start, after: previous }),
     checkpoint(open) {
@@ -225,7 +223,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
       write('checkpoint', [...ends, ...moved.map((position) => ({ ...position, state: 'open' as const }))]);
       ends = [];
     },
-    whole: known.whole,
+    whole: () => lookedBack,
     segments: () => Array.from(claims.values(), (claim) => {
       const end = known.ends.get(claim.segment);
       return { claim, ...(end === undefined ? {} : { endedAt: endedAt(end, now()) }) };
@@ -254,6 +252,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
       ends.push(end);
     },
     close() {
+      closed = true;
       write('stop', [...ends, ...[...claims.values()].filter(isOpen).map(settle)]);
       closeSync(file);
     },
@@ -283,29 +282,6 @@ function appendLine(file: number, line: string, octets: number): void {
     ftruncateSync(file, octets);
     throw error;
   }
-}
-
-function readRegister(file: number): Known {
-  const ledger: Ledger = { claims: new Map(), ends: new Map(), held: new Map(), latest: -Infinity };
-  let last: Checkpoint | undefined;
-  let lastLine: string | undefined;
-  let octets = 0;
-  let previous = NO_CHECKPOINT;
-  let whole = true;
-  const { rest, tooLong } = readLines({ file, from: 0, to: fstatSync(file).size }, Buffer.alloc(0), (text, from, to) => {
-    octets += to + 1 - from;
-    lastLine = text.toString('utf8', from, to);
-    const checkpoint = parseCheckpoint(lastLine);
-    whole &&= checkpoint?.previous === previous;
-    previous = digest(text.subarray(from, to));
-    if (checkpoint === undefined) return true;
-    last = checkpoint;
-    enter(ledger, checkpoint);
-    return true;
-  });
-  // Whatever was appended behind it would be read by nobody.
-  if (tooLong) throw new Error(`${REGISTER_FILE} has a line that is longer than any checkpoint; move the audit directory away and keep it`);
-  return Object.assign(ledger, { last, lastLine, octets, rest, whole });
 }
 
 /** The key that the register was signed with; a new one where there is no register. */
