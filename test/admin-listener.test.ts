@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import { constants as http2 } from 'node:http2';
-import { writeFile } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { explain } from '../src/cli/explain.ts';
 import { loadSnapshot } from '../src/config/snapshot.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, configuration, listener, openTls, startGateway, type AskOptions, type Reply, type TestGateway } from './support/gateway.ts';
-import { openHttp2 } from './support/http2.ts';
+import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 
 const REQUIRED = '{ mode: required, trust: [root.pem], intermediates: [issuing.pem] }';
@@ -253,6 +253,21 @@ describe('the operators\' listener', () => {
     expect((await ask(pki, port, '/v1/status', { client: chen })).status).not.toBe(200);
     await gateway.configure(swapped(ADMIN));
     await gateway.gateway.reload();
+  });
+
+  it('says that the audit cannot be written, by HTTP/1.1 and HTTP/2, while clients are refused for it', async () => {
+    for (const file of await readdir(gateway.path('state/audit'))) await rm(gateway.path(`state/audit/${file}`));
+    const session = await openHttp2(pki, port, { client: chen });
+    const problems = { problems: [{ severity: 'bad', code: 'audit_failing' }] };
+    // The first finds out when its answer has come, and is cut.
+    await ask(pki, gateway.port, '/records', { client: pki.doctor }).catch(() => undefined);
+    for (let round = 0; round < 2; round++) {
+      expect((await call(chen, 'GET', '/v1/overview')).json()).toMatchObject(problems);
+      expect(JSON.parse((await askHttp2(session, '/v1/overview')).body.toString())).toMatchObject(problems);
+      expect((await call(chen, 'GET', '/')).status).toBe(200);
+    }
+    session.destroy();
+    expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(503);
   });
 
   it.each([

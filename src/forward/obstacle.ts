@@ -1,4 +1,5 @@
 import type { AuditWriter } from '../audit/writer.ts';
+import { ADMIN_ROUTE } from '../policy/admin-route.ts';
 import type { Permit } from '../policy/decision.ts';
 import type { Reason } from '../policy/facts.ts';
 import type { Service } from './client.ts';
@@ -35,9 +36,12 @@ export function obstacleTo(permit: Permit, service: Service, audit: AuditWriter,
   return length > most ? bodyTooLarge(most) : undefined;
 }
 
-/** Whether a permitted request is answered although its record cannot be written. What changes rights, and what stands on a grant for an emergency, never is. */
+/**
+ * Whether a permitted request is answered although its record cannot be written. What changes rights, and what stands on a grant for an emergency, never is;
+ * operators are, who would not hear of it otherwise.
+ */
 export function mayGoUnrecorded({ route, breakGlass }: Permit, { unrecorded }: Service): boolean {
-  return unrecorded && !route.config.phi && !route.own && breakGlass === undefined;
+  return unrecorded && !route.config.phi && (!route.own || route.name === ADMIN_ROUTE) && breakGlass === undefined;
 }
 
 /** What an answer waits for: its record, or that there will be none where that is borne. */
