@@ -34,7 +34,7 @@ import { openDenyTable, type DenyTable } from './store/deny-table.ts';
 import { createSweep } from './sweep.ts';
 import type { AuditAnswer, Descriptors, FindingsAnswer, IssuersAnswer, OcspAnswer, PageAnswer, PrepareAnswer, SessionsAnswer, ThreadBirth, ThreadStatus, ToldAnswer, ToMain, ToThread } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
-import { createDoor, type Door, type DoorLimits } from './tls/door.ts';
+import { createDoor, OPERATORS_RESERVE, type Door, type DoorLimits } from './tls/door.ts';
 import { tcpProtocol } from './tcp-protocol.ts';
 import { createTlsListener } from './tls/listener.ts';
 import type { TicketSecret } from './tls/tickets.ts';
@@ -234,7 +234,7 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     const tls = createTlsListener({
       config,
       contexts: listenerRuntime.contexts,
-      door: doorOf(name, () => open.runtime.config.limits),
+      door: doorOf(name, () => open.runtime.config.limits, listenerRuntime.operators ? OPERATORS_RESERVE : 0),
       isolated: (from) => isolation.address(from) !== undefined,
       turnedAway: (limit, from) => turnedAway.note(name, limit, from, limit === 'isolated' ? isolation.address(from) : undefined),
       alpn: alpnOf,
@@ -247,8 +247,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     return Object.assign(open, { port: await tls.listen(config.address.host, wanted, inherited) });
   }
 
-  function doorOf(listener: string, limits: () => DoorLimits): Door {
-    return createDoor({ counts, thread: birth.place, listener, limits });
+  function doorOf(listener: string, limits: () => DoorLimits, reserve = 0): Door {
+    return createDoor({ counts, thread: birth.place, listener, limits, reserve });
   }
 
   async function recordConnection(connection: Connection, admission: Admission, reason: Reason, detail?: string, alarm?: Alarm): Promise<void> {

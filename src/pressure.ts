@@ -10,6 +10,8 @@ import { openProcFile } from './store/proc-file.ts';
 const READ_MS = 250;
 /** With less room than this below the ceiling the process has none to spare. */
 const FULL = 0.9;
+/** With so many of its connections taken the gateway is full: between two looks some always end. */
+const TAKEN = 0.98;
 
 /** What the process runs short of. */
 export interface Pressure {
@@ -80,6 +82,7 @@ export function watchPressure(first: Config['limits'], counts: ConnectionCounts,
     faults: () => [
       // While there is room again, a process that merely keeps its memory must not be passed over for good.
       ...(shedding.ceiling === undefined || open < shedding.ceiling * FULL ? [] : [`memory: ${mebibytes(resident)} of ${mebibytes(mark)}, at most ${shedding.ceiling} connections`]),
+      ...(shedding.ceiling === undefined && open >= most * TAKEN ? [`connections: ${Math.min(open, most)} of ${most}; further ones are closed as they come`] : []),
       ...(descriptorsOut ? ['descriptors: none left'] : []),
     ],
     adopt(limits) {

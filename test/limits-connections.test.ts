@@ -111,6 +111,16 @@ describe('the connections of the whole gateway', () => {
     for (const other of sockets) other.destroy();
     await expect.poll(async () => (await serving(two!.port, 1)).length).toBe(1);
   });
+
+  it('leave places for operators, who are told that all are taken', async () => {
+    const ops = '\n  - { name: ops, address: 127.0.0.1:0, tls: { certificates: [{ certificate: server-ec.pem, key: server-ec.key }] }, client_auth: { mode: required, trust: [root.pem], intermediates: [issuing.pem] } }';
+    const admin = 'admin: { listener: ops, roles: [{ role: read_only, match: { subject: { OU: Doctors } } }] }';
+    const { gateway: { listeners: [one, , , own], metrics: at } } = await start({ listeners: listeners + ops, top: `limits: { connections: 4 }\n${admin}` });
+    expect(await serving(one!.port, 5)).toHaveLength(4);
+    await expect.poll(async () => (await fetch(`http://127.0.0.1:${at?.port}/readyz`)).text()).toContain('connections: 4 of 4');
+    const overview = (await ask(pki, own!.port, '/v1/overview', { client: pki.doctor })).json();
+    expect(overview).toMatchObject({ problems: [{ code: 'pressure', detail: 'connections: 4 of 4; further ones are closed as they come' }] });
+  });
 });
 
 describe('the gateway\'s own limit', () => {

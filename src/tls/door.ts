@@ -35,10 +35,15 @@ export interface DoorOptions {
   readonly listener: string;
   /** Read for each connection: a reload changes them. */
   readonly limits: () => DoorLimits;
+  /** Connections that it may have beyond the gateway's ceiling. Absent: none. */
+  readonly reserve?: number;
 }
 
+/** Kept for operators: clients who take every place must not lock out who is to do something about it. */
+export const OPERATORS_RESERVE = 32;
+
 /** Where connections of one listener come in on one thread, counted together with all others of the gateway. */
-export function createDoor({ counts, thread, listener, limits }: DoorOptions): Door {
+export function createDoor({ counts, thread, listener, limits, reserve = 0 }: DoorOptions): Door {
   const gateway = countKey(counts, 'gateway', '');
   const own = countKey(counts, 'listener', listener);
 
@@ -63,7 +68,7 @@ export function createDoor({ counts, thread, listener, limits }: DoorOptions): D
     enter(descriptor) {
       if (descriptor >= firstReservedDescriptor(counts)) return { kind: 'full', limit: 'descriptors' };
       const ceiling = connectionCeiling(counts);
-      if (!takePlace(counts, thread, gateway, ceiling)) return { kind: 'full', limit: ceiling < mostConnections(counts) ? 'memory' : 'gateway' };
+      if (!takePlace(counts, thread, gateway, ceiling + reserve)) return { kind: 'full', limit: ceiling < mostConnections(counts) ? 'memory' : 'gateway' };
       if (takePlace(counts, thread, own, limits().connections)) return { kind: 'entered', places: placesFor([gateway, own]) };
       leavePlace(counts, thread, gateway);
       return { kind: 'full', limit: 'listener' };
