@@ -30,6 +30,11 @@ export interface AlarmDeskOptions {
 }
 
 export function createAlarmDesk({ config, dispatch, audit, count, now, log }: AlarmDeskOptions): AlarmDesk {
+  async function ask<Answer>(what: Parameters<Dispatch['alarms']>[0]): Promise<Answer> {
+    if (config().alarms === undefined) throw Object.assign(new Error('no alarms are configured'), { code: 'not_configured' });
+    return dispatch().alarms<Answer>(what);
+  }
+
   return {
     raise(rule, about) {
       if (config().alarms !== undefined) return;
@@ -40,9 +45,9 @@ export function createAlarmDesk({ config, dispatch, audit, count, now, log }: Al
       count(rule);
       log.warn({ alarm: rule, id, subject, opened }, `alarm: ${text}`);
     },
-    reports: () => dispatch().alarms<readonly AlarmReport[]>({ kind: 'list' }),
+    reports: () => ask<readonly AlarmReport[]>({ kind: 'list' }),
     async acknowledge(id, who, note) {
-      const { rule } = await dispatch().alarms<AlarmReport>({ kind: 'acknowledge', id, who, note });
+      const { rule } = await ask<AlarmReport>({ kind: 'acknowledge', id, who, note });
       await audit.append({ time: new Date(now()).toISOString(), event: 'alarm', result: 'done', who, detail: `acknowledged ${rule} ${id}: ${JSON.stringify(note)}` });
     },
     standing: async () => (config().alarms === undefined ? undefined : dispatch().alarms<AlarmsStanding>({ kind: 'standing' }).catch(() => undefined)),

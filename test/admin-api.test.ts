@@ -79,6 +79,7 @@ describe('a call', () => {
 
   test('that changes something is refused without a reason, and to whoever may only look', async () => {
     expect(await ask('POST', '/v1/reload', {}, operator)).toMatchObject({ kind: 'refused', status: 400, detail: expect.stringContaining('reason') });
+    expect(await ask('POST', '/v1/deny', { ...subject, reason: ' \n' }, operator)).toMatchObject({ kind: 'refused', status: 400, detail: 'reason: expected words' });
     expect(await ask('POST', '/v1/reload', { reason: 'x' }, { ...operator, role: 'read_only' })).toMatchObject({ kind: 'refused', status: 403 });
     expect(await ask('GET', '/v1/status', undefined, { ...operator, role: 'read_only' })).toMatchObject({ kind: 'answer', answer: { pid: 1, denied: 1_500 } });
   });

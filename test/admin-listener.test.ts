@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { constants as http2 } from 'node:http2';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CALLS } from '../src/admin/calls.ts';
 import { explain } from '../src/cli/explain.ts';
 import { loadSnapshot } from '../src/config/snapshot.ts';
 import { startBackend, type Backend } from './support/backend.ts';
@@ -69,6 +70,13 @@ describe('the operators\' listener', () => {
   it('forwards nothing', async () => {
     expect((await call(chen, 'GET', '/records')).status).toBe(404);
     expect(backend.seen).toEqual([]);
+  });
+
+  it('answers what its description says, where something is not configured, too', async () => {
+    const rows = CALLS.filter(({ method, local, path }) => method === 'GET' && local !== true && path !== '/v1/explain');
+    const replies = await Promise.all(rows.map(async (row) => ({ row, reply: await call(chen, 'GET', row.path) })));
+    expect(replies.filter(({ reply }) => reply.status !== 200).map(({ row, reply }) => [row.path, reply.status])).toEqual([['/v1/alarms', 409], ['/v1/factor/list', 409]]);
+    for (const { row, reply } of replies) if (reply.status === 200) expect(row.output.safeParse(reply.json()).error?.issues, row.path).toBeUndefined();
   });
 
   it('has a change made on behalf of the certificate, with its reason, and refuses it to whoever may only look', async () => {

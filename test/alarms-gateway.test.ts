@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
+import { request, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { callGateway } from '../src/cli/call.ts';
@@ -128,6 +129,8 @@ describe('alarms of a gateway', () => {
     expect(shown.stdout).toMatch(/many_denials, OPEN[\s\S]*record +\S+ request denied, role_denied, role patient/);
     expect(await wardgate(['alarm', 'acknowledge', id, '--who', 'Dr Chen', '--note', 'a kiosk', '-c', config()])).toMatchObject({ code: 0, stdout: `acknowledged ${id}\n` });
     expect(await wardgate(['alarm', 'acknowledge', id, '--who', 'Dr Chen', '--note', 'a kiosk', '-c', config()])).toMatchObject({ code: 1 });
+    const [again] = await once(request({ socketPath: join(directory, 'state/admin.sock'), method: 'POST', path: '/v1/alarms/acknowledge' }).end(JSON.stringify({ id, who: 'Dr Li', note: 'mine' })), 'response') as [IncomingMessage];
+    expect(again.resume().statusCode).toBe(409);
     expect((await wardgate(['alarm', 'list', '-c', config()])).stdout).toBe('none\n');
     expect(await readRecords(join(directory, 'state/audit'))).toContainEqual(expect.objectContaining({ event: 'alarm', result: 'done', who: 'Dr Chen', detail: `acknowledged many_denials ${id}: "a kiosk"` }));
     await expect.poll(async () => (await alarms())[0]?.count).toBe(4);

@@ -39,7 +39,7 @@ export type CallOutcome =
 
 const ROWS = new Map(CALLS.map((row) => [`${row.method} ${row.path}`, row]));
 /** What was asked of something that is not in the state for it. */
-const UNFIT = new Set(['scope_unknown', 'ends_earlier', 'grant_unfit', 'alarm_unfit']);
+const UNFIT = new Set(['scope_unknown', 'ends_earlier', 'grant_unfit', 'alarm_unfit', 'not_configured']);
 /** On the socket, whose older commands say none. */
 const NO_REASON = 'none given';
 

@@ -63,8 +63,10 @@ export const hex = z.string().regex(/^[0-9a-f]+$/);
 export const text = z.string().min(1).max(1_000);
 export const who = z.string().min(1).max(200);
 export const time = z.iso.datetime();
+/** Blanks say nothing. */
+const said = text.regex(/\S/, 'expected words');
 /** Why something is changed: it goes on record. */
-export const reason = text.describe('Why: it goes on record.');
-export const note = text.describe('What was found or done: it goes on record.');
+export const reason = said.describe('Why: it goes on record.');
+export const note = said.describe('What was found or done: it goes on record.');
 /** An answer that says that something is done, by one key. */
 export const done = (key: string) => z.strictObject({ [key]: z.boolean() });

@@ -19,8 +19,11 @@ const PROBLEM: Json = {
 const REFUSALS: Readonly<Record<string, string>> = {
   400: 'What was sent does not fit the description, or its origin is another page.', 401: 'No certificate was shown.', 403: 'The certificate is refused, or its role may not do this.',
   404: 'No such call.', 409: 'What it is about is not there, or not in the state for it.', 413: 'More than 64 KiB.', 429: 'Too many calls of this certificate.', 500: 'It could not be done; detail says why.',
-  503: 'Too many calls of this certificate wait for their answers.',
+  503: 'Too many calls of this certificate wait for their answers, or it has too many live streams.',
 };
+
+/** What the listener refuses as it does to everybody, before it is a call: 408, 421, 431. */
+const OTHER = 'Refused before it was a call: made for another host, too late, or a header that is too large.';
 
 /** The description of the admin API (OpenAPI 3.1), from the same schemas that check what comes in. */
 export function openApi(): Json {
@@ -41,7 +44,7 @@ export function openApi(): Json {
     components: {
       securitySchemes: { certificate: { type: 'mutualTLS', description: 'An operator\'s client certificate.' } },
       schemas: { Problem: PROBLEM },
-      responses: Object.fromEntries(Object.entries(REFUSALS).map(([status, description]) => [`R${status}`, { description, content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } } }])),
+      responses: Object.fromEntries([...Object.entries(REFUSALS).map(([status, description]) => [`R${status}`, description] as const), ['Other', OTHER] as const].map(([name, description]) => [name, { description, content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } } }])),
     },
   };
 }
@@ -53,12 +56,12 @@ export function openApiText(): string {
 
 const DESCRIPTION: Json = {
   operationId: 'getOpenapi', summary: 'This description', tags: ['openapi'], 'x-role': 'read_only',
-  responses: { 200: { description: 'OpenAPI 3.1.', content: { 'application/json': { schema: { type: 'object' } } } }, ...refusals(['401', '403']) },
+  responses: { 200: { description: 'OpenAPI 3.1.', content: { 'application/json': { schema: { type: 'object' } } } }, ...refusals(['400', '401', '403', '429']) },
 };
 
 const LIVE: Json = {
   operationId: 'getLive', summary: 'The last quarter of an hour in samples of two seconds (event: history), then each sample as it comes (server-sent events)', tags: ['live'], 'x-role': 'read_only',
-  responses: { 200: { description: 'A stream that lasts an hour at most.', content: { 'text/event-stream': { schema: { type: 'string' } } } }, ...refusals(['401', '403', '429']) },
+  responses: { 200: { description: 'A stream that lasts an hour at most.', content: { 'text/event-stream': { schema: { type: 'string' } } } }, ...refusals(['400', '401', '403', '429', '503']) },
 };
 
 function tagOf({ path }: AdminCall): string {
@@ -72,13 +75,13 @@ function operation(row: AdminCall): Json {
     ...(input === undefined ? {} : method === 'GET' ? { parameters: parametersOf(input) } : { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(input, 'input') } } } }),
     responses: {
       200: { description: 'Done.', content: { 'application/json': { schema: schemaOf(output, 'output') } } },
-      ...refusals(input === undefined ? ['401', '403', '429', '500', '503'] : ['400', '401', '403', '409', '413', '429', '500', '503']),
+      ...refusals(['400', '401', '403', '409', ...(input === undefined ? [] : ['413']), '429', '500', '503']),
     },
   };
 }
 
 function refusals(statuses: readonly string[]): Json {
-  return Object.fromEntries(statuses.map((status) => [status, { $ref: `#/components/responses/R${status}` }]));
+  return Object.fromEntries([...statuses.map((status) => [status, `R${status}`] as const), ['default', 'Other'] as const].map(([status, name]) => [status, { $ref: `#/components/responses/${name}` }]));
 }
 
 function nameOf(method: string, path: string): string {

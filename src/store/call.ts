@@ -11,7 +11,7 @@ export interface Line<Ask extends { kind: string }> {
 type Packet<Ask> =
   | { readonly type: 'ask'; readonly id: number; readonly ask: Ask }
   | { readonly type: 'answer'; readonly id: number; readonly answer: unknown }
-  | { readonly type: 'fault'; readonly id: number; readonly message: string };
+  | { readonly type: 'fault'; readonly id: number; readonly message: string; readonly code?: string };
 
 interface Waiting {
   readonly resolve: (answer: never) => void;
@@ -19,7 +19,7 @@ interface Waiting {
   readonly timer: NodeJS.Timeout | undefined;
 }
 
-/** Opens a line over a port. `answer` serves what the other side asks; what it throws is told there as text. */
+/** Opens a line over a port. `answer` serves what the other side asks; what it throws is told there as text, with its `code`. */
 export function openLine<Ours extends { kind: string }, Theirs extends { kind: string }>(
   port: Worker | MessagePort,
   answer: (ask: Theirs) => unknown,
@@ -33,7 +33,8 @@ export function openLine<Ours extends { kind: string }, Theirs extends { kind: s
     try {
       post({ type: 'answer', id, answer: await answer(ask) });
     } catch (error) {
-      post({ type: 'fault', id, message: (error as Error).message });
+      const { message, code } = error as Error & { readonly code?: unknown };
+      post({ type: 'fault', id, message, ...(typeof code === 'string' ? { code } : {}) });
     }
   }
 
@@ -44,7 +45,7 @@ export function openLine<Ours extends { kind: string }, Theirs extends { kind: s
     waiting.delete(packet.id);
     clearTimeout(one.timer);
     if (packet.type === 'answer') one.resolve(packet.answer as never);
-    else one.reject(new Error(packet.message));
+    else one.reject(Object.assign(new Error(packet.message), packet.code === undefined ? {} : { code: packet.code }));
   });
 
   return {

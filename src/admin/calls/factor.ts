@@ -51,7 +51,7 @@ export const FACTOR_CALLS: readonly AdminCall[] = [
 
 function factorsOf(target: AdminTarget): FactorTarget {
   const factors = target.factors();
-  if (factors === undefined) throw new InputError('no route requires a second factor');
+  if (factors === undefined) throw Object.assign(new Error('no route requires a second factor'), { code: 'not_configured' });
   return factors;
 }
 

@@ -1,8 +1,6 @@
 import { z } from 'zod';
 import { done, explainedCall, plainCall, reason, text, type AdminCall } from '../call.ts';
 
-const named = z.looseObject({ name: z.string() });
-
 /** How a gateway stands; `GatewayStatus` has the whole of it. */
 const status = z.looseObject({
   pid: z.int(),
@@ -15,7 +13,7 @@ const status = z.looseObject({
   denied: z.int().describe('How many entries the deny list has.'),
   suspensions: z.array(z.looseObject({ reason: z.string() })),
   break_glass: z.strictObject({ open: z.int(), unreviewed: z.int() }),
-  upstreams: z.array(named),
+  upstreams: z.array(z.looseObject({ upstream: z.string() })),
   audit: z.looseObject({ directory: z.string(), failing: z.array(z.string()) }),
 });
 

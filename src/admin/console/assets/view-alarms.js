@@ -10,7 +10,7 @@ export function alarmsView({ state, redraw }) {
 
   async function load() {
     const alarms = await get('/v1/alarms').then((found) => found.alarms, (error) => {
-      if (error instanceof CallError && error.status === 500) return undefined;
+      if (error instanceof CallError && error.status === 409) return undefined;
       throw error;
     });
     if (alarms === undefined) return replace(open, h('p', { class: 'empty' }, words.noAlarmsConfigured));
