@@ -455,6 +455,7 @@ describe('a register of years', () => {
     expect(await again.whole()).toBe(false);
     expect(warnings).toEqual([expect.stringContaining('is not what was written')]);
     again.close();
+    await again.anchored(5_000);
   });
 
   it('is read as a whole where it is another one than was read before', async () => {

@@ -139,7 +139,7 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
       if (follows === false) notWhole();
       return follows === true;
     } catch (error) {
-      warn(`${path} cannot be read: ${(error as Error).message}`);
+      if (!closed) warn(`${path} cannot be read: ${(error as Error).message}`);
       return false;
     }
   }
