@@ -110,7 +110,7 @@ export async function startCaServer(options: CaServerOptions): Promise<CaServer>
   const servers: Server[] = [];
   let crls: GatewayCrls | undefined;
   const bindEst = async (est: EstOptions): Promise<Address> => {
-    crls = est.crls === undefined ? undefined : await openGatewayCrls({ sources: est.crls, trust: est.trust, log, now });
+    crls = est.crls === undefined ? undefined : await openGatewayCrls({ sources: est.crls, trust: est.trust, directory: join(office.directory, 'est-crls'), log, now });
     // A gateway's certificate of this very CA hangs on its issuing CAs: who trusts the root has not to name these as well.
     const intermediates = office.issuers().flatMap(({ certificate }) => (certificate === undefined ? [] : readBundle(Buffer.from(certificate), 2)));
     const server = estServer({ ...est, intermediates }, createEstDesk({ source: office, now, window: est.window ?? 1 / 3, perHour: PER_HOUR }), log, now, (path) => ownStanding(office, path) ?? crls?.judge(path) ?? { kind: 'good' });

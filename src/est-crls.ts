@@ -4,9 +4,11 @@ import { gatewayTrust } from './est-server.ts';
 import type { Log } from './log.ts';
 import type { Certificate } from './pki/certificate.ts';
 import type { CrlAuthorities } from './revocation/crl-load.ts';
+import { openCrlFloor } from './revocation/crl-floor.ts';
 import { crlStatement, newestOfEach, type CrlHandle } from './revocation/crl-statement.ts';
 import { digestOf, readCrls } from './revocation/crl-store.ts';
 import { download } from './revocation/download.ts';
+import { openKept } from './revocation/kept.ts';
 import { refuseUrl } from './revocation/named-urls.ts';
 import { openOutbound } from './revocation/outbound.ts';
 import { watchFiles } from './revocation/watch.ts';
@@ -22,6 +24,8 @@ export interface GatewayCrlsOptions {
   readonly sources: readonly string[];
   /** PEM: anchors and issuers of the gateways' certificates; whoever signs a list is one of them, or below. */
   readonly trust: string;
+  /** Where the numbers of the lists are kept, so that none is replaced by an older one over a restart. Absent: nowhere. */
+  readonly directory?: string;
   readonly log: Log;
   /** ms since the epoch */
   readonly now: () => number;
@@ -32,16 +36,18 @@ const EVERY = 600_000;
 const AGAIN = 30_000;
 const FETCH_DEADLINE = 30_000;
 const MOST_OCTETS = 64 * 1024 * 1024;
+const NOT_TAKEN = 'a CRL about gateways could not be taken; what was taken before holds until it ends';
 
 /**
  * The CRLs of the CAs that certify gateways, taken again when a file has changed and every ten minutes from URLs. A list is replaced by no older one, and one that
  * has ended speaks for nobody any more. Rejects when a file is no list that a CA of the gateways has signed; a URL that gives none is tried again, and until then no gateway is believed.
  */
-export async function openGatewayCrls({ sources, trust: pem, log, now }: GatewayCrlsOptions): Promise<GatewayCrls> {
+export async function openGatewayCrls({ sources, trust: pem, directory, log, now }: GatewayCrlsOptions): Promise<GatewayCrls> {
   const { anchors, intermediates } = gatewayTrust(pem);
   const trust: CrlAuthorities = { anchors: anchors.map(({ der }) => der), intermediates: intermediates.map(({ der }) => der) };
   const outbound = openOutbound({ connectTimeout: 5000 });
   const closing = new AbortController();
+  const floor = directory === undefined ? undefined : await openCrlFloor(openKept({ directory, maxFiles: 1, maxOctets: 0, failed: (error) => log.error({ error: error.message }, 'the numbers of the CRLs about gateways cannot be kept for the next start') }));
   const held = new Map<string, readonly CrlHandle[]>();
   const timers = new Map<string, NodeJS.Timeout>();
   const authoritiesDigest = digestOf([trust]);
@@ -52,8 +58,12 @@ export async function openGatewayCrls({ sources, trust: pem, log, now }: Gateway
     const read = await readCrls({ files: [{ file: source, bytes }], realms: [trust], now: now() }, { handles, authoritiesDigest });
     const own = read.handles.filter(({ proof }) => proof.kind === 'verified');
     if (own.length === 0 || read.problems.length > 0) throw new Error(read.problems.map(({ detail }) => detail).join('; ') || 'no CRL in it');
-    held.set(source, own);
+    const { current, older } = floor?.sift(own, now()) ?? { current: own, older: [] };
+    for (const { detail } of older) log.error({ source, error: detail }, NOT_TAKEN);
+    if (current.length === 0) return;
+    held.set(source, current);
     handles = newestOfEach([...held.values()].flat());
+    await floor?.raise(current, now());
   }
 
   /** One at a time: what is older is told by what is there. */
@@ -74,7 +84,7 @@ export async function openGatewayCrls({ sources, trust: pem, log, now }: Gateway
       await inTurn(() => take(url, fetched.bytes));
     } catch (error) {
       if (closing.signal.aborted) return;
-      log.error({ source: url, error: (error as Error).message }, 'a CRL about gateways could not be taken; what was taken before holds until it ends');
+      log.error({ source: url, error: (error as Error).message }, NOT_TAKEN);
       next = AGAIN;
     }
     if (!closing.signal.aborted) timers.set(url, setTimeout(() => void fetchAgain(url), next));
@@ -90,7 +100,7 @@ export async function openGatewayCrls({ sources, trust: pem, log, now }: Gateway
   }
   await Promise.all(sources.filter((source) => !files.includes(source)).map(fetchAgain));
   const watching = files.map((file) => watchFiles({ files: () => [file], readAt, changed: () => void takeFile(file).catch((error: Error) => {
-    log.error({ source: file, error: error.message }, 'a CRL about gateways could not be taken; what was taken before holds until it ends');
+    log.error({ source: file, error: error.message }, NOT_TAKEN);
   }) }));
 
   return {

@@ -187,6 +187,9 @@ describe('EST, of gateways whose certificates another CA has given', () => {
       await ca.write('backend.crl', await list(4, [{ serial: pki.gatewayClient.serialHex }]));
       expect(await confirmed()).toBe(403);
     });
+    // Nor does it over a restart, as long as the newer one is in force: it says of nobody that he is good.
+    await ca.write('backend.crl', await list(2, []));
+    await serving([file], async (confirmed) => expect(await confirmed()).toBe(503));
     await expect(serving([await ca.write('no.crl', 'none')], () => Promise.resolve())).rejects.toThrow(/no\.crl: .*neither DER nor a PEM block/);
   });
 
@@ -196,7 +199,7 @@ describe('EST, of gateways whose certificates another CA has given', () => {
     await once(place, 'listening');
     const url = `http://127.0.0.1:${(place.address() as AddressInfo).port}/backend.crl`;
     await serving([url], async (confirmed) => expect(await confirmed()).toBe(503));
-    body = await issueCrl(pki.backendCa, {});
+    body = await issueCrl(pki.backendCa, { number: 5 });
     await serving([url], async (confirmed) => expect(await confirmed()).toBe(204));
     place.close();
   });
