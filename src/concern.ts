@@ -46,8 +46,9 @@ export interface ConcernedRoute {
   readonly allow: readonly string[];
 }
 
-/** The routes on which a suspension would be felt. */
-export function concernedRoutes({ route, role }: SuspensionScope, { routes }: Pick<Config, 'routes'>): readonly ConcernedRoute[] {
+/** The routes on which a suspension would be felt; listeners of streams have none. */
+export function concernedRoutes({ route, role, listener }: SuspensionScope, { routes, listeners }: Pick<Config, 'routes' | 'listeners'>): readonly ConcernedRoute[] {
+  if (listener !== undefined && listeners.find(({ name }) => name === listener)?.protocol !== 'https') return [];
   return routes
     .filter(({ name, allow }) => (route === undefined || name === route) && (role === undefined || allow.includes(role) || allow.includes('public')))
     .map(({ name, allow }) => ({ route: name, allow }));

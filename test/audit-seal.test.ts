@@ -3,6 +3,7 @@ import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEvidence } from '../src/audit/evidence.ts';
 import { verifyAudit, type Verdict } from '../src/audit/verify.ts';
+import { issueCertificate } from '../src/ca/issue.ts';
 import { parseCertificate } from '../src/pki/certificate.ts';
 import { twinOf } from '../src/pki/twin.ts';
 import { exportCommand } from '../src/cli/audit.ts';
@@ -102,6 +103,17 @@ describe('wardgate impact', () => {
     const { records } = JSON.parse((await printed((print) => seal({ config, fingerprint: pki.doctor.sha256, case: 'theft', who: 'x', out: gateway.path('theft.sealed'), json: true }, print))).text) as { readonly records: number };
     expect(records).toBe(5);
     await expect(impact({ config, who: 'x' }, () => undefined)).rejects.toThrow('--fingerprint, --serial or --id');
+  });
+
+  it('says that a serial number is of several CAs, and means one of them by its issuer', async () => {
+    const { serialHex } = pki.patient;
+    const foreign = await issueCertificate(pki.backendCa, { subject: [['CN', 'Stranger']], serial: serialHex });
+    for (const client of [pki.patient, foreign]) await ask(pki, gateway.port, '/echo/P1', { client });
+    const found = async (more: object) => JSON.parse((await printed((print) => impact({ config, serial: serialHex, who: 'x', json: true, ...more }, print))).text) as object;
+    expect(await found({})).toMatchObject({ certificates: [{ requests: 1 }, { requests: 1 }] });
+    expect((await printed((print) => impact({ config, serial: serialHex, who: 'x' }, print))).text).toContain('WARNING: they are of 2 certificates');
+    // As OpenSSL prints it.
+    expect(await found({ issuer: 'O = Hospital, CN = Hospital Issuing CA' })).toMatchObject({ records: 1, certificates: [{ name: `CN=Patient 1001,OU=Patients,O=Hospital, serial number ${serialHex.toLowerCase()} of CN=Hospital Issuing CA,O=Hospital` }] });
   });
 
   it('takes a fingerprint as OpenSSL prints it, with colons and in capitals, and refuses what is none', async () => {

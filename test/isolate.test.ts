@@ -194,6 +194,7 @@ describe('an isolated certificate', () => {
     const over = closed(socket);
     await isolate('--cert', gateway.path('patient.pem'), '--for', '2h', ...REASON);
     await over;
+    expect(await isolate('--cert', gateway.path('patient.pem'), '--for', '2h', ...REASON)).toMatch(/, until 20.*Z, on the running gateway\n$/);
     const { denied } = JSON.parse(await isolate('list', '--json')) as { denied: readonly object[] };
     expect(denied).toMatchObject([{ kind: 'fingerprint', fingerprint: pki.patient.sha256, expires: expect.any(String) as string }]);
     await isolate('--cert', gateway.path('patient.pem'), '--lift');
@@ -211,6 +212,19 @@ describe('an isolated certificate', () => {
     }
     await expect(gateway.gateway.deny({ kind: 'identity', id: 'x', reason: 'x', who: 'test', expires: '2026-01-01T00:00:00.000Z' })).rejects.toThrow('is past');
   });
+});
+
+it('what others have written steers no terminal: in the list, where an order is refused for it, and where nothing is resumed', async () => {
+  const written = 'a\u001b[2J\nb';
+  await gateway.gateway.suspend({ isolate: true, network: '127.0.0.8', reason: written, who: written });
+  await gateway.gateway.suspend({ network: '127.0.0.8', reason: written, who: written });
+  const told = await Promise.all([['isolate', 'list'], ['isolate', '--address', '127.0.0.8', '--for', '1h', ...REASON], ['resume', '--network', '127.0.0.9']].map((args) => wardgate([...args, ...config()])));
+  for (const { stdout, stderr } of told) {
+    expect(`${stdout}${stderr}`).not.toContain('\u001b');
+    expect(`${stdout}${stderr}`).toContain('\\u{1b}[2J');
+  }
+  await isolate('--address', '127.0.0.8', '--lift');
+  expect((await wardgate(['resume', '--network', '127.0.0.8', ...config()])).code).toBe(0);
 });
 
 it('a certificate without a name, as those of SPIFFE are, is revoked and reinstated like any other', async () => {

@@ -14,6 +14,8 @@ export interface Impact {
   readonly ended: number;
   readonly first?: string;
   readonly last?: string;
+  /** By name and issuer: a serial number alone may be that of several CAs' certificates. */
+  readonly certificates: readonly Touched[];
   readonly patients: readonly Touched[];
   readonly resources: readonly (Touched & { readonly method: string })[];
   readonly routes: readonly Touched[];
@@ -38,6 +40,7 @@ const MOST = 200_000;
 
 /** Reads all segments, compressed ones too, for what one certificate or client did. */
 export function impactOf(evidence: Evidence, filter: RecordFilter): Impact {
+  const certificates = tally();
   const patients = tally();
   const resources = tally();
   const routes = tally();
@@ -46,9 +49,10 @@ export function impactOf(evidence: Evidence, filter: RecordFilter): Impact {
   const all = tally();
   const counts = { records: 0, permitted: 0, denied: 0, failed: 0, ended: 0 };
   const take = (record: Partial<AuditRecord>): void => {
-    const { time = '', result, patient, method, path, route, address, reason } = record;
+    const { time = '', result, patient, method, path, route, address, reason, serial, subject, issuer } = record;
     counts.records += 1;
     all.add('', time);
+    if (serial !== undefined) certificates.add(`${subject ?? ''}, serial number ${serial} of ${issuer ?? ''}`, time);
     if (address !== undefined) addresses.add(address, time);
     if (result === 'denied') {
       counts.denied += 1;
@@ -70,9 +74,9 @@ export function impactOf(evidence: Evidence, filter: RecordFilter): Impact {
   const [span] = all.list();
   return {
     ...counts, ...(span === undefined ? {} : { first: span.first, last: span.last }),
-    patients: patients.list(), routes: routes.list(), addresses: addresses.list(), denials: denials.list(),
+    certificates: certificates.list(), patients: patients.list(), routes: routes.list(), addresses: addresses.list(), denials: denials.list(),
     resources: resources.list().map(({ name, ...same }) => ({ method: name.slice(0, name.indexOf(' ')), name: name.slice(name.indexOf(' ') + 1), ...same })),
-    left: patients.left() + resources.left() + addresses.left(),
+    left: certificates.left() + patients.left() + resources.left() + addresses.left(),
   };
 }
 

@@ -1,5 +1,6 @@
 import { userInfo } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
+import { printable } from '../config/issue.ts';
 import { addAcmeCommand } from './acme/command.ts';
 import { addAlarmCommands } from './alarm.ts';
 import { addAuditCommands } from './audit.ts';
@@ -170,7 +171,8 @@ Each command has examples of its own: wardgate revoke --help`);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     if (error instanceof WrongUsage) return usage(error.message);
-    const fault = faultOf(error as NodeJS.ErrnoException);
+    // What others have written stands in it, such as why they have denied what is to be denied.
+    const fault = faultOf(error as NodeJS.ErrnoException).split('\n').map(printable).join('\n');
     process.stderr.write(`wardgate: ${fault}\n${asOwner !== undefined && /EACCES|EPERM|may not be|unable to open/.test(fault) ? `wardgate: ${asOwner}\n` : ''}`);
     return EXIT.failed;
   }

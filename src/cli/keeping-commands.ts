@@ -21,12 +21,13 @@ export function addKeepingCommands(program: Command, audit: Command, { configOpt
     .option(...configOption).option(...jsonOption)
     .option('--cert <file>', 'the certificate, PEM')
     .option('--serial <hex>', 'of the certificate')
+    .option('--issuer <dn>', "of the serial number, as 'CN=Hospital CA,O=Hospital'; without it those of all CAs")
     .option('--fingerprint <hex>', 'of the certificate')
     .option('--id <id>', 'the person or device, by the id that roles give it')
     .option('--from <time>', 'not before this time')
     .option('--to <time>', 'before this time')
     .option(...who)
-    .addHelpText('after', '\nExamples:\n  wardgate impact --cert doctor.pem\n  wardgate impact --fingerprint 9f86d0… --from 2026-11-20 --json')
+    .addHelpText('after', "\nExamples:\n  wardgate impact --cert doctor.pem\n  wardgate impact --serial 0a1b --issuer 'CN=Hospital CA,O=Hospital'\n  wardgate impact --fingerprint 9f86d0… --from 2026-11-20 --json")
     .action(settle((options: ImpactOptions) => impact(options, print)));
 
   audit.command('prune').description('remove segments all of whose records are older than audit.retention and not held; says which, and removes them with --confirm')

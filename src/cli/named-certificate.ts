@@ -62,17 +62,17 @@ export async function subjectOf(options: SubjectOptions): Promise<DenySubject | 
     const fingerprint = options.fingerprint.replaceAll(':', '').toLowerCase();
     return /^[0-9a-f]{64}$/.test(fingerprint) ? { kind: 'fingerprint', fingerprint } : `--fingerprint: ${JSON.stringify(options.fingerprint)} is not a SHA-256 in hex (64 digits)`;
   }
-  const serial = (options.serial as string).replaceAll(':', '').replace(/^0x/i, '').toLowerCase().replace(/^(?:00)+(?=.)/, '');
+  const serial = serialText(options.serial as string);
   if (!/^[0-9a-f]{1,64}$/.test(serial)) return `--serial: ${JSON.stringify(options.serial)} is not a hexadecimal number`;
   if (options.issuer === undefined) return '--serial needs --issuer: serial numbers are only unique within one CA';
-  return { kind: 'serial', serial: evenHex(serial), ...await findIssuer(options.issuer, '--issuer', options.config) };
+  return { kind: 'serial', serial, ...await findIssuer(options.issuer, '--issuer', options.config) };
 }
 
 /**
  * The issuer as the configuration's CAs spell it. Tools print names in both orders, and a name in the wrong one would deny
  * nobody; so either order finds a configured CA, and a name that fits none is taken as RFC 4514 has it, with a warning.
  */
-async function findIssuer(text: string, option: string, config: string): Promise<{ issuer: string; issuer_text: string }> {
+export async function findIssuer(text: string, option: string, config: string): Promise<{ issuer: string; issuer_text: string }> {
   const name = parseNameOption(text, option);
   const reversed = parseNameText(text.split(/(?<!\\),/).reverse().join(','));
   const loaded = await loadSnapshot(config, { now: Date.now() });
@@ -94,8 +94,10 @@ function parseNameOption(text: string, option: string): NameText {
   }
 }
 
-function evenHex(serial: string): string {
-  return serial.length % 2 === 0 ? serial : `0${serial}`;
+/** A serial number as it is on record and on the list: whole octets, none of them a leading zero. */
+export function serialText(typed: string): string {
+  const serial = typed.replaceAll(':', '').replace(/^0x/i, '').toLowerCase();
+  return (serial.length % 2 === 0 ? serial : `0${serial}`).replace(/^(?:00)+(?=.)/, '');
 }
 
 /** The SHA-256 of the public key in a certificate file. */

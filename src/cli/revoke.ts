@@ -47,7 +47,7 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
     list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) });
   });
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
-  print(options.json === true ? JSON.stringify({ denied: subject, running: answer !== undefined }) : `denied ${describe(subject)}, ${where}`);
+  print(options.json === true ? JSON.stringify({ denied: subject, ...(entry.expires === undefined ? {} : { until: entry.expires }), running: answer !== undefined }) : `denied ${describe(subject)}${entry.expires === undefined ? '' : `, until ${entry.expires}`}, ${where}`);
   return 0;
 }
 

@@ -12,6 +12,7 @@ import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
 import { counted } from './counted.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
+import { findIssuer } from './named-certificate.ts';
 import { recordFilter, type FilterOptions } from './record-options.ts';
 
 type Print = (text: string) => void;
@@ -104,13 +105,17 @@ export interface ImpactOptions extends FilterOptions {
   readonly config: string;
   /** A file with the certificate, in place of its number and issuer. */
   readonly cert?: string;
+  /** Of the serial number. */
+  readonly issuer?: string;
   readonly json?: boolean;
   readonly who: string;
 }
 
 /** `wardgate impact`: whom a certificate concerns; on record before it is shown. */
 export async function impact(options: ImpactOptions, print: Print): Promise<number> {
-  const filter = { ...recordFilter(options), ...(options.cert === undefined ? {} : numberOf(options.cert)) };
+  if (options.issuer !== undefined && options.serial === undefined) throw new Error('--issuer goes with --serial');
+  const issuer = options.issuer === undefined ? {} : { issuer: (await findIssuer(options.issuer, '--issuer', options.config)).issuer_text };
+  const filter = { ...recordFilter(options), ...issuer, ...(options.cert === undefined ? {} : numberOf(options.cert)) };
   if (filter.fingerprint === undefined && filter.serial === undefined && filter.id === undefined) throw new Error('name whose doing is meant: --cert, --fingerprint, --serial or --id');
   const places = auditPlaces(options.config);
   await noteUse(places, { who: options.who, ...subjectOf(filter), detail: `asks whom it concerns, ${rangeText(filter)}` });
@@ -132,11 +137,12 @@ function numberOf(cert: string): Pick<RecordFilter, 'serial' | 'issuer'> {
   return { serial, issuer: formatName(issuer) };
 }
 
-function textOf({ records, permitted, denied, failed, ended, first, last, patients, resources, routes, addresses, denials, left }: Impact): string {
+function textOf({ records, permitted, denied, failed, ended, first, last, certificates, patients, resources, routes, addresses, denials, left }: Impact): string {
   if (records === 0) return 'nothing is on record';
   const table = (title: string, rows: readonly Touched[]): readonly string[] => (rows.length === 0 ? [] : ['', `${title} (${rows.length})`, ...rows.map((row) => `  ${row.name}  ${row.requests}x, ${row.first} to ${row.last}`)]);
   return [
     `${records} records from ${first} to ${last}: ${permitted} permitted, ${denied} denied${failed === 0 ? '' : `, ${failed} failed`}${ended === 0 ? '' : `, ${counted(ended, 'end')} of streams`}`,
+    ...(certificates.length < 2 ? [] : ['', `WARNING: they are of ${certificates.length} certificates; --cert, or --issuer beside --serial, means one of them`, ...table('certificates', certificates)]),
     ...table('patients', patients), ...table('resources', resources.map(({ method, name, ...same }) => ({ name: `${method} ${name}`, ...same }))),
     ...table('routes', routes), ...table('from addresses', addresses), ...table('denied', denials),
     ...(left === 0 ? [] : ['', `${left} records more are of patients, resources or addresses for which there was no room: take a shorter time`]),

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { loadSnapshot } from '../config/snapshot.ts';
 import { networkFault } from '../config/addresses.ts';
+import { printable } from '../config/issue.ts';
 import { parseDuration } from '../config/values.ts';
 import { concernedRoutes, type ConcernedRoute } from '../concern.ts';
 import { describeScope, type SuspensionScope } from '../policy/suspensions.ts';
@@ -83,7 +84,7 @@ async function resume(options: ScopeOptions & { readonly reason?: string }, prin
 function suspendedLines(config: string): readonly string[] {
   const { state } = readPlaces(config);
   const entries = asOwnerOf(state, () => readSuspensions(state, Date.now())).filter(({ isolate }) => isolate !== true);
-  return entries.length === 0 ? ['nothing is'] : entries.map((entry) => `suspended is: ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`);
+  return entries.length === 0 ? ['nothing is'] : entries.map((entry) => printable(`suspended is: ${describeScope(entry)} (${entry.reason}, ${entry.who}, ${entry.at})`));
 }
 
 /** What a scope would hit: nothing is changed. */
@@ -105,7 +106,7 @@ function concernedLines({ connections, under_way: underWay, clients }: Concerned
     `connections   ${connections} open, ${underWay} requests and streams under way`,
     ...clients.map((client) => `client        ${clientText(client)}: ${client.connections}`),
     ...(named < connections ? [`              and ${connections - named} more connections`] : []),
-  ];
+  ].map(printable);
 }
 
 function clientText({ role, id, address }: ConcernedClient): string {

@@ -1,6 +1,7 @@
 import type { ConcernedRoute } from '../../concern.ts';
 import type { DenySubject } from '../../store/deny-list.ts';
 import type { Foreseen, Hit } from '../../thread-protocol.ts';
+import { printable } from '../../config/issue.ts';
 import { callGateway } from '../call.ts';
 import { readPlaces } from '../places.ts';
 
@@ -32,10 +33,15 @@ function linesOf({ connections, of, under_way: underWay, clients, roles, routes,
     ...(named < connections ? [`               and ${connections - named} more connections`] : []),
     ...lately.map(({ certificate, role, id }) => `let in lately  ${role === undefined ? 'without a role' : `${role} ${id}`}, certificate ${certificate}…`),
     ...(allowed.length === 0 ? [] : [`routes         ${allowed.map(({ route }) => route).join(', ')}`]),
-  ];
+  ].map(printable);
 }
 
 function impactCommand(subject: Extract<DenySubject, { readonly id: string }> | Extract<DenySubject, { readonly kind: 'serial' | 'fingerprint' }>): string {
-  const option = 'id' in subject ? `--id '${subject.id}'` : subject.kind === 'serial' ? `--serial ${subject.serial}` : `--fingerprint ${subject.fingerprint}`;
+  const option = 'id' in subject ? `--id ${quoted(subject.id)}` : subject.kind === 'serial' ? `--serial ${subject.serial} --issuer ${quoted(subject.issuer_text)}` : `--fingerprint ${subject.fingerprint}`;
   return `wardgate impact ${option}`;
+}
+
+/** For a shell that it is pasted into. */
+function quoted(text: string): string {
+  return `'${printable(text).replaceAll("'", "'\\''")}'`;
 }

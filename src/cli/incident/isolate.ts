@@ -1,4 +1,5 @@
 import { networkFault } from '../../config/addresses.ts';
+import { printable } from '../../config/issue.ts';
 import { parseDuration } from '../../config/values.ts';
 import type { GatewayStatus } from '../../gateway.ts';
 import type { IsolationScope } from '../../admin/calls/incident.ts';
@@ -49,7 +50,7 @@ export async function isolate(options: IsolateOptions, print: Print): Promise<nu
   });
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
   print(options.json === true ? JSON.stringify({ isolated: scope, ...(order.expires === undefined ? {} : { until: order.expires }), running: answer !== undefined })
-    : `isolated ${describeScope(scope)}${order.expires === undefined ? '' : `, until ${order.expires}`}, ${where}`);
+    : `isolated ${printable(describeScope(scope))}${order.expires === undefined ? '' : `, until ${order.expires}`}, ${where}`);
   return 0;
 }
 
@@ -65,7 +66,7 @@ async function isolateCertificate(options: IsolateOptions, print: Print): Promis
 async function lift(options: IsolateOptions, scope: IsolationScope, print: Print): Promise<number> {
   const { answer, result } = await runningOrAlone(options.config, '/v1/isolate/lift', { ...scope, who: options.who, ...why(options) }, openSuspensions, (list) => endSuspension(list, { ...scope, isolate: true }, options.who, Date.now()));
   const lifted = (answer as { readonly lifted: boolean } | undefined)?.lifted ?? result === true;
-  print(options.json === true ? JSON.stringify({ lifted, scope }) : `${lifted ? 'let in again:' : 'was not isolated:'} ${describeScope(scope)}`);
+  print(options.json === true ? JSON.stringify({ lifted, scope }) : `${lifted ? 'let in again:' : 'was not isolated:'} ${printable(describeScope(scope))}`);
   return lifted ? 0 : 1;
 }
 
@@ -91,7 +92,7 @@ function deniedAlone(state: string): readonly DenyEntry[] {
 }
 
 function line(what: string, { reason, who, at, expires }: SuspensionEntry | DenyEntry): string {
-  return `${what} (${reason}, ${who}, ${at}${expires === undefined ? '' : `, until ${expires}`})`;
+  return printable(`${what} (${reason}, ${who}, ${at}${expires === undefined ? '' : `, until ${expires}`})`);
 }
 
 function scopeOf({ device, address }: IsolateOptions): IsolationScope | string {
