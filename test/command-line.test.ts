@@ -7,7 +7,9 @@ import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { runCommandLine } from '../src/cli/command-line.ts';
 import { status as tellStatus } from '../src/cli/status.ts';
+import { followed } from '../src/cli/followed.ts';
 import { showWaiting } from '../src/cli/waiting.ts';
+import type { Evidence } from '../src/audit/evidence.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { cleanEnvironment, MAIN, wardgate, wardgateProcess, wardgateRun, type RunningCommand } from './support/command.ts';
 import { ask, configuration, gatewayDirectory, readRecords } from './support/gateway.ts';
@@ -291,6 +293,13 @@ describe('a command that takes long', () => {
     end();
     vi.advanceTimersByTime(5_000);
     expect(shown.slice(2)).toEqual([expect.stringMatching(/^ +\r$/)]);
+  });
+
+  it('tells how many segments it has read of those there are', () => {
+    const slow = { segments: ['a', 'b', 'c'], read: () => void vi.advanceTimersByTime(1_500) } as unknown as Evidence;
+    const evidence = followed(slow, (text) => shown.push(text));
+    for (const segment of evidence.segments) evidence.read(segment, () => undefined);
+    expect(shown).toEqual(['2 of 3 segments read']);
   });
 
   it('shows nothing where there is no terminal, and while it asks for something', () => {

@@ -11,6 +11,7 @@ import { readAnchor, verifyAudit, type Verdict } from '../audit/verify.ts';
 import { auditRun, type RunCommand } from './audit-run/command.ts';
 import { counted } from './counted.ts';
 import { auditPlaces, noteUse } from './archive.ts';
+import { followed } from './followed.ts';
 import type { CommandGround } from './ground.ts';
 import { recordFilter, recordOptions, type FilterOptions } from './record-options.ts';
 import { seal } from './seal.ts';
@@ -32,7 +33,7 @@ export function addAuditCommands(program: Command, { configOption, jsonOption, u
     .option('--anchor <file>', 'checkpoints that were kept outside (default: that of the configuration, where it names the directory too)')
     .option('--key <pem>', 'the public key, as wardgate audit key printed it; without it the one that lies beside the files is taken')
     .addHelpText('after', '\nExamples:\n  wardgate audit verify\n  wardgate audit verify /mnt/copy/audit --anchor /mnt/other/anchors.ndjson --key gateway-audit.pem\n\nExit status 0: whole; 1: not.')
-    .action(settle((path: string | undefined, options: VerifyCommand) => verifyCommand(path, options, print)));
+    .action(settle((path: string | undefined, options: VerifyCommand) => verifyCommand(path, options, print, told)));
   recordOptions(audit.command('export').description('JSON lines that can be verified: whole segments, or with a filter the records that match all of it'))
     .argument('[dir]', 'an audit directory (default: that of the configuration)')
     .option(...configOption)
@@ -59,14 +60,14 @@ export function addAuditCommands(program: Command, { configOption, jsonOption, u
   return audit;
 }
 
-/** Verifies a directory, an export, or what the configuration names; resolves with 0 when it is whole, 1 when not. */
-export async function verifyCommand(path: string | undefined, options: VerifyCommand, print: (text: string) => void): Promise<number> {
+/** Verifies a directory, an export, or what the configuration names; resolves with 0 when it is whole, 1 when not. `told` hears how far it has come. */
+export async function verifyCommand(path: string | undefined, options: VerifyCommand, print: (text: string) => void, told: (text: string) => void = () => undefined): Promise<number> {
   const places = path === undefined ? auditPlaces(options.config) : undefined;
   const anchor = options.anchor ?? places?.anchor;
   const evidence = openEvidence(path ?? places?.directory ?? '');
   try {
     const verdict = verifyAudit({
-      evidence, ...(anchor === undefined ? {} : { anchor: readAnchor(anchor) }), ...(options.key === undefined ? {} : { key: readFileSync(options.key, 'utf8') }),
+      evidence: followed(evidence, told), ...(anchor === undefined ? {} : { anchor: readAnchor(anchor) }), ...(options.key === undefined ? {} : { key: readFileSync(options.key, 'utf8') }),
     });
     print(options.json === true ? JSON.stringify(verdict) : describe(verdict));
     return verdict.whole ? 0 : 1;

@@ -16,6 +16,7 @@ import { createDenyTable, denyKey, isDenied } from '../../store/deny-table.ts';
 import { readGrants } from '../../store/grants.ts';
 import { openAlarmsIn } from '../alarm.ts';
 import { crlWarnings } from '../check.ts';
+import { followed } from '../followed.ts';
 import { usage } from '../usage.ts';
 import { gather } from './gather.ts';
 import { pageOf } from './page.ts';
@@ -59,7 +60,7 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
   const evidence = openEvidence(directory);
   try {
     progress('following the chain of records');
-    const verdict = verifyAudit({ evidence, ...(anchor === undefined || !existsSync(anchor) ? {} : { anchor: readAnchor(anchor) }), ...(key === undefined ? {} : { key }) });
+    const verdict = verifyAudit({ evidence: followed(evidence, progress), ...(anchor === undefined || !existsSync(anchor) ? {} : { anchor: readAnchor(anchor) }), ...(key === undefined ? {} : { key }) });
     const gathered = gather(evidence, { from, to }, meter(octetsIn(directory, evidence.segments), progress));
     const standing: Standing = {
       now, gateway: { name: hostname(), configuration: snapshot.digest, ...(key === undefined ? {} : { key: keyName(readPublicKey(key)) }) }, verdict, anchored: anchor !== undefined || config.audit.anchor !== undefined, issues: inOrder([...warnings, ...await crlWarnings(snapshot, now)]), routes: config.routes,
