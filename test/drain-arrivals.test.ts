@@ -157,7 +157,7 @@ describe('a gateway that stops', () => {
   it('waits two seconds at most for those who say nothing', async () => {
     const sockets: Socket[] = ['clinical', 'balanced', 'plain'].map((name) => connect(portOf(name), '127.0.0.1').on('error', () => undefined));
     await Promise.all(sockets.map((socket) => once(socket, 'connect')));
-    sockets.push(...await Promise.all(['clinical', 'general'].map((name) => openTls(pki, portOf(name), { client: pki.doctor }))));
+    sockets.push(...await Promise.all(['clinical', 'general'].map((name) => openTls(pki, portOf(name), { client: pki.doctor }))), await openTls(pki, gateway.port, { client: pki.doctor, ALPNProtocols: ['h2'] }));
     const started = performance.now();
     await gateway.gateway.stop(30_000);
     expect(performance.now() - started).toBeLessThan(4_000);

@@ -32,6 +32,8 @@ const CONNECTION_WINDOW = 1024 * 1024;
 const LOOK_MS = 1_000;
 /** How long a connection may stay that has been asked to leave and has nothing to do. */
 const LINGER_MS = 2_000;
+/** The same where nothing new is taken any more, and it has had nothing to do for longer than that. */
+const GOODBYE_MS = 500;
 /** Frames that Node tells of before the account is settled out of turn. */
 const FRAMES = 256;
 /** Above the configured size of a header section we answer 431; above this much more nghttp2 resets the stream. */
@@ -113,7 +115,11 @@ export function createHttp2(options: HttpOptions): Http2 {
   function closeIdle(): void {
     if (!options.draining()) return;
     const now = performance.now();
-    for (const peer of peers.values()) if (peer.last !== undefined || now - peer.idleSince > FIRST_REQUEST_MS) leave(peer);
+    for (const peer of peers.values()) {
+      if (peer.last !== undefined || now - peer.idleSince > FIRST_REQUEST_MS) leave(peer);
+      // Node waits for its end of the connection, which never comes from a machine that sleeps. All that it was to get has left.
+      if (peer.leavingSince !== 0 && peer.streams.size === 0 && now - peer.leavingSince > GOODBYE_MS && now - peer.idleSince > LINGER_MS) peer.socket.destroy();
+    }
   }
 
   /** A session that is over leaves its connection behind when a write was under way in it: Node waits for that for good. */
