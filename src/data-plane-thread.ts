@@ -334,7 +334,12 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_LOOK_MS));
     }
     const rest = serving();
-    for (const listener of rest) for (const socket of listener.connections.keys()) socket.destroy();
+    for (const { protocol, connections } of rest) {
+      for (const connection of connections.values()) {
+        protocol.ending(connection, { detail: 'the gateway stopped' });
+        connection.socket.destroy();
+      }
+    }
     // What was cut has its record too.
     await Promise.race([Promise.all(rest.map((listener) => listener.protocol.settled())), new Promise((resolve) => setTimeout(resolve, SETTLE_MS))]);
     clearInterval(watch);

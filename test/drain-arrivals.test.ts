@@ -17,7 +17,7 @@ const opened: Slow[] = [];
 
 beforeAll(async () => {
   pki = await testPki();
-  backend = await startBackend(pki, (_request, response) => void response.end('hello'));
+  backend = await startBackend(pki, ({ url }, response) => void (url === '/echo/endless' ? response.write('hello') : response.end('hello')));
 });
 
 beforeEach(async () => {
@@ -143,6 +143,16 @@ describe('a gateway that stops', () => {
       await ended;
       await wardgate(['drain', '-c', gateway.path('wardgate.yaml'), '--undo']);
     }
+  });
+
+  it('says in the record that it was not the client who left an answer that does not end in time', async () => {
+    const http2 = await openHttp2(pki, gateway.port, { client: pki.doctor });
+    const stream = http2.request({ ':path': '/echo/endless', ':authority': 'localhost' }).on('error', () => undefined);
+    const sockets = await Promise.all(['clinical', 'general'].map((name) => openTls(pki, portOf(name), { client: pki.doctor })));
+    await Promise.all([once(stream, 'data'), ...sockets.map((socket) => exchange(socket, GET.replace('/echo/x', '/echo/endless'), (text) => text.includes('hello')))]);
+    await gateway.gateway.stop(100);
+    const failed = (await gateway.records()).filter(({ path }) => path === '/echo/endless');
+    expect(failed.map(({ result, status, reason, detail }) => ({ result, status, reason, detail }))).toEqual(Array(3).fill({ result: 'failed', status: 200, reason: undefined, detail: 'the gateway stopped' }));
   });
 
   it('redirects one that is on its way', async () => {

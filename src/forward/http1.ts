@@ -379,7 +379,7 @@ export function createHttp1(options: Http1Options): Http1 {
     ending(socket, { reason, detail }) {
       const exchange = underWay.get(socket);
       if (exchange === undefined) return;
-      exchange.spoilt ??= { kind: 'refusal', code: 'certificate_rejected', verdict: { result: 'failed', reason, detail } };
+      exchange.spoilt ??= { kind: 'refusal', code: 'certificate_rejected', verdict: { result: 'failed', detail, ...(reason === undefined ? {} : { reason }) } };
       if (exchange.response.headersSent) cutAnswer(exchange);
     },
     limit: server.limit,

@@ -8,7 +8,8 @@ export type Objection = (facts: RequestFacts, policy: Policy) => Denial | undefi
 
 /** Why a connection is ended with everything that is under way on it. */
 export interface EndCause {
-  readonly reason: Reason;
+  /** Absent where nobody's right has ended. */
+  readonly reason?: Reason;
   readonly detail: string;
 }
 

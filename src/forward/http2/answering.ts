@@ -15,7 +15,7 @@ import { forwardUpgrade } from '../upgrade.ts';
 import type { Upstream } from '../upstream/pool.ts';
 import { answerHead, knownAnswerHead, sendProblem, trailersOf, withoutAccept } from './answers.ts';
 import { grpcStatus } from './grpc.ts';
-import type { StreamExchange } from './peer.ts';
+import { causeOf, type StreamExchange } from './peer.ts';
 import { endsWithHead, relayToStream } from './relay.ts';
 import { endUnread, resetStream } from './reset.ts';
 import { messageAnswer } from './to-http1.ts';
@@ -149,7 +149,7 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
 
   /** Records a request that got no whole answer. */
   async function gone(exchange: StreamExchange, detail: string, status: number, reason?: Reason): Promise<void> {
-    const why = exchange.cut === undefined ? { detail, ...(reason === undefined ? {} : { reason }) } : { detail: exchange.cut.detail, reason: exchange.cut.reason };
+    const why = causeOf(exchange.cut ?? { reason, detail });
     await record(exchange, { result: 'failed', status, ...why }).catch(() => undefined);
     observe(exchange, status);
   }
@@ -203,7 +203,7 @@ export function createAnswering(options: HttpOptions, watchPace: (exchange: Stre
     });
     exchange.bytesIn = end.bytesIn;
     const { cut } = exchange;
-    const ending = cut !== undefined ? { result: 'denied', reason: cut.reason, detail: cut.detail } as const : end.fault !== undefined ? { result: 'failed', detail: end.fault } as const : { result: 'done' } as const;
+    const ending = cut !== undefined ? { result: cut.reason === undefined ? 'failed' : 'denied', ...causeOf(cut) } as const : end.fault !== undefined ? { result: 'failed', detail: end.fault } as const : { result: 'done' } as const;
     await record(exchange, { event: 'connection', ...ending, bytes_out: end.bytesOut }).catch(() => undefined);
   }
 

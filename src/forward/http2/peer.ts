@@ -1,5 +1,6 @@
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
+import type { AuditRecord } from '../../audit/record.ts';
 import type { HttpsListenerConfig } from '../../config/schema.ts';
 import type { Reason } from '../../policy/facts.ts';
 import type { Client } from '../client.ts';
@@ -59,7 +60,7 @@ export interface Cut {
   readonly code: ProblemCode;
   /** What goes on record of one whose answer has not begun. */
   readonly result: 'denied' | 'failed';
-  readonly reason: Reason;
+  readonly reason: Reason | undefined;
   readonly detail: string;
   /** The limit that it ran into. */
   readonly limit: RequestLimit | undefined;
@@ -113,6 +114,11 @@ export function bodyOf(exchange: StreamExchange): RequestBody {
   return { stream, announced: exchange.head.announced, whole: () => end().kind === 'ended', trailers: () => trailerFields(fields, exchange.head.fields) };
 }
 
+/** What goes on record of why a request was ended. */
+export function causeOf({ reason, detail }: Pick<Cut, 'reason' | 'detail'>): Pick<AuditRecord, 'reason' | 'detail'> {
+  return { detail, ...(reason === undefined ? {} : { reason }) };
+}
+
 /** Counts a body as it passes. */
 export function watchBody(exchange: StreamExchange, passed: () => void): void {
   const { stream, peer, end } = exchange;
@@ -129,6 +135,6 @@ export function watchBody(exchange: StreamExchange, passed: () => void): void {
   stream.pause();
 }
 
-export function cutFor(code: ProblemCode, reason: Reason, detail: string, limit?: RequestLimit): Cut {
+export function cutFor(code: ProblemCode, reason: Reason | undefined, detail: string, limit?: RequestLimit): Cut {
   return { kind: 'cut', code, result: 'failed', reason, detail, limit };
 }

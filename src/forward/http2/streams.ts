@@ -16,7 +16,7 @@ import type { Failed } from '../upstream/pool.ts';
 import { createAnswering, type Verdict } from './answering.ts';
 import { asksGrpc } from './fields.ts';
 import { grpcTimeout } from './grpc.ts';
-import { bodyOf, cutFor, readAgain, watchBody, type Cut, type Interruption, type Peer, type StreamExchange } from './peer.ts';
+import { bodyOf, causeOf, cutFor, readAgain, watchBody, type Cut, type Interruption, type Peer, type StreamExchange } from './peer.ts';
 import { isPlain, RawCall } from './raw-call.ts';
 import { resetStream } from './reset.ts';
 import { watchEnd, type StreamEnd } from './stream-end.ts';
@@ -207,7 +207,7 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
     switch (why.kind) {
       case 'cut':
         exchange.call?.cancel();
-        return refuse(exchange, why.code, { result: why.result, reason: why.reason, detail: why.detail });
+        return refuse(exchange, why.code, { result: why.result, ...causeOf(why) });
       case 'failed':
         return fail(exchange, why.code, why.code, why.detail);
       case 'client_left':
