@@ -1,7 +1,7 @@
 import { readCrlFiles } from './config/read-again.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import type { Log } from './log.ts';
-import type { CrlHandle } from './revocation/crl-statement.ts';
+import type { CrlHandle } from './revocation/crl-handle.ts';
 import type { Refresher } from './revocation/refresher.ts';
 
 /** How soon CRL files that could not be read are tried again. */

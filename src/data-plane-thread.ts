@@ -23,7 +23,7 @@ import { createToldRegister } from './identity/devices.ts';
 import { createTransfers, NO_TRANSFERS } from './identity/people.ts';
 import type { Admission, Alarm, Reason } from './policy/facts.ts';
 import { compileSuspensions, type Suspension } from './policy/suspensions.ts';
-import type { CrlHandle } from './revocation/crl-statement.ts';
+import type { CrlHandle } from './revocation/crl-handle.ts';
 import { httpProtocol } from './http-protocol.ts';
 import { alpnOf, connectionFields, endsTls, type HttpsRuntime, type ListenerRuntime, type TcpRuntime } from './protocol.ts';
 import { createRevocationView, ISSUER_FETCH_MS, type RevocationDesk } from './revocation/view.ts';

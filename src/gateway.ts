@@ -39,7 +39,7 @@ import { openMaterialReload } from './material-reload.ts';
 import { createPreparation } from './preparation.ts';
 import { affordableConnections, watchPressure } from './pressure.ts';
 import { createPublisher } from './publisher.ts';
-import type { CrlHandle } from './revocation/crl-statement.ts';
+import type { CrlHandle } from './revocation/crl-handle.ts';
 import { createRefresher } from './revocation/refresher.ts';
 import { watchFiles } from './revocation/watch.ts';
 import type { Gateway, GatewayOptions, TakeOver } from './running-gateway.ts';

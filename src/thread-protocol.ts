@@ -13,7 +13,7 @@ import type { Findings, SessionFinding } from './policy/facts.ts';
 import type { Counter } from './policy/limits.ts';
 import type { DenySubject } from './store/deny-list.ts';
 import type { SuspensionOrder, SuspensionScope } from './policy/suspensions.ts';
-import type { CrlHandle } from './revocation/crl-statement.ts';
+import type { CrlHandle } from './revocation/crl-handle.ts';
 import type { FetchedIssuers } from './revocation/issuer-fetch.ts';
 import type { Staple } from './revocation/staples.ts';
 import type { Statement } from './revocation/status.ts';

@@ -7,8 +7,9 @@ import type { Certificate } from '../src/pki/certificate.ts';
 import { createPool, validatePath } from '../src/pki/path.ts';
 import { crlBlocks, loadCrl } from '../src/revocation/crl-load.ts';
 import type { CrlSigners } from '../src/revocation/crl-load.ts';
-import { crlStatement, newestOfEach } from '../src/revocation/crl-statement.ts';
-import type { CrlHandle } from '../src/revocation/crl-statement.ts';
+import { newestOfEach } from '../src/revocation/crl-handle.ts';
+import { crlStatement } from '../src/revocation/crl-statement.ts';
+import type { CrlHandle } from '../src/revocation/crl-handle.ts';
 import { certificatesToCheck, combineStatuses, decideStatus } from '../src/revocation/status.ts';
 import type { Status } from '../src/revocation/status.ts';
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { CrlProblem } from './crl-load.ts';
-import { crlKind, isNewer } from './crl-statement.ts';
-import type { CrlHandle } from './crl-statement.ts';
+import { crlKind, isNewer } from './crl-handle.ts';
+import type { CrlHandle } from './crl-handle.ts';
 import { crlName } from './crl-store.ts';
 import type { Kept } from './kept.ts';
 

@@ -13,7 +13,7 @@ import { createCrlIndex } from './crl-index.ts';
 import type { CrlIndex, CrlIndexBuilder } from './crl-index.ts';
 import { crlPemBlocks } from './crl-pem.ts';
 import { maySignCrls } from './crl-statement.ts';
-import type { CrlHandle, CrlProof, CrlSigner } from './crl-statement.ts';
+import type { CrlHandle, CrlProof, CrlSigner } from './crl-handle.ts';
 
 /** The certificates that CRLs may be signed under: a realm's anchors and configured intermediates, DER. */
 export interface CrlAuthorities {

@@ -1,4 +1,4 @@
-import type { CrlHandle } from './crl-statement.ts';
+import type { CrlHandle } from './crl-handle.ts';
 
 /** Tables smaller than this, all together, may wait for the collector's own time. */
 const WORTH_IT = 1 << 20;

@@ -4,8 +4,8 @@ import type { Snapshot } from '../config/snapshot.ts';
 import { DEFAULT_ALGORITHMS } from '../pki/algorithms.ts';
 import type { AlgorithmProfile } from '../pki/algorithms.ts';
 import type { CrlAuthorities, CrlProblem } from './crl-load.ts';
-import { crlKind, isNewer, isProven, newestOfEach } from './crl-statement.ts';
-import type { CrlHandle } from './crl-statement.ts';
+import { crlKind, isNewer, isProven, newestOfEach } from './crl-handle.ts';
+import type { CrlHandle } from './crl-handle.ts';
 import type { CrlFileAnswer, CrlFileMessage, CrlJob } from './crl-worker.ts';
 
 export type { CrlProblem } from './crl-load.ts';

@@ -1,6 +1,6 @@
 import type { CrlAuthorities } from './crl-load.ts';
 import type { CrlSource } from './crl-sources.ts';
-import type { CrlHandle } from './crl-statement.ts';
+import type { CrlHandle } from './crl-handle.ts';
 
 /** A source as it stands in the state directory, in front of the CRL's own bytes. */
 interface Head {

@@ -1,6 +1,6 @@
 import type { CrlProblem } from './crl-load.ts';
 import type { CrlSource } from './crl-sources.ts';
-import type { CrlHandle } from './crl-statement.ts';
+import type { CrlHandle } from './crl-handle.ts';
 import { validityOf } from './kept-source.ts';
 
 /** How fresh each source is, as `status` prints it: times in ISO 8601, names as in JSON. */

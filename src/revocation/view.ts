@@ -2,7 +2,8 @@ import { LRUCache } from 'lru-cache';
 import type { RevocationConfig } from '../config/schema.ts';
 import type { Certificate } from '../pki/certificate.ts';
 import { releaseReplaced } from './crl-release.ts';
-import { crlStatement, type CrlHandle } from './crl-statement.ts';
+import type { CrlHandle } from './crl-handle.ts';
+import { crlStatement } from './crl-statement.ts';
 import type { FetchedIssuers } from './issuer-fetch.ts';
 import type { RevocationSource, Statement } from './status.ts';
 
