@@ -126,6 +126,15 @@ describe('a running gateway', () => {
       expect.objectContaining({ outcome: 'bad', detail: expect.stringMatching(/^revoked_denylist: /), remedy: expect.stringContaining('wardgate reinstate') }),
     ]);
     await gateway.gateway.reinstate({ kind: 'fingerprint', fingerprint: pki.doctor.sha256 }, 'test');
+    expect((await come('visitor', pki.unmapped)).at(-1)).toMatchObject({ outcome: 'bad', detail: 'no_role: no role matches what it carries' });
+    expect(await wardgate(['explain', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('visitor.pem')])).toMatchObject({ code: 3, stdout: expect.stringMatching(/denied: no_role\n$/) as string });
+  });
+
+  it('is told that its responder is away although nobody has had to ask it yet', async () => {
+    const file = gateway.path('wardgate.yaml');
+    await writeFile(gateway.path('responder.yaml'), (await readFile(file, 'utf8')).replace(/^revocation:.*$/m, 'revocation: { sources: [crl, ocsp], crl: { files: [issuing.crl, root.crl] }, ocsp: { responder: "http://127.0.0.1:1" } }'));
+    const { findings } = await diagnose('-c', gateway.path('responder.yaml'), '--trust', gateway.path('roots.pem'));
+    expect(findings.filter(({ about }) => about.startsWith('responder'))).toMatchObject([{ about: 'responder http://127.0.0.1:1', outcome: 'bad', detail: expect.stringMatching(/^cannot be reached from here: .*ECONNREFUSED/) as string }]);
   });
 
   it('is told once of a CRL that came and cannot be used', async () => {

@@ -126,7 +126,7 @@ async function decide(
   // Nothing suspends operators.
   const suspensions = listener.name === config.admin.listener ? [] : compileSuspensions([...readSuspensions(resolve(snapshot.directory, config.state), now), ...pausesOf(snapshot, now)]);
   if (listener.protocol === 'tcp') return decideStream(snapshot, listener, { sender, address, suspensions, inside }, admission, now, steps);
-  if (request === undefined) return unknownEverywhere(config, admission, now, steps);
+  if (request === undefined) return deniedEverywhere(config, admission, now, steps);
   const host = parseHost(request.host);
   const aliases = new Map(Object.entries(config.aliases));
   const material = snapshot.listeners[listener.name];
@@ -147,9 +147,10 @@ async function decide(
   return decision;
 }
 
-/** Without a request: a certificate whose status nobody tells is denied when no route makes an exception of it. */
-function unknownEverywhere({ routes, revocation }: Snapshot['config'], admission: Admission, now: number, steps: Step[]): Denial | undefined {
+/** Without a request: a certificate without a role is denied by every route, and one whose status nobody tells when no route makes an exception of it. */
+function deniedEverywhere({ routes, revocation }: Snapshot['config'], admission: Admission, now: number, steps: Step[]): Denial | undefined {
   if (admission.kind !== 'known') return undefined;
+  if (admission.identity === undefined) return { kind: 'denial', reason: 'no_role', code: 'role_denied', detail: 'no role matches' };
   const verdicts = routes.map((route) => judgeUnknown(route.unavailable ?? revocation.unavailable, undefined, admission, now));
   const denials = verdicts.filter((verdict) => verdict?.kind === 'denial');
   const [denial] = denials;

@@ -1,8 +1,10 @@
 import type { Snapshot } from '../../config/snapshot.ts';
+import { compileRoles, identify } from '../../identity/roles.ts';
 import { readBundle } from '../../pki/bundle.ts';
 import { parseCertificate, type Certificate } from '../../pki/certificate.ts';
 import { formatName } from '../../pki/name.ts';
 import { createPool, validatePath } from '../../pki/path.ts';
+import { operatorsConfig } from '../../policy/admin-route.ts';
 import { openAlone } from '../admit-alone.ts';
 import { bad, good, unknown, type Finding } from './finding.ts';
 
@@ -16,6 +18,8 @@ const REMEDIES: Readonly<Record<string, string>> = {
   revoked_denylist: 'every request with it is refused: wardgate status says who denied it and why, wardgate reinstate takes that back; otherwise have another one issued',
   '*': 'every request with it is refused: wardgate explain --cert tells the whole',
 };
+
+const NO_ROLE = 'no_role: no role matches what it carries';
 
 /**
  * Whether a listener's trust leads to the client certificate that was given (PEM with its intermediates), and whether it is let in there. A handshake
@@ -52,7 +56,11 @@ async function standing(snapshot: Snapshot, taken: readonly { readonly listener:
   const alone = await openAlone(snapshot, { now: () => now });
   try {
     const admission = await alone.admit(config, chain.map(({ der }) => der), look.name);
-    return admission.kind === 'refused' ? [bad(look.about, `${admission.reason}: ${admission.detail}`, REMEDIES[admission.reason] ?? REMEDIES['*'] ?? '')] : [];
+    if (admission.kind === 'refused') return [bad(look.about, `${admission.reason}: ${admission.detail}`, REMEDIES[admission.reason] ?? REMEDIES['*'] ?? '')];
+    if (admission.kind !== 'known' || admission.identity !== undefined) return [];
+    // Operators are nobody to the clients' listeners.
+    const { identity: operator } = identify(admission, compileRoles(operatorsConfig(snapshot.config), snapshot.authorities));
+    return [operator === undefined ? bad(look.about, NO_ROLE, 'every route denies it: add what it carries to roles, or take another certificate; wardgate explain --cert tells what each role asks for') : good(look.about, `${NO_ROLE}; it is an operator's (${operator.role})`)];
   } finally {
     await alone.close();
   }

@@ -15,7 +15,7 @@ import { lookInside, NAMELESS, upstreamText } from './inside.ts';
 import { lookAtMachine } from './machine.ts';
 import { lookForMixedContent } from './mixed-content.ts';
 import { lookFromOutside } from './outside.ts';
-import { faultText, handshake, type Credentials, type Target } from './probe.ts';
+import { connectFailure, faultText, handshake, type Credentials, type Target } from './probe.ts';
 
 interface DiagnoseOptions {
   readonly config: string;
@@ -91,7 +91,8 @@ async function diagnoseHere({ config, host: names = [] }: DiagnoseOptions, crede
   const said = new Set(inside.flatMap(({ about, remedy }) => (remedy === NAMELESS ? [about] : [])));
   const upstreams = (await upstreamsFromHere(snapshot, progress)).filter(({ about, remedy }) => remedy !== NAMELESS || !said.has(about));
   const client = credentials.certificate === undefined ? [] : await (await import('./client.ts')).clientFindings(snapshot, credentials.certificate, now);
-  return [checked, ...outside, ...client, ...inside, ...upstreams, ...machine];
+  const responder = await responderFromHere(snapshot, inside, progress);
+  return [checked, ...outside, ...client, ...inside, ...responder, ...upstreams, ...machine];
 }
 
 /** Each listener under each name that its certificates have. Its own chains vouch for it where nothing else was named. */
@@ -125,6 +126,17 @@ async function upstreamsFromHere({ config, upstreams }: Snapshot, progress: (tex
     if (shown instanceof Error) return bad(about, `no TLS handshake from here: ${shown.message}`, /\b(?:ENOTFOUND|EAI_AGAIN|ENODATA)\b/.test(shown.message) ? NAMELESS : 'is it up, can this machine reach it, and does it take the gateway\'s client certificate?');
     return shown.fault === undefined ? good(about, `${shown.version}, verified as ${server}`) : bad(about, `its certificate does not verify as ${server}: ${faultText(shown.fault)}`, 'correct tls.server_name or tls.trust of the upstream, or its certificate');
   }));
+}
+
+/** The configured responder, unless the gateway says itself that it fails: while CRLs answer nobody asks it, and nobody hears that it is gone. */
+async function responderFromHere({ config: { revocation: { check, sources, ocsp } } }: Snapshot, inside: readonly Finding[], progress: (text: string) => void): Promise<readonly Finding[]> {
+  const { responder } = ocsp;
+  const about = `responder ${responder}`;
+  if (responder === undefined || check === 'off' || !sources.includes('ocsp') || inside.some((finding) => finding.about === about && finding.outcome === 'bad')) return [];
+  progress(`looking at ${about}`);
+  const { hostname, port, protocol } = new URL(responder);
+  const failure = await connectFailure({ host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port) || (protocol === 'https:' ? 443 : 80) });
+  return [failure === undefined ? good(about, 'can be reached from here') : bad(about, `cannot be reached from here: ${failure.message}`, 'start it, or correct revocation.ocsp.responder; revocation.unavailable says what holds when no source answers')];
 }
 
 /** Where somebody on this machine reaches what is bound to an address. */
