@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { problemsOf, type StatusPart } from '../src/admin/console/problems.ts';
 
@@ -15,6 +16,14 @@ const codes = (status: Partial<StatusPart>, notAfter = NOW + 365 * DAY_MS): stri
   problemsOf({ status: { ...well, ...status }, certificates: [{ use: 'listener clinical', notAfter }], now: NOW }).map(({ severity, code }) => `${severity} ${code}`);
 
 describe('what is wrong', () => {
+  test('has a text and something to do, in either language', () => {
+    const codesOf = (text: string): string[] => [...text.matchAll(/(?<=[{,]\s+)([a-z_]+): (?:'|\()/g)].map(([, code = '']) => code).sort();
+    const words = readFileSync(new URL('../src/admin/console/assets/words.js', import.meta.url), 'utf8');
+    const [known = '', ...parts] = [/type ProblemCode =([^;]*);/.exec(readFileSync(new URL('../src/admin/console/problems.ts', import.meta.url), 'utf8'))?.[1], ...[...words.matchAll(/^  (?:problems|todo): \{.*?^  \},$/gms)].map(([part]) => part)];
+    expect(parts).toHaveLength(4);
+    for (const part of parts) expect(codesOf(part)).toEqual([...known.matchAll(/'([a-z_]+)'/g)].map(([, code]) => code).sort());
+  });
+
   test('is nothing where all is well', () => expect(codes({})).toEqual([]));
 
   test.each<readonly [string, Partial<StatusPart>, string]>([
@@ -27,6 +36,7 @@ describe('what is wrong', () => {
     ['a reload was refused', { config: { loaded_at: iso(NOW), last_error: 'routes[0]: …' } }, 'bad reload_failed'],
     ['an alarm is open', { alarms: { open: 1 } }, 'bad alarms_open'],
     ['an emergency waits for its review', { break_glass: { open: 0, unreviewed: 1 } }, 'warn reviews_due'],
+    ['an emergency is open, which nobody can review yet', { break_glass: { open: 1, unreviewed: 1 } }, 'warn emergencies_open'],
     ['a backup was missed', { backups: [{ run: 'backup', missed: true }] }, 'warn backup_missed'],
     ['a certificate cannot be shown', { certificates: { servers: [{ listener: 'clinical', certificate: 'a.pem', detail: 'revoked' }] } }, 'warn server_certificate'],
     ['a node takes nothing new', { draining: [{}] }, 'warn draining'],

@@ -69,7 +69,8 @@ export function problemsOf({ status, certificates, now }: Looked): readonly Prob
     ...status.backups.filter(({ missed }) => missed).map(({ run, due }): Problem => ({ severity: 'warn', code: 'backup_missed', view: 'now', name: run, ...(due === undefined ? {} : { at: due }) })),
     ...status.temporary.map(({ name, not_after: at }): Problem => ({ severity: 'warn', code: 'temporary', view: 'certificates', name, at })),
     ...(status.break_glass.open > 0 ? [{ severity: 'warn', code: 'emergencies_open', view: 'reviews', count: status.break_glass.open } as const] : []),
-    ...(status.break_glass.unreviewed > 0 ? [{ severity: 'warn', code: 'reviews_due', view: 'reviews', count: status.break_glass.unreviewed } as const] : []),
+    // None is reviewed while it is open.
+    ...(status.break_glass.unreviewed > status.break_glass.open ? [{ severity: 'warn', code: 'reviews_due', view: 'reviews', count: status.break_glass.unreviewed - status.break_glass.open } as const] : []),
     ...status.draining.map(({ listener }): Problem => ({ severity: 'warn', code: 'draining', view: 'now', ...(listener === undefined ? {} : { name: listener }) })),
     ...(status.suspensions.length > 0 ? [{ severity: 'warn', code: 'suspended', view: 'now', count: status.suspensions.length } as const] : []),
   ];

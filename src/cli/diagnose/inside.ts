@@ -1,4 +1,5 @@
 import type { GatewayStatus } from '../../gateway.ts';
+import { counted } from '../counted.ts';
 import { bad, doubt, good, spanText, type Finding } from './finding.ts';
 
 const HOUR_MS = 3_600_000;
@@ -76,10 +77,10 @@ function evidenceFindings({ audit: { failing, feed, directory } }: GatewayStatus
   ];
 }
 
-function peopleFindings({ alarms, break_glass: { unreviewed }, suspensions, maintenance }: GatewayStatus): Finding[] {
+function peopleFindings({ alarms, break_glass: { open, unreviewed }, suspensions, maintenance }: GatewayStatus): Finding[] {
   return [
     ...(alarms === undefined ? [] : [alarms.open > 0 ? doubt('alarms', `${alarms.open} wait for somebody`, 'wardgate alarm list, then acknowledge each with what was found') : good('alarms', 'none is open')]),
-    ...(unreviewed > 0 ? [doubt('emergencies', `${unreviewed} grants wait for their review`, 'wardgate break-glass list, then review each')] : []),
+    ...(unreviewed > open ? [doubt('emergencies', `${counted(unreviewed - open, 'grant')} to be reviewed`, 'wardgate break-glass list, then review each')] : []),
     ...(suspensions.length > 0 ? [doubt('suspensions', `${suspensions.length} are in force`, 'wardgate status lists them; wardgate resume ends one')] : []),
     ...(maintenance.length > 0 ? [doubt('maintenance', `${maintenance.map(({ route, until }) => `route ${route} until ${until}`).join(', ')}`, 'ends by itself')] : []),
   ];

@@ -54,11 +54,13 @@ export function button(text, act, { kind, key, label } = {}) {
   return h('button', { type: 'button', class: kind, 'data-key': key, 'aria-label': label, onclick: act }, text);
 }
 
-/** Puts new content in place of the old; whoever was on a control of the same key stays there. */
+/** Puts new content in place of the old; whoever was on a control of the same key stays there, and whoever was on one that is gone goes on in the view, not at the top of the page. */
 export function replace(region, ...content) {
-  const held = region.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  const held = region.contains(document.activeElement) ? document.activeElement : undefined;
+  const key = held?.dataset.key;
   region.replaceChildren(...content.flat(Infinity).filter(Boolean));
-  if (held !== undefined) region.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+  if (held === undefined || held.isConnected) return;
+  ((key !== undefined && region.querySelector(`[data-key="${CSS.escape(key)}"]`)) || document.getElementById('main')).focus({ preventScroll: true });
 }
 
 /** Says it to those who do not see it. */

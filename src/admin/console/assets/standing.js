@@ -10,7 +10,7 @@ export function createStanding(region) {
   let last;
 
   function item({ severity, code, view, detail, ...problem }) {
-    return h('li', {}, h('span', { class: severity }, sign(severity)), h('p', {}, words.problems[code]?.(problem, ago) ?? code, detail === undefined ? undefined : h('span', { class: 'detail' }, ` ${detail}`)), view !== at && h('a', { href: `#/${view}`, 'data-key': `${code} ${problem.name ?? ''}`, 'aria-label': words.lookAt(words[view]) }, words[view]));
+    return h('li', {}, h('span', { class: severity }, sign(severity)), h('p', {}, words.problems[code]?.(problem, ago) ?? code, detail === undefined ? undefined : h('span', { class: 'detail' }, ` ${detail}`), h('span', { class: 'todo' }, ` ${words.todo[code] ?? ''}`)), view !== at && h('a', { href: `#/${view}`, 'data-key': `${code} ${problem.name ?? ''}`, 'aria-label': words.lookAt(words[view]) }, words[view]));
   }
 
   function show(overview, view) {

@@ -33,7 +33,7 @@ export function revocationView({ state, redraw }) {
     replace(denied, table(words.denied, [
       { name: words.entry, cell: (one) => under(...[one.subject_text, h('code', {}, one.id ?? one.fingerprint ?? one.key ?? [one.serial, one.issuer_text].filter(Boolean).join(' · ')), words.entryKinds[one.kind] ?? one.kind].filter((part) => part !== undefined)) },
       { name: words.why, cell: ({ reason }) => reason }, { name: words.by, cell: ({ who }) => who }, { name: words.at, cell: ({ at, expires }) => under(momentOf(at), expires === undefined ? undefined : `${words.until} ${momentOf(expires)}`) },
-      { name: words.reinstate, unseen: true, tight: true, cell: (one) => state.may && one.kind !== 'departed' && one.told_by === undefined && button(words.reinstate, () => reinstate(one), { key: `${one.kind} ${one.at}`, label: `${words.reinstate} ${one.id ?? one.fingerprint ?? one.serial ?? one.key ?? one.issuer_text}` }) },
+      { name: words.reinstate, unseen: true, tight: true, cell: (one) => state.may && one.kind !== 'departed' && one.told_by === undefined && button(words.reinstate, () => reinstate(one), { key: `${one.kind} ${one.at}`, label: `${words.reinstate} ${one.id ?? one.subject_text ?? one.fingerprint ?? one.serial ?? one.key ?? one.issuer_text}` }) },
     ], found.deny_list, words.noDenied));
   }
 
