@@ -43,7 +43,7 @@ afterAll(async () => {
 interface Report {
   readonly passed: boolean;
   readonly findings: readonly { readonly what: string; readonly ok: boolean; readonly detail?: string; readonly ms?: number }[];
-  readonly hit: readonly { readonly role: string; readonly routes: readonly string[] }[];
+  readonly hit: readonly { readonly role: string; readonly routes: readonly string[]; readonly listeners: readonly string[] }[];
   readonly left_out: readonly string[];
 }
 
@@ -76,7 +76,7 @@ describe('a drill', () => {
     expect(report.findings.map(({ what }) => what)).toEqual(expect.arrayContaining(['revoked: the WebSocket ends', 'revoked: the stream ends', 'revoked: a resumed session is refused']));
     // Not by a new handshake that passes for a resumed one.
     expect(detailOf(report, 'revoked: a resumed session')).toBe('by its ticket');
-    expect(report.hit).toEqual([{ role: 'doctor', routes: ['records'] }, { role: 'device', routes: ['uploads'] }]);
+    expect(report.hit).toEqual([{ role: 'doctor', routes: ['records'], listeners: [] }, { role: 'device', routes: ['uploads'], listeners: ['mllp'] }]);
     expect(report.left_out).toEqual(['route records: what it requires beyond the role']);
   });
 

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
+import type { Config } from '../../config/schema.ts';
 import { parseDuration } from '../../config/values.ts';
 import { auditPlaces, noteUse } from '../archive.ts';
 import type { CommandGround } from '../ground.ts';
@@ -44,6 +45,12 @@ async function runDrill(name: string, options: DrillOptions, print: (text: strin
   return report.passed ? 0 : 1;
 }
 
+/** What a role may use: routes, and listeners of streams, which have none. */
+function hitOf(role: string, { routes, listeners }: Config): DrillReport['hit'][number] {
+  const named = (all: readonly { readonly name: string; readonly allow: readonly string[] }[]): readonly string[] => all.filter(({ allow }) => allow.includes(role)).map(({ name }) => name);
+  return { role, routes: named(routes), listeners: named(listeners.filter((listener) => listener.protocol === 'tcp')) };
+}
+
 async function drilled(name: string, drill: Drill, bar: number, config: string, scratch: string): Promise<DrillReport> {
   const began = Date.now();
   const clock = performance.now();
@@ -53,7 +60,7 @@ async function drilled(name: string, drill: Drill, bar: number, config: string, 
     const { findings, roles } = await drill(staging, bar);
     return {
       drill: name, passed: findings.every(({ ok }) => ok), began: new Date(began).toISOString(), ms: Math.round(performance.now() - clock), findings,
-      hit: [...new Set(roles)].map((role) => ({ role, routes: staging.config.routes.filter(({ allow }) => allow.includes(role)).map((route) => route.name) })), left_out: staging.plan.leftOut,
+      hit: [...new Set(roles)].map((role) => hitOf(role, staging.config)), left_out: staging.plan.leftOut,
     };
   } finally {
     await staging.close();

@@ -18,7 +18,7 @@ export interface DrillReport {
   readonly ms: number;
   readonly findings: readonly Finding[];
   /** Who would have been hit, and where. */
-  readonly hit: readonly { readonly role: string; readonly routes: readonly string[] }[];
+  readonly hit: readonly { readonly role: string; readonly routes: readonly string[]; readonly listeners: readonly string[] }[];
   readonly left_out: readonly string[];
 }
 
@@ -43,7 +43,7 @@ export function reportText({ drill, passed, ms, findings, hit, left_out: leftOut
   return [
     `drill ${drill}: ${passed ? 'passed' : 'NOT PASSED'} in ${timeText(ms)}, against a staging gateway`,
     ...findings.map(({ what, ok, ms: took, bar, detail }) => `${ok ? 'ok      ' : 'MISSED  '}${what}${took === undefined ? '' : `: ${timeText(took)}`}${bar === undefined ? '' : ` of ${timeText(bar)}`}${detail === undefined ? '' : ` (${detail})`}`),
-    ...hit.map(({ role, routes }) => `would hit  ${role}: ${routes.join(', ') || 'no route'}`),
+    ...hit.map(({ role, routes, listeners }) => `would hit  ${role}: ${[...routes, ...listeners.map((name) => `listener ${name}`)].join(', ') || 'no route'}`),
     ...leftOut.map((text) => `left out   ${text}`),
   ].join('\n');
 }
