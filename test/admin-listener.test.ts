@@ -8,7 +8,7 @@ import { loadSnapshot } from '../src/config/snapshot.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, configuration, listener, openTls, startGateway, type AskOptions, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
-import { testPki, type Issued, type TestPki } from './support/pki.ts';
+import { inOtherForm, testPki, type Issued, type TestPki } from './support/pki.ts';
 
 const REQUIRED = '{ mode: required, trust: [root.pem], intermediates: [issuing.pem] }';
 const ADMIN = `
@@ -169,13 +169,13 @@ describe('the operators\' listener', () => {
     socket.write(live);
     await expect.poll(() => text).toMatch(/content-type: text\/event-stream[\s\S]*event: history\ndata: \[/);
     await expect.poll(() => /\ndata: (\{.*"connections":.*\})/.exec(text)?.[1]).toContain('"role":"read_only"');
-    // Of one certificate four, so that there are some for others.
+    // Of one certificate four, whichever form of its signature is shown, so that there are some for others.
     const status = async (client: Issued): Promise<string> => {
       const further = await openTls(pki, port, { client });
       further.write(live);
       return String((await once(further, 'data'))[0]).slice(9, 12);
     };
-    expect([await status(viewer), await status(viewer), await status(viewer), await status(viewer), await status(chen)]).toEqual(['200', '200', '200', '503', '200']);
+    expect([await status(viewer), await status(viewer), await status(viewer), await status(inOtherForm(pki, viewer)), await status(chen)]).toEqual(['200', '200', '200', '503', '200']);
     expect((await call(chen, 'POST', '/v1/deny', { kind: 'identity', id: 'Viewer', reason: 'left' })).status).toBe(200);
     await closed;
   });

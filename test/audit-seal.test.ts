@@ -4,15 +4,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEvidence } from '../src/audit/evidence.ts';
 import { verifyAudit, type Verdict } from '../src/audit/verify.ts';
 import { issueCertificate } from '../src/ca/issue.ts';
-import { parseCertificate } from '../src/pki/certificate.ts';
-import { twinOf } from '../src/pki/twin.ts';
 import { exportCommand } from '../src/cli/audit.ts';
 import { addHold, listHolds, prune, releaseHold } from '../src/cli/audit-keep.ts';
 import { impact, seal } from '../src/cli/seal.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, startGateway, type TestGateway } from './support/gateway.ts';
-import { testPki, type TestPki } from './support/pki.ts';
+import { inOtherForm, testPki, type TestPki } from './support/pki.ts';
 
 const ROUTES = `
   - { name: records, match: { path: /echo/:patient, methods: [GET] }, allow: [doctor], upstream: records, patient: { path: patient } }
@@ -96,8 +94,7 @@ describe('wardgate impact', () => {
     expect((await printed((print) => impact({ config, serial: pki.doctor.serialHex, from: '2020-01-01', to: '2020-02-01', who: 'x' }, print))).text).toBe('nothing is on record\n');
     expect(JSON.parse((await printed((print) => impact({ config, cert: gateway.path('doctor.pem'), who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 3, denied: 1 });
     // What its thief did with the other form of its signature (r, n - s) has another fingerprint.
-    const twin = (twinOf(parseCertificate(pki.doctor.der)) as Buffer).toString('base64').match(/.{1,64}/g)?.join('\n');
-    await ask(pki, gateway.port, '/echo/P2', { client: { ...pki.doctor, chain: `-----BEGIN CERTIFICATE-----\n${twin}\n-----END CERTIFICATE-----\n${pki.issuing.certificate}` } });
+    await ask(pki, gateway.port, '/echo/P2', { client: inOtherForm(pki, pki.doctor) });
     expect(JSON.parse((await printed((print) => impact({ config, cert: gateway.path('doctor.pem'), who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 4, denied: 1 });
     expect(JSON.parse((await printed((print) => impact({ config, fingerprint: pki.doctor.sha256, who: 'x', json: true }, print))).text)).toMatchObject({ permitted: 4, denied: 1 });
     const { records } = JSON.parse((await printed((print) => seal({ config, fingerprint: pki.doctor.sha256, case: 'theft', who: 'x', out: gateway.path('theft.sealed'), json: true }, print))).text) as { readonly records: number };

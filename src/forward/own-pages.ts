@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { countedAs } from '../pki/twin.ts';
 import { ADMIN_ROUTE } from '../policy/admin-route.ts';
 import type { Denial, Permit } from '../policy/decision.ts';
 import { countersOf } from '../policy/limits.ts';
@@ -34,7 +35,7 @@ async function makePage(exchange: Exchange, permit: Permit, body: RequestBody | 
       ...(permit.route.own && permit.route.name === ADMIN_ROUTE ? { operator: true } : {}),
     };
     const page = permit.route.glass?.page === true ? await answerEmergency(exchange, request, now) : await service.desk.page(request);
-    if (page.events !== undefined) return streamEvents(page, page.events, request.certificate);
+    if (page.events !== undefined) return streamEvents(page, page.events, countedAs(certificate.leaf));
     const content = contentOf(page, id);
     if (page.refusal !== undefined) exchange.verdict = deniedLate(exchange, page.refusal);
     return {
