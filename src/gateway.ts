@@ -45,7 +45,7 @@ import { watchFiles } from './revocation/watch.ts';
 import type { Gateway, GatewayOptions, TakeOver } from './running-gateway.ts';
 import { watchServerCertificates } from './server-certificates.ts';
 import { createSourceFailures } from './source-failures.ts';
-import { statusOf, type BoundListener, type GatewayStatus } from './status.ts';
+import { auditFailures, statusOf, type BoundListener, type GatewayStatus } from './status.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import { createDenyTable, currentEpoch } from './store/deny-table.ts';
 import { createRates } from './store/rates.ts';
@@ -385,12 +385,12 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return { routes, ...addUp(found) };
   }
 
-  /** Why the gateway is not ready; empty when it is. */
+  /** Why the gateway is not ready; empty when it is. Reads no file: that none is to be had is one of the reasons. */
   async function ready(): Promise<readonly string[]> {
     if (stopped !== undefined) return ['draining'];
     if (incident.drained()) return ['draining, until it is undone'];
-    const { audit: evidence } = await status();
-    return [...evidence.failing.map((failure) => `audit: ${failure}`), ...pressure.faults()];
+    const failures = auditFailures(await threads.all<ThreadStatus>({ kind: 'status' }, 5_000), audit.failure()?.message);
+    return [...failures.map((failure) => `audit: ${failure}`), ...pressure.faults()];
   }
 
   async function scrape(): Promise<string> {

@@ -86,7 +86,6 @@ export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 
 /** How a gateway stands, as it is told to its operator. */
 export function statusOf({ file, digest, loadedAt, lastError, perThread, revocation, denyList, store, auditDirectory, auditFailure, feed, alarms, ...same }: StatusParts): GatewayStatus {
   const { report, problems, sources, ocspAnswers, responders } = revocation;
-  const failures = [...perThread.map((thread) => thread.auditFailure), auditFailure];
   return {
     pid: process.pid,
     config: { file: resolve(file), digest, loaded_at: new Date(loadedAt).toISOString(), ...(lastError === undefined ? {} : { last_error: lastError }) },
@@ -111,6 +110,11 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     upstreams: same.upstreams,
     tokens: same.tokens,
     ...(store === undefined ? {} : { store }),
-    audit: { directory: auditDirectory, failing: failures.filter((failure) => failure !== undefined), ...(feed === undefined ? {} : { feed }) },
+    audit: { directory: auditDirectory, failing: auditFailures(perThread, auditFailure), ...(feed === undefined ? {} : { feed }) },
   };
+}
+
+/** Why records cannot be written, of each thread and of the main one; empty where they can be. */
+export function auditFailures(perThread: readonly Pick<ThreadStatus, 'auditFailure'>[], own: string | undefined): readonly string[] {
+  return [...perThread.map(({ auditFailure }) => auditFailure), own].filter((failure) => failure !== undefined);
 }
