@@ -7,7 +7,8 @@ const REMEMBERED = 10_000;
 
 /** Passes on the first alarm of each certificate and rule in a while; `raise` is told of no other. */
 export function createAlarms(raise: (raised: RaisedAlarm) => void): (raised: RaisedAlarm) => void {
-  const recent = new LRUCache<string, true>({ max: REMEMBERED, ttl: QUIET_MS });
+  // By weight, each of one: by number it would take the room for all of them at once.
+  const recent = new LRUCache<string, true>({ maxSize: REMEMBERED, sizeCalculation: () => 1, ttl: QUIET_MS });
   return (raised) => {
     const key = `${raised.rule} ${raised.certificate}`;
     if (recent.has(key)) return;

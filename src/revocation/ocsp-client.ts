@@ -85,7 +85,8 @@ interface Memory {
  */
 export function createOcspClient(options: OcspClientOptions): OcspClient {
   const { config, now } = options;
-  const memories = new LRUCache<string, Memory>({ max: MAX_ANSWERS, dispose: (memory) => clearTimeout(memory.timer) });
+  // By weight, each of one: by number it would take the room for all of them at once.
+  const memories = new LRUCache<string, Memory>({ maxSize: MAX_ANSWERS, sizeCalculation: () => 1, dispose: (memory) => clearTimeout(memory.timer) });
   const inFlight = new Map<string, Promise<Statement>>();
   const closing = new AbortController();
   const outbound = options.outbound ?? openOutbound({ connectTimeout: config.timeout, allowLocal: options.allowLocal ?? false });

@@ -58,9 +58,10 @@ const ANSWERS = 20_000;
 const NEGATIVE_MS = 5_000;
 
 export function createRevocationView(options: DeskOptions): RevocationDesk {
-  const answers = new LRUCache<string, Statement>({ max: ANSWERS });
+  // By weight, each of one: by number it would take the room for all of them at once.
+  const answers = new LRUCache<string, Statement>({ maxSize: ANSWERS, sizeCalculation: () => 1 });
   /** Until when nobody waits for a CRL again. */
-  const inVain = new LRUCache<string, number>({ max: ANSWERS });
+  const inVain = new LRUCache<string, number>({ maxSize: ANSWERS, sizeCalculation: () => 1 });
   const fetching = new Map<string, Promise<void>>();
   const asking = new Map<string, Promise<Statement>>();
   const fetchingIssuers = new Map<string, Promise<FetchedIssuers>>();

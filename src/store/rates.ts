@@ -36,7 +36,8 @@ interface Window {
  */
 export function createRates({ shared, warn }: RatesOptions): Rates {
   const windows = new Map<number, Window>();
-  const kept = new LRUCache<string, { readonly memory: RateLimiterMemory; readonly key: string }>({ max: MOST_COUNTS, dispose: ({ memory, key }) => void memory.delete(key) });
+  // By weight, each of one: by number it would take the room for all of them at once, some thirty megabytes.
+  const kept = new LRUCache<string, { readonly memory: RateLimiterMemory; readonly key: string }>({ maxSize: MOST_COUNTS, sizeCalculation: () => 1, dispose: ({ memory, key }) => void memory.delete(key) });
   let away = false;
   /** On the monotonic clock: when a store that was away is asked again. */
   let again = 0;

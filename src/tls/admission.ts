@@ -68,8 +68,7 @@ export interface AdmissionOptions {
   readonly now: () => number;
 }
 
-const LEAVES = 20_000;
-/** Octets that cached leaves may hold in memory, about: strangers bring leaves too, and a large one is a thousand times a small one. */
+/** Octets that cached leaves may hold in memory, about: strangers bring leaves too, and a large one is a thousand times a small one. Of their number nothing is said: room for so many would be taken at once. */
 const LEAVES_WEIGHT = 32 * 1024 * 1024;
 /** A client's certificate is a few kilobytes; a larger one is made to cost us. */
 const LARGEST_LEAF = 16 * 1024;
@@ -109,10 +108,10 @@ export function createAdmissionOffice(options: AdmissionOptions): AdmissionOffic
   const { config, deny, now } = options;
   const roles = compileRoles(config, options.authorities);
   const scopes = compileToldScopes(config);
-  const leaves = new LRUCache<string, Leaf | Error>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (leaf) => (leaf instanceof Error ? 1_024 : weightOf(leaf.certificate)) });
-  const admissions = new LRUCache<string, Taken>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: (taken) => (taken.leaf === undefined ? 1_024 : weightOf(taken.leaf)) });
+  const leaves = new LRUCache<string, Leaf | Error>({ maxSize: LEAVES_WEIGHT, sizeCalculation: (leaf) => (leaf instanceof Error ? 1_024 : weightOf(leaf.certificate)) });
+  const admissions = new LRUCache<string, Taken>({ maxSize: LEAVES_WEIGHT, sizeCalculation: (taken) => (taken.leaf === undefined ? 1_024 : weightOf(taken.leaf)) });
   /** Path verdicts, which no revocation changes: what is judged again when the epoch moves is the status alone. */
-  const paths = new LRUCache<string, { readonly valid: ValidPath; readonly pool: CertificatePool }>({ max: LEAVES, maxSize: LEAVES_WEIGHT, sizeCalculation: ({ valid }) => weightOf(valid.path[0] as Certificate) });
+  const paths = new LRUCache<string, { readonly valid: ValidPath; readonly pool: CertificatePool }>({ maxSize: LEAVES_WEIGHT, sizeCalculation: ({ valid }) => weightOf(valid.path[0] as Certificate) });
   const intermediates = new LRUCache<string, Certificate | Error>({ max: INTERMEDIATES, maxSize: LEAVES_WEIGHT, sizeCalculation: (one) => (one instanceof Error ? 1_024 : weightOf(one)) });
   const pools = new Map<string, CertificatePool>();
   const learnt = new Map<string, Map<string, Certificate>>();
