@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import http from 'node:http';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -7,6 +8,7 @@ import { rolldown } from 'rolldown';
 const SOURCE = fileURLToPath(new URL('../../src', import.meta.url));
 const CACHE = fileURLToPath(new URL('../../node_modules/.cache/wardgate-threads', import.meta.url));
 const KEPT_MS = 86_400_000;
+const HTTP_NAMES = Object.entries(Object.getOwnPropertyDescriptors(http)).flatMap(([name, { get }]) => (get === undefined ? [name] : []));
 
 /** The sources that start a thread, the name that each has for its entry, and the variable that says where it is in one file. */
 const STARTERS = [
@@ -38,9 +40,16 @@ export async function threadsFromOneFile(): Promise<{ readonly name: string; rea
   };
 }
 
+/** An import of node:http reads its WebSocket as well, and with it Node's own undici: a quarter of what a thread needs to start. None uses it. */
+const httpAlone = {
+  name: 'http-alone',
+  resolveId: (id: string) => (id === 'node:http' ? { id: '\0http-alone' } : undefined),
+  load: (id: string) => (id === '\0http-alone' ? `const http = process.getBuiltinModule('node:http'); export default http; export const { ${HTTP_NAMES.join(', ')} } = http;` : undefined),
+};
+
 /** The URL of one file that holds what the thread runs. */
 async function bundleThread(entry: string): Promise<string> {
-  const bundle = await rolldown({ input: entry, platform: 'node', logLevel: 'silent' });
+  const bundle = await rolldown({ input: entry, platform: 'node', logLevel: 'silent', plugins: [httpAlone] });
   const { output } = await bundle.generate({ format: 'esm', entryFileNames: 'entry.mjs', chunkFileNames: '[name]-[hash].mjs' });
   await bundle.close();
   const files = output.flatMap((file) => (file.type === 'chunk' ? [{ name: file.fileName, code: file.code }] : []));
