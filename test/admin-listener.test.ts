@@ -278,6 +278,13 @@ describe('the operators\' listener', () => {
     expect((await ask(pki, gateway.port, '/records', { client: pki.doctor })).status).toBe(503);
   });
 
+  it('gives back no right that cannot be put on record', async () => {
+    const other = { kind: 'fingerprint', fingerprint: 'cd'.repeat(32) } as const;
+    await gateway.gateway.deny({ ...other, reason: 'laptop stolen', who: 'test' }).catch(() => undefined);
+    expect((await call(chen, 'POST', '/v1/reinstate', { ...other, reason: 'found' })).status).toBe(500);
+    expect((await gateway.gateway.status()).deny_list).toContainEqual(expect.objectContaining(other));
+  });
+
   it.each([
     ['admin: { listener: opps, roles: [{ role: operator, match: { subject: { OU: X } } }] }', /no listener named "opps"; known: clinical, ops/],
     ['admin: { listener: clinical, roles: [{ role: operator, match: { subject: { OU: X } } }] }', /mode: expected required/],

@@ -78,6 +78,7 @@ async function explained(row: AdminCall, input: unknown, { who, fields }: Caller
   const { reason, ...rest } = input as { readonly reason: string };
   const about = row.about?.(rest as never);
   const note = (result: 'done' | 'failed', detail: string): Promise<void> => record({ time: new Date(now()).toISOString(), event: 'administration', result, ...fields, who, detail: `${row.method} ${row.path}${about === undefined ? '' : ` (${about})`}: ${detail}` });
+  if (row.gives === true) await note('done', reason);
   let answer: unknown;
   try {
     answer = await row.answer(target, rest, who, 'operator');
@@ -85,7 +86,7 @@ async function explained(row: AdminCall, input: unknown, { who, fields }: Caller
     await note('failed', `${reason}; ${(error as Error).message}`);
     throw error;
   }
-  await note('done', reason);
+  if (row.gives !== true) await note('done', reason);
   return { kind: 'answer', answer };
 }
 

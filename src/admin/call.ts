@@ -19,6 +19,8 @@ export interface AdminCall {
   readonly output: z.ZodType;
   /** See `explainedCall`. */
   readonly unexplained?: true;
+  /** Set where it gives back a right: that waits for its record. What takes one away does not. */
+  readonly gives?: true;
   /** Set where only the socket has it: its answer holds a secret, or it is for the commands alone. */
   readonly local?: true;
   /** What operators get of the answer on their listener, where on the socket it may be as large as it likes. */

@@ -24,7 +24,7 @@ export const DENIAL_CALLS: readonly AdminCall[] = [
     },
   }),
   explainedCall({
-    method: 'POST', path: '/v1/reinstate', summary: 'Takes it off the deny list again', role: 'operator', input: reinstateRequest, output: done('reinstated'),
+    method: 'POST', path: '/v1/reinstate', summary: 'Takes it off the deny list again', role: 'operator', gives: true, input: reinstateRequest, output: done('reinstated'),
     answer: async (target, subject, who) => ({ reinstated: await target.reinstate(subject, who) }),
   }),
 ];

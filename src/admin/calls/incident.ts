@@ -65,7 +65,7 @@ export const INCIDENT_CALLS: readonly AdminCall[] = [
     },
   }),
   explainedCall({
-    method: 'POST', path: '/v1/isolate/lift', summary: 'Lets a network or device in again', role: 'operator', input: z.strictObject({ ...isolated, reason }).refine(one, ONE), output: done('lifted'),
+    method: 'POST', path: '/v1/isolate/lift', summary: 'Lets a network or device in again', role: 'operator', gives: true, input: z.strictObject({ ...isolated, reason }).refine(one, ONE), output: done('lifted'),
     answer: async ({ incident }, scope, who) => ({ lifted: await incident.lift(scope, who) }),
   }),
   call({

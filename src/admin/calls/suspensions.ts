@@ -19,7 +19,7 @@ export const SUSPENSION_CALLS: readonly AdminCall[] = [
     },
   }),
   explainedCall({
-    method: 'POST', path: '/v1/resume', summary: 'Ends a suspension', role: 'operator', input: z.strictObject({ ...scope, reason }).refine(named, NAMED), output: done('resumed'),
+    method: 'POST', path: '/v1/resume', summary: 'Ends a suspension', role: 'operator', gives: true, input: z.strictObject({ ...scope, reason }).refine(named, NAMED), output: done('resumed'),
     answer: async (target, resumed, who) => ({ resumed: await target.resume(resumed, who) }),
   }),
   call({
