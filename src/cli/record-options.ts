@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import type { RecordFilter } from '../audit/filter.ts';
 import { serialText } from './named-certificate.ts';
+import { WrongUsage } from './usage.ts';
 
 /** Milliseconds of a time on the command line. Throws for what is none. */
 export function moment(option: string, text: string): number {
   const time = Date.parse(text);
-  if (Number.isNaN(time)) throw new Error(`${option}: expected a time such as 2026-11-22 or 2026-11-22T08:00:00Z, not ${JSON.stringify(text)}`);
+  if (Number.isNaN(time)) throw new WrongUsage(`${option}: expected a time such as 2026-11-22 or 2026-11-22T08:00:00Z, not ${JSON.stringify(text)}`);
   return time;
 }
 
@@ -43,8 +44,8 @@ export interface FilterOptions {
 export function certificateIn({ fingerprint, serial }: { readonly fingerprint?: string | undefined; readonly serial?: string | undefined }): { readonly fingerprint?: string; readonly serial?: string } {
   const print = fingerprint?.replaceAll(':', '').replace(/^0x/i, '').toLowerCase();
   const number = serial === undefined ? undefined : serialText(serial);
-  if (print !== undefined && !/^[0-9a-f]{64}$/.test(print)) throw new Error(`--fingerprint: ${JSON.stringify(fingerprint)} is not a SHA-256 in hex (64 digits)`);
-  if (number !== undefined && !/^[0-9a-f]+$/.test(number)) throw new Error(`--serial: ${JSON.stringify(serial)} is not a hexadecimal number`);
+  if (print !== undefined && !/^[0-9a-f]{64}$/.test(print)) throw new WrongUsage(`--fingerprint: ${JSON.stringify(fingerprint)} is not a SHA-256 in hex (64 digits)`);
+  if (number !== undefined && !/^[0-9a-f]+$/.test(number)) throw new WrongUsage(`--serial: ${JSON.stringify(serial)} is not a hexadecimal number`);
   return { ...(print === undefined ? {} : { fingerprint: print }), ...(number === undefined ? {} : { serial: number }) };
 }
 
