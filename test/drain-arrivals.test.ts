@@ -35,15 +35,18 @@ afterAll(() => backend.close());
 
 interface Slow {
   readonly port: number;
-  /** Resolves when the first octets of a client have gone through, and all that come after wait. */
-  readonly waits: Promise<void>;
+  /** Resolves when the first octets of a client have gone through. */
+  readonly forwarded: Promise<void>;
+  /** Resolves when the gateway has answered the first octets of a client, and so taken the connection; all that come after wait. */
+  readonly waits: Promise<unknown>;
   release(): void;
   close(): Promise<void>;
 }
 
 /** A way to the gateway that keeps back what a client sends after its first octets, `before` them having gone ahead, until it is released. */
 async function slowWay(to: number, before = ''): Promise<Slow> {
-  const waits = Promise.withResolvers<void>();
+  const forwarded = Promise.withResolvers<void>();
+  const waits = Promise.withResolvers<unknown>();
   const kept: (() => void)[] = [];
   let open = false;
   const sockets = new Set<Socket>();
@@ -59,12 +62,14 @@ async function slowWay(to: number, before = ''): Promise<Slow> {
       const go = (): void => void client.pipe(onward);
       if (open) go();
       else kept.push(go);
-      waits.resolve();
+      forwarded.resolve();
     });
+    onward.once('data', waits.resolve);
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const slow = {
     port: (server.address() as AddressInfo).port,
+    forwarded: forwarded.promise,
     waits: waits.promise,
     release() {
       open = true;
@@ -93,8 +98,8 @@ const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(do
 
 describe('a gateway that stops', () => {
   /** Stops in the middle of what `slow` keeps back, which goes on while it stops. */
-  async function stopWithin(slow: Slow): Promise<{ readonly stopped: Promise<void> }> {
-    await slow.waits;
+  async function stopWithin(slow: Slow, taken = slow.waits): Promise<{ readonly stopped: Promise<void> }> {
+    await taken;
     const stopped = gateway.gateway.stop(5_000);
     await pause(200);
     slow.release();
@@ -159,7 +164,9 @@ describe('a gateway that stops', () => {
     const slow = await slowWay(portOf('plain'));
     const socket = connect(slow.port, '127.0.0.1');
     socket.write('GET /x HTTP/1.1\r\n');
-    const { stopped } = await stopWithin(slow);
+    // It says nothing before the whole request is there; but it takes connections in their order.
+    const taken = slow.forwarded.then(() => fetch(`http://127.0.0.1:${portOf('plain')}/`, { redirect: 'manual' }));
+    const { stopped } = await stopWithin(slow, taken);
     expect(await exchange(socket, 'Host: localhost\r\n\r\n')).toMatch(/^HTTP\/1.1 308 /);
     await stopped;
   });
