@@ -290,7 +290,7 @@ describe('channels', () => {
     await expect(send(good.port, { trust: pki.root.certificate })).rejects.toThrow();
     await expect(send(good.port, { serverName: 'mail.hospital.test' })).rejects.toThrow();
     const implicit = await startMailServer(pki, { tls: 'implicit' });
-    await expect(send(implicit.port, {}, { timeout: 1_500 })).rejects.toThrow('Greeting never received; is the port one for encryption: implicit?');
+    await expect(send(implicit.port, {}, { timeout: 1_000 })).rejects.toThrow('Greeting never received; is the port one for encryption: implicit?');
     await expect(send(good.port, {}, { implicit: true })).rejects.toThrow('is the port one for encryption: starttls?');
     await implicit.close();
     good.refuse = 451;

@@ -17,7 +17,8 @@ export function openMail({ name, host, port, implicit, from, to, login, timeout,
   /** The package is loaded where mail is sent, and nowhere else. */
   const open = async (): Promise<Transporter> => (await import('nodemailer')).createTransport({
     host, port, secure: implicit, requireTLS: true, name: 'wardgate.invalid', disableFileAccess: true, disableUrlAccess: true,
-    connectionTimeout: timeout, greetingTimeout: timeout, socketTimeout: timeout, dnsTimeout: timeout,
+    // Any silence ends it, but not before the lack of a greeting does, which says more.
+    connectionTimeout: timeout, greetingTimeout: timeout, socketTimeout: 1.5 * timeout, dnsTimeout: timeout,
     tls: { ca: tls.trust, servername: tls.serverName, minVersion: 'TLSv1.2', rejectUnauthorized: true, ...(tls.certificate === undefined || tls.key === undefined ? {} : { cert: tls.certificate, key: tls.key }) },
     ...(login === undefined ? {} : { auth: { user: login.user, pass: login.password } }),
   });
