@@ -55,8 +55,8 @@ async function listen(path: string, answer: SocketCalls): Promise<Server> {
     );
   });
   server.on('clientError', (_error, socket) => socket.destroy());
-  // Node binds within the call. The mask is the whole process's: a directory that another part makes meanwhile could not be entered.
-  const mask = process.umask(0o177);
+  // Node binds within the call. The mask is the whole process's: with the owner's bits in it a directory that another thread makes meanwhile could not be entered.
+  const mask = process.umask(0o077);
   const bound = new Promise<void>((done, failed) => {
     server.once('error', failed);
     server.listen(path, () => done());
