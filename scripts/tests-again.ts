@@ -1,0 +1,87 @@
+/**
+ * `node scripts/tests-again.ts RESULTS.json`: names the tests that failed in a whole run and runs their files once more, alone
+ * (docs/decisions/0045). RESULTS.json, vitest's report, then counts what this run found. Exits 1 where one failed again, where so many failed
+ * that chance is no explanation, and where the run failed by something else than a test.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+
+interface Report {
+  numPassedTests: number;
+  numFailedTests: number;
+  numFailedTestSuites: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string; readonly failureMessages: readonly string[] }[];
+  }[];
+}
+
+/** More files than this do not fail by chance. */
+const MOST_FILES = 3;
+
+const [file] = process.argv.slice(2);
+if (file === undefined) throw new Error('usage: node scripts/tests-again.ts RESULTS.json');
+process.exitCode = again(file) ? 0 : 1;
+
+function again(path: string): boolean {
+  const whole = read(path);
+  if (whole === undefined) return refuse('the tests left no results');
+  const files = failedFiles(whole);
+  tell('failed', whole);
+  if (files.length === 0) return refuse('no test failed, the run did: see above');
+  if (files.length > MOST_FILES) return refuse(`${files.length} files failed: not run again`);
+
+  const directory = mkdtempSync(join(tmpdir(), 'wardgate-tests-'));
+  try {
+    const results = join(directory, 'tests.json');
+    const { status } = spawnSync('vitest', ['run', '--maxWorkers', '1', ...files], { stdio: 'inherit', env: { ...process.env, TEST_RESULTS: results } });
+    const alone = read(results);
+    if (alone === undefined) return refuse('the second run left no results');
+    tell('failed again, alone', alone);
+    writeFileSync(path, JSON.stringify(counted(whole, alone)));
+    if (status !== 0) return false;
+    console.log('UNSTEADY: what is named above failed in the whole run and passed alone; its cause is to be found');
+    return true;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function read(path: string): Report | undefined {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Report;
+  } catch {
+    return undefined;
+  }
+}
+
+function failedFiles(report: Report): string[] {
+  return [...new Set(report.testResults.filter(({ status }) => status === 'failed').map(({ name }) => relative('.', name)))];
+}
+
+function tell(what: string, report: Report): void {
+  for (const { name, status, message, assertionResults } of report.testResults) {
+    if (status !== 'failed') continue;
+    if (message !== '') console.log(`${what}: ${relative('.', name)}: ${message}`);
+    for (const test of assertionResults) {
+      if (test.status !== 'failed') continue;
+      const lines = test.failureMessages.join('\n').split('\n').filter((line) => !line.includes('/node_modules/'));
+      console.log(`${what}: ${relative('.', name)}: ${test.fullName}\n${lines.slice(0, 10).join('\n')}`);
+    }
+  }
+}
+
+/** The whole run's counts, with the second run's word on the tests that failed. */
+function counted(whole: Report, alone: Report): Report {
+  const failed = alone.numFailedTests;
+  return { ...whole, numPassedTests: whole.numPassedTests + Math.max(0, whole.numFailedTests - failed), numFailedTests: failed, testResults: [] };
+}
+
+function refuse(why: string): false {
+  console.log(`failed: ${why}`);
+  return false;
+}
