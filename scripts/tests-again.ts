@@ -38,7 +38,7 @@ function again(path: string): boolean {
   const directory = mkdtempSync(join(tmpdir(), 'wardgate-tests-'));
   try {
     const results = join(directory, 'tests.json');
-    const { status } = spawnSync('vitest', ['run', '--maxWorkers', '1', ...files], { stdio: 'inherit', env: { ...process.env, TEST_RESULTS: results } });
+    const { status } = spawnSync(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--maxWorkers', '1', ...files], { stdio: 'inherit', env: { ...process.env, TEST_RESULTS: results } });
     const alone = read(results);
     if (alone === undefined) return refuse('the second run left no results');
     tell('failed again, alone', alone);
