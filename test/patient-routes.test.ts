@@ -79,6 +79,18 @@ it('a doctor reaches every patient, and whom is on record', async () => {
   await expect.poll(concerned).toEqual(['1002', '1002', '1003', '1003', 'nobody', 'nobody']);
 });
 
+it('a body that nobody reads does not pass beside a query for a bound client, by any version of HTTP, and does for a free one', async () => {
+  const xml = { method: 'POST', headers: { 'content-type': 'application/xml' }, body: '<patient>1002</patient>' };
+  const seen = backend.seen.length;
+  const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+  // Without a type and a length over HTTP/2: its body is known by the stream alone.
+  const over2 = [await askHttp2(session, '/records?patient=1001', xml), await askHttp2(session, '/records?patient=1001', { body: '<patient>1002</patient>' })];
+  session.destroy();
+  const refused = [await ask(pki, gateway.port, '/records?patient=1001', { client: pki.patient, ...xml }), ...over2];
+  expect([refused.map(({ status }) => status), backend.seen.length]).toEqual([[403, 403, 403], seen]);
+  expect((await ask(pki, gateway.port, '/records?patient=1001', { client: pki.doctor, ...xml })).status).toBe(200);
+});
+
 it('explain tells whom a request concerns, and who is bound to that', async () => {
   const explain = (client: string, path: string) => wardgate(['explain', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path(`${client}.pem`), '--request', `GET https://localhost${path}`]);
   const own = await explain('patient', '/patients/1001/records');

@@ -94,6 +94,32 @@ describe('JSON beside the query', () => {
   });
 });
 
+describe('a body of another type beside the query', () => {
+  const withBody = (fields: readonly string[], more: object = {}, config: object = {}) => judge({ query: 'patient', ...config }, { method: 'POST', query: 'patient=A', fields: ['content-length', '9', ...fields], ...more });
+
+  test.each(['application/xml', 'text/xml', 'application/msgpack', 'application/x-yaml', 'text/plain', ''])('of the type %j is refused: no server can be known to take no parameters from it', (type) => {
+    expect(withBody(['content-type', type])).toBe('patient_unknown_shape');
+    expect(withBody(['Transfer-Encoding', 'chunked', 'content-type', type])).toBe('patient_unknown_shape');
+  });
+
+  test('is refused without a type, and over HTTP/2 without a length', () => {
+    expect([withBody([]), withBody([], { fields: [], unannounced: true }), withBody([], { fields: ['content-type', 'text/xml'], unannounced: true })]).toEqual(Array(3).fill('patient_unknown_shape'));
+  });
+
+  test('passes where the route says so, by one field of exactly that type', () => {
+    const unread = { unread: ['application/dicom'] };
+    expect(withBody(['content-type', 'Application/DICOM; transfer-syntax=*'], {}, unread)).toBe('within');
+    for (const fields of [['content-type', 'application/xml'], ['content-type', 'application/dicom', 'Content-Type', 'application/xml'], ['content-type', 'application/dicom, application/xml'], ['content-type', 'application/dicom+xml'], []]) {
+      expect(withBody(fields, {}, unread)).toBe('patient_unknown_shape');
+    }
+  });
+
+  test('is none where no body comes', () => {
+    for (const fields of [['content-type', 'text/xml'], ['content-type', 'text/xml', 'content-length', '0'], []]) expect(withBody([], { fields })).toBe('within');
+    expect(judge({ path: 'id' }, { parameters: { id: 'A' }, fields: ['content-length', '9', 'content-type', 'text/xml'] })).toBe('within');
+  });
+});
+
 describe('a patient named by a header', () => {
   test.each([
     [['X-Patient', 'A'], 'within'], [['x-patient', ' A '], 'within'],
@@ -146,9 +172,13 @@ test('a FHIR request of a bound client is judged below the base, and its bodies 
 });
 
 test.each([
-  [{}, 'expected exactly one of path, query, header or body'], [{ path: 'a', query: 'b' }, 'expected exactly one of path, query, header or body'], [{ path: 'a', fhir: {} }, 'expected body: fhir beside fhir'],
+  [{}, 'expected exactly one of path, query, header or body'], [{ path: 'a', query: 'b' }, 'expected exactly one of path, query, header or body'], [{ path: 'a', fhir: {} }, 'expected body: fhir beside fhir'], [{ path: 'a', unread: ['text/xml'] }, 'expected query beside unread'],
   [{ path: 'a', id: 'x' }, 'expected text with one * in it, such as urn:patient:*'], [{ body: 'fhir', fhir: { shared: ['Observation'] } }, 'expected a type of resources that is in no patient\'s compartment and refers to none'],
   [{ body: 'fhir', fhir: { shared: ['Task'] } }, 'expected a type of resources that is in no patient\'s compartment and refers to none'], [{ body: 'fhir', fhir: { bases: ['https://ehr.internal/r4/'] } }, 'expected a URL without a slash, query or fragment at its end, such as https://ehr.internal/fhir'],
 ])('the configuration %j is refused: %s', (config, message) => {
   expect(schema.safeParse(config).error?.issues[0]?.message).toBe(message);
+});
+
+test.each(['application/json', 'application/fhir+json', 'multipart/form-data', 'application/x-www-form-urlencoded', 'text/*', 'Text/xml'])('the type %s cannot be left unread beside a query', (type) => {
+  expect(schema.safeParse({ query: 'a', unread: [type] }).error?.issues[0]?.message).toMatch(/^expected a media type such as application\/dicom/);
 });

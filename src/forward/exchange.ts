@@ -23,7 +23,7 @@ export interface Outcome {
 }
 
 /** What is asked, in whatever version of HTTP it came. */
-export interface Asked extends Pick<RequestFacts, 'method' | 'target' | 'host' | 'preflight'> {
+export interface Asked extends Pick<RequestFacts, 'method' | 'target' | 'host' | 'preflight' | 'unannounced'> {
   /** The request target as it was written: for the record of one that cannot be read. */
   readonly written: string;
   /** The header section as it was received: name, value, name, value… */
@@ -175,6 +175,7 @@ function judge(exchange: Exchange, shown: Admission | Forwarded, found: Found, n
     address: client.address,
     preflight: asked.preflight,
     fields: asked.fields,
+    ...(asked.unannounced === true ? { unannounced: true } : {}),
     listener: service.listener.name,
     suspensions: service.suspensions(),
     withdrawn: service.withdrawn(),

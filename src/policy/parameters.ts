@@ -32,23 +32,30 @@ export function decode(text: string): string | undefined {
 export const UNCLEAR = {
   form: 'a form, whose fields some servers take for parameters of the query',
   encoded: 'a body of JSON that is encoded, whose members some servers take for parameters of the query',
+  other: 'a body that nobody here reads, and of which a server may: neither JSON nor of a type under unread',
 } as const;
 
 /**
  * What comes beside a query, as the header section says: a form, whose fields PHP, Rails and servlets put beside the parameters of the query or in their place; JSON,
- * of which Rails and Laravel do the same with the members of the outermost object; `encoded` JSON, which cannot be read here.
+ * of which Rails and Laravel do the same with the members of the outermost object; `encoded` JSON, which cannot be read here; or another body, which some servers read
+ * parameters from (XML in Rails before 4, any that somebody added a reader for), unless all it says of its type is one of `unread`. `unannounced`: one comes of which that section need not tell.
  */
-export function bodyBeside(fields: readonly string[]): 'form' | 'json' | 'encoded' | 'other' {
+export function bodyBeside(fields: readonly string[], unread: ReadonlySet<string>, unannounced: boolean): 'none' | 'form' | 'json' | 'encoded' | 'other' {
   let json = false;
   let encoded = false;
+  let comes = unannounced;
+  const types: string[] = [];
   for (let index = 0; index < fields.length; index += 2) {
     const name = (fields[index] as string).toLowerCase().replace(/[^a-z0-9]/g, '-');
     const value = fields[index + 1] as string;
     if (name === 'content-type' && /x-www-form-urlencoded|multipart\/form-data/i.test(value)) return 'form';
     json ||= name === 'content-type' && /(?:^|[^a-z])json/i.test(value);
     encoded ||= name === 'content-encoding' && value.trim().toLowerCase() !== 'identity';
+    comes ||= name === 'transfer-encoding' || (name === 'content-length' && value.trim() !== '0');
+    if (name === 'content-type') types.push((value.split(';', 1)[0] as string).trim().toLowerCase());
   }
-  return json ? encoded ? 'encoded' : 'json' : 'other';
+  if (json) return encoded ? 'encoded' : 'json';
+  return comes && !(types.length === 1 && unread.has(types[0] as string)) ? 'other' : 'none';
 }
 
 /** Whether a body of JSON leaves the parameter that names a patient as it is: no member that some server would take for it, or the one that says the same. */

@@ -7,11 +7,18 @@ import { judgeFields, judgeRequest, patientAsked, type AwaitedBody } from './fhi
 
 /** Where requests of a route name the patient they concern, and whom that binds. */
 export interface PatientRule {
-  readonly where: { readonly kind: 'path' | 'query' | 'header'; readonly name: string } | FhirRule;
+  readonly where: Simple | FhirRule;
   /** Roles that reach no other patient than the one they are. */
   readonly bound: ReadonlySet<string>;
   /** What stands before and behind the patient's id in the id of a bound client. */
   readonly around: readonly [before: string, behind: string];
+}
+
+interface Simple {
+  readonly kind: 'path' | 'query' | 'header';
+  readonly name: string;
+  /** Media types, in lower case, whose bodies pass beside a query. */
+  readonly unread: ReadonlySet<string>;
 }
 
 interface FhirRule {
@@ -67,17 +74,19 @@ export interface PatientQuestion {
   readonly parameters: Readonly<Record<string, string>>;
   /** Name, value, name, value…, as received. */
   readonly fields: readonly string[];
+  /** A body comes, of which the header section need not tell. */
+  readonly unannounced?: boolean | undefined;
 }
 
 /** Compiles the rule of a route whose pattern has `depth` segments. */
-export function compilePatient({ path, query, header, bound, id, fhir }: PatientConfig, depth: number): PatientRule {
+export function compilePatient({ path, query, header, bound, id, fhir, unread = [] }: PatientConfig, depth: number): PatientRule {
   const [before = '', behind = ''] = id.split('*');
   const name = path ?? query ?? header?.toLowerCase() ?? '';
   const kind = path !== undefined ? 'path' : query !== undefined ? 'query' : 'header';
   return {
     bound: new Set(bound),
     around: [before, behind],
-    where: fhir === undefined ? { kind, name } : {
+    where: fhir === undefined ? { kind, name, unread: new Set(unread) } : {
       kind: 'fhir', depth, shared: new Set(fhir.shared), bases: fhir.bases.map((base) => base.replace(/^https?:\/\//, '').toLowerCase()), pages: new Set(fhir.pages), resource: fhir.resource,
     },
   };
@@ -94,8 +103,8 @@ export function judgePatient(
   const { where, bound } = rule;
   const free = isFree(bound, identity, admitted);
   const fhir = where.kind === 'fhir' ? { method: question.method, segments: question.segments.slice(where.depth), query: question.query } : undefined;
-  const beside = where.kind === 'query' ? bodyBeside(question.fields) : 'other';
-  const unclear = beside === 'form' || beside === 'encoded' ? UNCLEAR[beside] : undefined;
+  const beside = where.kind === 'query' ? bodyBeside(question.fields, where.unread, question.unannounced === true) : 'none';
+  const unclear = beside === 'none' || beside === 'json' ? undefined : UNCLEAR[beside];
   const bondTo = (named: string): QueryBond | undefined => (where.kind === 'query' && beside === 'json' ? { kind: 'query', parameter: where.name, patient: named, resource: LARGEST_BESIDE } : undefined);
   if (free && fhir === undefined) {
     const concern = concernOf(namedIn(where as Simple, question));
@@ -144,11 +153,6 @@ function patientOfClient({ around: [before, behind] }: Pick<PatientRule, 'around
   const id = identity?.id ?? '';
   if (id.length <= before.length + behind.length || !id.startsWith(before) || !id.endsWith(behind)) return undefined;
   return id.slice(before.length, id.length - behind.length);
-}
-
-interface Simple {
-  readonly kind: 'path' | 'query' | 'header';
-  readonly name: string;
 }
 
 type Named = { readonly kind: 'named'; readonly patient: string } | Objection;

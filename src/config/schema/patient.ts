@@ -22,6 +22,10 @@ const fhir = mapping({
   resource: size.describe('Size of one resource in an answer, and of a request body where the route sets no limit; answers of any size pass as long as they are Bundles of such resources.').prefault('1MiB'),
 });
 
+// What the gateway judges by itself is not for leaving unread.
+const unreadType = matching('expected a media type such as application/dicom, in lower case; JSON is read and forms are refused whatever stands here',
+  /^(?!.*(?:[^a-z]json|x-www-form-urlencoded|multipart\/form-data))[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/);
+
 /** Where a request names the patient it concerns, and whom that binds. */
 export const patient = mapping({
   path: parameterName.describe('Parameter of the route\'s path that names the patient.').exactOptional(),
@@ -31,7 +35,10 @@ export const patient = mapping({
   bound: some(name, 'expected a list of at least one role').describe('Roles that reach one patient only, the one they are; for all others the patient goes on record. A client is bound whose first role is among them, or whom the route lets in by these roles only.').default(['patient']),
   id: patientOfClient.describe('What the id of a bound client is: * stands for the patient\'s own.').default('*'),
   fhir: fhir.describe('What the FHIR interface is like; with body: fhir.').exactOptional(),
+  unread: some(unreadType, 'expected a list of at least one media type')
+    .describe('With query: media types of bodies from which the upstream takes no parameters. They pass unread; all others but JSON, which is read, are refused to bound clients.').exactOptional(),
 }).refine((value) => WHERE.filter((key) => value[key] !== undefined).length === 1, { error: 'expected exactly one of path, query, header or body' })
   .refine((value) => value.fhir === undefined || value.body !== undefined, { error: 'expected body: fhir beside fhir' })
+  .refine((value) => value.unread === undefined || value.query !== undefined, { error: 'expected query beside unread' })
   .transform((value) => (value.body === undefined || value.fhir !== undefined ? value : { ...value, fhir: fhir.parse({}) }))
   .meta({ allOf: [{ oneOf: WHERE.map((key) => ({ type: 'object' as const, properties: { [key]: { type: 'string' as const, description: 'Where the patient is named.' } }, required: [key] })) }] });

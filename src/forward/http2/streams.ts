@@ -68,7 +68,9 @@ export function createStreams(options: HttpOptions, { leave, expel }: Sessions):
       options.cut('requests_per_connection');
       leave(peer);
     }
-    return Object.assign(openExchange(head.asked, peer.client, options.service()), {
+    // RFC 9113 section 8.1.1: what needs no content-length is a body all the same.
+    const unannounced = !received && head.contentLength === undefined && head.protocol === undefined;
+    return Object.assign(openExchange(unannounced ? { ...head.asked, unannounced } : head.asked, peer.client, options.service()), {
       stream, peer, head, known, sensitive, end: received ? ENDED : watchEnd(stream), asksGrpc: asksGrpc(head), grpc: false, tunnel: false, call: undefined, bytesOut: 0, paced: false, waitingSince: 0, activeAt: now,
       received, cut: undefined, interrupted: undefined,
     });

@@ -19,10 +19,10 @@ export const NOBODY: Concern = { kind: 'concern', patient: undefined, bond: unde
 
 /** The compartment rule. */
 export function judgeConcern({ route, parameters }: RouteMatch, facts: RequestFacts, glass: Glass | undefined, trace?: (step: Step) => void): Concern | Denial {
-  const { target, host, admission, method, fields = [] } = facts;
+  const { target, host, admission, method, fields = [], unannounced } = facts;
   if (route.patient === undefined || target.kind === 'malformed' || host.kind === 'malformed') return NOBODY;
   const identity = admission.kind === 'known' ? admission.identity : undefined;
-  const question = { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields };
+  const question = { method, host: host.name, path: target.path, segments: target.segments, query: target.query, parameters, fields, unannounced };
   const emergency = glass?.broken === undefined ? undefined : { patient: patientOfPlea(fields, glass.rule) ?? grantOf(facts)?.patient };
   const finding = judgePatient(route.patient, question, identity, identity === undefined ? [] : rolesAt(route, identity, glass), emergency);
   if (finding.kind === 'concerns') {
