@@ -5,7 +5,7 @@ import type { Log } from './log.ts';
 import type { Certificate } from './pki/certificate.ts';
 import type { CrlAuthorities } from './revocation/crl-load.ts';
 import { openCrlFloor } from './revocation/crl-floor.ts';
-import { newestOfEach, type CrlHandle } from './revocation/crl-handle.ts';
+import { isVerified, newestOfEach, othersOf, type CrlHandle } from './revocation/crl-handle.ts';
 import { crlStatement } from './revocation/crl-statement.ts';
 import { digestOf, readCrls } from './revocation/crl-store.ts';
 import { download } from './revocation/download.ts';
@@ -57,12 +57,12 @@ export async function openGatewayCrls({ sources, trust: pem, directory, log, now
 
   async function take(source: string, bytes: Uint8Array): Promise<void> {
     const read = await readCrls({ files: [{ file: source, bytes }], realms: [trust], now: now() }, { handles, authoritiesDigest });
-    const own = read.handles.filter(({ proof }) => proof.kind === 'verified');
+    const own = read.handles.filter(isVerified);
     if (own.length === 0 || read.problems.length > 0) throw new Error(read.problems.map(({ detail }) => detail).join('; ') || 'no CRL in it');
     const { current, older } = floor?.sift(own, now()) ?? { current: own, older: [] };
     for (const { detail } of older) log.error({ source, error: detail }, NOT_TAKEN);
     if (current.length === 0) return;
-    held.set(source, current);
+    held.set(source, [...current, ...othersOf(held.get(source) ?? [], current)]);
     handles = newestOfEach([...held.values()].flat());
     await floor?.raise(current, now());
   }

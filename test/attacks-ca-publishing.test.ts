@@ -12,6 +12,7 @@ import { createCrlDesk } from '../src/ca/publish/crl-desk.ts';
 import { createOcspDesk } from '../src/ca/publish/ocsp-desk.ts';
 import type { PublishSource } from '../src/ca/publish/source.ts';
 import { startCaServer, type CaServer, type CaServerOptions } from '../src/ca-server.ts';
+import { openGatewayCrls } from '../src/est-crls.ts';
 import { LIMITS, limitByAddress } from '../src/est-server.ts';
 import { SILENT } from '../src/log.ts';
 import { parseCertificate } from '../src/pki/certificate.ts';
@@ -191,6 +192,17 @@ describe('EST, of gateways whose certificates another CA has given', () => {
     await ca.write('backend.crl', await list(2, []));
     await serving([file], async (confirmed) => expect(await confirmed()).toBe(503));
     await expect(serving([await ca.write('no.crl', 'none')], () => Promise.resolve())).rejects.toThrow(/no\.crl: .*neither DER nor a PEM block/);
+  });
+
+  test('forgets no list for another CA\'s that somebody laid in its place', async () => {
+    const file = await ca.write('laid.crl', await issueCrl(pki.backendCa, { revoked: [{ serial: pki.gatewayClient.serialHex }] }));
+    const crls = await openGatewayCrls({ sources: [file], trust: pki.backendCa.certificate + pki.issuing.certificate, log: SILENT, now: Date.now });
+    const said = (...path: readonly { readonly der: Buffer }[]) => crls.judge(path.map(({ der }) => parseCertificate(der)));
+    expect(said(pki.gatewayClient, pki.backendCa)).toMatchObject({ status: 403 });
+    await ca.write('laid.crl', await issueCrl(pki.issuing));
+    await expect.poll(() => said(pki.doctor, pki.issuing)).toEqual({ kind: 'good' });
+    expect(said(pki.gatewayClient, pki.backendCa)).toMatchObject({ status: 403 });
+    crls.close();
   });
 
   test('believes none while the place of the list gives nothing, and does not keep the CA from publishing for that', async () => {

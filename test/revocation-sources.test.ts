@@ -102,6 +102,18 @@ describe('a CRL from a configured URL', () => {
     await point.start();
   });
 
+  it('is not forgotten for what anybody signed, nor for the list of another CA', async () => {
+    const stranger = await createAuthority({ name: [['CN', 'Hospital Issuing CA'], ['O', 'Hospital']] });
+    const gateway = await fromUrls('unavailable: allow,');
+    expect(await reasonFor(gateway, pki.revokedDoctor)).toBe('revoked_crl');
+    const failed = async (): Promise<boolean> => (await sourceOf(gateway, point.url('issuing.crl')))?.last_error !== undefined;
+    for (const laid of [{ crl: await issueCrl(stranger, { number: 9 }), fails: true }, { crl: await issueCrl(pki.root, { number: 2 }), fails: false }]) {
+      point.files.set('issuing.crl', laid.crl);
+      await expect.poll(failed).toBe(laid.fails);
+      expect(await reasonFor(gateway, pki.revokedDoctor)).toBe('revoked_crl');
+    }
+  });
+
   it('is fetched through the proxy when there is one', async () => {
     const gateway = await gatewayWith('urls: [http://pki.hospital.test/issuing.crl, http://pki.hospital.test/root.crl]', `proxy: "${point.url('')}",`);
     expect(await reasonFor(gateway, pki.doctor)).toBe('good');

@@ -86,3 +86,20 @@ export function isNewer(crl: Dated, than: Dated): boolean {
 export function isProven({ proof }: CrlHandle): boolean {
   return proof.kind === 'verified' || proof.late[0] !== 0;
 }
+
+/** Whether a CA that is known signed it. */
+export function isVerified({ proof }: CrlHandle): boolean {
+  return proof.kind === 'verified';
+}
+
+/** Of one source. */
+const MAX_OTHERS = 64;
+
+/**
+ * What a source gave before that is no earlier form of what it gives now. It stays: whoever is in the way of a download must not have a CRL
+ * forgotten by laying another CA's in its place.
+ */
+export function othersOf(before: readonly CrlHandle[], now: readonly CrlHandle[]): readonly CrlHandle[] {
+  const kinds = new Set(now.map(crlKind));
+  return before.filter((handle) => isVerified(handle) && !kinds.has(crlKind(handle))).slice(0, MAX_OTHERS);
+}

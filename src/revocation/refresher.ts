@@ -8,7 +8,7 @@ import type { CrlProblem } from './crl-load.ts';
 import { releaseReplaced } from './crl-release.ts';
 import { createCrlSources } from './crl-sources.ts';
 import type { CrlSource, CrlSources, Installed } from './crl-sources.ts';
-import { isProven, newestOfEach } from './crl-handle.ts';
+import { isProven, isVerified, newestOfEach, othersOf } from './crl-handle.ts';
 import { crlStatement } from './crl-statement.ts';
 import type { CrlHandle } from './crl-handle.ts';
 import { crlAuthorities, digestOf, readCrls, summaryOf } from './crl-store.ts';
@@ -237,10 +237,12 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
     inForce = { ...inForce, problems: new Map([...inForce.problems, [source.url, problems]]) };
     // A certificate's URL must not fill the memory with what nobody signed; a configured one may wait for its CA to be learnt.
     const own = current.filter((handle) => handle.source === source.url && (source.kind === 'url' || handle.proof.kind === 'verified'));
-    if (own.length === 0 || problems.some(({ reason }) => reason === 'older')) {
+    const before = inForce.bySource.get(source.url) ?? [];
+    if (own.length === 0 || (before.some(isVerified) && !own.some(isVerified)) || problems.some(({ reason }) => reason === 'older')) {
       return { kind: 'refused', detail: problems.map(({ detail }) => detail).join('; ') || 'no CRL in it' };
     }
-    const bySource = new Map([...inForce.bySource, [source.url, own]]);
+    const earlier = othersOf(before, own);
+    const bySource = new Map([...inForce.bySource, [source.url, [...own, ...earlier]]]);
     inForce = { ...inForce, bySource, handles: newestOfEach([...bySource.values()].flat()) };
     if (!sameCrls(handles, inForce.handles)) {
       releaseReplaced(handles, inForce.handles);
@@ -249,7 +251,8 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
       await floor.raise(handles, at);
       log.info({ url: source.url, crls: own.length }, 'CRL fetched');
     }
-    await keptCrls.write({ key: source.url, head: writeSource(source, { etag, lastModified }, at), bytes });
+    // The next start fetches what is new; what stays beside it would be nowhere.
+    if (!earlier.some(({ nextUpdate }) => at < nextUpdate)) await keptCrls.write({ key: source.url, head: writeSource(source, { etag, lastModified }, at), bytes });
     warnOfEnds();
     return { kind: 'installed', validity: validityOf(own) };
   }
@@ -314,8 +317,7 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
 
 /** What is not verified replaces nothing: what was, stays beside it. */
 function withProven(found: readonly CrlHandle[], before: readonly CrlHandle[] = []): readonly CrlHandle[] {
-  if (found.some(({ proof }) => proof.kind === 'verified')) return found;
-  return [...before.filter(({ proof }) => proof.kind === 'verified'), ...found];
+  return found.some(isVerified) ? found : [...before.filter(isVerified), ...found];
 }
 
 function unreadProblem({ file, message }: CrlFiles['faults'][number]): CrlProblem {
