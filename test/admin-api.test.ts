@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Validator } from '@seriousme/openapi-schema-validator';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { answerCall, ON_THE_SOCKET, type Caller } from '../src/admin/answer-call.ts';
 import { CALLS } from '../src/admin/calls.ts';
 import { openApiText } from '../src/admin/openapi.ts';
@@ -37,7 +37,7 @@ test('a caller has two answers at a time, others wait their turn, too many are r
   const all = Promise.all(asked);
   for (let done = 0; done < 34; done++) {
     deferred[done]?.();
-    await vi.waitFor(() => expect(deferred.length).toBe(Math.min(34, done + 3)));
+    await expect.poll(() => deferred.length, { interval: 1 }).toBe(Math.min(34, done + 3));
   }
   await all;
   await expect(turns('watch', () => Promise.resolve(1))).resolves.toBe(1);

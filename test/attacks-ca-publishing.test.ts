@@ -95,7 +95,9 @@ describe('the responder', () => {
     expect(judged((await ocsp.answer(asking('Kiosk 3'))).der, 'Kiosk 3', Date.now()).kind).toBe('good');
     ca.office.revoke(certificateOf('Kiosk 3').serial, { who: 'operator', reason: 'keyCompromise', why: 'stolen' });
     await Promise.allSettled([crl.refresh(), ocsp.refresh()]);
-    expect(crl.current(1)?.number).toBe(first + 1);
+    // The server of these tests looks after its lists meanwhile: it may have taken a number in between.
+    expect(crl.current(1)?.number).toBeGreaterThan(first);
+    expect(crl.current(1)?.der.includes(Buffer.from(certificateOf('Kiosk 3').serial, 'hex'))).toBe(true);
     expect(judged((await ocsp.answer(asking('Kiosk 3'))).der, 'Kiosk 3', Date.now()).kind).toBe('revoked');
   });
 
