@@ -73,11 +73,14 @@ describe('the connections of a listener', () => {
 
   it('that are turned away are on record by their first, and not one by one: a flood must not fill the disk', async () => {
     const { port } = await start(limits('{ connections: 1 }'));
+    const began = performance.now();
     await serving(port, 40);
-    const records = (await gateway!.records()).filter((record) => record['reason'] === 'connection_limit');
-    expect(records.length).toBeGreaterThan(0);
-    // The first of each thread.
-    expect(records.length).toBeLessThanOrEqual(2);
+    const turnedAway = async () => (await gateway!.records()).filter((record) => record['reason'] === 'connection_limit');
+    // A connection is closed before that is on record.
+    await expect.poll(async () => (await turnedAway()).length).toBeGreaterThan(0);
+    const records = await turnedAway();
+    // The first of each thread, and what came every ten seconds on a machine that took longer.
+    expect(records.length).toBeLessThanOrEqual(2 * Math.ceil((performance.now() - began) / 10_000));
     expect(records[0]).toMatchObject({ event: 'connection', result: 'denied', listener: 'clinical', address: '127.0.0.1' });
   });
 
@@ -156,7 +159,7 @@ describe('the connections of an address', () => {
     const outcomes: boolean[] = [];
     for (const address of ['192.0.2.7', '192.0.2.7', '192.0.2.7', '192.0.2.8', '192.0.2.8']) outcomes.push(await through(address));
     expect(outcomes).toEqual([true, true, false, true, true]);
-    expect((await gateway!.records()).find((record) => record['reason'] === 'connection_limit')).toMatchObject({ address: '192.0.2.7' });
+    await expect.poll(async () => (await gateway!.records()).find((record) => record['reason'] === 'connection_limit')).toMatchObject({ address: '192.0.2.7' });
   });
 });
 
@@ -260,7 +263,7 @@ describe('memory above the mark', () => {
     expect(came.length).toBeLessThan(40);
     expect(await refused(gateway!, 'memory')).toBeGreaterThanOrEqual(20);
     for (const socket of open) expect(await answers(socket)).toBe(true);
-    expect((await gateway!.records()).find((record) => record['event'] === 'connection')).toMatchObject({ result: 'denied', reason: 'overloaded' });
+    await expect.poll(async () => (await gateway!.records()).find((record) => record['event'] === 'connection')).toMatchObject({ result: 'denied', reason: 'overloaded' });
     await configure('100%');
     expect(await serving(port, 10)).toHaveLength(10);
     expect((await ready()).status).toBe(200);

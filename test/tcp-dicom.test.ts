@@ -62,7 +62,7 @@ describe.skipIf(!hasDcmtk)('dcmtk through the gateway', () => {
     const echo = await run('echoscu', who, calling, [], called);
     expect(echo.code).not.toBe(0);
     expect(echo.output).toMatch(words);
-    expect((await connectionRecords(gateway)).at(-1)).toMatchObject({ result: 'denied', reason: 'sender_denied', calling_ae_title: calling, called_ae_title: called });
+    await expect.poll(async () => (await connectionRecords(gateway)).at(-1)).toMatchObject({ result: 'denied', reason: 'sender_denied', calling_ae_title: calling, called_ae_title: called });
   });
 
   it('is not served for a device that no entry is for, and without a certificate', async () => {
@@ -70,7 +70,7 @@ describe.skipIf(!hasDcmtk)('dcmtk through the gateway', () => {
     expect(echo.code).not.toBe(0);
     const anonymous = await dcmtk('echoscu', ['-v', '+tla', '+cf', files.path('root.pem'), '-aet', 'CT1', '-aec', 'PACS', '127.0.0.1', String(gateway.port)]);
     expect(anonymous.code).not.toBe(0);
-    expect((await connectionRecords(gateway)).slice(-2).map((record) => record['reason'])).toEqual(['sender_denied', 'no_certificate']);
+    await expect.poll(async () => (await connectionRecords(gateway)).slice(-2).map((record) => record['reason'])).toEqual(['sender_denied', 'no_certificate']);
   });
 
   it('is told to come again while the archive is away', async () => {

@@ -89,7 +89,7 @@ describe('a listener that lists HL7 senders', () => {
     const socket = await openStream(pki, gateway, lab);
     expect(await say(socket, frame('EVIL', 'NORTH', 'PID|1\r'))).toEqual(NONE);
     expect(backend.accepted.length).toBe(before);
-    expect((await connectionRecords(gateway)).at(LATEST)).toMatchObject({
+    await expect.poll(async () => (await connectionRecords(gateway)).at(LATEST)).toMatchObject({
       result: 'denied', reason: 'sender_denied', sending_application: 'EVIL', sending_facility: 'NORTH', detail: 'lab-1 may not speak with the sending application "EVIL"',
     });
   });
@@ -141,13 +141,13 @@ describe('a listener that lists HL7 senders', () => {
     const socket = await openStream(pki, gateway, lab);
     expect(await say(socket, Buffer.from('GET / HTTP/1.1\r\n\r\n'))).toEqual(NONE);
     expect(backend.accepted.length).toBe(before);
-    expect((await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'bad_request', detail: 'octets outside an MLLP frame' });
+    await expect.poll(async () => (await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'bad_request', detail: 'octets outside an MLLP frame' });
   });
 
   it('closes at once on a client that no entry is for', async () => {
     const socket = await openStream(pki, gateway, pki.device);
     expect(await hear(socket, 1)).toEqual(NONE);
-    expect((await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'sender_denied', detail: 'no entry of the listener\'s senders is for kiosk-7.devices.hospital.test' });
+    await expect.poll(async () => (await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'sender_denied', detail: 'no entry of the listener\'s senders is for kiosk-7.devices.hospital.test' });
   });
 
   it('closes on a client that begins to say who it is and does not finish in time', async () => {
@@ -156,7 +156,7 @@ describe('a listener that lists HL7 senders', () => {
     const started = performance.now();
     expect(await hear(socket, 1)).toEqual(NONE);
     expect(performance.now() - started).toBeGreaterThan(900);
-    expect((await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'bad_request', detail: 'the client did not say in time who it is' });
+    await expect.poll(async () => (await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'bad_request', detail: 'the client did not say in time who it is' });
     expect(backend.accepted.length).toBe(before);
   });
 
@@ -233,7 +233,7 @@ describe('a listener that lists DICOM senders', () => {
     socket.write(associationRequest(calling, called));
     expect(await heard).toEqual(REJECTED(reason));
     expect(backend.accepted.length).toBe(before);
-    expect((await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'sender_denied', calling_ae_title: calling, called_ae_title: called });
+    await expect.poll(async () => (await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'sender_denied', calling_ae_title: calling, called_ae_title: called });
     const closed = once(socket, 'close');
     socket.end();
     await closed;
@@ -262,7 +262,7 @@ describe('a listener that lists DICOM senders', () => {
   it('ends a connection that does not ask for an association in time', async () => {
     const socket = await openStream(pki, gateway, lab);
     expect(await hear(socket, 1)).toEqual(NONE);
-    expect((await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'bad_request', detail: 'the client did not say in time who it is' });
+    await expect.poll(async () => (await connectionRecords(gateway)).at(LATEST)).toMatchObject({ result: 'denied', reason: 'bad_request', detail: 'the client did not say in time who it is' });
   });
 
   it('tells a requester to come again when the upstream is away', async () => {

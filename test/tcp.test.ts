@@ -76,7 +76,7 @@ describe('a TCP listener', () => {
     socket.write('\x0bMSH|');
     await closed;
     expect(accepted.length).toBe(before);
-    expect((await gateway.records()).filter((record) => record['event'] === 'connection').map((record) => record['reason'])).toContain(reason);
+    await expect.poll(async () => (await gateway.records()).filter((record) => record['event'] === 'connection').map((record) => record['reason'])).toContain(reason);
   });
 
   it('ends open streams of a certificate that is revoked, on both sides', async () => {
