@@ -3,10 +3,11 @@ import { addUp, identityOf, routesUnderWay, underWay } from './concern.ts';
 import type { DeviceView } from './identity/devices.ts';
 import { idsOf, speaksForItself } from './isolation.ts';
 import { prepareText } from './pki/preparation.ts';
-import type { KnownAdmission } from './policy/facts.ts';
+import type { Admission, KnownAdmission } from './policy/facts.ts';
 import { inNetworks, parseNetwork } from './policy/networks.ts';
 import type { DenySubject } from './store/deny-list.ts';
-import type { Foreseen, Hit } from './thread-protocol.ts';
+import { fingerprintsOf } from './pki/twin.ts';
+import type { Foreseen, ForeseenOperator, Hit } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
 
 /** Of a SHA-256: enough to tell certificates apart. */
@@ -31,6 +32,7 @@ export function createForesight(serving: () => readonly OpenListener[], devices:
         return { connections: 1, under_way: underWay(undefined, listener.runtime, connection), clients: [{ ...(identity === undefined ? {} : { role: identity.role, id: identity.id }), address: connection.address, connections: 1 }] };
       })),
       roles: Object.fromEntries(roles), routes: Object.fromEntries(routes), of: all.length, lately: hit.kind === 'network' ? [] : latelyHit(hit, serving(), devices),
+      operators: operatorsHit(hit, found, serving(), devices),
     };
   };
 }
@@ -46,6 +48,7 @@ export function addForeseen(found: readonly Foreseen[]): Foreseen {
   const lately = new Map(found.flatMap((one) => one.lately.map((known) => [known.certificate, known])));
   return {
     ...addUp(found), roles: Object.fromEntries(roles), routes: Object.fromEntries(routes), of: found.reduce((sum, one) => sum + one.of, 0), lately: [...lately.values()].slice(0, MOST_LATELY),
+    operators: found.flatMap((one) => one.operators),
   };
 }
 
@@ -64,7 +67,7 @@ function isHit(hit: Hit, connection: Connection, { runtime }: OpenListener, devi
 /** Whether a denial would be of somebody: of any certificate of the path, as admission has it. */
 function isSubject(subject: DenySubject, { path, identity }: KnownAdmission): boolean {
   switch (subject.kind) {
-    case 'fingerprint': return path.some(({ sha256 }) => sha256 === subject.fingerprint);
+    case 'fingerprint': return path.some((certificate) => fingerprintsOf(certificate).includes(subject.fingerprint));
     case 'serial': return path.some(({ serial, issuer }) => serial === subject.serial && issuer.normalized === subject.issuer);
     case 'key': return path.some(({ spkiSha256 }) => spkiSha256 === subject.key);
     case 'issuer': return path.some(({ issuer }) => issuer.normalized === subject.issuer);
@@ -72,14 +75,29 @@ function isSubject(subject: DenySubject, { path, identity }: KnownAdmission): bo
   }
 }
 
-function latelyHit(hit: DenySubject | Extract<Hit, { kind: 'device' }>, listeners: readonly OpenListener[], devices: DeviceView): Foreseen['lately'] {
+/** Who would lose the operators' listener by it: those with a connection there, and those who can be let in again without being judged anew. */
+function operatorsHit(hit: Hit, found: readonly { readonly listener: OpenListener; readonly connection: Connection }[], serving: readonly OpenListener[], devices: DeviceView): readonly ForeseenOperator[] {
+  const connected = found.filter(({ listener }) => listener.runtime.operators).flatMap(({ connection: { admissions, address } }) => [...admissions.values()].flatMap((held) => operatorOf(held, address)));
+  const lately = serving.filter(({ runtime }) => runtime.operators).flatMap(({ runtime: { office } }) => office.known()).filter(([, held]) => hit.kind !== 'network' && isHeld(hit, held, devices)).flatMap(([, held]) => operatorOf(held));
+  return [...new Map([...lately, ...connected].map((one) => [JSON.stringify(one), one])).values()].slice(0, MOST_LATELY);
+}
+
+function operatorOf(held: Admission, address?: string): readonly ForeseenOperator[] {
+  if (held.kind !== 'known' || held.identity === undefined) return [];
+  return [{ certificate: held.leaf.sha256, id: held.identity.id, ...(address === undefined ? {} : { address }) }];
+}
+
+function isHeld(hit: Exclude<Hit, { kind: 'network' }>, held: KnownAdmission, devices: DeviceView): boolean {
+  return hit.kind === 'device' ? idsOf({ admissions: new Map([['', held]]) }, devices).some((id) => prepareText(id) === prepareText(hit.device)) : isSubject(hit, held);
+}
+
+function latelyHit(hit: Exclude<Hit, { kind: 'network' }>, listeners: readonly OpenListener[], devices: DeviceView): Foreseen['lately'] {
   const found = new Map<string, Foreseen['lately'][number]>();
   for (const { runtime: { office } } of listeners) {
     for (const [, held] of office.known()) {
       if (found.size >= MOST_LATELY) return [...found.values()];
       const { leaf, identity } = held;
-      const concerned = hit.kind === 'device' ? idsOf({ admissions: new Map([['', held]]) }, devices).some((id) => prepareText(id) === prepareText(hit.device)) : isSubject(hit, held);
-      if (concerned) found.set(leaf.sha256, { certificate: leaf.sha256.slice(0, SHORT), ...(identity === undefined ? {} : { role: identity.role, id: identity.id }) });
+      if (isHeld(hit, held, devices)) found.set(leaf.sha256, { certificate: leaf.sha256.slice(0, SHORT), ...(identity === undefined ? {} : { role: identity.role, id: identity.id }) });
     }
   }
   return [...found.values()];

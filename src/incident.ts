@@ -1,10 +1,12 @@
+import type { Origin } from './admin/call.ts';
 import type { IncidentTarget, DrainReport } from './admin/calls/incident.ts';
+import { LOCKED_OUT } from './admin/own-certificate.ts';
 import { addUp } from './concern.ts';
 import type { Snapshot } from './config/snapshot.ts';
 import { addForeseen } from './foresight.ts';
 import { inNetworks, parseNetwork } from './policy/networks.ts';
 import { UnknownScopeError, type Suspensions } from './suspensions.ts';
-import type { Concerned, Foreseen, Hit, ToThread } from './thread-protocol.ts';
+import type { Concerned, Foreseen, ForeseenOperator, Hit, ToThread } from './thread-protocol.ts';
 import type { Threads } from './threads.ts';
 
 export interface IncidentOptions {
@@ -26,6 +28,8 @@ export interface Incident extends IncidentTarget {
 }
 
 const ASK_MS = 5_000;
+/** What is to be cut off waits no longer for the look whom it hits. */
+const GLANCE_MS = 1_000;
 
 export function createIncident({ snapshot, threads, suspensions, now }: IncidentOptions): Incident {
   /** By listener; '' is all of them but the admin's. */
@@ -74,11 +78,16 @@ export function createIncident({ snapshot, threads, suspensions, now }: Incident
     news,
     drained: () => drains.has(''),
     draining,
-    async foresee(hit) {
+    async foresee(hit, origin) {
       const { listeners, routes } = snapshot().config;
-      const found = addForeseen(await threads.all<Foreseen>({ kind: 'foresee', hit }, ASK_MS));
+      const { operators, ...found } = addForeseen(await threads.all<Foreseen>({ kind: 'foresee', hit }, ASK_MS));
       const allowed = routes.map(({ name, allow }) => ({ route: name, allow })).filter(({ allow }) => hit.kind === 'network' || Object.keys(found.roles).some((role) => allow.includes(role)));
-      return { ...found, allowed, warnings: warningsOf(hit, found, listeners) };
+      return { ...found, allowed, warnings: [...operatorWarnings(operators, origin), ...warningsOf(hit, found, listeners)] };
+    },
+    async operatorsHit(hit, origin) {
+      const found = await threads.all<Foreseen>({ kind: 'foresee', hit }, GLANCE_MS).catch(() => []);
+      const { operators } = addForeseen(found);
+      return { own: origin !== undefined && isOwn(operators, origin), warnings: operatorWarnings(operators, origin) };
     },
     isolate: ({ network, device, ...order }) => suspensions.suspend({ ...order, isolate: true, ...(network === undefined ? {} : { network }), ...(device === undefined ? {} : { device }) }),
     lift: (scope, who) => suspensions.resume({ ...scope, isolate: true }, who),
@@ -108,8 +117,20 @@ export function createIncident({ snapshot, threads, suspensions, now }: Incident
   };
 }
 
+/** By its certificate, and where an address is cut off by the one from which it asks. */
+function isOwn(operators: readonly ForeseenOperator[], { certificate, address }: Origin): boolean {
+  return operators.some((one) => one.certificate === certificate && (one.address ?? address) === address);
+}
+
+/** Who can be locked out of the admin listener by it, whoever asks first. */
+function operatorWarnings(operators: readonly ForeseenOperator[], origin: Origin | undefined): readonly string[] {
+  const own = origin !== undefined && isOwn(operators, origin);
+  const others = [...new Set(operators.filter(({ certificate }) => !own || certificate !== origin.certificate).map(({ id }) => id))];
+  return [...(own ? [LOCKED_OUT] : []), ...(others.length === 0 ? [] : [`operators are among them, who would lose the admin listener: ${others.join(', ')}`])];
+}
+
 /** What somebody should know before he does it. */
-function warningsOf(hit: Hit, { connections, of, clients }: Foreseen, listeners: Snapshot['config']['listeners']): readonly string[] {
+function warningsOf(hit: Hit, { connections, of, clients }: Pick<Foreseen, 'connections' | 'of' | 'clients'>, listeners: Snapshot['config']['listeners']): readonly string[] {
   const everybody = of > 1 && connections === of ? [`all ${of} open connections would end`] : [];
   if (hit.kind !== 'network') return everybody;
   const network = parseNetwork(hit.network);

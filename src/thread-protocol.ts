@@ -195,6 +195,15 @@ export interface Foreseen extends Concerned {
   readonly of: number;
   /** Certificates concerned that were let in lately, whether connected or not: the beginnings of their SHA-256, and whose they are. */
   readonly lately: readonly { readonly certificate: string; readonly role?: string; readonly id?: string }[];
+  /** Of those, who come to the operators' listener. */
+  readonly operators: readonly ForeseenOperator[];
+}
+
+/** An operator who would be hit: SHA-256 of the certificate, and from where a connection is open; without an address let in lately. */
+export interface ForeseenOperator {
+  readonly certificate: string;
+  readonly id: string;
+  readonly address?: string;
 }
 
 /** What a listener would trust under one name. */

@@ -17,6 +17,7 @@ const target = {
   reload: () => Promise.resolve(),
   deny: (...all: unknown[]) => Promise.resolve(void done.push(all)),
   reinstate: (...all: unknown[]) => Promise.resolve(done.push(all) > 0),
+  incident: { operatorsHit: () => Promise.resolve({ own: false, warnings: [] }) },
   grants: () => [],
   review: () => Promise.reject(Object.assign(new Error('it is still open'), { code: 'grant_unfit' })),
 } as unknown as AdminTarget;

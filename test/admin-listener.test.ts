@@ -4,6 +4,7 @@ import { readdir, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CALLS } from '../src/admin/calls.ts';
 import { explain } from '../src/cli/explain.ts';
+import { revoke } from '../src/cli/revoke.ts';
 import { loadSnapshot } from '../src/config/snapshot.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, configuration, listener, openTls, startGateway, type AskOptions, type Reply, type TestGateway } from './support/gateway.ts';
@@ -122,6 +123,26 @@ describe('the operators\' listener', () => {
     expect((await call(chen, 'POST', '/v1/deny', { kind: 'identity', id: 'Leaver', reason: 'left' })).status).toBe(200);
     await closed;
     expect((await call(leaver, 'GET', '/v1/status')).status).toBe(403);
+  });
+
+  it('asks first who would cut off the own certificate, names the operators that others cut off, and does both where it is meant', async () => {
+    const owner = await pki.issueClient({ subject: [['CN', 'Owner'], ['OU', 'Operators']], eku: ['clientAuth'] });
+    const own = { kind: 'fingerprint', fingerprint: owner.sha256, reason: 'my own laptop' };
+    const before = (await records('revocation')).length;
+    expect((await call(owner, 'POST', '/v1/foresee', { kind: 'identity', id: 'Owner' })).json()).toMatchObject({ warnings: [expect.stringContaining('you would lose the admin listener')] });
+    const isolation = { network: '127.0.0.0/8', reason: 'attack' };
+    for (const [path, body] of [['/v1/deny', own], ['/v1/deny', { ...own, fingerprint: inOtherForm(pki, owner).sha256 }], ['/v1/isolate', isolation]] as const) {
+      expect((await call(owner, 'POST', path, body)).json()).toMatchObject({ status: 409, code: 'own_certificate', detail: expect.stringContaining('"own": true') });
+    }
+    expect((await records('revocation')).length).toBe(before);
+    expect((await call(chen, 'POST', '/v1/foresee', { kind: 'identity', id: 'Owner' })).json()).toMatchObject({ warnings: ['operators are among them, who would lose the admin listener: Owner'] });
+    const printed: string[] = [];
+    await revoke({ config: gateway.path('wardgate.yaml'), fingerprint: owner.sha256, reason: 'x', who: 'root' }, (text) => printed.push(text));
+    expect(printed).toEqual([expect.stringMatching(/^denied .*\nWARNING        operators are among them, who would lose the admin listener: Owner$/)]);
+    expect((await call(chen, 'POST', '/v1/reinstate', own)).status).toBe(200);
+    // Its connection may end before its answer does.
+    await call(owner, 'POST', '/v1/deny', { ...own, own: true }).catch(() => undefined);
+    expect((await call(owner, 'GET', '/v1/status')).status).toBe(403);
   });
 
   it('serves the console\'s files and no others, each so that nothing foreign runs in them', async () => {

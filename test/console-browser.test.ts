@@ -100,6 +100,19 @@ alarms: { rules: { many_denials: { denials: 5, window: 10m } } }`,
     await shown(/CN=Dr Wang,OU=Doctors,O=Hospital\s+[0-9a-f]{64}/);
   });
 
+  it('asks again before it revokes the own certificate', async () => {
+    await go('certificates');
+    const button = 'document.querySelector(\'[aria-label="Revoke Chen Jing"]\')';
+    await expect.poll(() => page.evaluate(`${button} !== null`)).toBe(true);
+    await page.evaluate(`${button}.click()`);
+    await shown('Revoke Chen Jing?');
+    await page.type('dialog-reason', 'by mistake');
+    await page.press('Revoke');
+    await shown('This is your own certificate');
+    await page.press('Cancel');
+    expect((await gateway.records()).filter(({ event, detail }) => event === 'revocation' && String(detail).includes('by mistake'))).toEqual([]);
+  });
+
   it('explains a denial on record by the gateway\'s own code, in one click', async () => {
     await go('audit?find=role_denied');
     await onView('audit');

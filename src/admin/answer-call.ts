@@ -1,9 +1,10 @@
 import type { AuditRecord } from '../audit/record.ts';
-import type { AdminCall, AdminRole } from './call.ts';
+import type { AdminCall, AdminRole, Origin } from './call.ts';
 import { who as whoSchema } from './call.ts';
 import { CALLS } from './calls.ts';
 import { InputError } from './input.ts';
 import { openApi } from './openapi.ts';
+import { OwnCertificateError } from './own-certificate.ts';
 import type { AdminTarget } from './target.ts';
 
 /** Who calls, and by which way. */
@@ -11,6 +12,8 @@ export interface Caller {
   readonly role: AdminRole;
   /** From the certificate; undefined on the socket, where each change says it. */
   readonly who: string | undefined;
+  /** Undefined on the socket. */
+  readonly origin?: Origin;
   /** What else the record of a change says of the caller. */
   readonly fields: Partial<AuditRecord>;
   /** Counts a call that takes long; seconds until the next one where there were too many, else undefined. Absent: nobody counts. */
@@ -32,7 +35,7 @@ export interface Called {
 /** The same outcome on every way that a call can come. */
 export type CallOutcome =
   | { readonly kind: 'answer'; readonly answer: unknown }
-  | { readonly kind: 'refused'; readonly status: 400 | 403 | 404 | 409; readonly detail: string }
+  | { readonly kind: 'refused'; readonly status: 400 | 403 | 404 | 409; readonly detail: string; /** Where the status alone does not tell a program what to ask. */ readonly code?: 'own_certificate' }
   /** `after`: seconds. */
   | { readonly kind: 'later'; readonly after: number; readonly detail: string }
   | { readonly kind: 'failed'; readonly detail: string; readonly issues?: unknown };
@@ -55,7 +58,7 @@ export async function answerCall(called: Called, caller: Caller, ground: Ground)
     const after = row.dear?.(input as never) === true ? await caller.dear?.() : undefined;
     if (after !== undefined) return { kind: 'later', after, detail: `too many calls that take long; again in ${after} s` };
     if (row.unexplained !== true) {
-      const answer = await row.answer(ground.target, input, who, caller.role);
+      const answer = await row.answer(ground.target, input, who, caller.role, caller.origin);
       return { kind: 'answer', answer: local || row.bounded === undefined ? answer : row.bounded(answer as never) };
     }
     return await explained(row, input, { ...caller, who }, ground);
@@ -81,7 +84,7 @@ async function explained(row: AdminCall, input: unknown, { who, fields }: Caller
   if (row.gives === true) await note('done', reason);
   let answer: unknown;
   try {
-    answer = await row.answer(target, rest, who, 'operator');
+    answer = await row.answer(target, rest, who, 'operator', undefined);
   } catch (error) {
     await note('failed', `${reason}; ${(error as Error).message}`);
     throw error;
@@ -119,6 +122,7 @@ function jsonOf(text: string): unknown {
 
 function outcomeOf(error: Error & { readonly code?: unknown; readonly issues?: unknown }): CallOutcome {
   if (error instanceof InputError) return { kind: 'refused', status: 400, detail: error.message };
+  if (error instanceof OwnCertificateError) return { kind: 'refused', status: 409, detail: error.message, code: error.code };
   if (UNFIT.has(String(error.code))) return { kind: 'refused', status: 409, detail: error.message };
   return { kind: 'failed', detail: error.message, ...(error.issues === undefined ? {} : { issues: error.issues }) };
 }

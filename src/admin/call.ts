@@ -5,6 +5,13 @@ import type { AdminTarget } from './target.ts';
 export const ADMIN_ROLES = ['read_only', 'operator'] as const;
 export type AdminRole = (typeof ADMIN_ROLES)[number];
 
+/** From where a call came over the operators' listener. */
+export interface Origin {
+  /** SHA-256 of the certificate, hex. */
+  readonly certificate: string;
+  readonly address: string;
+}
+
 /** One row of the table of calls: what is served, what is documented and what is checked are the same. */
 export interface AdminCall {
   readonly method: 'GET' | 'POST';
@@ -29,14 +36,14 @@ export interface AdminCall {
   readonly about?: (input: never) => string | undefined;
   /** What of it takes the main thread long: a certificate may ask for that less often. */
   readonly dear?: (input: never) => boolean;
-  /** `input` was checked by the row's own schema; of an `unexplained` one it lacks the reason. */
-  answer(target: AdminTarget, input: unknown, who: string, role: AdminRole): unknown;
+  /** `input` was checked by the row's own schema; of an `unexplained` one it lacks the reason. `origin` is undefined on the socket. */
+  answer(target: AdminTarget, input: unknown, who: string, role: AdminRole, origin: Origin | undefined): unknown;
 }
 
 interface Described<Input extends z.ZodType> extends Omit<AdminCall, 'answer' | 'input' | 'dear'> {
   readonly input: Input;
   readonly dear?: (input: z.output<Input>) => boolean;
-  answer(target: AdminTarget, input: z.output<Input>, who: string): unknown;
+  answer(target: AdminTarget, input: z.output<Input>, who: string, role: AdminRole, origin: Origin | undefined): unknown;
 }
 
 /** A row that takes something. */

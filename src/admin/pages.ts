@@ -68,7 +68,7 @@ function callerOf({ identity, id, listener, address, certificate }: PageRequest,
   const role = ADMIN_ROLES.find((one) => one === identity.role);
   if (role === undefined) return undefined;
   const dear = (): Promise<number | undefined> => limiter.consume(certificate).then(() => undefined, (full: RateLimiterRes) => Math.max(1, Math.ceil(full.msBeforeNext / 1_000)));
-  return { role: role satisfies AdminRole, who: identity.id.slice(0, 200), fields: { request_id: id, listener, address, fingerprint: certificate, role }, dear };
+  return { role: role satisfies AdminRole, who: identity.id.slice(0, 200), origin: { certificate, address }, fields: { request_id: id, listener, address, fingerprint: certificate, role }, dear };
 }
 
 /**
@@ -102,12 +102,11 @@ function written(outcome: CallOutcome): PageAnswer {
     const answer = problem(429, outcome.detail);
     return { ...answer, fields: [...answer.fields, 'retry-after', String(outcome.after)], refusal: { reason: 'rate_limited', detail: outcome.detail } };
   }
-  const { status, detail } = outcome;
-  return { ...problem(status, detail), ...(status === 403 ? { refusal: { reason: 'role_denied', detail } as const } : {}) };
+  const { status, detail, code } = outcome;
+  return { ...problem(status, detail, undefined, code === undefined ? undefined : [code, 'It hits your own certificate']), ...(status === 403 ? { refusal: { reason: 'role_denied', detail } as const } : {}) };
 }
 
-function problem(status: number, detail: string, issues?: unknown): PageAnswer {
-  const [code, title] = TITLES[status] as readonly [string, string];
+function problem(status: number, detail: string, issues?: unknown, [code, title] = TITLES[status] as readonly [string, string]): PageAnswer {
   const body = { type: `urn:wardgate:problem:${code}`, title, code, detail, ...(issues === undefined ? {} : { issues }) };
   return { status, fields: [...COMMON, ...DATA_ONLY, 'content-type', 'application/problem+json'], body: Buffer.from(JSON.stringify(body)) };
 }

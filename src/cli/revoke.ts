@@ -6,6 +6,7 @@ import { refuseEarlierEnd } from '../store/earlier-end.ts';
 import { why } from './call.ts';
 import type { CommandGround } from './ground.ts';
 import { foresee } from './incident/foresee.ts';
+import { warningLines, warningsIn } from './incident/warned.ts';
 import { certificateOptions, describe, subjectOf, type SubjectOptions } from './named-certificate.ts';
 import { readPlaces } from './places.ts';
 import { runningOrAlone } from './running-or-alone.ts';
@@ -47,7 +48,9 @@ export async function revoke(options: SubjectOptions & { reason: string; expires
     list.apply({ op: 'deny', ...entry, at: list.timeOf(entry, at.getTime()) });
   });
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
-  print(options.json === true ? JSON.stringify({ denied: subject, ...(entry.expires === undefined ? {} : { until: entry.expires }), running: answer !== undefined }) : `denied ${describe(subject)}${entry.expires === undefined ? '' : `, until ${entry.expires}`}, ${where}`);
+  const warnings = warningsIn(answer);
+  print(options.json === true ? JSON.stringify({ denied: subject, ...(entry.expires === undefined ? {} : { until: entry.expires }), running: answer !== undefined, warnings })
+    : [`denied ${describe(subject)}${entry.expires === undefined ? '' : `, until ${entry.expires}`}, ${where}`, ...warningLines(warnings)].join('\n'));
   return 0;
 }
 

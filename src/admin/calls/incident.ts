@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { networkFault } from '../../config/addresses.ts';
-import { call, done, explainedCall, plainCall, reason, text, time, type AdminCall } from '../call.ts';
+import { call, done, explainedCall, plainCall, reason, text, time, type AdminCall, type Origin } from '../call.ts';
+import { cutOff, doneTo, own } from '../own-certificate.ts';
 import { denySubjects } from './denials.ts';
 
 /** How far what was drained has come. */
@@ -20,7 +21,9 @@ export interface IsolationScope {
 
 /** What people on call do to a gateway. */
 export interface IncidentTarget {
-  foresee(subject: z.output<typeof hit>): Promise<unknown>;
+  foresee(subject: z.output<typeof hit>, origin: Origin | undefined): Promise<unknown>;
+  /** Whether it would cut off who asks, and which operators; whoever cannot be looked at in time is not among them. Never rejects. */
+  operatorsHit(subject: z.output<typeof hit>, origin: Origin | undefined): Promise<{ readonly own: boolean; readonly warnings: readonly string[] }>;
   /** In force on every thread, durable, and its open connections ended, when it resolves. */
   isolate(order: IsolationScope & { readonly reason: string; readonly who: string; readonly expires?: string }): Promise<void>;
   /** False when it was not isolated. */
@@ -54,14 +57,14 @@ export const INCIDENT_CALLS: readonly AdminCall[] = [
   call({
     method: 'POST', path: '/v1/foresee', summary: 'Whom it would hit to deny a certificate or to isolate a network or device; changes nothing', role: 'read_only', input: hit,
     output: z.looseObject({ connections: z.int(), under_way: z.int(), of: z.int(), clients: z.array(client), roles: z.record(z.string(), z.int()), routes: z.record(z.string(), z.int()), warnings: z.array(z.string()) }),
-    answer: ({ incident }, subject) => incident.foresee(subject),
+    answer: ({ incident }, subject, _who, _role, origin) => incident.foresee(subject, origin),
   }),
   call({
     method: 'POST', path: '/v1/isolate', summary: 'Closes every connection of a network or device, open ones too; in force on every thread when it answers', role: 'operator',
-    input: z.strictObject({ ...isolated, reason, expires: time.exactOptional() }).refine(one, ONE), output: done('isolated'),
-    async answer({ incident }, order, who) {
-      await incident.isolate({ ...order, who });
-      return { isolated: true };
+    input: z.strictObject({ ...isolated, reason, expires: time.exactOptional(), own }).refine(one, ONE), output: doneTo('isolated'),
+    async answer({ incident }, { own: meant, ...order }, who, _role, origin) {
+      const subject = order.network === undefined ? { kind: 'device' as const, device: order.device ?? '' } : { kind: 'network' as const, network: order.network };
+      return { isolated: true, ...await cutOff(incident, subject, { meant, origin }, () => incident.isolate({ ...order, who })) };
     },
   }),
   explainedCall({

@@ -4,6 +4,7 @@ import type { Foreseen, Hit } from '../../thread-protocol.ts';
 import { printable } from '../../config/issue.ts';
 import { callGateway } from '../call.ts';
 import { readPlaces } from '../places.ts';
+import { warningLines } from './warned.ts';
 
 type Answer = Foreseen & { readonly allowed: readonly ConcernedRoute[]; readonly warnings: readonly string[] };
 
@@ -25,7 +26,7 @@ export async function foresee({ config, json }: { readonly config: string; reado
 function linesOf({ connections, of, under_way: underWay, clients, roles, routes, allowed, lately, warnings }: Answer): readonly string[] {
   const named = clients.reduce((sum, client) => sum + client.connections, 0);
   return [
-    ...warnings.map((warning) => `WARNING        ${warning}`),
+    ...warningLines(warnings),
     `connections    ${connections} of ${of} open, ${underWay} requests and streams under way`,
     ...Object.entries(roles).map(([role, count]) => `role           ${role === '' ? 'none' : role}: ${count}`),
     ...Object.entries(routes).map(([route, count]) => `under way      ${route}: ${count}`),

@@ -16,6 +16,7 @@ import { reinstate, revoke } from '../revoke.ts';
 import { runningOrAlone } from '../running-or-alone.ts';
 import { usage } from '../usage.ts';
 import { foresee } from './foresee.ts';
+import { warningLines, warningsIn } from './warned.ts';
 
 type Print = (text: string) => void;
 
@@ -49,8 +50,9 @@ export async function isolate(options: IsolateOptions, print: Print): Promise<nu
     list.apply({ op: 'suspend', ...change, at: list.timeOf(change, now) });
   });
   const where = answer === undefined ? 'in the state of the gateway, which is not running' : 'on the running gateway';
-  print(options.json === true ? JSON.stringify({ isolated: scope, ...(order.expires === undefined ? {} : { until: order.expires }), running: answer !== undefined })
-    : `isolated ${printable(describeScope(scope))}${order.expires === undefined ? '' : `, until ${order.expires}`}, ${where}`);
+  const warnings = warningsIn(answer);
+  print(options.json === true ? JSON.stringify({ isolated: scope, ...(order.expires === undefined ? {} : { until: order.expires }), running: answer !== undefined, warnings })
+    : [`isolated ${printable(describeScope(scope))}${order.expires === undefined ? '' : `, until ${order.expires}`}, ${where}`, ...warningLines(warnings)].join('\n'));
   return 0;
 }
 

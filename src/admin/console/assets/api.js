@@ -1,8 +1,9 @@
 /** Why the gateway did not do it. */
 export class CallError extends Error {
-  constructor(status, message) {
+  constructor(status, message, code) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -20,5 +21,5 @@ export async function post(path, body) {
 async function answerOf(response) {
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
-  throw new CallError(response.status, answer.detail ?? answer.title ?? `${response.status}`);
+  throw new CallError(response.status, answer.detail ?? answer.title ?? `${response.status}`, answer.code);
 }

@@ -44,7 +44,13 @@ export function confirm({ heading, about = [], field = words.dialog.reason, deed
         say(done);
         dialog.close();
       } catch (error) {
-        refuse(error.message);
+        const own = error.code === 'own_certificate';
+        refuse(own ? words.dialog.own : error.message);
+        // The second time it is meant.
+        if (own) {
+          form.dataset.own = 'meant';
+          sure.textContent = words.dialog.ownDo;
+        }
       } finally {
         sure.disabled = false;
       }
@@ -66,7 +72,7 @@ export async function revoke({ fingerprint, id, subject }) {
   const what = h('label', {}, words.dialog.revokeWhat, h('select', { name: 'what' }, h('option', { value: 'fingerprint' }, words.dialog.revokeThis), id === undefined ? undefined : h('option', { value: 'identity' }, words.dialog.revokeAll(id))));
   return confirm({
     heading: words.dialog.revokeTitle(who), about: [facts([[words.subject, subject], ['SHA-256', h('code', {}, fingerprint)]]), hits, what], deed: words.dialog.revokeDo, danger: true, done: words.dialog.revoked,
-    act: (reason, form) => post('/v1/deny', form.elements.namedItem('what').value === 'identity' ? { kind: 'identity', id, reason } : { kind: 'fingerprint', fingerprint, ...(connections[0]?.subject ? { subject_text: connections[0].subject.slice(0, MOST_NAME) } : {}), reason }),
+    act: (reason, form) => post('/v1/deny', { ...(form.dataset.own === 'meant' ? { own: true } : {}), ...(form.elements.namedItem('what').value === 'identity' ? { kind: 'identity', id, reason } : { kind: 'fingerprint', fingerprint, ...(connections[0]?.subject ? { subject_text: connections[0].subject.slice(0, MOST_NAME) } : {}), reason }) }),
   });
 }
 
