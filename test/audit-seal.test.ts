@@ -14,6 +14,7 @@ import { inOtherForm, testPki, type TestPki } from './support/pki.ts';
 
 const ROUTES = `
   - { name: records, match: { path: /echo/:patient, methods: [GET] }, allow: [doctor], upstream: records, patient: { path: patient } }
+  - { name: asked, match: { path: /public/records, methods: [GET] }, allow: [doctor], upstream: records, patient: { query: patient } }
   - { name: any, match: { path: /any/* }, allow: [patient], upstream: records }`;
 
 let pki: TestPki;
@@ -111,6 +112,17 @@ describe('wardgate impact', () => {
     expect((await printed((print) => impact({ config, serial: serialHex, who: 'x' }, print))).text).toContain('WARNING: they are of 2 certificates');
     // As OpenSSL prints it.
     expect(await found({ issuer: 'O = Hospital, CN = Hospital Issuing CA' })).toMatchObject({ records: 1, certificates: [{ name: `CN=Patient 1001,OU=Patients,O=Hospital, serial number ${serialHex.toLowerCase()} of CN=Hospital Issuing CA,O=Hospital` }] });
+  });
+
+  it('is steered by nothing that a client asked for: not the terminal, and no line is of his making', async () => {
+    const client = await pki.issueClient({ subject: [['CN', 'Dr Strange'], ['OU', 'Doctors']] });
+    expect((await ask(pki, gateway.port, '/public/records?patient=%1B%5B2J%0Apatients%20(0)%C2%9B%E2%80%AE', { client })).status).toBe(200);
+    for (const more of [[], ['--json']]) {
+      const { stdout } = await wardgate(['impact', '-c', config, '--serial', client.serialHex, '--who', 'x', ...more]);
+      expect(stdout).toMatch(/1b.?\[2J/);
+      expect(stdout).not.toMatch(/[\u001b\u009b\u202e]|^patients \(0\)/m);
+      if (more.length > 0) expect(JSON.parse(stdout)).toMatchObject({ patients: [{ name: '\u001b[2J\npatients (0)\u009b\u202e' }] });
+    }
   });
 
   it('takes a fingerprint as OpenSSL prints it, with colons and in capitals, and refuses what is none', async () => {

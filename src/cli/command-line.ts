@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
-import { printable } from '../config/issue.ts';
+import { harmless, printable } from '../config/issue.ts';
 import { addAcmeCommand } from './acme/command.ts';
 import { addAlarmCommands } from './alarm.ts';
 import { addAuditCommands } from './audit.ts';
@@ -75,7 +75,8 @@ Each command has examples of its own: wardgate revoke --help`);
     user: process_.env.SUDO_USER ?? process_.env.USER ?? accountName(),
     print: (text) => {
       endWaiting();
-      process.stdout.write(text === '' || text.endsWith('\n') ? text : `${text}\n`);
+      const shown = harmless(text);
+      process.stdout.write(shown === '' || shown.endsWith('\n') ? shown : `${shown}\n`);
     },
     settle: (action) => async (...args) => {
       // Who types a passphrase or an answer does so in raw mode.

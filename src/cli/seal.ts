@@ -10,6 +10,7 @@ import { verifyAudit } from '../audit/verify.ts';
 import { parseCertificate } from '../pki/certificate.ts';
 import { formatName } from '../pki/name.ts';
 import { pemBlocks } from '../pki/pem.ts';
+import { printable } from '../config/issue.ts';
 import { counted } from './counted.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
 import { findIssuer } from './named-certificate.ts';
@@ -139,7 +140,7 @@ function numberOf(cert: string): Pick<RecordFilter, 'serial' | 'issuer'> {
 
 function textOf({ records, permitted, denied, failed, ended, first, last, certificates, patients, resources, routes, addresses, denials, left }: Impact): string {
   if (records === 0) return 'nothing is on record';
-  const table = (title: string, rows: readonly Touched[]): readonly string[] => (rows.length === 0 ? [] : ['', `${title} (${rows.length})`, ...rows.map((row) => `  ${row.name}  ${row.requests}x, ${row.first} to ${row.last}`)]);
+  const table = (title: string, rows: readonly Touched[]): readonly string[] => (rows.length === 0 ? [] : ['', `${title} (${rows.length})`, ...rows.map((row) => `  ${printable(row.name)}  ${row.requests}x, ${row.first} to ${row.last}`)]);
   return [
     `${records} records from ${first} to ${last}: ${permitted} permitted, ${denied} denied${failed === 0 ? '' : `, ${failed} failed`}${ended === 0 ? '' : `, ${counted(ended, 'end')} of streams`}`,
     ...(certificates.length < 2 ? [] : ['', `WARNING: they are of ${certificates.length} certificates; --cert, or --issuer beside --serial, means one of them`, ...table('certificates', certificates)]),
