@@ -50,7 +50,7 @@ export interface MaterialReloadOptions {
 /**
  * Keeps certificates, keys, CAs and secrets what their files hold: watched, and read again with the configuration in force when one
  * has changed. What cannot be taken as a whole (a certificate whose key has not come yet, a file that is half written) leaves
- * everything as it was, and is tried again.
+ * everything as it was but whom clients are trusted by, and is tried again.
  */
 export function openMaterialReload({ snapshot, readAt, take, serially, audit, counted, now, log }: MaterialReloadOptions): MaterialReload {
   let lastRead = readAt;
@@ -90,7 +90,10 @@ export function openMaterialReload({ snapshot, readAt, take, serially, audit, co
     if (closed) return [];
     const before = snapshot();
     const result = await readMaterialAgain(before, { now: now(), runCommands: true });
-    if (result.kind === 'invalid') throw new ConfigurationError(result.issues);
+    if (result.kind === 'invalid') {
+      if (result.trust !== undefined) await takeTrust(before, result.trust);
+      throw new ConfigurationError(result.issues);
+    }
     const next = result.snapshot;
     const files = changedFiles(before, next);
     if (files.length > 0) {
@@ -106,6 +109,13 @@ export function openMaterialReload({ snapshot, readAt, take, serially, audit, co
     retry = FIRST_RETRY_MS;
     lastRead = now();
     return files;
+  }
+
+  async function takeTrust(before: Snapshot, next: Snapshot): Promise<void> {
+    const { crls, faults } = await readCrlFiles(before);
+    await take({ ...next, crls }, faults);
+    record('done', `read again: the CAs of clients alone, since other files cannot be taken; configuration ${next.digest}`);
+    log.info({}, 'the CAs of clients read again, and nothing else: other files cannot be taken');
   }
 
   function record(result: 'done' | 'failed', detail: string): void {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { wardgate } from './support/command.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, configuration, exchange, openTls, startGateway, type TestGateway } from './support/gateway.ts';
-import { createAuthority, issueCertificate, testPki, type Issued, type TestPki } from './support/pki.ts';
+import { createAuthority, issueCertificate, issueCrl, testPki, type Issued, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
 let backend: Backend;
@@ -155,6 +155,35 @@ it('trusts the clients of a CA that was added to a file, and no longer those of 
   await expect.poll(refusal).toBe('crl_missing');
   await replaceFile('root.pem', pki.root.certificate);
   await expect.poll(refusal).toBe('untrusted_issuer');
+});
+
+it('a CA that was taken out loses its trust, and a CRL that was replaced counts, also while a server certificate cannot be taken', async () => {
+  const other = await createAuthority({ name: [['CN', 'Dismissed Root']] });
+  const client = await issueCertificate(other, { subject: [['CN', 'Dr Li'], ['OU', 'Doctors']] });
+  const refusal = async (who: Issued): Promise<unknown> => {
+    const { request_id: id } = (await ask(pki, gateway.port, '/echo/1', { client: who })).json();
+    return (await gateway.records()).find((record) => record['request_id'] === id)?.['reason'];
+  };
+  const before = await served();
+  const whole = await readFile(gateway.path('server-ec.pem'), 'utf8');
+  await replaceFile('root.pem', pki.root.certificate + other.certificate);
+  await expect.poll(() => refusal(client)).toBe('crl_missing');
+  await replaceFile('server-ec.pem', whole.slice(0, 300));
+  await replaceFile('root.pem', pki.root.certificate);
+  const dismissed = await issueCertificate(pki.issuing, { subject: [['CN', 'Dr Sun'], ['OU', 'Doctors']] });
+  await writeFile(gateway.path('issuing.crl'), await issueCrl(pki.issuing, { revoked: [{ serial: dismissed.serialHex, reason: 'keyCompromise' }], number: 9 }));
+  await expect.poll(() => refusal(client)).toBe('untrusted_issuer');
+  await expect.poll(() => refusal(dismissed)).toBe('revoked_crl');
+  const taken = async (): Promise<readonly unknown[]> => (await gateway.records()).flatMap(({ event, detail }) => (event === 'configuration' ? [detail] : []));
+  await expect.poll(taken).toContainEqual(expect.stringContaining('read again: the CAs of clients alone, since other files cannot be taken'));
+  expect((await gateway.gateway.status()).certificates.failing?.detail).toContain('"server-ec.pem"');
+  // And back, which is what the digests had before: it must not be taken for nothing new.
+  await replaceFile('root.pem', pki.root.certificate + other.certificate);
+  await replaceFile('server-ec.pem', whole);
+  await expect.poll(() => refusal(client)).toBe('crl_missing');
+  expect(await served()).toBe(before);
+  // The digest of what follows knows the CRL, too.
+  await gateway.gateway.reload();
 });
 
 it('reads certificates at once when it is told to', async () => {

@@ -13,16 +13,14 @@ import { secretIn } from './webhook-secrets.ts';
 export function assemble(config: Config, read: Pick<Snapshot, 'file' | 'directory' | 'digest' | 'digests' | 'crls'>, files: CheckedFiles, devices: readonly Device[] | undefined): Snapshot {
   const listeners = config.listeners.flatMap((listener) => (listener.protocol === 'redirect' ? [] : [[listener.name, listenerMaterial(listener, files)] as const]));
   const upstreams = Object.entries(config.upstreams).map(([name, upstream]) => [name, upstreamMaterial(upstream, files)] as const);
+  const { authorities, bundles } = authoritiesOf(config, files);
   return {
     ...read,
     config,
     listeners: Object.fromEntries(listeners),
     upstreams: Object.fromEntries(upstreams),
-    authorities: Object.fromEntries(fileReferences(config).filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
-    bundles: Object.fromEntries(fileReferences(config).flatMap(({ use, name }) => {
-      const bundle = files.bundle(use, name);
-      return bundle === undefined ? [] : [[name, bundle]];
-    })),
+    authorities,
+    bundles,
     ...(devices === undefined ? {} : { devices }),
     webhooks: Object.fromEntries(Object.entries(config.webhooks).map(([name, { secrets = [] }]) => [name, secrets.map((file) => secretIn(files.bytes(file)))])),
     tokens: Object.fromEntries(Object.entries(config.tokens).map(([name, issuer]) => [name, keySource(issuer, files)])),
@@ -33,6 +31,28 @@ export function assemble(config: Config, read: Pick<Snapshot, 'file' | 'director
     ...(config.store === undefined ? {} : { store: storeMaterial(config.store, files) }),
     ...(config.tracing === undefined ? {} : { tracing: tracingMaterial(config.tracing, files) }),
     ...(config.routes.some(({ require }) => require.second_factor !== undefined) ? { secondFactor: secondFactorMaterial(config.second_factor, files) } : {}),
+  };
+}
+
+/** Where files of other things cannot be taken: whom clients are trusted by as it was read, and everything else as it is in force. */
+export function withTrust(before: Snapshot, files: CheckedFiles): Snapshot {
+  const { config } = before;
+  const listeners = config.listeners.flatMap((listener) => {
+    const held = before.listeners[listener.name];
+    return listener.protocol === 'redirect' || held === undefined ? [] : [[listener.name, { ...held, realms: realmsOf(listener, files) }] as const];
+  });
+  const { authorities, bundles } = authoritiesOf(config, files);
+  return { ...before, listeners: { ...before.listeners, ...Object.fromEntries(listeners) }, authorities, bundles: { ...before.bundles, ...bundles } };
+}
+
+function authoritiesOf(config: Config, files: CheckedFiles): Pick<Snapshot, 'authorities' | 'bundles'> {
+  const references = fileReferences(config);
+  return {
+    authorities: Object.fromEntries(references.filter(({ use }) => use === 'authorities').map(({ name }) => [name, files.certificates('authorities', name).map(({ der }) => der)])),
+    bundles: Object.fromEntries(references.flatMap(({ use, name }) => {
+      const bundle = files.bundle(use, name);
+      return bundle === undefined ? [] : [[name, bundle]];
+    })),
   };
 }
 
@@ -77,9 +97,7 @@ function smsTarget(sms: NonNullable<SecondFactorConfig['sms']>, files: CheckedFi
 }
 
 function listenerMaterial(listener: Exclude<ListenerConfig, { protocol: 'redirect' }>, files: CheckedFiles): ListenerMaterial {
-  const { trust, intermediates, names } = listener.client_auth;
   const secret = listener.tls.session_tickets.secret_file;
-  const realms = Object.entries(names).map(([name, realm]) => makeRealm(name, realm.trust, [...intermediates, ...realm.intermediates], files));
   return {
     certificates: listener.tls.certificates.flatMap((own) => {
       const pair = files.pair(own);
@@ -87,8 +105,12 @@ function listenerMaterial(listener: Exclude<ListenerConfig, { protocol: 'redirec
     }),
     roots: (listener.tls.roots ?? []).flatMap((file) => files.certificates('upstream-trust', file)).map(({ der }) => der),
     ...(secret === undefined ? {} : { ticketSecret: files.bytes(secret) }),
-    realms: [makeRealm('', trust, intermediates, files), ...realms],
+    realms: realmsOf(listener, files),
   };
+}
+
+function realmsOf({ client_auth: { trust, intermediates, names } }: Exclude<ListenerConfig, { protocol: 'redirect' }>, files: CheckedFiles): readonly Realm[] {
+  return [makeRealm('', trust, intermediates, files), ...Object.entries(names).map(([name, realm]) => makeRealm(name, realm.trust, [...intermediates, ...realm.intermediates], files))];
 }
 
 function serverCertificate(file: string, chain: Chain, key: string): ServerCertificate {

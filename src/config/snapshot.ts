@@ -1,11 +1,12 @@
 import { createHash, type KeyObject } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { authorityKey } from '../pki/certificate.ts';
 import type { TokenKey } from '../pki/jwks.ts';
 import { formatName } from '../pki/name.ts';
 import type { CertificateState } from '../pki/standing.ts';
-import { assemble } from './assemble.ts';
+import { assemble, withTrust } from './assemble.ts';
 import { certificateWarnings } from './certificate-lint.ts';
 import { readAndCheck, type CheckedFiles, type CheckOptions } from './checked-files.ts';
 import { coverageWarnings } from './coverage.ts';
@@ -13,7 +14,7 @@ import { profileWarnings } from './profile-warnings.ts';
 import { readRegularFile, type EntryContent } from './files.ts';
 import { fileReferences, type FileReference, type FileUse } from './file-references.ts';
 import type { Device } from './device.ts';
-import { formatPath, printable, show, type Fault, type Issue } from './issue.ts';
+import { formatPath, pathKey, printable, show, type Fault, type Issue } from './issue.ts';
 import { inOrder, readConfig, type LoadOptions } from './load.ts';
 import { inventoryOf } from './read-again.ts';
 import type { Config } from './schema.ts';
@@ -168,6 +169,9 @@ export type SnapshotResult =
   | { readonly kind: 'ok'; readonly snapshot: Snapshot; readonly warnings: readonly Issue[] }
   | { readonly kind: 'invalid'; readonly issues: readonly Issue[] };
 
+/** `trust`: whom clients are trusted by has changed and can be taken, although other files cannot. */
+export type MaterialResult = Exclude<SnapshotResult, { kind: 'invalid' }> | { readonly kind: 'invalid'; readonly issues: readonly Issue[]; readonly trust?: Snapshot };
+
 const LARGEST_CONFIG = 1024 ** 2;
 
 /**
@@ -204,12 +208,15 @@ export async function loadSnapshot(file: string, options: SnapshotOptions): Prom
  * Reads the certificates, keys, CAs and secrets of a snapshot again, by its configuration and not by the text of it, which may be
  * half edited. CRLs and the inventory, which change by themselves, are not read: the inventory stays the snapshot's, and there are no CRLs.
  */
-export async function readMaterialAgain(before: Snapshot, options: SnapshotOptions): Promise<SnapshotResult> {
+export async function readMaterialAgain(before: Snapshot, options: SnapshotOptions): Promise<MaterialResult> {
   const { file, directory, config, devices } = before;
   const { contents, faults, warnings, files } = await readAndCheck(materialReferences(config), directory, options);
   // No line: what is in force was read from a text that may be another one by now.
   const place = ({ path, message }: Fault): Issue => ({ file, line: 0, column: 0, path: formatPath(path), message });
-  if (faults.length > 0) return { kind: 'invalid', issues: faults.map(place) };
+  if (faults.length > 0) {
+    const trust = trustAlone(before, { contents, faults, files });
+    return { kind: 'invalid', issues: faults.map(place), ...(trust === undefined ? {} : { trust }) };
+  }
   const doubtful = [...trustDomainFaults(config, files), ...sharedSecretFaults(config, files)];
   if (doubtful.length > 0) return { kind: 'invalid', issues: doubtful.map(place) };
   const others = new Set(fileReferences(config).filter(({ use }) => !isMaterial(use)).map(({ name }) => resolve(directory, name)));
@@ -218,6 +225,26 @@ export async function readMaterialAgain(before: Snapshot, options: SnapshotOptio
   const older = olderBundles(before, snapshot);
   if (older.length > 0) return { kind: 'invalid', issues: older.map((message) => place({ path: [], message })) };
   return { kind: 'ok', snapshot, warnings: warnings.map(place) };
+}
+
+const CLIENT_TRUST: readonly FileUse[] = ['client-trust', 'intermediates', 'authorities'];
+
+/**
+ * A CA that was taken out must not stay trusted for as long as somebody's certificate lies beside the wrong key. The digests then leave out the files of CAs: once
+ * everything can be read again it counts as changed. Undefined where the CAs cannot be taken either, or are those in force.
+ */
+function trustAlone(before: Snapshot, { contents, faults, files }: Pick<Awaited<ReturnType<typeof readAndCheck>>, 'contents' | 'faults' | 'files'>): Snapshot | undefined {
+  const { config, directory, digests: { text } } = before;
+  const references = materialReferences(config).filter(({ use }) => CLIENT_TRUST.includes(use));
+  const places = new Set(references.map(({ path }) => pathKey(path)));
+  if (faults.some(({ path }) => places.has(pathKey(path))) || trustDomainFaults(config, files).length > 0) return undefined;
+  const taken = withTrust(before, files);
+  const trustOf = ({ listeners, authorities, bundles }: Snapshot): unknown => [Object.values(listeners).map(({ realms }) => realms), authorities, bundles];
+  if (olderBundles(before, taken).length > 0 || isDeepStrictEqual(trustOf(before), trustOf(taken))) return undefined;
+  const paths = new Set(references.map(({ name }) => resolve(directory, name)));
+  const kept = Object.fromEntries(Object.entries(before.digests.files).filter(([path]) => !paths.has(path) && !paths.has(dirname(path))));
+  const { digest } = digests(text, new Map([...contents].filter(([path]) => paths.has(path))), kept);
+  return { ...taken, digest, digests: { text, files: kept } };
 }
 
 /** The files of a configuration that `readMaterialAgain` reads. */
