@@ -50,6 +50,21 @@ test('an operator gets the newest of a long deny list and how long it is, the so
   expect(here).toMatchObject({ answer: { deny_list: { length: 1_500 } } });
 });
 
+test('what gives somebody a way in does nothing that cannot be put on record', async () => {
+  const given: string[] = [];
+  const give = (what: string) => () => Promise.resolve(void given.push(what));
+  const giving = {
+    reinstate: give('reinstate'), resume: give('resume'), incident: { lift: give('lift') }, unknownRole: () => undefined,
+    factors: () => ({ unlock: give('unlock'), invite: give('invite'), registerPhone: give('phone') }),
+  } as unknown as AdminTarget;
+  const whom = { role: 'doctor', id: 'x', who: 'chen', reason: 'back again' };
+  for (const [path, more] of [['factor/unlock', whom], ['factor/invite', { ...whom, lifetime: 1_000 }], ['factor/phone', { ...whom, phone: '+491701234567', card: '1' }], ['resume', { route: 'x', who: 'chen' }], ['isolate/lift', { device: 'x', who: 'chen' }]] as const) {
+    const called = { method: 'POST', path: `/v1/${path}`, query: '', text: JSON.stringify(more) };
+    expect(await answerCall(called, ON_THE_SOCKET, { target: giving, record: () => Promise.reject(new Error('disk full')), now: () => 0 })).toMatchObject({ kind: 'failed', detail: 'disk full' });
+  }
+  expect(given).toEqual([]);
+});
+
 const subject = { kind: 'fingerprint', fingerprint: 'a'.repeat(64) };
 
 describe('the table of calls', () => {

@@ -132,6 +132,10 @@ describe('file descriptors', () => {
     setDescriptorMark(counts, descriptorMark(1_000));
     expect(door.enter(899)).toMatchObject({ kind: 'entered' });
     expect(door.enter(900)).toEqual({ kind: 'full', limit: 'descriptors' });
+    // Operators have some of those.
+    const operators = createDoor({ counts, thread: 0, listener: 'ops', limits: () => ({ connections: 100 }), reserve: 32 });
+    expect(operators.enter(915)).toMatchObject({ kind: 'entered' });
+    expect(operators.enter(916)).toEqual({ kind: 'full', limit: 'descriptors' });
   });
 
   it.each([[100, 68], [1_024, 921], [65_536, 64_512], [20, 0], [Infinity, Infinity]])('of %d, from %d on', (limit, mark) => {

@@ -9,7 +9,7 @@ import type { TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
 import { wardgateRun, type RunningCommand } from './support/command.ts';
-import { configuration, exchange, gatewayDirectory, openTls } from './support/gateway.ts';
+import { ask, configuration, exchange, gatewayDirectory, listener, openTls } from './support/gateway.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
@@ -35,9 +35,11 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+const OPERATORS = 'admin: { listener: ops, roles: [{ role: read_only, match: { subject: { OU: Doctors } } }] }';
+
 async function start(through: readonly string[] = []): Promise<RunningCommand> {
   const config = join(directory, 'wardgate.yaml');
-  await writeFile(config, configuration(backend.port, { top: 'metrics: { address: 127.0.0.1:0 }' }));
+  await writeFile(config, configuration(backend.port, { listeners: listener('clinical') + listener('ops', { clientAuth: '{ mode: required, trust: [root.pem], intermediates: [issuing.pem] }' }), top: `metrics: { address: 127.0.0.1:0 }\n${OPERATORS}` }));
   running = await wardgateRun(config, {}, through);
   return running;
 }
@@ -133,6 +135,9 @@ describe('a gateway with few file descriptors left', () => {
     await expect.poll(() => stayed().length).toBe(0);
     expect(await read(turnedAway)).toBeGreaterThan(200);
     expect(await read(shortages)).toBe(0);
+    // Who is to do something about it gets in.
+    const operators = Number(/^listening ops \S+:(\d+)$/m.exec(gateway.stdout())?.[1]);
+    expect((await ask(pki, operators, '/v1/overview', { client: pki.doctor, agent: false })).status).toBe(200);
     // At once: each needs a connection of its own to the upstream.
     expect(await Promise.all(kept.map(serves))).toEqual(kept.map(() => true));
     expect((processorTime(gateway) - spent) / ((performance.now() - began) / 1000)).toBeLessThan(0.8);

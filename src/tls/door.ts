@@ -66,7 +66,8 @@ export function createDoor({ counts, thread, listener, limits, reserve = 0 }: Do
 
   return {
     enter(descriptor) {
-      if (descriptor >= firstReservedDescriptor(counts)) return { kind: 'full', limit: 'descriptors' };
+      // Of the descriptors that are kept from clients some are for operators, the fewest that there can be (see descriptorMark) not all of them.
+      if (descriptor >= firstReservedDescriptor(counts) + reserve / 2) return { kind: 'full', limit: 'descriptors' };
       const ceiling = connectionCeiling(counts);
       if (!takePlace(counts, thread, gateway, ceiling + reserve)) return { kind: 'full', limit: ceiling < mostConnections(counts) ? 'memory' : 'gateway' };
       if (takePlace(counts, thread, own, limits().connections)) return { kind: 'entered', places: placesFor([gateway, own]) };

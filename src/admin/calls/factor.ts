@@ -18,7 +18,7 @@ export const FACTOR_CALLS: readonly AdminCall[] = [
     answer: async (target) => ({ enrolments: await factorsOf(target).list() }),
   }),
   explainedCall({
-    method: 'POST', path: '/v1/factor/invite', summary: 'Makes an invitation to enrol, to be handed out', role: 'operator', local: true,
+    method: 'POST', path: '/v1/factor/invite', summary: 'Makes an invitation to enrol, to be handed out', role: 'operator', gives: true, local: true,
     input: z.strictObject({ ...subject, lifetime: z.int().min(1_000).max(LONGEST_INVITATION_MS), reason }), output: z.strictObject({ code: z.string(), expires: z.string() }),
     answer(target, { lifetime, ...whom }, who) {
       refuseUnknown(whom.role, target);
@@ -26,7 +26,7 @@ export const FACTOR_CALLS: readonly AdminCall[] = [
     },
   }),
   explainedCall({
-    method: 'POST', path: '/v1/factor/phone', summary: 'Registers where codes are sent, and the card number that is typed with them', role: 'operator', local: true,
+    method: 'POST', path: '/v1/factor/phone', summary: 'Registers where codes are sent, and the card number that is typed with them', role: 'operator', gives: true, local: true,
     input: z.strictObject({ ...subject, phone: z.string().regex(/^\+[1-9][0-9]{6,14}$/), card: z.string().regex(/[^\s\p{Pd}]/u).max(64), reason }), output: z.strictObject({ registered: z.boolean() }),
     async answer(target, { phone, card, ...whom }, who) {
       refuseUnknown(whom.role, target);
@@ -44,7 +44,7 @@ export const FACTOR_CALLS: readonly AdminCall[] = [
     answer: async (target, whom) => ({ enrolment: await factorsOf(target).status(whom) ?? null }),
   }),
   explainedCall({
-    method: 'POST', path: '/v1/factor/unlock', summary: 'Forgets somebody\'s wrong codes', role: 'operator', input: z.strictObject({ ...subject, reason }), output: z.strictObject({ unlocked: z.boolean() }),
+    method: 'POST', path: '/v1/factor/unlock', summary: 'Forgets somebody\'s wrong codes', role: 'operator', gives: true, input: z.strictObject({ ...subject, reason }), output: z.strictObject({ unlocked: z.boolean() }),
     answer: async (target, whom, who) => ({ unlocked: await factorsOf(target).unlock(whom, who) }),
   }),
 ];
