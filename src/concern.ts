@@ -12,18 +12,20 @@ import type { Connection } from './tls/connection.ts';
 /** How many clients are named; the others are only counted. */
 const MOST_CLIENTS = 100;
 
-/** Tells whom a suspension would concern among the open connections of a thread; `allow` are the roles that may use its route, if it names one. */
+/** Tells whom a suspension would concern among the open connections of a thread: of a route those that have used it. `allow` are the roles that may. */
 export function createConcern(serving: () => readonly OpenListener[]): (scope: SuspensionScope, allow: readonly string[]) => Concerned {
   return ({ route, ...scope }, allow) => {
-    // Without the route: of those who may use it nobody knows who will.
     const [suspension] = compileSuspensions([{ ...scope, reason: '' }]) as readonly [Suspension];
+    let mayBe = 0;
     const found = serving().flatMap(({ runtime, connections }) => [...connections.values()].flatMap((connection): Concerned[] => {
       const identity = identityOf(connection);
       const { listener, address } = connection;
-      if (!fits(suspension, { listener, identity, address }, insideOf(runtime)) || (route !== undefined && !mayUse(allow, runtime, identity))) return [];
+      if (!fits(suspension, { listener, identity, address }, insideOf(runtime))) return [];
+      if (route !== undefined && mayUse(allow, runtime, identity)) mayBe++;
+      if (route !== undefined && !connection.routes.has(route)) return [];
       return [{ connections: 1, under_way: underWay(route, runtime, connection), clients: [{ ...(identity === undefined ? {} : { role: identity.role, id: identity.id }), address, connections: 1 }] }];
     }));
-    return addUp(found);
+    return { ...addUp(found), ...(route === undefined ? {} : { may_use: mayBe }) };
   };
 }
 
@@ -37,7 +39,8 @@ export function addUp(found: readonly Concerned[]): Concerned {
     clients.set(key, { ...client, connections: client.connections + (known?.connections ?? 0) });
   }
   const sum = (count: (one: Concerned) => number): number => found.reduce((all, one) => all + count(one), 0);
-  return { connections: sum((one) => one.connections), under_way: sum((one) => one.under_way), clients: [...clients.values()] };
+  const mayUse = found.some((one) => one.may_use !== undefined) ? { may_use: sum((one) => one.may_use ?? 0) } : {};
+  return { connections: sum((one) => one.connections), under_way: sum((one) => one.under_way), clients: [...clients.values()], ...mayUse };
 }
 
 /** A route that a suspension would concern, and who may use it. */

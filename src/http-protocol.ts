@@ -130,8 +130,9 @@ function clientOf(connection: Connection, runtime: () => HttpsRuntime, isolation
     shown: (host, fields) => shownBy({ connection, runtime: runtime(), isolation }, host, fields),
     countRequest: () => ++connection.requests,
     reset: () => connection.reset(),
-    begins(facts) {
+    begins(facts, route) {
       connection.underWay.add(facts);
+      connection.routes.add(route);
       if (facts.findings?.session.kind === 'valid') connection.onSession = true;
     },
     ends(facts) {

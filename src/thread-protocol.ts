@@ -60,7 +60,7 @@ export type ToThread =
   | { readonly kind: 'withdrawn'; readonly grants: readonly string[] }
   /** The OCSP answers for server certificates: all of them. */
   | { readonly kind: 'staples'; readonly staples: readonly Staple[] }
-  /** Whom a suspension would concern; `allow` are the roles that may use its route. */
+  /** Whom a suspension would concern, of a route who has used it; `allow` are the roles that may use its route. */
   | { readonly kind: 'concerned'; readonly scope: SuspensionScope; readonly allow: readonly string[] }
   /** Whom it would hit to isolate or to deny something. */
   | { readonly kind: 'foresee'; readonly hit: Hit }
@@ -177,6 +177,8 @@ export type MetricsAnswer = readonly MetricObjectWithValues<MetricValue<string>>
 export interface Concerned {
   /** Open connections of clients that it is for. */
   readonly connections: number;
+  /** Where a route is named: open connections of clients that may use it, whether or not they have. */
+  readonly may_use?: number;
   /** Requests and streams that would end. */
   readonly under_way: number;
   readonly clients: readonly ConcernedClient[];

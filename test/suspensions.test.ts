@@ -371,9 +371,11 @@ describe('wardgate suspend', () => {
     await exchange(socket, 'GET /records/endless HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.includes('begin'));
     const device = await openTls(pki, gateway.port, { client: pki.device });
     await exchange(device, 'GET /echo/1 HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('hello'));
+    const elsewhere = await openTls(pki, gateway.port, { client: pki.doctor });
+    await exchange(elsewhere, 'GET /echo/1 HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('hello'));
     const json = await wardgate(['suspend', ...config, '--route', 'records', '--reason', 'x', '--dry-run', '--json']);
     expect(JSON.parse(json.stdout)).toMatchObject({
-      scope: { route: 'records' }, running: true, routes: [{ route: 'records', allow: ['doctor', 'patient'] }], connections: 1, under_way: 1,
+      scope: { route: 'records' }, running: true, routes: [{ route: 'records', allow: ['doctor', 'patient'] }], connections: 1, may_use: 2, under_way: 1,
       clients: [{ role: 'doctor', id: 'Dr Wang', address: '127.0.0.1', connections: 1 }],
     });
     const text = await wardgate(['suspend', ...config, '--role', 'device', '--reason', 'x', '--dry-run']);
@@ -383,6 +385,7 @@ describe('wardgate suspend', () => {
     expect(socket.destroyed).toBe(false);
     socket.destroy();
     device.destroy();
+    elsewhere.destroy();
   }, 120_000);
 
   it('suspends and resumes on the running gateway, and shows in status', async () => {

@@ -100,10 +100,11 @@ function routeLine({ route, allow }: ConcernedRoute): string {
   return `route         ${route} (${allow.join(', ')})`;
 }
 
-function concernedLines({ connections, under_way: underWay, clients }: Concerned): readonly string[] {
+function concernedLines({ connections, may_use: mayUse, under_way: underWay, clients }: Concerned): readonly string[] {
   const named = clients.reduce((sum, client) => sum + client.connections, 0);
   return [
-    `connections   ${connections} open, ${underWay} requests and streams under way`,
+    `connections   ${connections} open${mayUse === undefined ? '' : ' that have used it'}, ${underWay} requests and streams under way`,
+    ...(mayUse === undefined ? [] : [`              ${mayUse} open are of clients that may use it`]),
     ...clients.map((client) => `client        ${clientText(client)}: ${client.connections}`),
     ...(named < connections ? [`              and ${connections - named} more connections`] : []),
   ].map(printable);

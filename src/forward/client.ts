@@ -33,7 +33,7 @@ export interface Client {
   /** Ends the connection so that nothing sent so far can be taken for a whole answer. */
   reset(): void;
   /** A request that was let in on these facts is under way: what takes its right away may end it. */
-  begins(facts: RequestFacts): void;
+  begins(facts: RequestFacts, route: string): void;
   /** It is no longer. */
   ends(facts: RequestFacts): void;
   /** From now on the connection is a stream that was let in on these facts: it ends when they no longer let it in. */

@@ -184,7 +184,7 @@ function judge(exchange: Exchange, shown: Admission | Forwarded, found: Found, n
   const decision = authorize(service.policy, exchange.facts, now);
   if (decision.kind === 'query') return decision;
   exchange.decision = decision;
-  if (decision.kind === 'permit') client.begins(exchange.facts);
+  if (decision.kind === 'permit') client.begins(exchange.facts, decision.route.name);
   else {
     countDenial(exchange, decision, found.findings !== undefined);
     exchange.alarm = decision.alarm;

@@ -24,6 +24,8 @@ export interface Connection {
   readonly admissions: Map<string, Admission>;
   /** What was let in and is under way: a request, or on HTTP/2 several. */
   readonly underWay: Set<RequestFacts>;
+  /** Routes on which something was let in. */
+  readonly routes: Set<string>;
   /** Set while the connection is a stream (WebSocket): what it was let in for, judged again whenever something changed. */
   stream?: RequestFacts;
   /** When the first of the sessions and tokens ends that streams of it were let in on, in ms since the epoch. */
@@ -75,6 +77,7 @@ export function openConnection(socket: TLSSocket, { listener, places, transport,
     places,
     admissions: new Map(),
     underWay: new Set(),
+    routes: new Set(),
     requests: 0,
     reset() {
       // In this order: the reset is the last thing that happens to the connection, and both know that it is over.

@@ -23,8 +23,8 @@ export const SUSPENSION_CALLS: readonly AdminCall[] = [
     answer: async (target, resumed, who) => ({ resumed: await target.resume(resumed, who) }),
   }),
   call({
-    method: 'POST', path: '/v1/concerned', summary: 'Whom a suspension would hit; changes nothing', role: 'read_only', input: z.strictObject(scope).refine(named, NAMED),
-    output: z.looseObject({ connections: z.int(), under_way: z.int(), clients: z.array(z.looseObject({ address: z.string(), connections: z.int() })) }),
+    method: 'POST', path: '/v1/concerned', summary: 'Whom a suspension would hit, of a route the open connections that have used it; changes nothing', role: 'read_only', input: z.strictObject(scope).refine(named, NAMED),
+    output: z.looseObject({ connections: z.int(), may_use: z.int().describe('Open connections of clients that may use the route, where one is named.').exactOptional(), under_way: z.int(), clients: z.array(z.looseObject({ address: z.string(), connections: z.int() })) }),
     answer: (target, concerned) => target.concerned(concerned),
   }),
 ];
