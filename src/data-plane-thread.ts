@@ -314,7 +314,8 @@ export function startDataPlane(birth: ThreadBirth, port: MessagePort): void {
     let connections = 0;
     for (const listener of serving()) connections += listener.connections.size;
     const failure = audit.failure();
-    return { connections, ...(failure === undefined ? {} : { auditFailure: failure.message }) };
+    const faults = [...runtime?.upstreams.values() ?? []].map((upstream) => ({ upstream: upstream.id, of: upstream.faults() }));
+    return { connections, faults, ...(failure === undefined ? {} : { auditFailure: failure.message }) };
   }
 
   function arrivals(): number {

@@ -372,7 +372,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     return statusOf({
       transfers: lists.transfers(), file, digest: current.snapshot.digest, loadedAt: current.loadedAt, lastError, perThread, epoch: currentEpoch(table), pressure: pressure.faults(),
       listeners: listeners(), revocation: refresher.report(), denyList: journals.denyList.entries(), suspensions: suspensions.entries(), draining: incident.draining(), maintenance: suspensions.maintenance(), breakGlass: breakGlass.counts(),
-      upstreams: upstreams.report(), tokens: issuerKeys.report(), store: replicas?.state(), ...flagged(), certificates: { ...material.report(), servers: certificates.report() },
+      upstreams: upstreams.report(perThread.flatMap(({ faults }) => faults)), tokens: issuerKeys.report(), store: replicas?.state(), ...flagged(), certificates: { ...material.report(), servers: certificates.report() },
       auditDirectory, auditFailure: audit.failure()?.message, feed, alarms: standing, ending,
     });
   }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { metric, startUpstreams, tally, askMany, upstreamStatus, upstreamYaml, type UpstreamGateway } from './support/endpoints.ts';
+import { status } from '../src/cli/status.ts';
 import { startFailingBackend, type FailingBackend } from './support/failing-backend.ts';
 import { ask, exchange, openTls } from './support/gateway.ts';
 import { issueCertificate, testPki, type TestPki } from './support/pki.ts';
@@ -77,6 +78,10 @@ describe('a request of which nothing was sent', () => {
     const [record] = await recordsOf('/alone/x');
     expect(record).toMatchObject({ endpoint: url(0), reason: 'upstream_unavailable' });
     expect(record).not.toHaveProperty('attempts');
+    // Without a health check nobody else could say why.
+    let text = '';
+    await status({ config: gateway.path('wardgate.yaml') }, (part) => (text += part));
+    expect(text).toMatch(new RegExp(`upstream      alone: .*\n  endpoint    ${url(0)}: up\n    address   127\\.0\\.0\\.1: \\w+, 0 under way, last error 20\\S+Z: ECONNREFUSED: `));
   });
 
   it('goes on until it is served, as often as it may', async () => {

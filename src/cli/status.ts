@@ -87,8 +87,8 @@ function upstreamLines({ upstream, active, endpoints }: GatewayStatus['upstreams
     `upstream      ${upstream}: ${active} under way`,
     ...endpoints.flatMap(({ endpoint, up, addresses, lookups }) => [
       `  endpoint    ${endpoint}: ${up ? 'up' : 'DOWN'}${lookups?.error === undefined ? '' : `, last look-up failed: ${lookups.error}`}`,
-      ...addresses.map(({ address, state, active: own, left, detail }) => [
-        `    address   ${address}: ${state}, ${own} under way`, ...(left === undefined ? [] : [`tried again in ${Math.ceil(left / 1_000)} s`]), ...(detail === undefined ? [] : [detail]),
+      ...addresses.map(({ address, state, active: own, left, detail, last_error: error }) => [
+        `    address   ${address}: ${state}, ${own} under way`, ...(left === undefined ? [] : [`tried again in ${Math.ceil(left / 1_000)} s`]), ...(detail === undefined ? [] : [detail]), ...(error === undefined ? [] : [`last error ${error.at}: ${error.detail}`]),
       ].join(', ')),
     ]),
   ];

@@ -187,7 +187,7 @@ function createHttp1Forwarder(): GeneralForwarder {
     clearTimeout(one.timer);
     const stale = sent && one.outgoing?.reusedSocket === true && !one.late && !one.cancelled;
     const fault = sent ? { ...sentFault(one, error), ...(stale ? { result: 'stale' as const } : {}) } : connectFault(one.socket, error);
-    one.turn.done(one.cancelled ? 'abandoned' : fault.result);
+    one.turn.done(one.cancelled ? 'abandoned' : fault.result, fault.detail);
     const again = !one.cancelled && !one.late && (!sent || repeatable(request.method as string, hasBody(request)));
     const turn = again ? one.tries.again(one.turn, fault.detail) : undefined;
     if (turn === undefined) one.settle({ kind: 'failed', code: fault.code, detail: fault.detail });

@@ -143,12 +143,12 @@ export class UpstreamExchange implements SocketUser {
   }
 
   /** Ends it, answer or not; its taker hears nothing of it any more. */
-  end(result: TurnResult, reusable = false): void {
+  end(result: TurnResult, reusable = false, detail?: string): void {
     const connection = this.#connection;
     const turn = this.#turn;
     this.#connection = undefined;
     this.#turn = undefined;
-    endTurn(turn, connection, result, reusable);
+    endTurn(turn, connection, result, reusable, detail);
   }
 
   /** Ends it because nothing has passed in time: the upstream said nothing, or the client did not listen. */
@@ -211,7 +211,7 @@ export class UpstreamExchange implements SocketUser {
   /** Asks again, elsewhere if possible, after a try of which nothing has reached the client; false when that is not allowed. */
   #again(result: TurnResult, { opened, detail }: Pick<SocketFault, 'opened' | 'detail'>): boolean {
     const turn = this.#turn as Turn;
-    this.end(result);
+    this.end(result, false, detail);
     if (opened && !isRepeatable(this.#head)) return false;
     const failed = [...this.#failed, turn];
     const next = this.#upstream.again(keyOf(this.#exchange), failed);
@@ -224,13 +224,13 @@ export class UpstreamExchange implements SocketUser {
   }
 
   #fail({ code, detail }: Omit<Failed, 'kind'>): void {
-    this.end(code === 'upstream_timeout' ? 'timeout' : 'failed');
+    this.end(code === 'upstream_timeout' ? 'timeout' : 'failed', false, detail);
     this.#taker.failed({ code, detail });
   }
 
   #cut(result: TurnResult, why: Cut): void {
     this.#why = why;
-    this.end(result);
+    this.end(result, false, why.detail);
     if (this.#parser !== undefined) this.#parser.end(false);
     else this.#taker.cut((this.#answer as KnownAnswer).head.status, why);
   }

@@ -146,18 +146,18 @@ export class RawCall implements SocketUser, Call {
   /** Asks elsewhere after a try of which nothing has reached the client, or gives up. */
   #again(result: TurnResult, sent: boolean, { code, detail }: Pick<Failed, 'code' | 'detail'>): void {
     const turn = this.#turn as Turn;
-    this.#end(result);
+    this.#end(result, false, detail);
     const next = !sent || repeatable(this.#head.asked.method, false) ? this.#tries.again(turn, detail) : undefined;
     if (next === undefined) this.#resolve({ kind: 'failed', code, detail });
     else this.#ask(next, true);
   }
 
-  #end(result: TurnResult, reusable = false): void {
+  #end(result: TurnResult, reusable = false, detail?: string): void {
     const connection = this.#connection;
     const turn = this.#turn;
     this.#connection = undefined;
     this.#turn = undefined;
-    endTurn(turn, connection, result, reusable);
+    endTurn(turn, connection, result, reusable, detail);
   }
 
   #readHead(octets: Buffer): boolean {

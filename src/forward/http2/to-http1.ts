@@ -49,7 +49,7 @@ function attempt(question: Question, turn: Turn, settled: Parameters<Attempt>[1]
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
     const late = { result: 'timeout', code: 'upstream_timeout', detail: `${error.code ?? error.name}: ${error.message}` } as const;
     const { result, code, detail } = timedOut ? late : opened ? { ...sentFault(error), ...(outgoing.reusedSocket ? { result: 'stale' as const } : {}) } : connectFault(socket, error);
-    turn.done(message === undefined && !cancelled ? result : resultOf());
+    turn.done(message === undefined && !cancelled ? result : resultOf(), detail);
     settle({ kind: 'failed', code, detail }, !timedOut && (!opened || repeatable(question.method, body !== undefined)));
   });
   outgoing.on('response', (incoming) => {

@@ -4,6 +4,7 @@ import { hashOf } from './balance.ts';
 import { isOpen, noTime, setStage, tooMany } from './connect-fault.ts';
 import { dial } from './dial.ts';
 import { SocketPool } from './sockets.ts';
+import type { LastFault } from './upstream.ts';
 
 /** One address of an endpoint, with the connections that one thread has to it. */
 export interface UpstreamEndpoint {
@@ -69,6 +70,8 @@ export class Endpoint implements UpstreamEndpoint {
   readonly agent: Agent;
   readonly sockets: SocketPool;
   retired = false;
+  /** Why a request failed here last. */
+  fault: LastFault | undefined;
   readonly #options: EndpointOptions;
   readonly #open = new Set<TLSSocket>();
   readonly #closers: (() => void)[] = [];

@@ -27,7 +27,7 @@ function attempt(question: Question, turn: Turn, settled: Settled): () => void {
   const callOff = sessionsOf(turn.endpoint, question.upstream.config.timeouts.idle).take((session) => {
     stream = send(question, turn, session, settled);
   }, (fault) => {
-    turn.done(fault.result);
+    turn.done(fault.result, fault.detail);
     // Nothing has been sent.
     settled({ kind: 'failed', code: fault.code, detail: fault.detail }, true);
   });
@@ -95,9 +95,9 @@ function send(question: Question, turn: Turn, line: UpstreamSession, settled: Se
     line.release();
     // What the upstream says it has not processed says nothing against it: it may be going away in good order.
     const refused = status === 0 && line.unprocessed(stream.id, stream.rstCode ?? 0);
-    turn.done(whole() ? 'answered' : timedOut !== undefined ? 'timeout' : refused ? 'stale' : 'failed');
-    if (status !== 0) return;
     const detail = timedOut ?? (error === undefined ? `the upstream reset the stream with ${stream.rstCode}` : `${error.code ?? error.name}: ${error.message}`);
+    turn.done(whole() ? 'answered' : timedOut !== undefined ? 'timeout' : refused ? 'stale' : 'failed', detail);
+    if (status !== 0) return;
     const again = timedOut === undefined && (refused || repeatable(question.method, body !== undefined));
     settled({ kind: 'failed', code: timedOut === undefined ? 'upstream_unavailable' : 'upstream_timeout', detail }, again);
   });

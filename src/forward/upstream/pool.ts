@@ -11,7 +11,7 @@ import {
   shareOf, type EjectionRules, type UpstreamTable,
 } from './table.ts';
 import { createTries } from './tries.ts';
-import type { ConnectOptions, Failed, Target, Trail, Turn, TurnResult, Upstream, UpstreamConnection, UpstreamShare } from './upstream.ts';
+import type { AddressFault, ConnectOptions, Failed, Target, Trail, Turn, TurnResult, Upstream, UpstreamConnection, UpstreamShare } from './upstream.ts';
 
 export { connectFault, isOpen, type ConnectFault } from './connect-fault.ts';
 export type { UpstreamEndpoint } from './endpoint.ts';
@@ -48,6 +48,9 @@ export function ejectionRules({ ejection, slow_start, timeouts }: UpstreamConfig
 function mostOut({ ejection }: UpstreamConfig, addresses: number): number {
   return Math.min(addresses - 1, Math.floor(addresses * ejection.most + 1e-9));
 }
+
+/** Where it is not known more exactly. */
+const UNSAID = 'the connection ended before its answer did';
 
 class Pool implements Upstream {
   readonly name: string;
@@ -127,7 +130,7 @@ class Pool implements Upstream {
       const opened = await openSocket(turn.endpoint, allowHalfOpen, preface);
       if ('socket' in opened) return { kind: 'connected', socket: opened.socket, turn, trail };
       const { result, code, detail } = opened.fault;
-      turn.done(result);
+      turn.done(result, detail);
       const next = tries.again(turn, detail);
       if (next === undefined) return { kind: 'failed', code, detail, trail };
       turn = next;
@@ -157,12 +160,16 @@ class Pool implements Upstream {
     for (let skipped = randomInt(Math.min(MOST_SKIPPED, 1 + weights.reduce((sum, weight) => sum + weight, 0))); skipped > 0; skipped--) inTurn(weights, this.#credits);
   }
 
+  faults(): readonly AddressFault[] {
+    return this.#endpoints.flatMap(({ slot, fault }) => (fault === undefined ? [] : [{ slot, ...fault }]));
+  }
+
   retire(): void {
     for (const endpoint of this.#endpoints) endpoint.retire();
   }
 
   /** Notes how a turn went, in the table that all threads read. */
-  ended(turn: OpenTurn, result: TurnResult): void {
+  ended(turn: OpenTurn, result: TurnResult, detail = UNSAID): void {
     const { endpoint, trial } = turn;
     const { table, thread } = this;
     endOn(table, thread, endpoint.slot);
@@ -172,6 +179,7 @@ class Pool implements Upstream {
       case 'failed':
       case 'timeout':
       case 'unverified': {
+        endpoint.fault = { at: Date.now(), detail: result === 'timeout' && detail === UNSAID ? 'no answer in time' : detail };
         const failure = { trial, conclusive: result === 'unverified', slots: this.#slots, most: this.#mostOut, now: this.clock(), spread: randomInt(1_000) / 1_000 };
         if (noteFailure(table, endpoint.slot, this.rules, failure)) {
           count(table, thread, endpoint.index, 'ejected');
@@ -307,10 +315,10 @@ class OpenTurn implements Turn {
     if (this.trial && this.result === undefined) this.#pool.passed(this);
   }
 
-  done(result: TurnResult): void {
+  done(result: TurnResult, detail?: string): void {
     if (this.result !== undefined) return;
     this.result = result;
-    this.#pool.ended(this, result);
+    this.#pool.ended(this, result, detail);
   }
 }
 

@@ -89,10 +89,10 @@ export class SocketPool {
 }
 
 /** Says how a turn went, and gives its connection back where another request may use it; one that may not is closed. */
-export function endTurn(turn: Turn | undefined, connection: UpstreamSocket | undefined, result: TurnResult, reusable: boolean): void {
+export function endTurn(turn: Turn | undefined, connection: UpstreamSocket | undefined, result: TurnResult, reusable: boolean, detail?: string): void {
   if (connection !== undefined && reusable && turn !== undefined) turn.endpoint.sockets.put(connection);
   else connection?.destroy();
-  turn?.done(result);
+  turn?.done(result, detail);
 }
 
 /** One connection to an upstream. */

@@ -22,8 +22,21 @@ export interface Upstream {
   connect(key: string, options?: ConnectOptions): Promise<UpstreamConnection>;
   /** Takes what the endpoints' names have become addresses of. What is no longer there is retired. */
   retarget(targets: readonly Target[], problem?: string): void;
+  /** Why requests failed last on this thread, by address. */
+  faults(): readonly AddressFault[];
   /** Closes idle connections; busy ones close when their request is done. */
   retire(): void;
+}
+
+/** Why a request failed last at an address. */
+export interface AddressFault extends LastFault {
+  readonly slot: number;
+}
+
+export interface LastFault {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly detail: string;
 }
 
 export interface ConnectOptions {
@@ -39,8 +52,11 @@ export interface Turn {
   readonly result: TurnResult | undefined;
   /** The head of an answer has come: an endpoint on trial has passed. To be called where an answer may take long; `done` says the same. */
   answering(): void;
-  /** Says how it went, once it is known: the next choices depend on it. Only the first call counts; without one the turn is under way for ever. */
-  done(result: TurnResult): void;
+  /**
+   * Says how it went, once it is known: the next choices depend on it; and for operators why it failed. Only the first call counts; without one the turn is under
+   * way for ever.
+   */
+  done(result: TurnResult, detail?: string): void;
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../config/snapshot.ts';
 import { forgetThread } from './table.ts';
 import type { UpstreamShare } from './upstream.ts';
-import { Watched, type UpstreamReport, type WatchedOptions } from './watched.ts';
+import { Watched, type ThreadFaults, type UpstreamReport, type WatchedOptions } from './watched.ts';
 
 export type { AddressReport, EndpointReport, UpstreamReport } from './watched.ts';
 
@@ -23,7 +23,8 @@ export interface UpstreamWatch {
   shares(): UpstreamShares;
   /** A thread is gone, and what it had under way with it. */
   forgetThread(thread: number): void;
-  report(): readonly UpstreamReport[];
+  /** `faults` are what threads tell of requests that failed. */
+  report(faults?: readonly ThreadFaults[]): readonly UpstreamReport[];
   close(): void;
 }
 
@@ -72,7 +73,7 @@ export function createUpstreamWatch(options: WatchedOptions): UpstreamWatch {
     forgetThread(thread) {
       for (const watched of new Set([...current.values(), ...prepared?.values() ?? []])) forgetThread(watched.table, thread);
     },
-    report: () => [...current.values()].map((watched) => watched.report()),
+    report: (faults = []) => [...current.values()].map((watched) => watched.report(faults)),
     close() {
       discard();
       clearInterval(timer);

@@ -11,7 +11,7 @@ import {
   activeOn, activeOnAll, clearSlot, copySlot, countsOf, countsOfAll, createTable, noteBadLook, setDown, settle, SLOTS, standing,
   type EjectionRules, type EndpointCount, type Standing, type UpstreamCount, type UpstreamTable,
 } from './table.ts';
-import type { Target, UpstreamShare } from './upstream.ts';
+import type { AddressFault, Target, UpstreamShare } from './upstream.ts';
 
 export interface UpstreamReport {
   readonly upstream: string;
@@ -35,6 +35,14 @@ export interface AddressReport extends Standing {
   readonly address: string;
   /** What the last health check found wrong. */
   readonly detail?: string;
+  /** Why a request failed there last, ISO 8601 when. */
+  readonly last_error?: { readonly at: string; readonly detail: string };
+}
+
+/** What a thread tells of an upstream's addresses, by the number of the upstream. */
+export interface ThreadFaults {
+  readonly upstream: number;
+  readonly of: readonly AddressFault[];
 }
 
 export interface WatchedOptions {
@@ -167,10 +175,11 @@ export class Watched {
     }
   }
 
-  report(): UpstreamReport {
+  report(faults: readonly ThreadFaults[]): UpstreamReport {
     const now = this.#options.clock();
+    const own = faults.filter(({ upstream }) => upstream === this.#id).flatMap(({ of }) => of);
     const addresses = [...this.#addresses.values()].map(({ slot, endpoint, address, detail }) =>
-      ({ endpoint, report: { address, ...standing(this.table, slot, now), ...(detail === undefined ? {} : { detail }) } }));
+      ({ endpoint, report: { address, ...standing(this.table, slot, now), ...(detail === undefined ? {} : { detail }), ...lastError(own.filter((one) => one.slot === slot)) } }));
     return {
       upstream: this.#name,
       active: activeOnAll(this.table),
@@ -322,6 +331,11 @@ export class Watched {
   #isInUse(address: Address): boolean {
     return !this.#closed && this.#addresses.get(`${address.endpoint} ${address.address}`) === address;
   }
+}
+
+function lastError(faults: readonly AddressFault[]): Pick<AddressReport, 'last_error'> {
+  const last = faults.toSorted((one, other) => other.at - one.at)[0];
+  return last === undefined ? {} : { last_error: { at: new Date(last.at).toISOString(), detail: last.detail } };
 }
 
 function identityOf(config: UpstreamConfig, material: UpstreamMaterial): string {
