@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process';
 import { chmodSync, chownSync, lchownSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { takeFile, takeState } from '../src/backup/read-file.ts';
 import { initialPolicy } from '../src/ca/policy.ts';
 import { ownerOf } from '../src/store/as-owner.ts';
 import { writeNoteFile } from '../src/store/note-file.ts';
@@ -52,6 +54,19 @@ describe.skipIf(!isRoot)('what a command that must stay root does in the state d
     writeNoteFile(ground.state, 'backup/create.json', { at: 'now' });
     expect(['backup', 'backup/create.json'].map((name) => lstatSync(join(ground.state, name)).uid)).toEqual([NOBODY, NOBODY]);
     expect([process.geteuid?.(), process.getegid?.(), readFileSync(join(ground.system, 'shadow'), 'utf8')]).toEqual([0, 0, 'root:x\n']);
+  });
+
+  test('takes nothing into a backup that a directory leads to which was swapped for a link, and takes what is the owner\'s', () => {
+    const [swapped, secret] = [join(ground.state, 'ca'), join(ground.system, 'ca.db')];
+    const database = new DatabaseSync(secret);
+    database.exec('CREATE TABLE keys (key TEXT)');
+    database.close();
+    symlinkSync(ground.system, swapped);
+    for (const name of ['shadow', 'ca.db']) expect(() => takeState(join(swapped, name))).toThrow('EACCES');
+    rmSync(secret);
+    writeFileSync(join(ground.state, 'devices.jsonl'), '{}\n', { mode: 0o600 });
+    chownSync(join(ground.state, 'devices.jsonl'), NOBODY, NOBODY);
+    expect([takeFile(join(ground.state, 'devices.jsonl')).octets.toString(), process.geteuid?.()]).toEqual(['{}\n', 0]);
   });
 
   test('takes whoever could lead the way elsewhere for the owner, also where root made the link that he can replace', () => {

@@ -5,6 +5,7 @@ import { REGISTER_FILE } from '../audit/checkpoint.ts';
 import { fileReferences } from '../config/file-references.ts';
 import { formatIssue, readConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { asOwnerOf } from '../store/as-owner.ts';
 import { BackupError } from './fault.ts';
 import { ASIDE, isWithin, MANIFEST, REGISTER_COPY, RUNS, STAGE, SUMS, type Manifest } from './manifest.ts';
 import { openRegular, pieces, piecesOf, takeFile, takeState, type Taken } from './read-file.ts';
@@ -102,7 +103,7 @@ function readNamed(file: string): Named {
 function filesOf(path: string): readonly string[] {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) throw new BackupError('unreadable', `${path}: no such file, and the configuration names it`);
-  return stats.isDirectory() ? readdirSync(path, { withFileTypes: true }).map(({ name }) => join(path, name)).filter((one) => statSync(one, { throwIfNoEntry: false })?.isFile() === true).sort() : [path];
+  return stats.isDirectory() ? asOwnerOf(path, () => readdirSync(path, { withFileTypes: true })).map(({ name }) => join(path, name)).filter((one) => statSync(one, { throwIfNoEntry: false })?.isFile() === true).sort() : [path];
 }
 
 function stampOf(path: string): string | undefined {
@@ -132,7 +133,7 @@ function unlessGone<One>(look: () => readonly One[]): readonly One[] {
 /** Every file and directory, the directory itself first; sockets, pipes and links are nobody's state. */
 function walk(directory: string, isLeft: (path: string) => boolean): readonly Found[] {
   if (!existsSync(directory)) return [];
-  const below = [...unlessGone(() => readdirSync(directory, { withFileTypes: true }))].sort((one, other) => (one.name < other.name ? -1 : 1)).flatMap((entry): readonly Found[] => {
+  const below = [...unlessGone(() => asOwnerOf(directory, () => readdirSync(directory, { withFileTypes: true })))].sort((one, other) => (one.name < other.name ? -1 : 1)).flatMap((entry): readonly Found[] => {
     const path = join(directory, entry.name);
     if (isLeft(path)) return [];
     if (entry.isDirectory()) return walk(path, isLeft);
@@ -157,7 +158,7 @@ function auditFiles(directory: string, state: string, segments: boolean): AuditF
   if (!segments) return { members: [fileMember(join(state, REGISTER_COPY), takeFile(join(directory, REGISTER_FILE)))], close: nothing };
   for (let tries = 0; tries < TRIES * 10; tries++) {
     const register = takeFile(join(directory, REGISTER_FILE));
-    const opened = openAll(directory, readdirSync(directory).filter((name) => name !== REGISTER_FILE && !isUnfinished(name)).sort());
+    const opened = openAll(directory, asOwnerOf(directory, () => readdirSync(directory)).filter((name) => name !== REGISTER_FILE && !isUnfinished(name)).sort());
     if (opened === undefined) continue;
     // The same before and after: every segment is as long as the register says, or longer, and what it does not know holds no record.
     if (takeFile(join(directory, REGISTER_FILE)).octets.equals(register.octets)) return { members: [directoryMember(directory), fileMember(join(directory, REGISTER_FILE), register), ...opened.members], close: opened.close };

@@ -1,5 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync, type BigIntStats } from 'node:fs';
+import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { asOwnerOf } from '../store/as-owner.ts';
 import { BackupError } from './fault.ts';
 
 const PIECE = 1024 ** 2;
@@ -33,7 +35,7 @@ export function takeFile(path: string): Taken {
 /** As it was at one moment in spite of who writes it: a journal to its last whole line, a database as of its last transaction. */
 export function takeState(path: string): Taken {
   const taken = takeFile(path);
-  if (taken.octets.subarray(0, SQLITE.length).equals(SQLITE)) return { ...taken, octets: databaseImage(path) };
+  if (taken.octets.subarray(0, SQLITE.length).equals(SQLITE)) return { ...taken, octets: asOwnerOf(dirname(path), () => databaseImage(path)) };
   return path.endsWith('.jsonl') ? { ...taken, octets: taken.octets.subarray(0, taken.octets.lastIndexOf(0x0a) + 1) } : taken;
 }
 
@@ -75,9 +77,12 @@ export function* piecesOf(file: number, size: number): Generator<Buffer> {
   }
 }
 
-/** Opens a regular file, and never waits for another end of it. */
+/**
+ * Opens a regular file, and never waits for another end of it. As the owner of its directory, where root asks: whoever swaps a part of the way to it for a link
+ * meanwhile has nothing in his backup that he could not read.
+ */
 export function openRegular(path: string): number {
-  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const file = asOwnerOf(dirname(path), () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
   if (fstatSync(file).isFile()) return file;
   closeSync(file);
   throw new BackupError('unreadable', `${path} is not a regular file`);
