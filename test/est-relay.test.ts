@@ -1,11 +1,13 @@
 import { createPublicKey } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request as httpsRequest, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { certsOnly } from '../src/ca/certs-only.ts';
 import { createRelayDesk } from '../src/ca/est/relay.ts';
-import { certifyLeaf, createAuthority, issueCertificate } from '../src/ca/issue.ts';
+import { certifyLeaf, createAuthority, issueCertificate, issueCrl } from '../src/ca/issue.ts';
 import { generateKey } from '../src/ca/keys.ts';
 import { createRequest } from '../src/ca/request.ts';
 import { bind, close, estServer } from '../src/est-server.ts';
@@ -148,5 +150,16 @@ describe('the relay before another CA', () => {
     expect(await wardgate(args)).toMatchObject({ code: 2, stderr: expect.stringContaining('--upstream') });
     expect(await wardgate([...args, '--upstream', 'http://ca.test'])).toMatchObject({ code: 2, stderr: expect.stringContaining('no https URL') });
     expect(await wardgate([...args, '--upstream', 'https://ca.test', '--operation', 'fullcmc'])).toMatchObject({ code: 2, stderr: expect.stringContaining('expected simpleenroll or simplereenroll') });
+    expect(await wardgate([...args, '--upstream', 'https://ca.test', '--crl-numbers', at('numbers')])).toMatchObject({ code: 2, stderr: expect.stringContaining('--crl-numbers: goes with --crl') });
+  });
+
+  test('as a command keeps the numbers of CRLs where it is told to, for its next start', async () => {
+    const files = await writePki(pki);
+    const at = files.path;
+    writeFileSync(at('gateways.crl'), await issueCrl(pki.backendCa, { number: 7 }));
+    // On a port that is taken: it ends behind what is tried here.
+    const run = await wardgate(['est-relay', '--listen', `127.0.0.1:${port}`, '--cert', at('server-ec.pem'), '--key', at('server-ec.key'), '--trust', at('backend-ca.pem'), '--gateway', 'gateway.internal', '--upstream-cert', at('gateway.pem'), '--upstream-key', at('gateway.key'), '--upstream-trust', at('backend-ca.pem'), '--upstream', 'https://ca.test', '--crl', at('gateways.crl'), '--crl-numbers', at('numbers')]);
+    expect(run).toMatchObject({ code: 1, stderr: expect.stringContaining('EADDRINUSE') });
+    expect(readdirSync(at('numbers')).map((name) => readFileSync(join(at('numbers'), name), 'utf8'))).toEqual([expect.stringContaining('"number":"7"')]);
   });
 });

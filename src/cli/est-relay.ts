@@ -14,6 +14,7 @@ export interface RelayCommandOptions {
   readonly trust: string;
   readonly gateway: readonly string[];
   readonly crl?: readonly string[];
+  readonly crlNumbers?: string;
   readonly upstream: string;
   readonly upstreamCert: string;
   readonly upstreamKey: string;
@@ -29,6 +30,7 @@ export function addEstRelayCommand(program: Command, { print, settle }: CommandG
     .requiredOption('--trust <file>', "the CAs of the gateways' client certificates, PEM")
     .requiredOption('--gateway <name>', 'the DNS name, or the SHA-256 fingerprint, of the certificate of a gateway that may speak for devices; as often as needed', (value: string, before: readonly string[] = []) => [...before, value])
     .option('--crl <file|url>', "a CRL about these certificates; as often as needed. Gateways of which the lists in force say nothing are refused then", (value: string, before: readonly string[] = []) => [...before, value])
+    .option('--crl-numbers <directory>', 'where the numbers of these CRLs are kept, so that none is taken after a restart that is older than one before; made when it is missing')
     .requiredOption('--upstream <url>', 'the EST server of the CA: https://ca.test, or with its path and label')
     .requiredOption('--upstream-cert <file>', 'the client certificate by which the CA knows this registration authority, PEM')
     .requiredOption('--upstream-key <file>', 'its private key, PEM')
@@ -46,6 +48,7 @@ docs/est.md`)
 /** `wardgate est-relay`: until SIGTERM or SIGINT; resolves with the exit code. */
 async function estRelayCommand(options: RelayCommandOptions, print: (text: string) => void): Promise<number> {
   const { operation, upstream } = options;
+  if (options.crlNumbers !== undefined && options.crl === undefined) throw new WrongUsage('--crl-numbers: goes with --crl');
   if (operation !== 'simpleenroll' && operation !== 'simplereenroll') throw new WrongUsage(`--operation: "${operation}" is none; expected simpleenroll or simplereenroll`);
   if (operationUrl(upstream, 'cacerts') === undefined) throw new WrongUsage(`--upstream: "${upstream}" is no https URL; expected such as https://ca.hospital.test`);
   const read = (file: string): string => readFileSync(file, 'utf8');
@@ -58,7 +61,7 @@ async function estRelayCommand(options: RelayCommandOptions, print: (text: strin
   const ended = Promise.withResolvers<void>();
   const onSignal = (): void => ended.resolve();
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  const crls = options.crl === undefined ? undefined : await openGatewayCrls({ sources: options.crl, trust: place.trust, log, now: () => Date.now() });
+  const crls = options.crl === undefined ? undefined : await openGatewayCrls({ sources: options.crl, trust: place.trust, ...(options.crlNumbers === undefined ? {} : { directory: options.crlNumbers }), log, now: () => Date.now() });
   const server = estServer(place, desk, log, () => Date.now(), crls?.judge);
   try {
     const bound = await bind(server, address);
