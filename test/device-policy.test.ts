@@ -7,6 +7,7 @@ import { twinOf } from '../src/pki/twin.ts';
 import { judgeDevice, type DeviceVerdict } from '../src/policy/devices.ts';
 import type { BindConfig } from '../src/config/schema.ts';
 import { testPki, type CertificateOptions, type TestPki } from './support/pki.ts';
+import { processorTime } from './support/timing.ts';
 
 let pki: TestPki;
 let kiosk: Certificate;
@@ -164,9 +165,9 @@ describe('the register', () => {
     const one = device({ id: 'x' });
     const many = createDeviceRegister(Array.from({ length: 100_000 }, (_, index) => ({ ...one, id: `device-${index}`, hardware: `sn-${index}` })));
     const policy = { register: many, bindings: new Map([['kiosk', { to: 'device', hardware: 'optional' } as const]]) };
-    const started = performance.now();
-    for (let index = 0; index < 10_000; index++) judgeDevice(policy, { roles: new Set(['kiosk']), id: `device-${index * 10}`, leaf: kiosk, address: '10.1.4.9' }, FRIDAY_NOON);
     // A look through all of them would take minutes.
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(processorTime(() => {
+      for (let index = 0; index < 10_000; index++) judgeDevice(policy, { roles: new Set(['kiosk']), id: `device-${index * 10}`, leaf: kiosk, address: '10.1.4.9' }, FRIDAY_NOON);
+    })).toBeLessThan(5_000);
   });
 });

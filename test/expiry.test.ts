@@ -9,6 +9,7 @@ import { announcementOf } from '../src/audit/expiry/words.ts';
 import type { AuditRecord } from '../src/audit/record.ts';
 import { startHook, type Hook } from './support/alarm-receivers.ts';
 import { testPki, type TestPki } from './support/pki.ts';
+import { processorTime } from './support/timing.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -267,8 +268,6 @@ describe('certificates of clients', () => {
     }
     expect([...book.entries()]).toHaveLength(100_000);
     expect([book.get('f0')?.key, book.get('f1')]).toEqual(['f0', undefined]);
-    const began = performance.now();
-    expect(book.due(START + 395 * DAY, true)).toHaveLength(100_000);
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(processorTime(() => expect(book.due(START + 395 * DAY, true)).toHaveLength(100_000))).toBeLessThan(2_000);
   });
 });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { compilePattern, fitsPattern, fitsPieces, matchesText, type Comparison } from '../src/identity/patterns.ts';
 import { readSpiffeId } from '../src/identity/spiffe.ts';
 import { prepareText } from '../src/pki/preparation.ts';
+import { processorTime } from './support/timing.ts';
 
 /** Any text: whole characters, code points of every plane, and halves of surrogate pairs. */
 const anything = fc.oneof(
@@ -75,9 +76,9 @@ describe('matching', () => {
   it('takes time in proportion to the value, whatever it holds', () => {
     const pattern = compilePattern('*a*a*a*a*a*b', 'name');
     const long = 'a'.repeat(60_000);
-    const started = performance.now();
-    for (let round = 0; round < 20; round++) expect(fitsPattern(pattern, long)).toBe(false);
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(processorTime(() => {
+      for (let round = 0; round < 20; round++) expect(fitsPattern(pattern, long)).toBe(false);
+    })).toBeLessThan(5_000);
   });
 });
 

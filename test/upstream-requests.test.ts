@@ -192,7 +192,8 @@ describe('an endpoint that was left out', () => {
   it('is tried by one request when its time is over, and harms no other while it is still hung', async () => {
     await ill(0, 'killed', async () => {
       await askMany(pki, gateway, '/trial/x', 4);
-      expect((await upstreamStatus(gateway, 'trial')).endpoints[0]?.addresses[0]?.state).toBe('out');
+      // For a second, which may be over by now.
+      expect((await upstreamStatus(gateway, 'trial')).endpoints[0]).toMatchObject({ counts: { ejected: 1 }, addresses: [{ state: expect.stringMatching(/^(out|trial)$/) as string }] });
     });
     await ill(0, 'hung', async () => {
       await expect.poll(async () => (await upstreamStatus(gateway, 'trial')).endpoints[0]?.addresses[0]?.state).toBe('trial');
