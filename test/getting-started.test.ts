@@ -1,13 +1,13 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkedScript } from '../scripts/documents/blocks.ts';
 import { outputOf, printed } from '../scripts/documents/output.ts';
 import { readmeBlocks, type Block } from '../scripts/readme-blocks.ts';
+import { freePort } from './support/programs.ts';
 
 const project = join(import.meta.dirname, '..');
 const page = readFileSync(join(project, 'docs/getting-started.md'), 'utf8');
@@ -17,22 +17,13 @@ const started: ChildProcess[] = [];
 let ports: Readonly<Record<string, number>>;
 
 beforeAll(async () => {
+  // The page's own may be taken.
   ports = { 8443: await freePort(), 9443: await freePort() };
 });
 afterAll(async () => {
   for (const child of started) await end(child);
   rmSync(folder, { recursive: true, force: true });
 });
-
-/** A port that nobody had a moment ago: the page's own may be taken. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** The page's text with `npx wardgate` as this checkout's sources and with free ports. */
 function here(script: string): string {

@@ -201,7 +201,7 @@ describe.concurrent('an HTTP/2 connection', () => {
     const raw = await openFrames(pki, gateway.port, undefined, settings([SETTING.headerTableSize, 0], [SETTING.initialWindowSize, 0]));
     raw.headers(1, request('/echo/large'));
     expect(await raw.status(1)).toBe(200);
-    expect(await raw.reset(1, 8_000)).toBe(ERROR.cancel);
+    expect(await raw.reset(1)).toBe(ERROR.cancel);
     await expect.poll(async () => (await gateway.records()).find((record) => record['path'] === '/echo/large')).toMatchObject({ result: 'failed', detail: 'the client takes nothing of its answer' });
     expect(await raw.alive()).toBe(true);
     raw.destroy();
@@ -211,13 +211,13 @@ describe.concurrent('an HTTP/2 connection', () => {
     const raw = await openFrames(pki, gateway.port, undefined, settings([SETTING.headerTableSize, 0], [SETTING.initialWindowSize, 0]));
     raw.headers(1, request('/echo/x'));
     expect(await raw.status(1)).toBe(200);
-    expect(await raw.reset(1, 8_000)).toBe(ERROR.cancel);
+    expect(await raw.reset(1)).toBe(ERROR.cancel);
     raw.destroy();
   });
 
   it('that asks nothing is asked to leave, and closed', async () => {
     const raw = await openFrames(pki, gateway.port);
-    expect(await raw.goaway(8_000)).toEqual({ code: ERROR.none, last: 0 });
+    expect(await raw.goaway()).toEqual({ code: ERROR.none, last: 0 });
     await raw.ended;
   });
 
@@ -243,7 +243,7 @@ describe.concurrent('an HTTP/2 connection', () => {
     const raw = await openFrames(pki, gateway.port);
     raw.headers(1, request('/echo/x', [], 'POST'), FLAG.endHeaders);
     raw.send(TYPE.data, 0, 1, Buffer.from('half'));
-    const end = await raw.wait(({ type, stream }) => stream === 1 && type !== TYPE.windowUpdate, 8_000);
+    const end = await raw.wait(({ type, stream }) => stream === 1 && type !== TYPE.windowUpdate);
     expect(end?.type).toBeOneOf([TYPE.rstStream, TYPE.headers]);
     await expect.poll(async () => (await gateway.records()).some((record) => record['detail'] === 'the request did not arrive in time')).toBe(true);
     raw.destroy();
@@ -279,8 +279,8 @@ describe('requests of an HTTP/2 connection', () => {
     raw.send(TYPE.data, 0, 3, Buffer.from('slow'));
     raw.headers(5, request('/echo/x'));
     expect(await raw.status(5)).toBe(200);
-    expect(await raw.reset(1, 8_000)).toBe(ERROR.cancel);
-    expect(await raw.status(3, 8_000)).toBe(408);
+    expect(await raw.reset(1)).toBe(ERROR.cancel);
+    expect(await raw.status(3)).toBe(408);
     const details = async () => (await other.records()).filter((record) => record['reason'] === 'too_slow').map((record) => record['detail']).toSorted();
     await expect.poll(details).toEqual(['the body came too slowly', 'the client took the answer too slowly']);
     raw.destroy();

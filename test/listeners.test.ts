@@ -1,12 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { once } from 'node:events';
-import { connect as connectTcp, createServer as createTcpServer } from 'node:net';
+import { connect as connectTcp } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, startRawBackend, type Backend } from './support/backend.ts';
 import { ask, exchange, openTls, startGateway } from './support/gateway.ts';
 import { sClient } from './support/openssl.ts';
 import { createAuthority, testPki, type TestPki } from './support/pki.ts';
+import { freePort } from './support/programs.ts';
 
 let pki: TestPki;
 let backend: Backend;
@@ -17,16 +18,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => backend.close());
-
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createTcpServer();
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => done(port));
-    });
-  });
-}
 
 function plain(port: number, path: string, host: string): Promise<{ status: number; location: string | undefined }> {
   return new Promise((done, failed) => {

@@ -125,7 +125,6 @@ beforeAll(async () => {
   backend = await startFhirBackend(pki, [EVE, BOB]);
   original = new Map(backend.store);
   gateway = await startGateway(pki, backend.port, { routes: ROUTES });
-  for (const client of [pki.patient, bob, pki.doctor]) sessions.set(client, await openHttp2(pki, gateway.port, { client }));
 });
 
 beforeEach(() => {
@@ -139,6 +138,15 @@ afterAll(async () => {
   await backend.close();
 });
 
+/** One connection for each: opened anew where it was idle for as long as all that came before took. */
+async function sessionOf(client: Issued): Promise<ClientHttp2Session> {
+  const known = sessions.get(client);
+  if (known?.closed === false) return known;
+  const session = await openHttp2(pki, gateway.port, { client });
+  sessions.set(client, session);
+  return session;
+}
+
 interface Told {
   readonly status: number;
   readonly text: string;
@@ -150,7 +158,7 @@ const VERSIONS = {
     return { status, text: body.toString() };
   },
   'HTTP/2': async (client: Issued, { path, ...options }: Asked): Promise<Told> => {
-    const { status, body } = await askHttp2(sessions.get(client) as ClientHttp2Session, path, options);
+    const { status, body } = await askHttp2(await sessionOf(client), path, options);
     return { status, text: body.toString() };
   },
 } as const;

@@ -51,7 +51,7 @@ afterEach(async () => {
   await new Promise((done) => server?.close(done).closeAllConnections() ?? done(undefined));
 });
 
-async function startRepository(port = 0): Promise<number> {
+async function startRepository(): Promise<number> {
   const { chain: cert, key } = pki.backendServer;
   const started = createServer({ cert, key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (request, response) => {
     const parts: Buffer[] = [];
@@ -59,7 +59,7 @@ async function startRepository(port = 0): Promise<number> {
     request.on('end', () => answer(request, response, JSON.parse(Buffer.concat(parts).toString()) as Event & { entry?: { resource: Event }[] }));
   });
   server = started;
-  await new Promise<void>((done) => started.listen(port, '127.0.0.1', done));
+  await new Promise<void>((done) => started.listen(0, '127.0.0.1', done));
   return (started.address() as AddressInfo).port;
 }
 

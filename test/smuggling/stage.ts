@@ -14,7 +14,7 @@ export const MODES: readonly { readonly name: string; readonly listenerExtra: st
 ];
 
 /** For what comes soon, if at all. */
-export const PATIENCE = { interval: 2, timeout: 10_000 } as const;
+export const PATIENCE = { interval: 2, timeout: 20_000 } as const;
 
 export type AuditLine = Readonly<Record<string, unknown>>;
 

@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import { SMTPServer } from 'smtp-server';
 import { judgeSignature } from '../../src/forward/webhooks/signature.ts';
 import type { TestPki } from './pki.ts';
+import { freePort } from './programs.ts';
 
 export interface Mail {
   readonly from: string;
@@ -77,7 +78,9 @@ export interface Hook {
 }
 
 /** A webhook that asks for a client certificate and checks the signature. */
-export function startHook(pki: TestPki, secret: string, port = 0): Promise<Hook> {
+export async function startHook(pki: TestPki, secret: string, port?: number): Promise<Hook> {
+  // Nobody else may have it while it is closed.
+  const at = port ?? await freePort();
   const posts: Post[] = [];
   const server = createServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (request, response) => {
     const octets: Buffer[] = [];
@@ -90,9 +93,7 @@ export function startHook(pki: TestPki, secret: string, port = 0): Promise<Hook>
     });
   });
   const made: Hook = {
-    get port() {
-      return (server.address() as AddressInfo).port;
-    },
+    port: at,
     posts, status: 204,
     close: () => new Promise((resolve) => {
       server.close(() => resolve());
@@ -101,6 +102,6 @@ export function startHook(pki: TestPki, secret: string, port = 0): Promise<Hook>
   };
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => resolve(made));
+    server.listen(at, '127.0.0.1', () => resolve(made));
   });
 }

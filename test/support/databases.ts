@@ -6,8 +6,8 @@ import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
-import { freePort } from '../../src/demo/listen.ts';
 import type { Issued } from '../../src/ca/issue.ts';
+import { freePort } from './programs.ts';
 
 const run = promisify(execFile);
 
@@ -53,7 +53,7 @@ async function startServer(layout: Layout): Promise<DatabaseServer> {
   const { account, folder } = layout;
   await chown(folder, account.uid, account.gid);
   await layout.prepare(folder);
-  const port = await freePort(0);
+  const port = await freePort();
   let child: ChildProcess | undefined;
 
   const stop = async (): Promise<void> => {

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { freePort } from './programs.ts';
 
 /** A distribution point whose files and behaviour can be changed between requests. */
 export interface DistributionPoint {
@@ -19,7 +19,8 @@ export interface DistributionPoint {
 
 /** Serves files over plain HTTP on loopback, for names of its own too when it is used as a proxy. */
 export async function startDistributionPoint(files: Readonly<Record<string, Buffer>> = {}): Promise<DistributionPoint> {
-  let port = 0;
+  // Nobody else may have it while it is stopped.
+  const port = await freePort();
   let server = createServer();
   const point: DistributionPoint = {
     url: (name) => `http://127.0.0.1:${port}/${name}`,
@@ -28,7 +29,6 @@ export async function startDistributionPoint(files: Readonly<Record<string, Buff
       server = createServer(serve);
       server.listen(port, '127.0.0.1');
       await once(server, 'listening');
-      port = (server.address() as AddressInfo).port;
     },
     async stop() {
       const closed = once(server, 'close');

@@ -2,6 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { FLAG, frame, PREFACE, settings, SETTING, TYPE, uint32 } from './h2.ts';
 import type { Issued, TestPki } from './pki.ts';
+import { freePort } from './programs.ts';
 
 /**
  * What a backend does: `well` answers with its name. `killed`: nobody listens. `frozen`: connections open and nothing more.
@@ -32,7 +33,7 @@ export interface FailingOptions {
   readonly certificate?: Issued;
   /** Absent: 127.0.0.1. */
   readonly address?: string;
-  /** Absent: one of the system's choice. */
+  /** Absent: a free one. */
   readonly port?: number;
 }
 
@@ -47,7 +48,7 @@ interface Conversation {
 }
 
 /** A backend that can fall ill in every way that matters. By HTTP/1.1 it takes a request to end with its head and the length that it names. */
-export async function startFailingBackend(pki: TestPki, name: string, { protocol, swapped = pki.backendServer, certificate = pki.backendServer, address = '127.0.0.1', port: wanted = 0 }: FailingOptions = {}): Promise<FailingBackend> {
+export async function startFailingBackend(pki: TestPki, name: string, { protocol, swapped = pki.backendServer, certificate = pki.backendServer, address = '127.0.0.1', port: wanted }: FailingOptions = {}): Promise<FailingBackend> {
   let ailment: Ailment = 'well';
   let handshakes = 0;
   let resumed = 0;
@@ -101,7 +102,8 @@ export async function startFailingBackend(pki: TestPki, name: string, { protocol
     for (const socket of sockets) socket.resetAndDestroy();
   }
 
-  const port = await listen(wanted);
+  // Nobody else may have it while it is killed.
+  const port = await listen(wanted ?? await freePort(address));
   return {
     port, received,
     handshakes: () => handshakes,

@@ -133,7 +133,7 @@ export class RawHttp2 {
   }
 
   /** Waits for a frame; undefined when the connection ended, or nothing came in `ms`. */
-  async wait(wanted: (frame: Frame) => boolean, ms = 5_000): Promise<Frame | undefined> {
+  async wait(wanted: (frame: Frame) => boolean, ms = 20_000): Promise<Frame | undefined> {
     const deadline = Date.now() + ms;
     for (;;) {
       const found = this.frames.find(wanted);
@@ -170,7 +170,7 @@ export class RawHttp2 {
   async alive(): Promise<boolean> {
     const mark = Buffer.from(Math.random().toString(36).padEnd(10, 'x').slice(2, 10));
     this.send(TYPE.ping, 0, 0, mark);
-    return await this.wait(({ type, flags, payload }) => type === TYPE.ping && (flags & FLAG.ack) !== 0 && payload.equals(mark), 3_000) !== undefined;
+    return await this.wait(({ type, flags, payload }) => type === TYPE.ping && (flags & FLAG.ack) !== 0 && payload.equals(mark)) !== undefined;
   }
 
   destroy(): void {

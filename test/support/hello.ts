@@ -39,7 +39,7 @@ export function offer(port: number, offered: Offer): Promise<Answer> {
       socket.destroy();
       done(answer);
     };
-    socket.setTimeout(5_000, () => end({ kind: 'closed' }));
+    socket.setTimeout(20_000, () => end({ kind: 'closed' }));
     socket.on('error', () => end({ kind: 'closed' }));
     socket.on('close', () => end({ kind: 'closed' }));
     socket.on('data', (chunk: Buffer) => {

@@ -16,7 +16,7 @@ export function sClient(port: number, args: readonly string[], request: string):
   return new Promise((done) => {
     const child = spawn('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, '-ign_eof', ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
     let output = '';
-    const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
     const take = (chunk: Buffer): void => {
       output += chunk.toString('latin1');
     };

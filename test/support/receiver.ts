@@ -1,6 +1,6 @@
-import type { AddressInfo } from 'node:net';
 import { createServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { TestPki } from './pki.ts';
+import { freePort } from './programs.ts';
 
 /** A receiver of syslog over TLS that a test can have misbehave. */
 export interface Receiver {
@@ -28,7 +28,7 @@ export interface ReceiverOptions {
 }
 
 /** Starts one with the backend's certificate that wants a certificate of the backend's CA. */
-export async function startReceiver(pki: TestPki, { port = 0, tls = {}, each, stubborn = false }: ReceiverOptions = {}): Promise<Receiver> {
+export async function startReceiver(pki: TestPki, { port, tls = {}, each, stubborn = false }: ReceiverOptions = {}): Promise<Receiver> {
   const messages: string[] = [];
   const sockets = new Set<TLSSocket>();
   let octets = 0;
@@ -61,9 +61,11 @@ export async function startReceiver(pki: TestPki, { port = 0, tls = {}, each, st
     socket.on('error', () => undefined);
     socket.on('close', () => sockets.delete(socket));
   });
-  await new Promise<void>((done) => server.listen(port, '127.0.0.1', done));
+  // Another may begin where one was closed.
+  const at = port ?? await freePort();
+  await new Promise<void>((done) => server.listen(at, '127.0.0.1', done));
   return {
-    port: (server.address() as AddressInfo).port, messages,
+    port: at, messages,
     octets: () => octets,
     connections: () => made,
     deafen() {

@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { createServer } from 'node:net';
 import { connect } from 'node:net';
+import { freePort } from './programs.ts';
 
 /** Whether a redis-server is installed on this machine. */
 export const redisInstalled = spawnSync('redis-server', ['--version']).status === 0;
@@ -29,16 +29,6 @@ export async function startRedis(port?: number): Promise<RedisServer> {
       await ended;
     },
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer();
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => done(port));
-    });
-  });
 }
 
 function answers(port: number): Promise<boolean> {
