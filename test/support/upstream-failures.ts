@@ -1,5 +1,6 @@
 import { Agent } from 'node:https';
 import type { ClientHttp2Session } from 'node:http2';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startFailingBackend, type Ailment, type FailingBackend } from './failing-backend.ts';
 import { startUpstreams, upstreamStatus, upstreamYaml, type UpstreamGateway } from './endpoints.ts';
@@ -74,6 +75,9 @@ async function timed(method: string, work: () => Promise<{ status: number; body:
 const AILMENTS = ['killed', 'frozen', 'hung', 'resetting', 'garbage', 'dripping', 'stalling', 'swapped'] as const satisfies readonly Ailment[];
 const RULES = 'timeouts: { connect: 1s, response: 2s, idle: 2s }, ejection: { failures: 3, time: 1m }, retries: { budget: 100% }, slow_start: 0s';
 
+/** Between a client's requests: those that wait for a deadline need company, not all that two cores can do until then. */
+const PAUSE_MS = 15;
+
 /** Has a backend fall ill in every way while clients ask by `mode`: which requests fail, and why, and that no other does. */
 export function describeFailures(mode: Mode, { upstream }: { readonly upstream?: 'h2' } = {}): void {
   describe(`${mode.name}: a backend ${upstream === 'h2' ? 'that speaks HTTP/2 ' : ''}falls ill under load`, () => {
@@ -115,7 +119,10 @@ export function describeFailures(mode: Mode, { upstream }: { readonly upstream?:
       const others: Got[] = [];
       let going = true;
       const worker = async (path: string, into: Got[], method: (round: number) => string): Promise<void> => {
-        for (let round = 0; going; round++) into.push(await client.ask(path, method(round)));
+        for (let round = 0; going; round++) {
+          into.push(await client.ask(path, method(round)));
+          await setTimeout(PAUSE_MS);
+        }
       };
       const workers = [
         // One of them posts, whenever that is: three posts that fail would put the endpoint out before anybody was served elsewhere.
