@@ -26,9 +26,12 @@ interface Open {
 let pki: TestPki;
 let backend: Backend;
 let gateway: TestGateway;
+/** The configuration that each test begins with. */
+let original: string;
 /** The upstream's side of what is under way, by path. */
-let open: Map<string, ServerResponse>;
-let sessions: ClientHttp2Session[];
+const open = new Map<string, ServerResponse>();
+const sessions: ClientHttp2Session[] = [];
+let tests = 0;
 
 beforeAll(async () => {
   pki = await testPki();
@@ -41,20 +44,28 @@ beforeAll(async () => {
     if (path.startsWith('/echo/sized')) response.setHeader('content-length', '1000');
     response.write('begin');
   });
+  gateway = await startGateway(pki, backend.port, { threads: 1 });
+  original = await readFile(gateway.path('wardgate.yaml'), 'utf8');
 });
 
-afterAll(() => backend.close());
+afterAll(async () => {
+  await gateway.stop();
+  await backend.close();
+});
 
-beforeEach(async () => {
-  open = new Map();
-  sessions = [];
-  gateway = await startGateway(pki, backend.port, { threads: 1 });
+beforeEach(() => {
+  tests += 1;
 });
 
 afterEach(async () => {
-  for (const session of sessions) session.destroy();
-  await gateway.stop();
+  for (const session of sessions.splice(0)) session.destroy();
+  if (await readFile(gateway.path('wardgate.yaml'), 'utf8') === original) return;
+  await gateway.configure(original);
+  await gateway.gateway.reload();
 });
+
+/** A path that no other test asks for. */
+const echo = (kind: 'chunked' | 'trailed' | 'sized' | 'waiting'): string => `/echo/${kind}/${tests}`;
 
 async function hasBegun(parts: readonly Buffer[]): Promise<void> {
   await expect.poll(() => parts.length, { timeout: 20_000 }).toBeGreaterThan(0);
@@ -124,7 +135,7 @@ const TAKEN = [
 
 describe.each(WAYS)('answers over %s that never end', (_name, ask) => {
   it.each(TAKEN)('are cut after a reload when %s, with its reason on record and no other', async (_what, reason, _status, edit) => {
-    const paths = ['/echo/chunked', '/echo/trailed', '/echo/sized'];
+    const paths = [echo('chunked'), echo('trailed'), echo('sized')];
     const asked = paths.map((path) => ask(path, pki.doctor));
     await Promise.all(asked.map(({ begun }) => begun()));
     const closed = Promise.all(paths.map((path) => once(open.get(path) as ServerResponse, 'close')));
@@ -136,29 +147,29 @@ describe.each(WAYS)('answers over %s that never end', (_name, ask) => {
 
   it('are cut when nobody needs a certificate any more but their client has none', async () => {
     await change((yaml) => yaml.replace('allow: [doctor, patient, device]', 'allow: [public]'));
-    const asked = ask('/echo/chunked');
+    const asked = ask(echo('chunked'));
     await asked.begun();
     await change((yaml) => yaml.replace('match: { path: /echo/* }, allow: [public]', 'match: { path: /echo/* }, allow: [doctor]'));
     expect(await asked.end).toMatchObject({ status: 200, whole: false });
-    expect(await recordsOf('/echo/chunked')).toMatchObject([{ result: 'failed', reason: 'no_certificate' }]);
+    expect(await recordsOf(echo('chunked'))).toMatchObject([{ result: 'failed', reason: 'no_certificate' }]);
   });
 
   it('are on record with the reason for which their connection was ended', async () => {
     const client = await pki.issueClient({ subject: [['CN', 'Dr Gone'], ['OU', 'Doctors']] });
-    const [chunked, waiting] = [ask('/echo/chunked', client), ask('/echo/waiting', client)];
+    const [chunked, waiting] = [ask(echo('chunked'), client), ask(echo('waiting'), client)];
     await chunked.begun();
-    await expect.poll(() => open.has('/echo/waiting'), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => open.has(echo('waiting')), { timeout: 20_000 }).toBe(true);
     await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: client.sha256, reason: 'stolen', who: 'test' });
     expect([(await chunked.end).whole, (await waiting.end).whole]).toEqual([false, false]);
-    expect(await recordsOf('/echo/chunked')).toMatchObject([{ result: 'failed', status: 200, reason: 'revoked_denylist' }]);
-    expect(await recordsOf('/echo/waiting')).toMatchObject([{ result: 'failed', reason: 'revoked_denylist' }]);
+    expect(await recordsOf(echo('chunked'))).toMatchObject([{ result: 'failed', status: 200, reason: 'revoked_denylist' }]);
+    expect(await recordsOf(echo('waiting'))).toMatchObject([{ result: 'failed', reason: 'revoked_denylist' }]);
   });
 
   it('go on through a reload that takes nothing away, and so do requests that wait for theirs', async () => {
-    const paths = ['/echo/chunked', '/echo/trailed', '/echo/waiting'];
+    const paths = [echo('chunked'), echo('trailed'), echo('waiting')];
     const asked = paths.map((path) => ask(path, pki.doctor));
     await Promise.all(asked.slice(0, 2).map(({ begun }) => begun()));
-    await expect.poll(() => open.has('/echo/waiting'), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => open.has(echo('waiting')), { timeout: 20_000 }).toBe(true);
     await change((yaml) => yaml.replace('path: /records', 'path: /other'));
     // Judged by now: what is denied by the new rules has been.
     expect((await ask('/records', pki.doctor).end).status).toBe(404);
@@ -173,28 +184,29 @@ describe.each(WAYS)('answers over %s that never end', (_name, ask) => {
 
 describe.each(WAYS)('a request over %s whose answer is waited for', (_name, ask) => {
   it.each(TAKEN)('is denied after a reload when %s', async (_what, reason, status, edit) => {
-    const asked = ask('/echo/waiting', pki.doctor);
-    await expect.poll(() => open.has('/echo/waiting'), { timeout: 20_000 }).toBe(true);
-    const closed = once(open.get('/echo/waiting') as ServerResponse, 'close');
+    const asked = ask(echo('waiting'), pki.doctor);
+    await expect.poll(() => open.has(echo('waiting')), { timeout: 20_000 }).toBe(true);
+    const closed = once(open.get(echo('waiting')) as ServerResponse, 'close');
     await change(edit);
     expect(await asked.end).toMatchObject({ status, whole: true });
     await closed;
-    expect(await recordsOf('/echo/waiting')).toMatchObject([{ result: 'denied', status, reason }]);
+    expect(await recordsOf(echo('waiting'))).toMatchObject([{ result: 'denied', status, reason }]);
   });
 });
 
 describe('an answer to HTTP/1.0, which ends with its connection,', () => {
   it.each([
     ['a reload', () => change(TAKEN[1][3])],
-    ['a revocation', () => gateway.gateway.deny({ kind: 'fingerprint', fingerprint: pki.doctor.sha256, reason: 'stolen', who: 'test' })],
+    ['a revocation', (client: Issued) => gateway.gateway.deny({ kind: 'fingerprint', fingerprint: client.sha256, reason: 'stolen', who: 'test' })],
   ] as const)('is cut by %s with an error, not with the end that a whole one has', async (_what, act) => {
-    const socket = await openTls(pki, gateway.port, { client: pki.doctor });
+    const client = await pki.issueClient({ subject: [['CN', 'Dr Old'], ['OU', 'Doctors']] });
+    const socket = await openTls(pki, gateway.port, { client });
     const ended: string[] = [];
     socket.on('end', () => ended.push('end'));
     socket.on('error', (error: NodeJS.ErrnoException) => ended.push(error.code ?? error.message));
-    await exchange(socket, 'GET /echo/chunked HTTP/1.0\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('begin'));
+    await exchange(socket, `GET ${echo('chunked')} HTTP/1.0\r\nHost: localhost\r\n\r\n`, (text) => text.endsWith('begin'));
     const closed = once(socket, 'close').catch(() => undefined);
-    await act();
+    await act(client);
     await closed;
     expect(ended).toEqual(['ECONNRESET']);
   });
