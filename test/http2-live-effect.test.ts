@@ -1,18 +1,18 @@
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { status as Status, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { parseCertificate } from '../src/pki/certificate.ts';
 import { listen } from './support/backend.ts';
-import { startGateway, type TestGateway } from './support/gateway.ts';
+import { configuration, startGateway, type GatewayParts, type TestGateway } from './support/gateway.ts';
 import { collect, openGrpc, startGrpcBackend, type GrpcBackend, type GrpcEnd } from './support/grpc.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
-import { answerOcsp, issueCrl, testPki, type CertificateOptions, type Issued, type TestPki } from './support/pki.ts';
+import { answerOcsp, issueCrl, testPki, type CertificateOptions, type CrlOptions, type Issued, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
 let backend: ReturnType<typeof createSecureServer>;
@@ -21,30 +21,37 @@ let grpc: GrpcBackend;
 let responder: Server;
 let revokedByResponder: Set<string>;
 let gateway: TestGateway;
+/** The configuration that each test begins with. */
+let yaml: string;
 let names = 0;
-/** What the upstreams saw end: the path of an answer, the kind of a stream. */
-let upstreamEnds: string[];
+let crlNumber = 6;
+/** What the upstreams saw end, by the Client-Cert that came with it: an answer, or the kind of a stream. */
+const upstreamEnds = new Map<unknown, string[]>();
+
+function ended(by: unknown, what: string): void {
+  upstreamEnds.set(by, [...upstreamEnds.get(by) ?? [], what]);
+}
 
 beforeAll(async () => {
   pki = await testPki();
   backend = createSecureServer({ cert: pki.backendServer.chain, key: pki.backendServer.key, ca: pki.backendCa.certificate, requestCert: true, rejectUnauthorized: true }, (request, response) => {
     if (request.url !== '/echo/endless') return void response.end('hello');
     response.write('begin');
-    response.once('close', () => upstreamEnds.push('answer'));
+    response.once('close', () => ended(request.headers['client-cert'], 'answer'));
   });
   sockets = new WebSocketServer({ server: backend });
-  sockets.on('connection', (socket) => {
+  sockets.on('connection', (socket, request) => {
     socket.on('message', (data, binary) => socket.send(data, { binary }));
-    socket.on('close', () => upstreamEnds.push('websocket'));
+    socket.on('close', () => ended(request.headers['client-cert'], 'websocket'));
   });
   await listen(backend);
   grpc = await startGrpcBackend(pki, {
     download(call: ServerWritableStream<Buffer, Buffer>) {
-      call.on('cancelled', () => upstreamEnds.push('download'));
+      call.on('cancelled', () => ended(call.metadata.get('client-cert')[0], 'download'));
       call.write(Buffer.from('begin'));
     },
     chat(call: ServerDuplexStream<Buffer, Buffer>) {
-      call.on('cancelled', () => upstreamEnds.push('chat'));
+      call.on('cancelled', () => ended(call.metadata.get('client-cert')[0], 'chat'));
       call.on('data', (message: Buffer) => call.write(message));
       call.on('end', () => call.end());
     },
@@ -59,11 +66,12 @@ beforeAll(async () => {
   });
   responder.listen(0, '127.0.0.1');
   await once(responder, 'listening');
+  gateway = await startGateway(pki, 0, parts(CRLS));
+  yaml = configuration(0, parts(CRLS));
 });
 
-afterEach(() => gateway.stop());
-
-afterAll(() => {
+afterAll(async () => {
+  await gateway.stop();
   grpc.close();
   backend.closeAllConnections();
   backend.close();
@@ -72,10 +80,9 @@ afterAll(() => {
 
 const CRLS = '{ sources: [crl], skew: 0s, crl: { files: [issuing.crl, root.crl] } }';
 
-async function begin(revocation = CRLS): Promise<void> {
-  upstreamEnds = [];
+function parts(revocation: string): GatewayParts {
   const tls = 'tls: { trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key, server_name: records.internal }';
-  gateway = await startGateway(pki, 0, {
+  return {
     revocation,
     routes: `
   - { name: echo, match: { path: /echo/* }, allow: [doctor, patient], upstream: records }
@@ -83,7 +90,28 @@ async function begin(revocation = CRLS): Promise<void> {
     upstreams: `
   records: { endpoints: ["https://127.0.0.1:${(backend.address() as AddressInfo).port}"], ${tls} }
   calls: { endpoints: ["https://127.0.0.1:${grpc.port}"], protocol: h2, ${tls} }`,
+  };
+}
+
+/** Puts another configuration in force until the end of the test. */
+async function reload(text: string): Promise<void> {
+  onTestFinished(() => configure(yaml));
+  await configure(text);
+}
+
+async function configure(text: string): Promise<void> {
+  await gateway.configure(text);
+  await gateway.gateway.reload();
+}
+
+/** Puts a newer CRL in place, and at the end of the test one that revokes nothing. */
+async function publish(file: 'issuing.crl' | 'root.crl', options: CrlOptions): Promise<void> {
+  const write = async (what: CrlOptions): Promise<void> => writeFile(gateway.path(file), await issueCrl(file === 'root.crl' ? pki.root : pki.issuing, { number: ++crlNumber, ...what }));
+  onTestFinished(async () => {
+    await write({});
+    await gateway.gateway.reload();
   });
+  await write(options);
 }
 
 /** A doctor of its own for each test: what one revokes is no other's. */
@@ -91,6 +119,7 @@ const doctor = (more: Partial<CertificateOptions> = {}): Promise<Issued> => pki.
 
 /** Everything that can be open at a time, each having carried something. */
 interface Live {
+  readonly client: Issued;
   /** Still answers; false once it does not. */
   ask(): Promise<number | undefined>;
   readonly connection: Promise<unknown>;
@@ -120,6 +149,7 @@ async function openAll(client: Issued): Promise<Live> {
   webSocket.send('hello');
   await once(webSocket, 'message');
   return {
+    client,
     ask: () => askHttp2(idle, '/echo/x').then(({ status }) => status, () => undefined),
     connection: once(idle, 'close'), answer: once(answer, 'close'), download: downloadEnd, chat: chatEnd, webSocket: once(webSocket, 'close'),
     stop() {
@@ -131,24 +161,33 @@ async function openAll(client: Issued): Promise<Live> {
   };
 }
 
+/** The records about a client's certificate. */
+async function recordsOf({ serialHex }: Issued): Promise<readonly Record<string, unknown>[]> {
+  return (await gateway.records()).filter((record) => record['serial'] === serialHex);
+}
+
+/** Waits until the upstreams have heard the end of everything that this client had open. */
+async function expectUpstreamsEnded({ client }: Live): Promise<void> {
+  await expect.poll(() => upstreamEnds.get(`:${client.der.toString('base64')}:`)?.toSorted()).toEqual(['answer', 'chat', 'download', 'websocket']);
+}
+
 /** Waits until everything has ended on both sides, and for the records that say so. */
 async function expectAllEnded(live: Live, reason: string): Promise<void> {
   await Promise.all([live.connection, live.answer, live.webSocket]);
   const ends = await Promise.all([live.download, live.chat]);
   expect(ends.every(({ code }) => code !== Status.OK)).toBe(true);
-  await expect.poll(() => upstreamEnds.toSorted()).toEqual(['answer', 'chat', 'download', 'websocket']);
+  await expectUpstreamsEnded(live);
   // Two HTTP/2 connections, the one of gRPC and the one of the WebSocket.
-  const cuts = async (): Promise<number> => (await gateway.records()).filter((record) => record['event'] === 'connection' && record['result'] === 'denied' && record['reason'] === reason).length;
+  const cuts = async (): Promise<number> => (await recordsOf(live.client)).filter((record) => record['event'] === 'connection' && record['result'] === 'denied' && record['reason'] === reason).length;
   await expect.poll(cuts).toBe(4);
-  await expect.poll(async () => (await gateway.records()).filter((record) => record['event'] === 'request' && record['result'] === 'failed').map((record) => record['path']).toSorted())
+  await expect.poll(async () => (await recordsOf(live.client)).filter((record) => record['event'] === 'request' && record['result'] === 'failed').map((record) => record['path']).toSorted())
     .toEqual(['/echo/endless', '/wardgate.test.Records/Chat', '/wardgate.test.Records/Download']);
-  await expect.poll(async () => (await gateway.records()).filter((record) => record['path'] === '/echo/ws' && record['event'] === 'connection').length).toBe(1);
+  await expect.poll(async () => (await recordsOf(live.client)).filter((record) => record['path'] === '/echo/ws' && record['event'] === 'connection').length).toBe(1);
   live.stop();
 }
 
 describe('HTTP/2 connections, answers, gRPC streams and WebSockets end', () => {
   it.each(['fingerprint', 'serial', 'key', 'issuer'] as const)('when their certificate is denied by %s', async (kind) => {
-    await begin();
     const client = await doctor();
     const live = await openAll(client);
     const leaf = parseCertificate(client.der);
@@ -157,37 +196,35 @@ describe('HTTP/2 connections, answers, gRPC streams and WebSockets end', () => {
       key: { kind: 'key', key: leaf.spkiSha256 }, issuer: { kind: 'issuer', issuer: leaf.issuer.normalized, issuer_text: 'the issuing CA' },
     }[kind];
     await gateway.gateway.deny({ ...subject, reason: 'stolen', who: 'test' } as never);
+    onTestFinished(async () => void await gateway.gateway.reinstate(subject as never, 'test'));
     await expectAllEnded(live, 'revoked_denylist');
   });
 
   it('when a new CRL revokes it', async () => {
-    await begin();
     const client = await doctor();
     const live = await openAll(client);
-    await writeFile(gateway.path('issuing.crl'), await issueCrl(pki.issuing, { number: 7, revoked: [{ serial: client.serialHex, reason: 'keyCompromise' }] }));
+    await publish('issuing.crl', { revoked: [{ serial: client.serialHex, reason: 'keyCompromise' }] });
     await expectAllEnded(live, 'revoked_crl');
   });
 
   it('when a new CRL revokes its issuer', async () => {
-    await begin();
     const live = await openAll(await doctor());
-    await writeFile(gateway.path('root.crl'), await issueCrl(pki.root, { number: 7, revoked: [{ serial: parseCertificate(pki.issuing.der).serial, reason: 'cACompromise' }] }));
+    await publish('root.crl', { revoked: [{ serial: parseCertificate(pki.issuing.der).serial, reason: 'cACompromise' }] });
     await expectAllEnded(live, 'revoked_crl');
   });
 
   it('when the CRL that they stand on runs out', async () => {
-    await begin();
-    await writeFile(gateway.path('issuing.crl'), await issueCrl(pki.issuing, { number: 8, nextUpdate: new Date(Date.now() + 4_000) }));
+    await publish('issuing.crl', { nextUpdate: new Date(Date.now() + 4_000) });
     await gateway.gateway.reload();
     const live = await openAll(await doctor());
     await Promise.all([live.answer, live.download, live.chat, live.webSocket]);
     expect([403, undefined]).toContain(await live.ask());
-    expect((await gateway.records()).filter((record) => record['reason'] === 'crl_expired').length).toBeGreaterThan(0);
+    expect((await recordsOf(live.client)).filter((record) => record['reason'] === 'crl_expired').length).toBeGreaterThan(0);
     live.stop();
   });
 
   it('when the responder says that it is revoked', async () => {
-    await begin(`{ check: leaf, sources: [ocsp], ocsp: { responder: "http://127.0.0.1:${(responder.address() as AddressInfo).port}/", max_age: 2s } }`);
+    await reload(configuration(0, parts(`{ check: leaf, sources: [ocsp], ocsp: { responder: "http://127.0.0.1:${(responder.address() as AddressInfo).port}/", max_age: 2s } }`)));
     const client = await doctor();
     const live = await openAll(client);
     revokedByResponder.add(client.serialHex);
@@ -195,17 +232,13 @@ describe('HTTP/2 connections, answers, gRPC streams and WebSockets end', () => {
   });
 
   it('when their certificate expires', async () => {
-    await begin();
     const live = await openAll(await doctor({ notAfter: new Date(Date.now() + 4_000) }));
     await expectAllEnded(live, 'expired');
   });
 
   it('when a reload no longer trusts their CA', async () => {
-    await begin();
     const live = await openAll(await doctor());
-    const yaml = await readFile(gateway.path('wardgate.yaml'), 'utf8');
-    await gateway.configure(yaml.replace('trust: [root.pem], intermediates: [issuing.pem]', 'trust: [backend-ca.pem]'));
-    await gateway.gateway.reload();
+    await reload(yaml.replace('trust: [root.pem], intermediates: [issuing.pem]', 'trust: [backend-ca.pem]'));
     await expectAllEnded(live, 'untrusted_issuer');
   });
 });
@@ -216,45 +249,36 @@ describe('answers, gRPC streams and WebSockets end, on both sides and on record,
     ['no longer lets their role in', 'role_denied', Status.PERMISSION_DENIED, 403, (text) => text.replaceAll('allow: [doctor, patient]', 'allow: [patient]')],
     ['takes their route away', 'not_found', Status.UNIMPLEMENTED, 404, (text) => text.replace('path: /echo/*', 'path: /gone/*').replace('path: /wardgate.test.Records/*', 'path: /gone.Records/*')],
   ])('when a reload %s', async (_what, reason, code, http, change) => {
-    await begin();
     const live = await openAll(await doctor());
-    const yaml = await readFile(gateway.path('wardgate.yaml'), 'utf8');
     expect(change(yaml)).not.toBe(yaml);
     await gateway.gateway.reload();
     expect(await live.ask()).toBe(200);
-    await gateway.configure(change(yaml));
-    await gateway.gateway.reload();
+    await reload(change(yaml));
     const ends = await Promise.all([live.download, live.chat]);
     expect(ends.map((end) => end.code)).toEqual([code, code]);
     await live.webSocket;
     await live.answer;
-    await expect.poll(() => upstreamEnds.toSorted()).toEqual(['answer', 'chat', 'download', 'websocket']);
+    await expectUpstreamsEnded(live);
     expect(await live.ask()).toBe(http);
-    const failed = (await gateway.records()).filter((record) => String(record['path']).startsWith('/wardgate') && record['result'] === 'failed');
+    const failed = (await recordsOf(live.client)).filter((record) => String(record['path']).startsWith('/wardgate') && record['result'] === 'failed');
     expect(failed.map((record) => record['reason'])).toEqual([reason, reason]);
     live.stop();
   });
 
   it('of clients without a certificate as well', async () => {
-    await begin();
-    const yaml = await readFile(gateway.path('wardgate.yaml'), 'utf8');
-    const open = yaml.replaceAll('allow: [doctor, patient]', 'allow: [public]');
-    await gateway.configure(open);
-    await gateway.gateway.reload();
+    await reload(yaml.replaceAll('allow: [doctor, patient]', 'allow: [public]'));
     const client = openGrpc(pki, gateway.port);
     const call = client.download(Buffer.from('x'));
-    const ended = collect(call);
+    const over = collect(call);
     await once(call, 'data');
-    await gateway.configure(yaml);
-    await gateway.gateway.reload();
-    expect((await ended).end.code).toBe(Status.UNAUTHENTICATED);
+    await configure(yaml);
+    expect((await over).end.code).toBe(Status.UNAUTHENTICATED);
     client.close();
   });
 });
 
 describe('others', () => {
   it('on the same thread are not touched when one is revoked', async () => {
-    await begin();
     const [lost, kept] = [await doctor(), await doctor()];
     const [lostLive, keptLive] = [await openAll(lost), await openAll(kept)];
     await gateway.gateway.deny({ kind: 'fingerprint', fingerprint: lost.sha256, reason: 'stolen', who: 'test' });
