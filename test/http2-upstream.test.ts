@@ -2,12 +2,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { constants, sensitiveHeaders, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
-import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { resetStream } from '../src/forward/http2/reset.ts';
 import { sensitiveOf } from '../src/forward/http2/sensitive.ts';
 import { startBackend } from './support/backend.ts';
-import { ask, startGateway, type TestGateway } from './support/gateway.ts';
+import { ask, configuration, startGateway, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2, replyOf } from './support/http2.ts';
 import { echo, http2Upstream, startHttp2Backend, type Http2Backend } from './support/http2-backend.ts';
 import { testPki, type TestPki } from './support/pki.ts';
@@ -74,6 +73,16 @@ afterAll(async () => {
   await gateway.stop();
   await backend.close();
 });
+
+/** Puts the gateway in front of another upstream until the end of the test. */
+async function putBefore(port: number, more = ''): Promise<void> {
+  const reload = async (upstreams: string): Promise<void> => {
+    await gateway.configure(configuration(0, { upstreams }));
+    await gateway.gateway.reload();
+  };
+  onTestFinished(() => reload(http2Upstream(backend.port)));
+  await reload(http2Upstream(port, more));
+}
 
 const digest = (octets: Buffer): string => createHash('sha256').update(octets).digest('hex');
 
@@ -144,13 +153,12 @@ describe('an upstream that speaks HTTP/2', () => {
       stream.respond({ ':status': 200, 'x-secret': 'answer', [sensitiveHeaders]: ['x-secret'] } as never);
       stream.end();
     });
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     const { headers } = await askHttp2(session, '/echo/x', { headers: { authorization: 'Bearer x', [sensitiveHeaders]: ['authorization'] } as never });
     expect(sensitiveOf(other.seen[0]?.headers ?? {})).toEqual(['authorization']);
     expect(sensitiveOf(headers)).toEqual(['x-secret']);
     session.destroy();
-    await through.stop();
     await other.close();
   });
 
@@ -183,17 +191,16 @@ describe('an upstream that speaks HTTP/2', () => {
   });
 
   it('that resets an answer in the middle never makes half of it look whole', async () => {
-    const strict = await startGateway(pki, 0, { upstreams: http2Upstream(backend.port, '\n    unframed: refuse') });
-    for (const [through, path, code] of [
-      [gateway, '/echo/reset-sized', constants.NGHTTP2_INTERNAL_ERROR], [strict, '/echo/reset', constants.NGHTTP2_INTERNAL_ERROR], [gateway, '/echo/reset-error', constants.NGHTTP2_ENHANCE_YOUR_CALM],
+    for (const [rule, path, code] of [
+      ['', '/echo/reset-sized', constants.NGHTTP2_INTERNAL_ERROR], ['', '/echo/reset-error', constants.NGHTTP2_ENHANCE_YOUR_CALM], ['\n    unframed: refuse', '/echo/reset', constants.NGHTTP2_INTERNAL_ERROR],
     ] as const) {
-      const session = await openHttp2(pki, through.port, { client: pki.patient });
+      if (rule !== '') await putBefore(backend.port, rule);
+      const session = await openHttp2(pki, gateway.port, { client: pki.patient });
       expect((await askHttp2(session, path)).code).toBe(code);
-      await expect(ask(pki, through.port, path, { client: pki.patient })).rejects.toThrow();
-      await expect.poll(async () => (await through.records()).filter((record) => record['path'] === path)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }, { result: 'failed', reason: 'upstream_unavailable' }]);
+      await expect(ask(pki, gateway.port, path, { client: pki.patient })).rejects.toThrow();
+      await expect.poll(async () => (await gateway.records()).filter((record) => record['path'] === path)).toMatchObject([{ result: 'failed', reason: 'upstream_unavailable' }, { result: 'failed', reason: 'upstream_unavailable' }]);
       session.destroy();
     }
-    await strict.stop();
   });
 
   it('that ends an answer by a reset without an error, as Node\'s servers do, has sent all of it', async () => {
@@ -220,8 +227,8 @@ describe('an upstream that speaks HTTP/2', () => {
       stream.write('begin');
       stream.resume();
     });
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     const stream = session.request({ ':path': '/echo/x', ':authority': 'localhost' });
     await once(stream, 'data');
     const closed = once(upstreamStream as ServerHttp2Stream, 'close');
@@ -230,7 +237,6 @@ describe('an upstream that speaks HTTP/2', () => {
     expect(upstreamStream?.rstCode).toBe(constants.NGHTTP2_CANCEL);
     expect(other.sessions[0]?.destroyed).toBe(false);
     session.destroy();
-    await through.stop();
     await other.close();
   });
 
@@ -244,9 +250,9 @@ describe('an upstream that speaks HTTP/2', () => {
       });
       stream.on('close', () => codes.push(stream.rstCode));
     });
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
+    await putBefore(other.port);
     for (const code of [constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR]) {
-      const session = await openHttp2(pki, through.port, { client: pki.patient });
+      const session = await openHttp2(pki, gateway.port, { client: pki.patient });
       const stream = session.request({ ':method': 'POST', ':path': '/echo/x', ':authority': 'localhost' });
       stream.on('error', () => undefined);
       stream.write('half a body');
@@ -257,7 +263,6 @@ describe('an upstream that speaks HTTP/2', () => {
       session.destroy();
     }
     expect([ended, codes]).toEqual([0, [constants.NGHTTP2_CANCEL, constants.NGHTTP2_CANCEL]]);
-    await through.stop();
     await other.close();
   });
 });
@@ -269,8 +274,8 @@ describe('connections to upstreams that speak HTTP/2', () => {
       if (headers[':path'] === '/echo/first') return void (stream.respond({ ':status': 200 }), stream.end());
       waiting.push(stream);
     }, { settings: { maxConcurrentStreams: 2 } });
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     // The limit is known only once a connection has said so.
     await askHttp2(session, '/echo/first');
     const replies = Promise.all(Array.from({ length: 6 }, () => askHttp2(session, '/echo/x')));
@@ -282,7 +287,6 @@ describe('connections to upstreams that speak HTTP/2', () => {
     }
     expect((await replies).every(({ status }) => status === 200)).toBe(true);
     session.destroy();
-    await through.stop();
     await other.close();
   });
 
@@ -291,8 +295,8 @@ describe('connections to upstreams that speak HTTP/2', () => {
       stream.respond({ ':status': 200 });
       stream.end('hello');
     });
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     for (let round = 0; round < 20; round++) {
       const replies = Array.from({ length: 10 }, () => askHttp2(session, '/echo/x'));
       if (round % 4 === 3) for (const one of other.sessions) if (!one.closed) one.close();
@@ -300,7 +304,6 @@ describe('connections to upstreams that speak HTTP/2', () => {
     }
     expect(other.sessions.length).toBeGreaterThan(3);
     session.destroy();
-    await through.stop();
     await other.close();
   });
 
@@ -311,12 +314,11 @@ describe('connections to upstreams that speak HTTP/2', () => {
       stream.respond({ ':status': 200 });
       stream.end('hello');
     });
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     expect((await askHttp2(session, '/echo/x', { method: 'POST' })).status).toBe(200);
     expect(refused).toBe(2);
     session.destroy();
-    await through.stop();
     await other.close();
   });
 
@@ -326,52 +328,46 @@ describe('connections to upstreams that speak HTTP/2', () => {
       asked += 1;
       stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     });
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     expect((await askHttp2(session, '/echo/x', { method: 'POST' })).json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
     expect(asked).toBe(1);
     session.destroy();
-    await through.stop();
     await other.close();
   });
 
   it('are not made to what does not speak HTTP/2', async () => {
     const http1 = await startBackend(pki);
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(http1.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
-    expect((await askHttp2(session, '/echo/x')).json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
-    expect((await through.records()).find((record) => record['status'] === 502)?.['detail']).toMatch(/ALPN|NO_APPLICATION_PROTOCOL/i);
+    await putBefore(http1.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
+    expect((await askHttp2(session, '/echo/http1')).json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
+    expect((await gateway.records()).find((record) => record['path'] === '/echo/http1')?.['detail']).toMatch(/ALPN|NO_APPLICATION_PROTOCOL/i);
     expect(http1.seen).toHaveLength(0);
     session.destroy();
-    await through.stop();
     await http1.close();
   });
 
   it('that are silent end the request with 504, those that cannot be made with 502', async () => {
     const other = await startHttp2Backend(pki, () => undefined);
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port, '\n    timeouts: { response: 1s, connect: 1s }') });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port, '\n    timeouts: { response: 1s, connect: 1s }');
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     expect((await askHttp2(session, '/echo/x')).json()).toMatchObject({ status: 504, code: 'upstream_timeout' });
-    expect((await ask(pki, through.port, '/echo/x', { client: pki.patient })).json()).toMatchObject({ status: 504, code: 'upstream_timeout' });
+    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.patient })).json()).toMatchObject({ status: 504, code: 'upstream_timeout' });
     await other.close();
     expect((await askHttp2(session, '/echo/x')).json()).toMatchObject({ status: 502, code: 'upstream_unavailable' });
     session.destroy();
-    await through.stop();
   });
 
   it('are closed when a reload takes their upstream away', async () => {
     const other = await startHttp2Backend(pki, echo);
-    const through = await startGateway(pki, 0, { upstreams: http2Upstream(other.port) });
-    const session = await openHttp2(pki, through.port, { client: pki.patient });
+    await putBefore(other.port);
+    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
     await askHttp2(session, '/echo/x', { method: 'POST', body: 'x' });
     const [first] = other.sessions;
     const closed = once(first as NonNullable<typeof first>, 'close');
-    const yaml = await readFile(through.path('wardgate.yaml'), 'utf8');
-    await through.configure(yaml.replace('protocol: h2', 'protocol: h2\n    timeouts: { response: 9s }'));
-    await through.gateway.reload();
+    await putBefore(other.port, '\n    timeouts: { response: 9s }');
     await closed;
     session.destroy();
-    await through.stop();
     await other.close();
   });
 });

@@ -17,7 +17,7 @@ function lenientUpstream(): Upstream {
   return {
     answer: answerOnce,
     octets(connection) {
-      const at = connection.text.lastIndexOf('POST /echo/early ');
+      const at = connection.text.indexOf('POST /echo/early ', connection.read);
       const id = at === -1 ? undefined : /\r\nx-request-id: (.*)\r\n[^]*?\r\n\r\n/i.exec(connection.text.slice(at))?.[1];
       if (id !== undefined) answerOnce({ line: 'POST', fields: [['x-request-id', id]] }, connection);
     },

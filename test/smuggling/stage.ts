@@ -23,6 +23,8 @@ export interface UpstreamConnection {
   readonly socket: TLSSocket;
   /** Every octet received. */
   text: string;
+  /** Octets of the requests that have been read whole. */
+  read: number;
   closed: boolean;
 }
 
@@ -60,7 +62,7 @@ export function plainAnswer(request: Pick<Message, 'line' | 'fields'>): string {
 /** A gateway with one data-plane thread, so that all its clients share one pool, before an upstream that keeps what it receives. */
 export async function openStage(pki: TestPki, listenerExtra: string, upstream: Upstream): Promise<Stage> {
   const connections: UpstreamConnection[] = [];
-  const known = new Map<TLSSocket, UpstreamConnection & { read: number }>();
+  const known = new Map<TLSSocket, UpstreamConnection>();
   const backend = await startRawBackend(pki, (socket, text) => {
     let connection = known.get(socket);
     if (connection === undefined) {
@@ -99,7 +101,7 @@ export async function openStage(pki: TestPki, listenerExtra: string, upstream: U
   };
   const other = await client(pki.doctor);
   const audit = tail(gateway.path('state/audit'));
-  const records = (): readonly AuditLine[] => audit.lines().filter((record) => record['event'] === 'request');
+  const records = (): readonly AuditLine[] => audit.requests();
   let turn = 0;
   return {
     port: gateway.port, connections, records, client,
@@ -131,8 +133,8 @@ async function recorded(records: () => readonly AuditLine[], wanted: (record: Au
 }
 
 /** Reads a growing audit directory, each octet once: what is asked for thousands of times must not wait for the threads of the file system. */
-function tail(directory: string): { lines(): readonly AuditLine[]; close(): void } {
-  const lines: AuditLine[] = [];
+function tail(directory: string): { requests(): readonly AuditLine[]; close(): void } {
+  const requests: AuditLine[] = [];
   const segments = new Map<string, { readonly file: number; read: number }>();
   function follow(name: string): void {
     const segment = segments.get(name) ?? { file: openSync(join(directory, name), 'r'), read: 0 };
@@ -141,12 +143,13 @@ function tail(directory: string): { lines(): readonly AuditLine[]; close(): void
     if (octets.length === 0) return;
     const end = octets.lastIndexOf('\n', readSync(segment.file, octets, 0, octets.length, segment.read) - 1) + 1;
     segment.read += end;
-    for (const line of octets.toString('utf8', 0, end).split('\n')) if (line !== '') lines.push(JSON.parse(line) as AuditLine);
+    const records = octets.toString('utf8', 0, end).split('\n').slice(0, -1).map((line) => JSON.parse(line) as AuditLine);
+    requests.push(...records.filter((record) => record['event'] === 'request'));
   }
   return {
-    lines() {
+    requests() {
       for (const name of readdirSync(directory).filter((file) => file.endsWith('.jsonl')).sort()) follow(name);
-      return lines;
+      return requests;
     },
     close: () => segments.forEach(({ file }) => closeSync(file)),
   };
