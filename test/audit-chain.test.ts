@@ -233,6 +233,15 @@ async function underLimit(text: string): Promise<string> {
 }
 
 describe('a disk that fails', () => {
+  it('has no half of a CRL taken for all of it', async () => {
+    expect(await underLimit(`
+      import { openKept } from 'SRC/revocation/kept.ts';
+      const kept = openKept({ directory: ROOT, maxFiles: 9, maxOctets: 1 << 20, failed: ({ code }) => console.log(code) });
+      await kept.write({ key: 'crl', head: {}, bytes: new Uint8Array(30_000) });
+      console.log(await kept.read('crl'));
+    `)).toBe('EFBIG\nundefined\n');
+  });
+
   it.each(['write', 'fsync'])('leaves nothing of what was refused, and once there is room again the chain goes on, with %s', async (durability) => {
     const printed = await underLimit(`
       import { spawnSync } from 'node:child_process';
@@ -427,6 +436,10 @@ describe('tampering', () => {
 describe('a register of years', () => {
   const file = (): string => join(audit, REGISTER);
 
+  interface Kept {
+    readonly claims: readonly object[];
+  }
+
   /** With so many checkpoints more, the last of them signed. */
   async function grow(count: number): Promise<void> {
     const lines = (await readFile(file(), 'utf8')).trimEnd().split('\n');
@@ -456,6 +469,24 @@ describe('a register of years', () => {
     expect(warnings).toEqual([expect.stringContaining('is not what was written')]);
     again.close();
     await again.anchored(5_000);
+  });
+
+  it.each([
+    ['knows a segment less', ({ claims }: Kept) => ({ claims: claims.slice(1) }), true],
+    ['says something else', ({ claims: [first, ...others] }: Kept) => ({ claims: [{ ...first, seq: 7 }, ...others] }), false],
+    ['is no more than half of it', () => ({ claims: undefined }), true],
+  ])('has nothing lost or called foreign by what was kept of it, where that %s', async (_, changed, wholeAtOnce) => {
+    const kept = join(root, 'checkpoints-read.json');
+    const said = JSON.parse(await readFile(kept, 'utf8')) as Kept;
+    await writeFile(kept, JSON.stringify({ ...said, ...changed(said) }));
+    const again = register();
+    expect(await again.whole()).toBe(wholeAtOnce);
+    expect(warnings).toEqual(wholeAtOnce ? [] : [expect.stringContaining('is not what it says')]);
+    again.close();
+    const next = register();
+    expect(await next.whole()).toBe(true);
+    next.close();
+    await Promise.all([again.anchored(5_000), next.anchored(5_000)]);
   });
 
   it('is read as a whole where it is another one than was read before', async () => {

@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { writeWhole } from '../store/whole-file.ts';
 import { digest } from './chain.ts';
 import { NO_CHECKPOINT, REGISTER_FILE, checkpointHash, parseCheckpoint, type Checkpoint, type Hold, type SegmentClaim } from './checkpoint.ts';
@@ -24,6 +25,8 @@ export interface Known extends Ledger {
   readonly rest: Buffer;
   /** Octets at its beginning that were not read: what they say is known from a start before. */
   readonly from: number;
+  /** What that start has kept of them. */
+  readonly kept: Kept | undefined;
   /** Lines behind them. */
   readonly lines: number;
   /** Whether each of these follows from the one before. */
@@ -31,7 +34,7 @@ export interface Known extends Ledger {
 }
 
 /** What a register said up to a line, the last of so many octets. */
-interface Kept {
+export interface Kept {
   readonly format: 1;
   readonly octets: number;
   readonly line: string;
@@ -42,6 +45,8 @@ interface Kept {
 }
 
 const KEPT_FILE = 'checkpoints-read.json';
+/** So many of what was kept are compared at a time. */
+const AT_A_TIME = 1_000;
 
 /** Takes what a checkpoint says into the ledger. */
 export function enter(ledger: Ledger, { segments, time, hold }: Pick<Checkpoint, 'segments' | 'time' | 'hold'>): void {
@@ -66,9 +71,9 @@ export function enter(ledger: Ledger, { segments, time, hold }: Pick<Checkpoint,
  * more a day for years, and nobody serves while it is read.
  */
 export function readRegister(file: number, state?: string): Known {
-  const kept = state === undefined ? undefined : readKept(state);
-  const begun = kept !== undefined && endsWith(file, kept) ? kept : undefined;
-  const ledger: Ledger = { claims: new Map(begun?.claims.map((claim) => [claim.segment, claim])), ends: new Map(begun?.ends), held: new Map(begun?.held.map((hold) => [hold.id, hold])), latest: begun?.latest ?? -Infinity };
+  const found = state === undefined ? undefined : readKept(state);
+  const begun = found !== undefined && endsWith(file, found.kept) ? found.kept : undefined;
+  const ledger = begun === undefined || found === undefined ? newLedger() : found.ledger;
   const from = begun?.octets ?? 0;
   let lastLine = begun?.line;
   let last = lastLine === undefined ? undefined : parseCheckpoint(lastLine);
@@ -90,7 +95,7 @@ export function readRegister(file: number, state?: string): Known {
   });
   // Whatever was appended behind it would be read by nobody.
   if (tooLong) throw new Error(`${REGISTER_FILE} has a line that is longer than any checkpoint; move the audit directory away and keep it`);
-  return Object.assign(ledger, { last, lastLine, octets, rest, from, lines, whole });
+  return Object.assign(ledger, { last, lastLine, octets, rest, from, kept: begun, lines, whole });
 }
 
 /** Keeps for the next start what a register says up to `line`, which ends it at so many octets. Throws when it cannot be written. */
@@ -98,10 +103,16 @@ export function keepRead(state: string, { claims, ends, held, latest }: Ledger, 
   writeWhole(join(state, KEPT_FILE), JSON.stringify({ format: 1, octets, line, latest, claims: [...claims.values()], ends: [...ends], held: [...held.values()] } satisfies Kept));
 }
 
-/** Whether the lines that were not read follow from each other, a piece at a time. */
-export function* followsUpTo(path: string, octets: number): Generator<void, boolean> {
+/** Keeps nothing for the next start, which then reads all of it. */
+export function forgetRead(state: string): void {
+  rmSync(join(state, KEPT_FILE), { force: true });
+}
+
+/** Whether the lines that were not read follow from each other, and say what was kept of them, a piece at a time. */
+export function* followsUpTo(path: string, octets: number, kept: Kept): Generator<void, 'whole' | 'broken' | 'kept_otherwise'> {
   let previous = NO_CHECKPOINT;
   let whole = true;
+  const ledger = newLedger();
   yield* linePieces((use) => {
     const file = openSync(path, 'r');
     try {
@@ -110,20 +121,42 @@ export function* followsUpTo(path: string, octets: number): Generator<void, bool
       closeSync(file);
     }
   }, (text, start, end) => {
-    whole &&= parseCheckpoint(text.toString('utf8', start, end))?.previous === previous;
+    const checkpoint = parseCheckpoint(text.toString('utf8', start, end));
+    whole &&= checkpoint?.previous === previous;
     previous = digest(text.subarray(start, end));
+    if (checkpoint !== undefined) enter(ledger, checkpoint);
   });
-  return whole;
+  if (!whole) return 'broken';
+  return (yield* saysTheSame(ledger, kept)) ? 'whole' : 'kept_otherwise';
+}
+
+/** A hold that is missing there would have its records pruned, and a segment be called foreign. */
+function* saysTheSame({ claims, ends, held, latest }: Ledger, kept: Kept): Generator<void, boolean> {
+  if (latest !== kept.latest || claims.size !== kept.claims.length || ends.size !== kept.ends.length || held.size !== kept.held.length) return false;
+  for (const [index, claim] of kept.claims.entries()) {
+    if (!isDeepStrictEqual(claims.get(claim.segment), claim)) return false;
+    if (index % AT_A_TIME === 0) yield;
+  }
+  for (const [index, [segment, end]] of kept.ends.entries()) {
+    if (!isDeepStrictEqual(ends.get(segment), end)) return false;
+    if (index % AT_A_TIME === 0) yield;
+  }
+  return kept.held.every((hold) => isDeepStrictEqual(held.get(hold.id), hold));
 }
 
 /** What cannot be read, or is of another release, is no loss: the register says all of it. */
-function readKept(state: string): Kept | undefined {
+function readKept(state: string): { readonly kept: Kept; readonly ledger: Ledger } | undefined {
   try {
     const kept = JSON.parse(readFileSync(join(state, KEPT_FILE), 'utf8')) as Kept;
-    return kept.format === 1 ? kept : undefined;
+    const { claims, ends, held, latest } = kept;
+    return kept.format === 1 ? { kept, ledger: { claims: new Map(claims.map((claim) => [claim.segment, claim])), ends: new Map(ends), held: new Map(held.map((hold) => [hold.id, hold])), latest } } : undefined;
   } catch {
     return undefined;
   }
+}
+
+function newLedger(): Ledger {
+  return { claims: new Map(), ends: new Map(), held: new Map(), latest: -Infinity };
 }
 
 /** Whether it is this very register: the chain leads through that line to all before it. */

@@ -6,7 +6,7 @@ import { START, digest, type Position } from './chain.ts';
 import { NO_CHECKPOINT, PUBLIC_KEY_FILE, REGISTER_FILE, checkpointHash, isSignedLine, signLine, type Checkpoint, type Cut, type Hold, type HoldChange, type Pruning, type SegmentClaim } from './checkpoint.ts';
 import { makeAuditKey, readAuditKey, type AuditKey } from './key.ts';
 import { unhurried } from './pieces.ts';
-import { enter, followsUpTo, keepRead, readRegister, type Known } from './register-read.ts';
+import { enter, followsUpTo, forgetRead, keepRead, readRegister, type Known } from './register-read.ts';
 import { WITHOUT_WAITING } from './segment-file.ts';
 import { isHeaderOnly, scanSegment } from './segment.ts';
 import type { ReceiverSetup } from './sinks/setup.ts';
@@ -86,7 +86,9 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
   const path = join(directory, REGISTER_FILE);
   const file = openSync(path, 'a+', 0o600);
   const outside = [...(anchor === undefined ? [] : [openAnchor(anchor, warn)]), ...(receiver === undefined ? [] : [openSyslogAnchor(receiver, now, warn)])];
-  const known = readRegister(file, state);
+  const found = readRegister(file, state);
+  // What is called foreign stays so: then all of the register is asked.
+  const known = found.kept === undefined || unknownIn(found).length === 0 ? found : readRegister(file);
   const key = keyFor(state, path, known);
   writeFileSync(join(directory, PUBLIC_KEY_FILE), key.publicPem, { mode: 0o600 });
   const { claims } = known;
@@ -133,11 +135,15 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
 
   /** What was not read is looked at while others have their turns: at every start, as long as this is open. */
   async function lookBack(): Promise<boolean> {
-    if (!known.whole || known.from === 0) return known.whole;
+    if (!known.whole || known.kept === undefined) return known.whole;
     try {
-      const follows = await unhurried(followsUpTo(path, known.from), () => closed);
-      if (follows === false) notWhole();
-      return follows === true;
+      const found = await unhurried(followsUpTo(path, known.from, known.kept), () => closed);
+      if (found === 'broken') notWhole();
+      if (found === 'kept_otherwise') {
+        warn(`what was kept of ${path} in ${state} is not what it says: the next start reads all of it, and until then nothing is pruned`);
+        forgetRead(state);
+      }
+      return found === 'whole';
     } catch (error) {
       if (!closed) warn(`${path} cannot be read: ${(error as Error).message}`);
       return false;
@@ -180,13 +186,17 @@ export function openRegister({ directory, state, anchor, receiver, now, warn }: 
 
   /** Files that no checkpoint knows: from before the first, opened by a process that was killed right then, or somebody else's. */
   function strangers(): SegmentClaim[] {
-    return readdirSync(directory).filter((name) => name.endsWith('.jsonl') && !claims.has(name)).sort().map((segment) => {
+    return unknownIn(known).map((segment) => {
       if (known.last === undefined) return { ...START, segment, state: 'before', ...whole(segment) };
       // Its header is all that a segment holds before the register knows it.
       if (isEmpty(segment)) return settle({ ...START, segment, state: 'open' });
       warn(`audit file ${segment} was not written by this gateway`);
       return { ...START, segment, state: 'foreign', ...whole(segment) };
     });
+  }
+
+  function unknownIn(ledger: Pick<Known, 'claims'>): readonly string[] {
+    return readdirSync(directory).filter((name) => name.endsWith('.jsonl') && !ledger.claims.has(name)).sort();
   }
 
   function isEmpty(segment: string): boolean {

@@ -64,7 +64,9 @@ export function openKept({ directory, maxFiles, maxOctets, failed = () => undefi
       await mkdir(directory, { recursive: true, mode: 0o700 });
       const file = await open(temporary, 'wx', 0o600);
       try {
-        await file.writev([Buffer.from(`${JSON.stringify({ key, head })}\n`), bytes]);
+        // Not writev: of a disk that is nearly full it takes a part, and says nothing.
+        await file.writeFile(`${JSON.stringify({ key, head })}\n`);
+        await file.writeFile(bytes);
         await file.sync();
       } finally {
         await file.close();
