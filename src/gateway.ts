@@ -45,7 +45,7 @@ import { watchFiles } from './revocation/watch.ts';
 import type { Gateway, GatewayOptions, TakeOver } from './running-gateway.ts';
 import { watchServerCertificates } from './server-certificates.ts';
 import { createSourceFailures } from './source-failures.ts';
-import { auditFailures, statusOf, type BoundListener, type GatewayStatus } from './status.ts';
+import { auditFailures, readNotes, statusOf, type BoundListener, type GatewayStatus } from './status.ts';
 import { clearThread, createConnectionCounts } from './store/connection-counts.ts';
 import { createDenyTable, currentEpoch } from './store/deny-table.ts';
 import { createRates } from './store/rates.ts';
@@ -216,7 +216,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
   const adminGround = { target: adminTarget, record: audit.append, now };
   const adminPages = createAdminPages(adminGround, live);
   let metricsAt: BoundListener | undefined;
-  let flagged = (): Pick<GatewayStatus, 'backups' | 'temporary'> => ({ backups: [], temporary: [] });
+  let flagged = (): ReturnType<typeof readNotes> => ({ backups: [], temporary: [], unread: [] });
   try {
     // Before anything is served: a segment that no checkpoint knows holds nothing but its header.
     await checkpoints.start(audit);
@@ -241,7 +241,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     closers.push(() => backups.close());
     const temporaries = watchTemporaries({ state, snapshot: () => current.snapshot, audit, raise: alarms.raise, metrics, now, log });
     closers.push(() => temporaries.close());
-    flagged = () => ({ backups: backups.report(), temporary: temporaries.report() });
+    flagged = () => readNotes(backups.report, temporaries.report);
     const look = (): void => {
       lists.look();
       expiry.look();

@@ -34,6 +34,8 @@ export interface GatewayStatus {
   readonly certificates: MaterialReport & { readonly servers: readonly ServerCertificateReport[] };
   /** Temporary certificates that are to be replaced. */
   readonly temporary: readonly TemporaryReport[];
+  /** Notes that could not be read just now, and why: what they hold is missing above. */
+  readonly unread: readonly string[];
   readonly threads: number;
   readonly epoch: number;
   readonly connections: number;
@@ -65,7 +67,7 @@ export interface GatewayStatus {
 }
 
 /** What a status is made of. */
-export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'draining' | 'maintenance' | 'ending' | 'upstreams' | 'tokens' | 'certificates' | 'backups' | 'temporary'> {
+export interface StatusParts extends Pick<GatewayStatus, 'epoch' | 'pressure' | 'listeners' | 'transfers' | 'suspensions' | 'draining' | 'maintenance' | 'ending' | 'upstreams' | 'tokens' | 'certificates' | 'backups' | 'temporary' | 'unread'> {
   readonly breakGlass: GrantCounts;
   readonly file: string;
   readonly digest: string;
@@ -92,6 +94,7 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     certificates: same.certificates,
     backups: same.backups,
     temporary: same.temporary,
+    unread: same.unread,
     threads: perThread.length,
     epoch: same.epoch,
     connections: perThread.reduce((sum, thread) => sum + thread.connections, 0),
@@ -112,6 +115,20 @@ export function statusOf({ file, digest, loadedAt, lastError, perThread, revocat
     ...(store === undefined ? {} : { store }),
     audit: { directory: auditDirectory, failing: auditFailures(perThread, auditFailure), ...(feed === undefined ? {} : { feed }) },
   };
+}
+
+/** What is noted in files. Where one cannot be read, for want of a descriptor perhaps, all else is still told. */
+export function readNotes(backups: () => readonly BackupReport[], temporaries: () => readonly TemporaryReport[]): Pick<GatewayStatus, 'backups' | 'temporary' | 'unread'> {
+  const unread: string[] = [];
+  const read = <Report>(what: string, report: () => readonly Report[]): readonly Report[] => {
+    try {
+      return report();
+    } catch (error) {
+      unread.push(`${what}: ${(error as Error).message}`);
+      return [];
+    }
+  };
+  return { backups: read('backups', backups), temporary: read('temporary certificates', temporaries), unread };
 }
 
 /** Why records cannot be written, of each thread and of the main one; empty where they can be. */

@@ -96,6 +96,9 @@ test('a gateway raises the alarm for one that was missed while it was away, and 
     const { backups } = await callGateway(gateway.adminSocket, 'GET', '/v1/status') as GatewayStatus;
     expect(backups).toMatchObject([{ run: 'create', missed: true }, { run: 'verify', missed: false }]);
     expect((await wardgate(['status', '-c', config])).stdout).toMatch(/backup +last made never, OVERDUE since /);
+    // As without a file descriptor: what is noted elsewhere is told all the same.
+    mkdirSync(join(directory, 'state/backup/create.json'));
+    expect(await callGateway(gateway.adminSocket, 'GET', '/v1/status')).toMatchObject({ pid: process.pid, backups: [], unread: [expect.stringMatching(/^backups: EISDIR/)] });
   } finally {
     await gateway.stop(0);
     await rm(directory, { recursive: true, force: true });

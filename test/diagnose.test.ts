@@ -25,12 +25,14 @@ let gateway: TestGateway;
 beforeAll(async () => {
   pki = await testPki();
   const pages: Readonly<Record<string, string>> = {
-    '/public/portal': '<a href="/public/next#top">next</a> <a href="http://elsewhere.test/">elsewhere</a><img src="https://cdn.test/a.png">',
+    '/public/portal': '<link href="/public/a.css" rel="stylesheet"><a href="/public/next#top">next</a> <a href="http://elsewhere.test/">elsewhere</a><img src="https://cdn.test/a.png">',
     '/public/next': '<img SRC=http://pictures.test/x.png><style>body { background: url("http://pictures.test/y.png") }</style><a href="/public/portal">back</a>',
+    '/public/a.css': '@import "b.css"; /* url(http://pictures.test/none.png) */',
+    '/public/b.css': 'body { background: url(http://pictures.test/sheet.png) }',
   };
   backend = await startBackend(pki, (request, response) => {
     const page = pages[request.url ?? ''];
-    response.writeHead(page === undefined ? 404 : 200, { 'content-type': 'text/html' }).end(page);
+    response.writeHead(page === undefined ? 404 : 200, { 'content-type': request.url?.endsWith('.css') === true ? 'text/css' : 'text/html' }).end(page);
   });
   gateway = await startGateway(pki, backend.port, {
     listeners: `${listener('clinical')}${listener('balanced', { listenerExtra: '    proxy_protocol: { from: [127.0.0.0/8] }' })}`,
@@ -158,10 +160,10 @@ describe('a running gateway', () => {
     expect(findings).toContainEqual(expect.objectContaining({ outcome: 'unknown', detail: expect.stringMatching(/no CA of this machine vouches for it/), remedy: 'name the root of your own CA with --trust' }));
   });
 
-  it('lists parts of pages that are loaded over plain HTTP, following links within the origin', async () => {
+  it('lists parts of pages that are loaded over plain HTTP, following links and style sheets within the origin', async () => {
     const { code, findings } = await diagnose('--pages', `https://localhost:${gateway.port}/public/portal`, '--trust', gateway.path('roots.pem'));
-    expect(findings.map(({ about, outcome, detail }) => `${outcome} ${new URL(about).pathname}: ${detail}`)).toEqual([
-      'bad /public/next: loads http://pictures.test/x.png over plain HTTP', 'bad /public/next: loads http://pictures.test/y.png over plain HTTP',
+    expect(findings.map(({ about, outcome, detail }) => `${outcome} ${new URL(about).pathname}: ${detail}`).toSorted()).toEqual([
+      'bad /public/b.css: loads http://pictures.test/sheet.png over plain HTTP', 'bad /public/next: loads http://pictures.test/x.png over plain HTTP', 'bad /public/next: loads http://pictures.test/y.png over plain HTTP',
     ]);
     expect(code).toBe(1);
   });

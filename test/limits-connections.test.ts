@@ -3,6 +3,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { diagnose } from '../src/cli/diagnose/command.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { ask, configuration, exchange, openTls, startGateway, type GatewayParts, type TestGateway } from './support/gateway.ts';
 import { inOtherForm, testPki, type Issued, type TestPki } from './support/pki.ts';
@@ -123,6 +124,12 @@ describe('the connections of the whole gateway', () => {
     await expect.poll(async () => (await fetch(`http://127.0.0.1:${at?.port}/readyz`)).text()).toContain('connections: 4 of 4');
     const overview = (await ask(pki, own!.port, '/v1/overview', { client: pki.doctor })).json();
     expect(overview).toMatchObject({ problems: [{ code: 'pressure', detail: 'connections: 4 of 4; further ones are closed as they come' }] });
+    // Whoever is turned away sees nothing of its TLS: nothing is claimed of that.
+    let found = '';
+    await diagnose({ config: gateway!.path('wardgate.yaml'), json: true }, (text) => (found += text), () => undefined);
+    const { findings } = JSON.parse(found) as { readonly findings: readonly { readonly about: string; readonly detail: string }[] };
+    expect(findings.filter(({ about }) => about.startsWith('listener')).map(({ about, detail }) => `${about} ${detail}`)).toEqual([expect.stringContaining('listeners were not looked at from outside')]);
+    expect(findings.find(({ about }) => about === 'gateway')?.detail).toContain('connections: 4 of 4');
   });
 });
 

@@ -1,3 +1,5 @@
+import { inEitherForm } from '../audit/either-form.ts';
+import { openEvidence } from '../audit/evidence.ts';
 import { readHolds } from '../audit/register.ts';
 import type { PruneReport } from '../audit/archive.ts';
 import { auditPlaces, withArchive } from './archive.ts';
@@ -23,9 +25,24 @@ export async function addHold(options: HoldOptions, print: Print): Promise<numbe
   const { who, reason, patient, route } = options;
   const meant = given({ from: instant('--from', options.from), to: instant('--to', options.to), ...certificateIn(options), patient, route });
   if (Object.keys(meant).length === 0) throw new Error('name what is held: --from, --to, --fingerprint, --serial, --patient, --route, or several of them');
-  const { id } = await withArchive(auditPlaces(options.config), '/v1/audit/hold', { ...meant, who, reason }, async (archive) => ({ id: await archive.hold({ ...meant, who, reason }) }));
-  print(options.json === true ? JSON.stringify({ id, ...meant, who, reason }) : `held as ${id}: nothing of it can be removed until it is released`);
+  const places = auditPlaces(options.config);
+  const held = eitherForm(places.directory, meant);
+  const { id } = await withArchive(places, '/v1/audit/hold', { ...held, who, reason }, async (archive) => ({ id: await archive.hold({ ...held, who, reason }) }));
+  const by = held.serial === meant.serial ? '' : ` (by the serial number ${held.serial}: it has the other form of the signature, too)`;
+  print(options.json === true ? JSON.stringify({ id, ...held, who, reason }) : `held as ${id}${by}: nothing of it can be removed until it is released`);
   return 0;
+}
+
+/** A fingerprint that is on record as the serial number of its certificate, which both forms of an ECDSA signature share; of other CAs it may hold more. */
+function eitherForm<Meant extends { readonly fingerprint?: string; readonly serial?: string }>(directory: string, { fingerprint, ...meant }: Meant): Omit<Meant, 'fingerprint'> & Pick<Meant, 'serial'> & { readonly fingerprint?: string } {
+  if (fingerprint === undefined) return meant;
+  const evidence = openEvidence(directory);
+  try {
+    const { serial } = inEitherForm(evidence, { fingerprint });
+    return meant.serial !== undefined || serial === undefined ? { ...meant, fingerprint } : { ...meant, serial };
+  } finally {
+    evidence.close();
+  }
 }
 
 /** `wardgate audit hold list`, from the register. */

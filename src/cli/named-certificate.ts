@@ -59,7 +59,7 @@ export async function subjectOf(options: SubjectOptions): Promise<DenySubject | 
     return { kind: 'fingerprint', fingerprint: sha256, ...(name === '' ? {} : { subject_text: name }) };
   }
   if (options.fingerprint !== undefined) {
-    const fingerprint = options.fingerprint.replaceAll(':', '').toLowerCase();
+    const fingerprint = fingerprintText(options.fingerprint);
     return /^[0-9a-f]{64}$/.test(fingerprint) ? { kind: 'fingerprint', fingerprint } : `--fingerprint: ${JSON.stringify(options.fingerprint)} is not a SHA-256 in hex (64 digits)`;
   }
   const serial = serialText(options.serial as string);
@@ -98,6 +98,11 @@ function parseNameOption(text: string, option: string): NameText {
 export function serialText(typed: string): string {
   const serial = typed.replaceAll(':', '').replace(/^0x/i, '').toLowerCase();
   return (serial.length % 2 === 0 ? serial : `0${serial}`).replace(/^(?:00)+(?=.)/, '');
+}
+
+/** A fingerprint as it is on record and on the list: OpenSSL prints `sha256 Fingerprint=47:DA:…`. */
+export function fingerprintText(typed: string): string {
+  return typed.trim().replace(/^(?:sha-?256 )?fingerprint=/i, '').replaceAll(':', '').replace(/^0x/i, '').toLowerCase();
 }
 
 /** The SHA-256 of the public key in a certificate file. */

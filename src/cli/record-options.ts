@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { RecordFilter } from '../audit/filter.ts';
-import { serialText } from './named-certificate.ts';
+import { fingerprintText, serialText } from './named-certificate.ts';
 import { WrongUsage } from './usage.ts';
 
 /** Milliseconds of a time on the command line. Throws for what is none. */
@@ -42,7 +42,7 @@ export interface FilterOptions {
  * stands matches nothing. Throws for what is none.
  */
 export function certificateIn({ fingerprint, serial }: { readonly fingerprint?: string | undefined; readonly serial?: string | undefined }): { readonly fingerprint?: string; readonly serial?: string } {
-  const print = fingerprint?.replaceAll(':', '').replace(/^0x/i, '').toLowerCase();
+  const print = fingerprint === undefined ? undefined : fingerprintText(fingerprint);
   const number = serial === undefined ? undefined : serialText(serial);
   if (print !== undefined && !/^[0-9a-f]{64}$/.test(print)) throw new WrongUsage(`--fingerprint: ${JSON.stringify(fingerprint)} is not a SHA-256 in hex (64 digits)`);
   if (number !== undefined && !/^[0-9a-f]+$/.test(number)) throw new WrongUsage(`--serial: ${JSON.stringify(serial)} is not a hexadecimal number`);

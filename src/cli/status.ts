@@ -48,6 +48,7 @@ function formatStatus(status: GatewayStatus): string {
     `certificates  read ${status.certificates.read_at}`,
     ...(status.certificates.failing === undefined ? [] : [`  NOT READ    since ${status.certificates.failing.since}: ${status.certificates.failing.detail}`]),
     ...status.certificates.servers.map(serverLine),
+    ...status.unread.map((what) => `NOT READ      ${what}`),
     ...status.temporary.map(({ use, listener, name, serial, not_after: end }) => `  TEMPORARY   ${use === 'server' ? `listener ${listener}` : name}, serial ${serial}, until ${end}: to be replaced`),
     ...status.backups.flatMap(({ run, last, due, missed }) => (due === undefined && last === undefined ? [] : [`${run === 'create' ? 'backup        last made' : 'restore test  last passed'} ${last ?? 'never'}${due === undefined ? '' : `, ${missed ? 'OVERDUE since' : 'next by'} ${due}`}`])),
     `threads       ${status.threads}`,

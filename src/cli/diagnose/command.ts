@@ -10,7 +10,7 @@ import { counted } from '../counted.ts';
 import type { CommandGround } from '../ground.ts';
 import { readPlaces } from '../places.ts';
 import { WrongUsage } from '../usage.ts';
-import { bad, good, type Finding } from './finding.ts';
+import { bad, good, unknown, type Finding } from './finding.ts';
 import { lookInside, NAMELESS, upstreamText } from './inside.ts';
 import { lookAtMachine } from './machine.ts';
 import { lookForMixedContent } from './mixed-content.ts';
@@ -56,7 +56,7 @@ Exit status 0: nothing is bad; 1: something is.`)
 }
 
 /** Looks at everything there is to look at, and prints what was found, the worst first; 1 where something is bad. */
-async function diagnose(options: DiagnoseOptions, print: (text: string) => void, progress: (text: string) => void = () => undefined): Promise<number> {
+export async function diagnose(options: DiagnoseOptions, print: (text: string) => void, progress: (text: string) => void = () => undefined): Promise<number> {
   const credentials = credentialsOf(options);
   const found: Finding[] = [];
   const outsideOnly = options.url !== undefined || options.pages !== undefined;
@@ -97,6 +97,8 @@ async function diagnoseHere({ config, host: names = [] }: DiagnoseOptions, crede
 
 /** Each listener under each name that its certificates have. Its own chains vouch for it where nothing else was named. */
 async function listenersFromOutside({ config, listeners }: Snapshot, status: GatewayStatus, further: readonly string[], credentials: Credentials, progress: (text: string) => void): Promise<readonly Finding[]> {
+  // Whoever is turned away sees neither its TLS nor its certificates: what would be said of them is not so.
+  if (status.pressure.length > 0) return [unknown('listeners', 'were not looked at from outside: the gateway runs short, and turns connections away', 'ask again once it does not')];
   const looks = config.listeners.flatMap((configured) => {
     const { name: listener } = configured;
     const bound = status.listeners.find((one) => one.name === listener);

@@ -27,21 +27,31 @@ export function insecureParts(html: string): readonly string[] {
       if (LOADING.has(attribute.toLowerCase())) for (const part of attribute.toLowerCase() === 'srcset' ? value.split(',') : [value]) if (/^\s*http:\/\//i.test(part)) found.add(part.trim().split(/\s/)[0] as string);
     }
   }
-  for (const [, url = ''] of text.matchAll(/(?:url\(\s*["']?|@import\s+["'])(http:\/\/[^"')\s]+)/gi)) found.add(url);
+  for (const url of insecureUrls(text)) found.add(url);
   return [...found];
 }
 
 const LOADING = new Set(['src', 'srcset', 'href', 'poster', 'data', 'action', 'formaction', 'background', 'xlink:href']);
 
-/** Follows links from a page within its origin, and tells which pages load parts over plain HTTP. */
+/** The same of a style sheet. */
+export function insecureInStyles(css: string): readonly string[] {
+  return [...new Set(insecureUrls(css.replace(/\/\*[^]*?\*\//g, '')))];
+}
+
+function insecureUrls(text: string): readonly string[] {
+  return [...text.matchAll(/(?:url\(\s*["']?|@import\s+["'])(http:\/\/[^"')\s]+)/gi)].map(([, url = '']) => url);
+}
+
+/** Follows links from a page within its origin, and its style sheets, and tells which load parts over plain HTTP. */
 export async function lookForMixedContent(start: string, credentials: Credentials): Promise<readonly Finding[]> {
   const about = `pages from ${start}`;
   const { origin } = new URL(start);
-  const queue = [start];
-  const seen = new Set(queue);
+  const queue: { readonly url: string; /** Of a style sheet: whether the page that loads it has its browser ask over https. */ readonly cured?: boolean }[] = [{ url: start }];
+  const seen = new Set([start]);
   const findings: Finding[] = [];
   let pages = 0;
-  for (let url = queue.shift(); url !== undefined && pages < MOST_PAGES; url = queue.shift()) {
+  for (let next = queue.shift(); next !== undefined && pages < MOST_PAGES; next = queue.shift()) {
+    const { url } = next;
     let page: Read;
     try {
       page = await within(read(url, credentials), url);
@@ -50,21 +60,32 @@ export async function lookForMixedContent(start: string, credentials: Credential
       continue;
     }
     if (url === start && (page.status < 200 || page.status > 299)) return [unknown(about, `is answered with ${page.status}`, 'give --cert and --key of somebody who may see it')];
-    if (!page.type.includes('html')) continue;
-    pages += 1;
-    const parts = insecureParts(page.text);
-    const cured = /upgrade-insecure-requests/i.test(page.policy);
+    const sheet = page.type.includes('css');
+    if (!page.type.includes('html') && !sheet) continue;
+    if (!sheet) pages += 1;
+    const parts = sheet ? insecureInStyles(page.text) : insecureParts(page.text);
+    const cured = next.cured ?? /upgrade-insecure-requests/i.test(page.policy);
     for (const part of parts.slice(0, LONGEST_LIST)) {
       findings.push(cured ? good(url, `loads ${part}, which browsers turn into https`) : bad(url, `loads ${part} over plain HTTP`, 'have the application name https, or set responses.upgrade_insecure_requests on its route'));
     }
     if (parts.length > LONGEST_LIST) findings.push(bad(url, `and ${parts.length - LONGEST_LIST} more`, 'as above'));
-    for (const link of linksOf(page.text, url)) {
-      if (!link.startsWith(`${origin}/`) || seen.has(link) || seen.size >= MOST_PAGES * 4) continue;
-      seen.add(link);
-      queue.push(link);
-    }
+    const follow = (link: string, one: { readonly cured?: boolean }): void => {
+      const known = one.cured === undefined ? link : `${link} ${one.cured}`;
+      if (!link.startsWith(`${origin}/`) || seen.has(known) || seen.size >= MOST_PAGES * 4) return;
+      seen.add(known);
+      queue.push({ url: link, ...one });
+    };
+    for (const link of sheetsOf(page.text, url)) follow(link, { cured });
+    if (!sheet) for (const link of linksOf(page.text, url)) follow(link, {});
   }
   return findings.length > 0 ? findings : [good(about, `${pages} pages load nothing over plain HTTP`)];
+}
+
+/** The style sheets that a page, or another of them, loads. */
+function sheetsOf(text: string, base: string): readonly string[] {
+  const linked = [...text.matchAll(/<link\b[^>]*>/gi)].filter(([tag]) => /\brel\s*=\s*["']?[^"'>]*\bstylesheet\b/i.test(tag)).flatMap(([tag]) => [.../\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/i.exec(tag)?.slice(1) ?? []]);
+  const imported = [...text.matchAll(/@import\s+(?:url\(\s*)?(?:"([^"]*)"|'([^']*)'|([^\s"');]+))/gi)].flatMap((found) => found.slice(1));
+  return [...linked, ...imported].flatMap((one) => (one === undefined ? [] : URL.parse(one, base)?.href ?? []));
 }
 
 function linksOf(text: string, base: string): readonly string[] {
@@ -80,7 +101,7 @@ function read(url: string, { trust, certificate, key }: Credentials): Promise<Re
   return new Promise((done, failed) => {
     const request = get(url, {
       ca: trust === undefined ? [...getCACertificates('default'), ...getCACertificates('system')] : trust, ...(certificate === undefined || key === undefined ? {} : { cert: certificate, key }),
-      headers: { 'accept': 'text/html', 'user-agent': 'wardgate-diagnose' }, agent: false,
+      headers: { 'accept': 'text/html, text/css;q=0.9', 'user-agent': 'wardgate-diagnose' }, agent: false,
     }, (response) => {
       const parts: Buffer[] = [];
       let length = 0;
