@@ -57,7 +57,16 @@ describe.each(['fast', 'general'])('on the %s path', (name) => {
     expect(masked(revoked.body, revoked.headers['x-request-id'])).toBe(masked(reply.body, reply.headers['x-request-id']));
   });
 
-  it('answers programs, scripts of a page and whoever sends a form with problem+json as ever', async () => {
+  it('shows the page to who sends a form, too; HEAD has the header fields of its GET', async () => {
+    const form = await ask(pki, portOf(name), '/records', { method: 'POST', headers: { ...BROWSER, 'Content-Type': 'application/x-www-form-urlencoded' }, body: 'a=b' });
+    expect([form.status, form.headers['content-type']]).toEqual([404, 'text/html; charset=utf-8']);
+    expect(form.body.toString()).toContain('Page not found');
+    const [got, head] = await Promise.all((['GET', 'HEAD'] as const).map((method) => ask(pki, portOf(name), '/records', { method, headers: BROWSER })));
+    const fields = (reply: typeof got): object => ({ ...reply?.headers, 'date': '', 'x-request-id': '' });
+    expect([head?.status, fields(head), head?.body.length]).toEqual([got?.status, fields(got), 0]);
+  });
+
+  it('answers programs, scripts of a page and whoever sends what is no form with problem+json as ever', async () => {
     for (const [method, headers] of [['GET', { Accept: 'application/json' }], ['GET', {}], ['GET', { ...BROWSER, 'Sec-Fetch-Mode': 'cors' }], ['POST', BROWSER]] as const) {
       const reply = await ask(pki, portOf(name), '/records', { method, headers });
       expect([reply.headers['content-type'], reply.json()['code']], `${method} ${JSON.stringify(headers)}`).toEqual(['application/problem+json', method === 'POST' ? 'not_found' : 'certificate_required']);
@@ -91,7 +100,9 @@ it.each([
   [['accept', 'text/html, application/xhtml+xml, image/jxr, */*'], true],
 ])('takes a GET with %j for a browser that wants to show the answer: %s', (fields, expected) => {
   expect(isNavigation({ method: 'GET', fields })).toBe(expected);
-  expect(isNavigation({ method: 'HEAD', fields })).toBe(false);
+  expect(isNavigation({ method: 'HEAD', fields })).toBe(expected);
+  expect(isNavigation({ method: 'POST', fields })).toBe(false);
+  expect(isNavigation({ method: 'POST', fields: [...fields, 'Content-Type', 'multipart/form-data; boundary=x'] })).toBe(expected);
 });
 
 it('refuses a help text that would fill the page', async () => {

@@ -4,16 +4,21 @@ import { chooseLanguage, type Language } from './language.ts';
 /** What Java's HttpURLConnection sends of itself where a program names nothing: it is no browser, and would not read a page. */
 const JAVA = 'text/html, image/gif, image/jpeg, ';
 
-/** Whether a browser asks in order to show the answer (Fetch Metadata where it sends that; else by what it says that it reads, and no browser would rather have JSON). */
+/** What browsers send forms as, which they show the answer to. */
+const FORM = /^(?:application\/x-www-form-urlencoded|multipart\/form-data)\s*(?:;|$)/i;
+
+/** Whether a browser asks, or sends a form, in order to show the answer; HEAD is what its GET would be (Fetch Metadata where it sends that; else by what it says that it reads, and no browser would rather have JSON). */
 export function isNavigation({ method, fields }: Pick<Asked, 'method' | 'fields'>): boolean {
-  if (method !== 'GET') return false;
+  let form = false;
   const accepted: string[] = [];
   for (let index = 0; index < fields.length; index += 2) {
     const name = (fields[index] as string).toLowerCase();
     const value = fields[index + 1] as string;
+    if (name === 'content-type') form ||= FORM.test(value);
     if (name === 'accept') accepted.push(value.toLowerCase());
     if (name === 'sec-fetch-mode' && value !== 'navigate') return false;
   }
+  if (method !== 'GET' && method !== 'HEAD' && !(method === 'POST' && form)) return false;
   const accept = accepted.join(',');
   const html = weightOf(accept, (type) => type === 'text/html');
   return html > 0 && html > weightOf(accept, (type) => type.endsWith('json')) && !accept.startsWith(JAVA);

@@ -81,11 +81,11 @@ async function takeEvent(exchange: Exchange, webhook: string, body: RequestBody 
 
 /**
  * The page that a person gets to see in place of a problem that they can solve: the form of the second factor, or that in which an
- * emergency is declared, with the way back. Undefined for programs, and whenever there is no such page: then the problem itself is the answer.
+ * emergency is declared, with the way back. Undefined for programs and for forms, whose content the way back would lose, and whenever there is no such page: then the problem itself is the answer.
  */
 export async function pageInPlace(exchange: Exchange, { code, route, breakable }: Denial): Promise<PageAnswer | undefined> {
   const { id, asked, admission, service, client } = exchange;
-  if ((code !== 'step_up_required' && breakable !== true) || !isNavigation(asked) || admission.kind !== 'known' || admission.identity === undefined || asked.host.kind !== 'host') return undefined;
+  if ((code !== 'step_up_required' && breakable !== true) || asked.method !== 'GET' || !isNavigation(asked) || admission.kind !== 'known' || admission.identity === undefined || asked.host.kind !== 'host') return undefined;
   try {
     const { limits } = await service.desk.find(countersOf(OWN_RATES, { admission, address: client.address, route: '' }), undefined, undefined);
     if (limits.kind === 'exceeded') return undefined;
