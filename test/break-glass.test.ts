@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket, type ClientOptions } from 'ws';
 import type { AuditWriter } from '../src/audit/writer.ts';
 import { createBreakGlass } from '../src/break-glass.ts';
@@ -16,14 +16,17 @@ import { compileRoutes } from '../src/policy/routes.ts';
 import { parseTarget } from '../src/policy/target.ts';
 import { secretOf, startFhirBackend } from './support/fhir.ts';
 import { wardgate } from './support/command.ts';
-import { ask, configuration, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
+import { ask, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type Issued, type TestPki } from './support/pki.ts';
 import { redisInstalled, startRedis } from './support/redis.ts';
 import { startSocketBackend, type SocketBackend } from './support/socket-backend.ts';
 
 let pki: TestPki;
+/** Of each test alone: whatever others did on the gateway that they share concerns other certificates. */
 let nurse: Issued;
+/** Serves all tests but those of a start, a stop, or what a gateway counts. */
+let common: TestGateway;
 let backend: SocketBackend;
 let port: number;
 const seen: { readonly url: string; readonly headers: NodeJS.Dict<string | string[]> }[] = [];
@@ -31,21 +34,28 @@ const started: TestGateway[] = [];
 
 beforeAll(async () => {
   pki = await testPki();
-  nurse = await pki.issueClient({ subject: [['CN', 'Nurse Li'], ['OU', 'Nurses'], ['O', 'Hospital']] });
   backend = await startSocketBackend(pki, (request, response) => {
     seen.push({ url: request.url ?? '', headers: request.headers });
     response.end('hello');
   });
   ({ port } = backend);
+  common = await startGateway(pki, port, { routes: ROUTES, roles: ROLES });
+});
+
+beforeEach(async () => {
+  nurse = await issueNurse();
 });
 
 afterEach(async () => {
   await Promise.all(started.splice(0).map((gateway) => gateway.stop()));
 });
 
-afterAll(() => {
+afterAll(async () => {
+  await common.stop();
   backend.close();
 });
+
+const issueNurse = (): Promise<Issued> => pki.issueClient({ subject: [['CN', 'Nurse Li'], ['OU', 'Nurses'], ['O', 'Hospital']] });
 
 const ROLES = `
   - { role: doctor, match: { subject: { OU: Doctors } }, id: "{subject.CN}" }
@@ -53,97 +63,99 @@ const ROLES = `
   - { role: patient, match: { san: { uri: "urn:patient:*" } }, id: "{san.uri}" }`;
 
 const glass = (more = ''): string => `break_glass: { roles: [nurse, doctor], reasons: [emergency, mass-casualty]${more} }`;
-const ROUTES = (more = ''): string => `
-  - { name: records, match: { path: /records/:id }, allow: [doctor], upstream: records, patient: { path: id }, ${glass(more)} }
-  - { name: notes, match: { path: /notes }, allow: [doctor], upstream: records, ${glass(more)} }
+const ROUTES = `
+  - { name: records, match: { path: /records/:id }, allow: [doctor], upstream: records, patient: { path: id }, ${glass()} }
+  - { name: brief, match: { path: /brief/:id }, allow: [doctor], upstream: records, patient: { path: id }, ${glass(', for: 3s')} }
+  - { name: notes, match: { path: /notes }, allow: [doctor], upstream: records, ${glass()} }
+  - { name: asked, match: { path: /asked }, allow: [doctor], upstream: records, patient: { query: id }, ${glass()} }
+  - { name: limited, match: { path: /limited/:id }, allow: [doctor], upstream: records, patient: { path: id }, limits: { rate: [2/minute] }, ${glass()} }
+  - { name: stopped, match: { path: /stopped/:id }, allow: [doctor], upstream: records, patient: { path: id }, ${glass()} }
   - { name: beds, match: { path: /beds }, allow: [doctor], upstream: records, ${glass(', patient: optional')} }
   - { name: near, match: { path: /near/* }, allow: [doctor], upstream: records, require: { networks: [10.0.0.0/8] }, ${glass(', patient: optional, breaks: [networks]')} }
+  - { name: ward, match: { path: /ward }, allow: [doctor], upstream: records, require: { networks: [127.0.0.2/32] }, ${glass(', patient: optional, breaks: [role, networks]')} }
   - { name: closed, match: { path: /closed }, allow: [doctor], upstream: records }`;
 
+/** A gateway of a test's own. */
 async function start(parts: GatewayParts = {}): Promise<TestGateway> {
-  const gateway = await startGateway(pki, port, { routes: ROUTES(), roles: ROLES, ...parts });
+  const gateway = await startGateway(pki, port, { routes: ROUTES, roles: ROLES, ...parts });
   started.push(gateway);
   return gateway;
 }
 
 const plea = (more: Readonly<Record<string, string>> = {}): Record<string, string> => ({ 'wardgate-emergency-reason': 'emergency', 'wardgate-emergency-text': 'unconscious, allergies needed', ...more });
 const call = (gateway: TestGateway, path: string, headers: Readonly<Record<string, string>> = {}, client = nurse): Promise<Reply> => ask(pki, gateway.port, path, { client, headers: { host: 'localhost', ...headers } });
-const glassRecords = async (gateway: TestGateway) => (await gateway.records()).filter((record) => record['event'] === 'break_glass');
+const grantsOf = ({ gateway }: TestGateway, client = nurse): readonly GrantReport[] => gateway.grants().filter(({ certificate }) => certificate === client.sha256);
+const recordsOf = async (gateway: TestGateway) => (await gateway.records()).filter((record) => record['fingerprint'] === nurse.sha256);
+const glassRecords = async (gateway: TestGateway) => (await recordsOf(gateway)).filter((record) => record['event'] === 'break_glass');
+const grantIds = ({ gateway }: TestGateway): readonly string[] => gateway.grants().map(({ id }) => id);
 
 describe('an emergency', () => {
   it('lets somebody through who says why, for one patient, marked to the upstream and on record from start to stop', async () => {
-    const gateway = await start({ routes: ROUTES(', for: 4s') });
-    expect((await call(gateway, '/records/1001')).json()).toMatchObject({ code: 'role_denied' });
-    const reply = await call(gateway, '/records/1001', plea());
+    expect((await call(common, '/brief/1001')).json()).toMatchObject({ code: 'role_denied' });
+    const reply = await call(common, '/brief/1001', plea());
     expect(reply.status).toBe(200);
     expect(seen.at(-1)?.headers['x-client-status']).toBe('break-glass');
     expect(Object.keys(seen.at(-1)?.headers ?? {}).filter((name) => name.startsWith('wardgate-'))).toEqual([]);
-    const [grant] = gateway.gateway.grants();
-    expect(grant).toMatchObject({ route: 'records', reason: 'emergency', text: 'unconscious, allergies needed', patient: '1001', role: 'nurse', who: 'Nurse Li', certificate: nurse.sha256, breaks: ['role'] });
+    const [grant] = grantsOf(common);
+    expect(grant).toMatchObject({ route: 'brief', reason: 'emergency', text: 'unconscious, allergies needed', patient: '1001', role: 'nurse', who: 'Nurse Li', certificate: nurse.sha256, breaks: ['role'] });
     // Within its time, and again not after it.
-    await expect.poll(async () => (await call(gateway, '/records/1001')).status, { timeout: 50_000 }).toBe(403);
-    await expect.poll(() => glassRecords(gateway), { timeout: 50_000 }).toMatchObject([
+    await expect.poll(async () => (await call(common, '/brief/1001')).status, { timeout: 50_000 }).toBe(403);
+    await expect.poll(() => glassRecords(common), { timeout: 50_000 }).toMatchObject([
       { result: 'done', detail: 'opened: role', alarm: 'break_glass', role: 'nurse', id: 'Nurse Li', patient: '1001', break_glass: { id: grant?.id, reason: 'emergency', text: 'unconscious, allergies needed', patient: '1001' } },
       { result: 'done', detail: 'expired', break_glass: { id: grant?.id } },
     ]);
-    const served = (await gateway.records()).filter((record) => record['event'] === 'request' && record['result'] === 'permitted');
-    expect(served[0]).toMatchObject({ break_glass: { id: grant?.id, reason: 'emergency', patient: '1001' }, patient: '1001', route: 'records' });
+    const served = (await recordsOf(common)).filter((record) => record['event'] === 'request' && record['result'] === 'permitted');
+    expect(served[0]).toMatchObject({ break_glass: { id: grant?.id, reason: 'emergency', patient: '1001' }, patient: '1001', route: 'brief' });
   });
 
   it('needs to be told once: its grant is good for the same certificate, route and patient on every thread, and for no other', async () => {
-    const gateway = await start();
-    expect((await call(gateway, '/records/1001', plea())).status).toBe(200);
-    const replies = await Promise.all(Array.from({ length: 10 }, () => call(gateway, '/records/1001')));
+    expect((await call(common, '/records/1001', plea())).status).toBe(200);
+    const replies = await Promise.all(Array.from({ length: 10 }, () => call(common, '/records/1001')));
     expect(replies.map(({ status }) => status)).toEqual(Array<number>(10).fill(200));
-    expect((await call(gateway, '/records/1001', plea({ 'wardgate-emergency-text': 'still' }))).status).toBe(200);
-    expect(gateway.gateway.grants()).toHaveLength(1);
-    expect((await call(gateway, '/records/1002')).status).toBe(403);
-    expect((await call(gateway, '/notes')).status).toBe(403);
-    const other = await pki.issueClient({ subject: [['CN', 'Nurse Li'], ['OU', 'Nurses'], ['O', 'Hospital']] });
-    expect((await call(gateway, '/records/1001', {}, other)).status).toBe(403);
-    expect((await call(gateway, '/records/1002', plea())).status).toBe(200);
-    expect(gateway.gateway.grants()).toHaveLength(2);
+    expect((await call(common, '/records/1001', plea({ 'wardgate-emergency-text': 'still' }))).status).toBe(200);
+    expect(grantsOf(common)).toHaveLength(1);
+    expect((await call(common, '/records/1002')).status).toBe(403);
+    expect((await call(common, '/notes')).status).toBe(403);
+    const other = await issueNurse();
+    expect((await call(common, '/records/1001', {}, other)).status).toBe(403);
+    expect((await call(common, '/records/1002', plea())).status).toBe(200);
+    expect(grantsOf(common)).toHaveLength(2);
   });
 
   it('over HTTP/2 is the same', async () => {
-    const gateway = await start();
-    const session = await openHttp2(pki, gateway.port, { client: nurse });
+    const session = await openHttp2(pki, common.port, { client: nurse });
     expect((await askHttp2(session, '/records/7')).status).toBe(403);
     expect((await askHttp2(session, '/records/7', { headers: plea() })).status).toBe(200);
     expect((await askHttp2(session, '/records/7')).status).toBe(200);
     expect((await askHttp2(session, '/records/8')).status).toBe(403);
-    await expect.poll(async () => (await gateway.records()).filter((record) => record['break_glass'] !== undefined && record['event'] === 'request')).toHaveLength(2);
+    await expect.poll(async () => (await recordsOf(common)).filter((record) => record['break_glass'] !== undefined && record['event'] === 'request')).toHaveLength(2);
     session.destroy();
   });
 
   it('told to two threads at once opens one grant', async () => {
-    const gateway = await start();
-    const replies = await Promise.all(Array.from({ length: 12 }, () => call(gateway, '/records/1001', plea())));
+    const replies = await Promise.all(Array.from({ length: 12 }, () => call(common, '/records/1001', plea())));
     expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
-    expect(gateway.gateway.grants()).toHaveLength(1);
+    expect(grantsOf(common)).toHaveLength(1);
   });
 
   it('of no patient is one where the route can do without', async () => {
-    const gateway = await start();
-    expect((await call(gateway, '/beds', plea())).status).toBe(200);
-    expect((await call(gateway, '/beds')).status).toBe(200);
-    expect(gateway.gateway.grants()[0]?.patient).toBeUndefined();
+    expect((await call(common, '/beds', plea())).status).toBe(200);
+    expect((await call(common, '/beds')).status).toBe(200);
+    expect(grantsOf(common)[0]?.patient).toBeUndefined();
   });
 
   it('names its patient with every request where the route cannot tell', async () => {
-    const gateway = await start();
-    expect((await call(gateway, '/notes', plea())).status).toBe(403);
-    expect((await call(gateway, '/notes', plea({ 'wardgate-emergency-patient': '1001' }))).status).toBe(200);
-    expect((await call(gateway, '/notes')).status).toBe(403);
-    expect((await call(gateway, '/notes', plea({ 'wardgate-emergency-patient': '1001' }))).status).toBe(200);
-    await expect.poll(async () => (await gateway.records()).map((record) => record['detail'])).toContainEqual(expect.stringContaining('wardgate-emergency-patient is missing'));
+    expect((await call(common, '/notes', plea())).status).toBe(403);
+    expect((await call(common, '/notes', plea({ 'wardgate-emergency-patient': '1001' }))).status).toBe(200);
+    expect((await call(common, '/notes')).status).toBe(403);
+    expect((await call(common, '/notes', plea({ 'wardgate-emergency-patient': '1001' }))).status).toBe(200);
+    await expect.poll(async () => (await recordsOf(common)).map((record) => record['detail'])).toContainEqual(expect.stringContaining('wardgate-emergency-patient is missing'));
   });
 
   it('breaks networks where the route says so, and nothing that it does not say', async () => {
-    const gateway = await start();
-    expect((await call(gateway, '/near/x', plea(), pki.doctor)).status).toBe(200);
-    expect((await call(gateway, '/near/x', plea())).status).toBe(403);
-    expect(gateway.gateway.grants()[0]).toMatchObject({ breaks: ['networks'], role: 'doctor' });
+    expect((await call(common, '/near/x', plea(), pki.doctor)).status).toBe(200);
+    expect((await call(common, '/near/x', plea())).status).toBe(403);
+    expect(grantsOf(common, pki.doctor)).toMatchObject([{ breaks: ['networks'], role: 'doctor' }]);
   });
 
   it.each([
@@ -156,33 +168,29 @@ describe('an emergency', () => {
     ['without a text', { 'wardgate-emergency-text': ' ' }, 'nurse', 403],
     ['with a text that ends a line', { 'wardgate-emergency-text': 'a%0Ab' }, 'nurse', 403],
   ] as const)('told %s opens nothing', async (_, headers, who, expected) => {
-    const gateway = await start();
+    const known = grantIds(common);
     const client = { revoked: pki.revokedDoctor, patient: pki.patient, unmapped: pki.unmapped, nurse }[who as string];
-    const reply = await ask(pki, gateway.port, '/records/1001', { ...(client === undefined ? {} : { client }), headers: { host: 'localhost', ...plea(headers) } });
+    const reply = await ask(pki, common.port, '/records/1001', { ...(client === undefined ? {} : { client }), headers: { host: 'localhost', ...plea(headers) } });
     expect(reply.status).toBe(expected);
-    expect(gateway.gateway.grants()).toEqual([]);
+    expect(grantIds(common)).toEqual(known);
   });
 
   it('is not stretched to what it did not say: from elsewhere the next grant needs a reason of its own', async () => {
-    const routes = `
-  - { name: ward, match: { path: /ward }, allow: [doctor], upstream: records, require: { networks: [127.0.0.2/32] }, ${glass(', patient: optional, breaks: [role, networks]')} }`;
-    const gateway = await start({ routes });
-    const from = (localAddress: string, headers = {}) => ask(pki, gateway.port, '/ward', { client: nurse, localAddress, headers });
+    const from = (localAddress: string, headers = {}) => ask(pki, common.port, '/ward', { client: nurse, localAddress, headers });
     expect((await from('127.0.0.2', plea())).status).toBe(200);
     expect((await from('127.0.0.2')).status).toBe(200);
     expect((await from('127.0.0.1')).status).toBe(403);
     expect((await from('127.0.0.1', plea())).status).toBe(200);
-    expect(gateway.gateway.grants().map(({ breaks, address }) => [breaks, address])).toEqual([[['role'], '127.0.0.2'], [['role', 'networks'], '127.0.0.1']]);
+    expect(grantsOf(common).map(({ breaks, address }) => [breaks, address])).toEqual([[['role'], '127.0.0.2'], [['role', 'networks'], '127.0.0.1']]);
     expect((await from('127.0.0.2')).status).toBe(200);
   });
 
   it('for one patient serves no request that a server may read to name another', async () => {
-    const gateway = await start({ routes: `\n  - { name: asked, match: { path: /asked }, allow: [doctor], upstream: records, patient: { query: id }, ${glass()} }` });
     const said = plea({ 'wardgate-emergency-patient': '1001' });
-    expect((await call(gateway, '/asked?id=1001', said)).status).toBe(200);
-    for (const query of ['id=1002', 'id=1002&id=1001', 'ID=1002', 'x=1;id=1002', 'id[]=1002', 'id=1001&i%64=1002']) expect((await call(gateway, `/asked?${query}`, said)).status, query).toBe(403);
-    expect(gateway.gateway.grants().map(({ patient }) => patient)).toEqual(['1001']);
-    await expect.poll(async () => (await gateway.records()).find(({ detail }) => String(detail).includes('several parameters'))).toMatchObject({ reason: 'role_denied', detail: expect.stringContaining('no emergency: ') as string });
+    expect((await call(common, '/asked?id=1001', said)).status).toBe(200);
+    for (const query of ['id=1002', 'id=1002&id=1001', 'ID=1002', 'x=1;id=1002', 'id[]=1002', 'id=1001&i%64=1002']) expect((await call(common, `/asked?${query}`, said)).status, query).toBe(403);
+    expect(grantsOf(common).map(({ patient }) => patient)).toEqual(['1001']);
+    await expect.poll(async () => (await recordsOf(common)).find(({ detail }) => String(detail).includes('several parameters'))).toMatchObject({ reason: 'role_denied', detail: expect.stringContaining('no emergency: ') as string });
   });
 
   it('for one patient of a FHIR interface reaches nothing of another there', async () => {
@@ -224,26 +232,23 @@ describe('an emergency', () => {
   });
 
   it('opens nothing that is suspended, and no route without the rule', async () => {
-    const gateway = await start();
-    expect((await call(gateway, '/closed', plea())).status).toBe(403);
-    await gateway.gateway.suspend({ route: 'records', reason: 'x', who: 'test' });
-    expect((await call(gateway, '/records/1001', plea())).status).toBe(503);
-    expect(gateway.gateway.grants()).toEqual([]);
+    expect((await call(common, '/closed', plea())).status).toBe(403);
+    await common.gateway.suspend({ route: 'stopped', reason: 'x', who: 'test' });
+    expect((await call(common, '/stopped/1001', plea())).status).toBe(503);
+    expect(grantsOf(common)).toEqual([]);
   });
 
   it('opens nothing for who may anyhow, and what they say of it reaches no upstream', async () => {
-    const gateway = await start();
-    expect((await call(gateway, '/records/1001', plea(), pki.doctor)).status).toBe(200);
+    const known = grantIds(common);
+    expect((await call(common, '/records/1001', plea(), pki.doctor)).status).toBe(200);
     expect(Object.keys(seen.at(-1)?.headers ?? {}).filter((name) => name.startsWith('wardgate-'))).toEqual([]);
     expect(seen.at(-1)?.headers['x-client-status']).toBeUndefined();
-    expect(gateway.gateway.grants()).toEqual([]);
+    expect(grantIds(common)).toEqual(known);
   });
 
   it('does not stretch a limit of rate', async () => {
-    const routes = `\n  - { name: records, match: { path: /records/:id }, allow: [doctor], upstream: records, patient: { path: id }, limits: { rate: [2/minute] }, ${glass()} }`;
-    const gateway = await start({ routes });
-    expect([(await call(gateway, '/records/1', plea())).status, (await call(gateway, '/records/1')).status, (await call(gateway, '/records/2', plea())).status]).toEqual([200, 200, 429]);
-    expect(gateway.gateway.grants()).toHaveLength(1);
+    expect([(await call(common, '/limited/1', plea())).status, (await call(common, '/limited/1')).status, (await call(common, '/limited/2', plea())).status]).toEqual([200, 200, 429]);
+    expect(grantsOf(common)).toHaveLength(1);
   });
 
   it('does not do without a second factor', () => {
@@ -277,40 +282,38 @@ describe('an emergency', () => {
 });
 
 describe('a grant', () => {
-  const webSocket = async (gateway: TestGateway): Promise<WebSocket> => {
+  const webSocket = async (path: string): Promise<WebSocket> => {
     const options = { cert: nurse.chain, key: nurse.key, ca: pki.root.certificate, servername: 'localhost', headers: { host: 'localhost', ...plea() } } as ClientOptions;
-    const socket = new WebSocket(`wss://127.0.0.1:${gateway.port}/records/1001`, [], options);
+    const socket = new WebSocket(`wss://127.0.0.1:${common.port}${path}`, [], options);
     socket.on('error', () => undefined);
     await once(socket, 'open');
     return socket;
   };
 
   it('ends with its time, and with it the streams that stand on it', async () => {
-    const gateway = await start({ routes: ROUTES(', for: 6s') });
-    const socket = await webSocket(gateway);
+    const socket = await webSocket('/brief/1001');
     await once(socket, 'close');
-    expect((await call(gateway, '/records/1001')).status).toBe(403);
-    await expect.poll(async () => (await gateway.records()).filter((record) => record['reason'] === 'break_glass_ended')).not.toHaveLength(0);
+    expect((await call(common, '/brief/1001')).status).toBe(403);
+    await expect.poll(async () => (await recordsOf(common)).filter((record) => record['reason'] === 'break_glass_ended')).not.toHaveLength(0);
   });
 
   it('ends when somebody withdraws it, and with it the streams that stand on it', async () => {
-    const gateway = await start();
-    const socket = await webSocket(gateway);
+    const socket = await webSocket('/records/1001');
     const closed = once(socket, 'close');
-    const id = gateway.gateway.grants()[0]?.id ?? '';
-    await gateway.gateway.withdraw(id, 'security', 'stolen');
+    const id = grantsOf(common)[0]?.id ?? '';
+    await common.gateway.withdraw(id, 'security', 'stolen');
     await closed;
-    expect((await call(gateway, '/records/1001')).status).toBe(403);
-    await expect(gateway.gateway.withdraw(id, 'security', 'again')).rejects.toThrow('is not open any more');
-    await expect.poll(() => glassRecords(gateway)).toMatchObject([{ detail: 'opened: role' }, { detail: 'withdrawn: stolen', who: 'security' }]);
+    expect((await call(common, '/records/1001')).status).toBe(403);
+    await expect(common.gateway.withdraw(id, 'security', 'again')).rejects.toThrow('is not open any more');
+    await expect.poll(() => glassRecords(common)).toMatchObject([{ detail: 'opened: role' }, { detail: 'withdrawn: stolen', who: 'security' }]);
   });
 
   it('holds over a restart, and its end is on record all the same', async () => {
-    const gateway = await start({ routes: ROUTES(', for: 8s') });
-    await call(gateway, '/records/1001', plea());
+    const gateway = await start();
+    await call(gateway, '/brief/1001', plea());
     await gateway.gateway.stop(0);
     const again = await createGateway({ config: gateway.path('wardgate.yaml') });
-    const reply = await ask(pki, again.listeners[0]?.port ?? 0, '/records/1001', { client: nurse });
+    const reply = await ask(pki, again.listeners[0]?.port ?? 0, '/brief/1001', { client: nurse });
     expect([200, 403]).toContain(reply.status);
     await expect.poll(() => again.grants()[0]?.closed, { timeout: 50_000 }).toBeDefined();
     await expect.poll(() => glassRecords(gateway)).toMatchObject([{ detail: 'opened: role' }, { detail: 'expired' }]);
@@ -426,15 +429,13 @@ describe('break_glass of a route', () => {
   });
 
   it('is explained', async () => {
-    const gateway = await start();
-    const told = await wardgate(['explain', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('patient.pem'), '--request', 'GET https://localhost/records/1']);
+    const told = await wardgate(['explain', '-c', common.path('wardgate.yaml'), '--cert', common.path('patient.pem'), '--request', 'GET https://localhost/records/1']);
     expect(told.stdout).not.toContain('break glass');
     const { writeLeaf } = await import('./support/pki.ts');
-    await Promise.all(writeLeaf(gateway.path('nurse'), nurse));
-    const own = await wardgate(['explain', '-c', gateway.path('wardgate.yaml'), '--cert', gateway.path('nurse.pem'), '--request', 'GET https://localhost/records/1']);
+    await Promise.all(writeLeaf(common.path('nurse'), nurse));
+    const own = await wardgate(['explain', '-c', common.path('wardgate.yaml'), '--cert', common.path('nurse.pem'), '--request', 'GET https://localhost/records/1']);
     expect(own).toMatchObject({ code: 3 });
     expect(own.stdout).toContain('break glass  may be broken for emergency, mass-casualty');
-    await gateway.configure(configuration(port));
   });
 
   it('is told to the upstream of each request by itself: the same head before, in and after it', () => {
