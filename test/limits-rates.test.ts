@@ -11,22 +11,44 @@ import { redisInstalled, startRedis } from './support/redis.ts';
 
 let pki: TestPki;
 let backend: Backend;
+/** Serves all tests of limits of a route, each of which has a route of its own: /NAME/*. */
+let common: TestGateway;
 const started: TestGateway[] = [];
 
 beforeAll(async () => {
   pki = await testPki();
   backend = await startBackend(pki);
+  const routes = Object.entries(LIMITS).map(([name, limits]) => `
+  - { name: ${name}, match: { path: /${name}/* }, allow: ${name === 'unknown' ? '[public]' : '[doctor, patient, device]'}, upstream: records, preflight: allow, limits: ${limits} }`);
+  common = await startGateway(pki, backend.port, { routes: routes.join('') });
 });
 
 afterEach(async () => {
   await Promise.all(started.splice(0).map((gateway) => gateway.stop()));
 });
 
-afterAll(() => backend.close());
+afterAll(async () => {
+  await common.stop();
+  await backend.close();
+});
 
+const LIMITS = {
+  several: '{ rate: [10/minute, 50/hour, 200/day] }',
+  'at-once': '{ rate: [10/minute] }',
+  certificate: '{ rate: [2/minute] }',
+  versions: '{ rate: [3/minute] }',
+  told: '{ rate: [5/minute, 50/hour], rates: [{ per: route, rate: [100/minute] }, { per: address, rate: [70/minute] }] }',
+  windows: '{ rate: [1/second, 9/minute] }',
+  unknown: '{ rate: [2/minute] }',
+  preflights: '{ rates: [{ per: address, rate: [1/minute] }] }',
+  route: '{ rates: [{ per: route, rate: [2/minute] }] }',
+  roles: '{ rates: [{ per: route, rate: [3/minute] }, { per: role, rate: [1/minute], roles: [patient] }] }',
+  once: '{ rate: [1/minute] }',
+};
+
+/** A gateway of a test's own, for limits that are not those of a route alone. */
 async function start(limits: string, parts: GatewayParts = {}): Promise<TestGateway> {
   const routes = `
-  - { name: public, match: { path: /public/* }, allow: [public], upstream: records, limits: ${limits} }
   - { name: records, match: { path: /records }, allow: [doctor], upstream: records }
   - { name: echo, match: { path: /echo/* }, allow: [doctor, patient, device], upstream: records, preflight: allow, limits: ${limits} }`;
   const gateway = await startGateway(pki, backend.port, { routes, ...parts });
@@ -43,8 +65,7 @@ async function times(count: number, one: () => Promise<Reply>): Promise<readonly
 
 describe('a limit of requests', () => {
   it('refuses the eleventh of a minute, and says when to come again', async () => {
-    const gateway = await start('{ rate: [10/minute, 50/hour, 200/day] }');
-    const call = () => ask(pki, gateway.port, '/echo/x', { client: pki.patient });
+    const call = () => ask(pki, common.port, '/several/x', { client: pki.patient });
     expect(await times(10, call)).toEqual(Array<number>(10).fill(200));
     const refused = await call();
     expect(refused.status).toBe(429);
@@ -52,84 +73,75 @@ describe('a limit of requests', () => {
     expect(refused.json()).toMatchObject({ code: 'rate_limited' });
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
     expect(Number(refused.headers['retry-after'])).toBeLessThanOrEqual(60);
-    await expect.poll(async () => (await gateway.records()).filter((record) => record['reason'] === 'rate_limited')).toMatchObject([{ result: 'denied', status: 429, detail: expect.stringContaining('10/minute') as string, route: 'echo' }]);
+    await expect.poll(async () => (await common.records()).filter((record) => record['reason'] === 'rate_limited' && record['route'] === 'several')).toMatchObject([{ result: 'denied', status: 429, detail: expect.stringContaining('10/minute') as string }]);
   });
 
   it('holds for requests that come at once, on connections of all threads', async () => {
-    const gateway = await start('{ rate: [10/minute] }');
-    const replies = await Promise.all(Array.from({ length: 40 }, () => ask(pki, gateway.port, '/echo/x', { client: pki.patient })));
+    const replies = await Promise.all(Array.from({ length: 40 }, () => ask(pki, common.port, '/at-once/x', { client: pki.patient })));
     expect(replies.filter(({ status }) => status === 200)).toHaveLength(10);
     expect(replies.filter(({ status }) => status === 429)).toHaveLength(30);
-    const served = (await readdir(gateway.path('state/audit'))).filter((file) => readFileSync(gateway.path(`state/audit/${file}`), 'utf8').includes('"event":"request"'));
+    const served = (await readdir(common.path('state/audit'))).filter((file) => readFileSync(common.path(`state/audit/${file}`), 'utf8').includes('"route":"at-once"'));
     expect(served).toHaveLength(2);
   });
 
   it('counts by certificate, not by address', async () => {
-    const gateway = await start('{ rate: [2/minute] }');
-    expect(await times(3, () => ask(pki, gateway.port, '/echo/x', { client: pki.patient }))).toEqual([200, 200, 429]);
-    expect((await ask(pki, gateway.port, '/echo/x', { client: inOtherForm(pki, pki.patient) })).status).toBe(429);
-    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).status).toBe(200);
+    expect(await times(3, () => ask(pki, common.port, '/certificate/x', { client: pki.patient }))).toEqual([200, 200, 429]);
+    expect((await ask(pki, common.port, '/certificate/x', { client: inOtherForm(pki, pki.patient) })).status).toBe(429);
+    expect((await ask(pki, common.port, '/certificate/x', { client: pki.doctor })).status).toBe(200);
   });
 
   it('counts requests over HTTP/1.1 and HTTP/2 together', async () => {
-    const gateway = await start('{ rate: [3/minute] }');
-    expect(await times(2, () => ask(pki, gateway.port, '/echo/x', { client: pki.patient }))).toEqual([200, 200]);
-    const session = await openHttp2(pki, gateway.port, { client: pki.patient });
-    const first = await askHttp2(session, '/echo/x');
+    expect(await times(2, () => ask(pki, common.port, '/versions/x', { client: pki.patient }))).toEqual([200, 200]);
+    const session = await openHttp2(pki, common.port, { client: pki.patient });
+    const first = await askHttp2(session, '/versions/x');
     expect(first.status).toBe(200);
     expect(first.headers['ratelimit']).toMatch(/^"3\/minute";r=0;t=\d+$/);
-    const second = await askHttp2(session, '/echo/x');
+    const second = await askHttp2(session, '/versions/x');
     expect(second.status).toBe(429);
     expect(Number(second.headers['retry-after'])).toBeGreaterThan(0);
     session.close();
   });
 
   it('is told to the client on every answer, for its own counts only', async () => {
-    const gateway = await start('{ rate: [5/minute, 50/hour], rates: [{ per: route, rate: [100/minute] }, { per: address, rate: [70/minute] }] }');
-    const { headers } = await ask(pki, gateway.port, '/echo/x', { client: pki.patient });
+    const { headers } = await ask(pki, common.port, '/told/x', { client: pki.patient });
     expect(headers['ratelimit-policy']).toBe('"5/minute";q=5;w=60, "50/hour";q=50;w=3600, "70/minute";q=70;w=60');
     expect(headers['ratelimit']).toMatch(/^"5\/minute";r=4;t=\d+, "50\/hour";r=49;t=\d+, "70\/minute";r=69;t=\d+$/);
   });
 
   it('does not count in the longer window what the shorter one refused', async () => {
-    const gateway = await start('{ rate: [1/second, 9/minute] }');
     const left: number[] = [];
     const call = async (): Promise<number> => {
-      const { status, headers } = await ask(pki, gateway.port, '/echo/x', { client: pki.patient });
+      const { status, headers } = await ask(pki, common.port, '/windows/x', { client: pki.patient });
       if (status === 200) left.push(Number(/"9\/minute";r=(\d)/.exec(String(headers['ratelimit']))?.[1]));
       return status;
     };
     expect(await call()).toBe(200);
     // How many of them are served is up to how long they take.
     expect(await Promise.all(Array.from({ length: 5 }, call))).toContain(429);
-    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor })).status).toBe(200);
+    expect((await ask(pki, common.port, '/windows/x', { client: pki.doctor })).status).toBe(200);
     await expect.poll(call, { interval: 300 }).toBe(200);
     expect(left.toSorted((one, other) => other - one)).toEqual(left.map((_, index) => 8 - index));
   });
 
   it('counts who comes without a certificate by address', async () => {
-    const gateway = await start('{ rate: [2/minute] }', { clientAuth: '{ mode: optional, trust: [root.pem], intermediates: [issuing.pem] }' });
-    expect(await times(3, () => ask(pki, gateway.port, '/public/x'))).toEqual([200, 200, 429]);
-    expect((await ask(pki, gateway.port, '/public/x', { client: pki.patient })).status).toBe(200);
+    expect(await times(3, () => ask(pki, common.port, '/unknown/x'))).toEqual([200, 200, 429]);
+    expect((await ask(pki, common.port, '/unknown/x', { client: pki.patient })).status).toBe(200);
   });
 
   it('counts CORS preflights, too', async () => {
-    const gateway = await start('{ rates: [{ per: address, rate: [1/minute] }] }', { clientAuth: '{ mode: optional, trust: [root.pem], intermediates: [issuing.pem] }' });
-    const preflight = () => ask(pki, gateway.port, '/echo/x', { method: 'OPTIONS', headers: { origin: 'https://app.test', 'access-control-request-method': 'GET' } });
+    const preflight = () => ask(pki, common.port, '/preflights/x', { method: 'OPTIONS', headers: { origin: 'https://app.test', 'access-control-request-method': 'GET' } });
     expect((await preflight()).status).not.toBe(429);
     expect((await preflight()).status).toBe(429);
   });
 
   it('of a route is not used up for clients with certificates by preflights, which anybody may send', async () => {
-    const gateway = await start('{ rates: [{ per: route, rate: [2/minute] }] }');
-    const preflight = () => ask(pki, gateway.port, '/echo/x', { method: 'OPTIONS', headers: { origin: 'https://app.test', 'access-control-request-method': 'GET' } });
+    const preflight = () => ask(pki, common.port, '/route/x', { method: 'OPTIONS', headers: { origin: 'https://app.test', 'access-control-request-method': 'GET' } });
     expect(await times(4, preflight)).toEqual([200, 200, 429, 429]);
-    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.patient })).status).toBe(200);
+    expect((await ask(pki, common.port, '/route/x', { client: pki.patient })).status).toBe(200);
   });
 
   it('can be that of all who have a role, of all who use a route, and of some roles only', async () => {
-    const gateway = await start('{ rates: [{ per: route, rate: [3/minute] }, { per: role, rate: [1/minute], roles: [patient] }] }');
-    const as = (client: TestPki['doctor']) => ask(pki, gateway.port, '/echo/x', { client });
+    const as = (client: TestPki['doctor']) => ask(pki, common.port, '/roles/x', { client });
     expect((await as(pki.patient)).status).toBe(200);
     expect((await as(pki.patient)).status).toBe(429);
     expect((await as(pki.doctor)).status).toBe(200);
@@ -147,9 +159,8 @@ describe('a limit of requests', () => {
   });
 
   it('is not used up by requests that are refused for something else', async () => {
-    const gateway = await start('{ rate: [1/minute] }');
-    expect(await times(3, () => ask(pki, gateway.port, '/nowhere', { client: pki.patient }))).toEqual([404, 404, 404]);
-    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.patient })).status).toBe(200);
+    expect(await times(3, () => ask(pki, common.port, '/nowhere', { client: pki.patient }))).toEqual([404, 404, 404]);
+    expect((await ask(pki, common.port, '/once/x', { client: pki.patient })).status).toBe(200);
   });
 });
 
