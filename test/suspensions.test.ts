@@ -18,6 +18,8 @@ import { gone, issueDevice, openStream, startStreamBackend, startStreamGateway }
 let pki: TestPki;
 let backend: SocketBackend;
 let port: number;
+/** Serves the tests that ask it: what one has suspended is resumed after it. */
+let common: TestGateway;
 const started: TestGateway[] = [];
 
 beforeAll(async () => {
@@ -28,23 +30,29 @@ beforeAll(async () => {
     else response.end('hello');
   });
   ({ port } = backend);
+  common = await startGateway(pki, port, { routes: ROUTES, top: INSIDE });
 });
 
 afterEach(async () => {
   await Promise.all(started.splice(0).map((gateway) => gateway.stop()));
+  for (const scope of (await common.gateway.status()).suspensions) await common.gateway.resume(scope, 'test');
 });
 
-afterAll(() => {
+afterAll(async () => {
+  await common.stop();
   backend.close();
 });
 
 const ROUTES = `
   - { name: public, match: { path: /public/* }, allow: [public], upstream: records }
   - { name: records, match: { path: /records/* }, allow: [doctor, patient], upstream: records, preflight: allow, limits: { rates: [{ per: certificate, rate: [1000/minute] }] } }
-  - { name: echo, match: { path: /echo/* }, allow: [doctor, patient, device], upstream: records }`;
+  - { name: echo, match: { path: /echo/* }, allow: [doctor, patient, device], upstream: records }
+  - { name: limited, match: { path: /limited/* }, allow: [doctor], upstream: records, preflight: allow, limits: { rates: [{ per: certificate, rate: [2/minute], count: denials }, { per: certificate, rate: [5/minute] }] } }`;
+const INSIDE = 'networks: { inside: [10.0.0.0/8] }';
 
+/** A gateway of a test's own. */
 async function start(parts: GatewayParts = {}): Promise<TestGateway> {
-  const gateway = await startGateway(pki, port, { routes: ROUTES, top: 'networks: { inside: [10.0.0.0/8] }', ...parts });
+  const gateway = await startGateway(pki, port, { routes: ROUTES, top: INSIDE, ...parts });
   started.push(gateway);
   return gateway;
 }
@@ -89,24 +97,20 @@ describe('a suspended route', () => {
   });
 
   it('tells nobody of it who may not use it: without a certificate 401, without the role 403', async () => {
-    const gateway = await start();
-    await gateway.gateway.suspend({ route: 'records', ...order });
-    expect((await ask(pki, gateway.port, '/records/1')).status).toBe(401);
-    expect((await ask(pki, gateway.port, '/records/1', { client: pki.device })).json()).toMatchObject({ code: 'role_denied' });
-    expect((await ask(pki, gateway.port, '/records/1', { client: pki.revokedDoctor })).json()).toMatchObject({ code: 'certificate_rejected' });
-    expect(await status(gateway, '/records/1')).toBe(503);
+    await common.gateway.suspend({ route: 'records', ...order });
+    expect((await ask(pki, common.port, '/records/1')).status).toBe(401);
+    expect((await ask(pki, common.port, '/records/1', { client: pki.device })).json()).toMatchObject({ code: 'role_denied' });
+    expect((await ask(pki, common.port, '/records/1', { client: pki.revokedDoctor })).json()).toMatchObject({ code: 'certificate_rejected' });
+    expect(await status(common, '/records/1')).toBe(503);
   });
 
   it('serves no preflight either, and counts nobody for being refused', async () => {
-    const routes = `
-  - { name: records, match: { path: /records/* }, allow: [doctor], upstream: records, preflight: allow, limits: { rates: [{ per: certificate, rate: [2/minute], count: denials }, { per: certificate, rate: [5/minute] }] } }`;
-    const gateway = await start({ routes });
-    await gateway.gateway.suspend({ route: 'records', ...order });
+    await common.gateway.suspend({ route: 'limited', ...order });
     const headers = { origin: 'https://app.test', 'access-control-request-method': 'GET' };
-    expect((await ask(pki, gateway.port, '/records/1', { method: 'OPTIONS', headers })).status).toBe(503);
-    for (let index = 0; index < 8; index++) expect(await status(gateway, '/records/1')).toBe(503);
-    await gateway.gateway.resume({ route: 'records' }, 'test');
-    expect(await status(gateway, '/records/1')).toBe(200);
+    expect((await ask(pki, common.port, '/limited/1', { method: 'OPTIONS', headers })).status).toBe(503);
+    for (let index = 0; index < 8; index++) expect(await status(common, '/limited/1')).toBe(503);
+    await common.gateway.resume({ route: 'limited' }, 'test');
+    expect(await status(common, '/limited/1')).toBe(200);
   });
 
   it('ends answers that are under way, those of the public too, and spares those of other routes', async () => {
@@ -127,20 +131,18 @@ describe('a suspended route', () => {
   });
 
   it('does not touch a connection whose request is over', async () => {
-    const gateway = await start();
-    const socket = await openTls(pki, gateway.port, { client: pki.doctor });
+    const socket = await openTls(pki, common.port, { client: pki.doctor });
     const get = (path: string): Promise<string> => exchange(socket, `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`, (text) => text.endsWith('hello'));
     expect(await get('/records/1')).toContain('HTTP/1.1 200');
     expect(await get('/echo/1')).toContain('HTTP/1.1 200');
-    await gateway.gateway.suspend({ route: 'records', ...order });
-    await gateway.gateway.suspend({ route: 'public', ...order });
+    await common.gateway.suspend({ route: 'records', ...order });
+    await common.gateway.suspend({ route: 'public', ...order });
     expect(await get('/echo/2')).toContain('HTTP/1.1 200');
     socket.destroy();
   });
 
   it('ends on HTTP/2 its own streams and no others of the connection', async () => {
-    const gateway = await start();
-    const session = await openHttp2(pki, gateway.port, { client: pki.doctor });
+    const session = await openHttp2(pki, common.port, { client: pki.doctor });
     const open = async (path: string) => {
       const stream = session.request({ ':path': path, ':authority': 'localhost' });
       stream.on('error', () => undefined);
@@ -150,7 +152,7 @@ describe('a suspended route', () => {
     const suspended = await open('/records/endless');
     const spared = await open('/echo/endless');
     const reply = replyOf(suspended).catch(() => undefined);
-    await gateway.gateway.suspend({ route: 'records', ...order });
+    await common.gateway.suspend({ route: 'records', ...order });
     await reply;
     expect(suspended.rstCode).not.toBe(0);
     expect(spared.destroyed).toBe(false);
@@ -159,27 +161,26 @@ describe('a suspended route', () => {
   });
 
   it('ends its WebSockets', async () => {
-    const gateway = await start();
-    const options = { cert: pki.doctor.chain, key: pki.doctor.key, ca: pki.root.certificate, servername: 'localhost', headers: { host: 'localhost' } } as ClientOptions;
-    const socket = new WebSocket(`wss://127.0.0.1:${gateway.port}/echo/ws`, [], options);
+    const doctor = await pki.issueClient({ subject: [['CN', 'Dr Li'], ['OU', 'Doctors']] });
+    const options = { cert: doctor.chain, key: doctor.key, ca: pki.root.certificate, servername: 'localhost', headers: { host: 'localhost' } } as ClientOptions;
+    const socket = new WebSocket(`wss://127.0.0.1:${common.port}/echo/ws`, [], options);
     socket.on('error', () => undefined);
     await once(socket, 'open');
     const closed = once(socket, 'close');
-    await gateway.gateway.suspend({ route: 'echo', ...order });
+    await common.gateway.suspend({ route: 'echo', ...order });
     await closed;
-    await expect.poll(async () => (await gateway.records()).filter((record) => record['reason'] === 'suspended')).not.toHaveLength(0);
+    await expect.poll(async () => (await common.records()).filter((record) => record['reason'] === 'suspended' && record['fingerprint'] === doctor.sha256)).not.toHaveLength(0);
   });
 });
 
 describe('a suspension', () => {
   it('of a role or a network, or of what is both, is for those alone', async () => {
-    const gateway = await start();
-    await gateway.gateway.suspend({ role: 'patient', ...order });
-    expect([await status(gateway, '/echo/1', pki.patient), await status(gateway, '/echo/1')]).toEqual([503, 200]);
-    await gateway.gateway.resume({ role: 'patient' }, 'test');
-    await gateway.gateway.suspend({ route: 'echo', network: '127.0.0.0/8', ...order });
-    await gateway.gateway.suspend({ role: 'doctor', network: '10.1.0.0/16', ...order });
-    expect([await status(gateway, '/echo/1'), await status(gateway, '/records/1')]).toEqual([503, 200]);
+    await common.gateway.suspend({ role: 'patient', ...order });
+    expect([await status(common, '/echo/1', pki.patient), await status(common, '/echo/1')]).toEqual([503, 200]);
+    await common.gateway.resume({ role: 'patient' }, 'test');
+    await common.gateway.suspend({ route: 'echo', network: '127.0.0.0/8', ...order });
+    await common.gateway.suspend({ role: 'doctor', network: '10.1.0.0/16', ...order });
+    expect([await status(common, '/echo/1'), await status(common, '/records/1')]).toEqual([503, 200]);
   });
 
   it('for clients outside spares those from networks.inside', async () => {
@@ -245,7 +246,7 @@ describe('a suspension', () => {
   });
 
   it('that cannot be read stops the start', async () => {
-    const gateway = await start();
+    const gateway = await start({ threads: 1 });
     await gateway.gateway.suspend({ route: 'echo', ...order });
     await gateway.gateway.stop(0);
     await appendFile(gateway.path('state/suspensions.jsonl'), 'garbage\n');
@@ -254,7 +255,7 @@ describe('a suspension', () => {
   });
 
   it('of what is not configured is refused: a slip of the pen must not pass for a closed door', async () => {
-    const gateway = await start({ top: '' });
+    const gateway = await start({ threads: 1, top: '' });
     await expect(gateway.gateway.suspend({ route: 'record', ...order })).rejects.toThrow('no route named "record"; known: public, records, echo');
     await expect(gateway.gateway.suspend({ listener: 'plain', ...order })).rejects.toThrow('no listener named "plain"; known: clinical');
     await expect(gateway.gateway.suspend({ role: 'nurse', ...order })).rejects.toThrow('no role named "nurse"');
@@ -389,22 +390,21 @@ describe('wardgate suspend', () => {
   }, 120_000);
 
   it('suspends and resumes on the running gateway, and shows in status', async () => {
-    const gateway = await start();
-    const config = ['-c', gateway.path('wardgate.yaml')];
+    const config = ['-c', common.path('wardgate.yaml')];
     const done = await wardgate(['suspend', ...config, '--route', 'echo', '--reason', 'wrong doses', '--for', '2h', '--who', 'nurse']);
     expect(done).toMatchObject({ code: 0, stdout: expect.stringMatching(/^suspended route echo, until .*, on the running gateway\n$/) as string });
-    expect(await status(gateway, '/echo/1')).toBe(503);
+    expect(await status(common, '/echo/1')).toBe(503);
     expect((await wardgate(['status', ...config])).stdout).toMatch(/suspended {5}route echo \(wrong doses, nurse, .*, until .*\)/);
     expect(await wardgate(['resume', ...config, '--route', 'echo'])).toMatchObject({ code: 0, stdout: 'resumed route echo\n' });
     expect(await wardgate(['resume', ...config, '--route', 'echo'])).toMatchObject({ code: 1, stdout: 'was not suspended: route echo\nnothing is\n' });
     await wardgate(['suspend', ...config, '--route', 'records', '--outside', '--reason', 'attack', '--who', 'nurse']);
     expect(await wardgate(['resume', ...config, '--route', 'records'])).toMatchObject({ code: 1, stdout: expect.stringMatching(/^was not suspended: route records\nsuspended is: route records, clients outside \(attack, nurse, \S+\)\n$/) as string });
-    expect(await status(gateway, '/echo/1')).toBe(200);
+    expect(await status(common, '/echo/1')).toBe(200);
     expect(await wardgate(['suspend', ...config, '--route', 'nosuch', '--reason', 'x'])).toMatchObject({ code: 1, stderr: expect.stringContaining('known: public, records, echo') as string });
   }, 120_000);
 
   it('works in the state of a gateway that does not run, and refuses what is not to be understood', async () => {
-    const gateway = await start();
+    const gateway = await start({ threads: 1 });
     await gateway.gateway.stop(0);
     const config = ['-c', gateway.path('wardgate.yaml')];
     expect(await wardgate(['suspend', ...config, '--route', 'echo', '--reason', 'x'])).toMatchObject({ code: 0, stdout: expect.stringContaining('not running') as string });
