@@ -76,10 +76,14 @@ describe('a missing intermediate', () => {
     expect(point.requests).toMatchObject([{ url: '/branch.cer', status: 200 }]);
   });
 
-  it.each(['DER', 'PEM', 'CMS', 'CMS in PEM'])('is read from %s', async (form) => {
+  it.each<[string, () => Buffer | Promise<Buffer>]>([
+    ['DER', () => branch.der],
+    ['PEM', () => Buffer.from(branch.certificate)],
+    ['CMS', () => messageOf([pki.root, branch], 'DER')],
+    ['CMS in PEM', () => messageOf([pki.root, branch], 'PEM')],
+  ])('is read from %s', async (_form, file) => {
     const gateway = await gatewayForOne();
-    const files = { DER: branch.der, PEM: Buffer.from(branch.certificate), CMS: await messageOf([pki.root, branch], 'DER'), 'CMS in PEM': await messageOf([pki.root, branch], 'PEM') };
-    point.files.set('branch.cer', files[form as keyof typeof files]);
+    point.files.set('branch.cer', await file());
     expect(await verdict(gateway, await doctor())).toEqual({ reason: 'good' });
   });
 
@@ -200,6 +204,22 @@ describe('what a listed host sends instead of the issuer', () => {
     response.on('drain', more);
     more();
   };
+  /** One gateway serves while nothing that it is sent teaches it anything, each from another URL: no more than ten, which is what it fetches in a second. */
+  let hostile: DistributionPoint;
+  let common: TestGateway;
+  let answers = 0;
+
+  beforeAll(async () => {
+    hostile = await startDistributionPoint();
+    common = await startGateway(pki, backend.port, {
+      threads: 1, clientAuth: `{ mode: optional, trust: [root.pem], fetch_intermediates: { from: ["${new URL(hostile.url('')).host}"] } }`, revocation: '{ check: off, allow_local: true }',
+    });
+  });
+
+  afterAll(async () => {
+    await common.stop();
+    await hostile.stop();
+  });
 
   it.each<[string, RegExp, (response: ServerResponse) => void]>([
     ['garbage', /octets too many/, (response) => void response.end(Buffer.alloc(1_000, 0x30))],
@@ -212,9 +232,8 @@ describe('what a listed host sends instead of the issuer', () => {
     ['a way to another host', /another host/, (response) => void response.writeHead(302, { location: 'http://pki.elsewhere.test/branch.cer' }).end()],
     ['a way to another port', /another port/, (response) => void response.writeHead(302, { location: 'http://127.0.0.1:1/branch.cer' }).end()],
   ])('%s: the client stays untrusted, and the record says why', async (_what, detail, answer) => {
-    const gateway = await gatewayForOne();
-    point.instead = (_request, response) => answer(response);
-    expect(await verdict(gateway, await doctor())).toEqual({ reason: 'untrusted_issuer', detail: expect.stringMatching(detail) });
+    hostile.instead = (_request, response) => answer(response);
+    expect(await verdict(common, await doctorNaming(hostile.url(`${++answers}.cer`)))).toEqual({ reason: 'untrusted_issuer', detail: expect.stringMatching(detail) });
   });
 
   it('another CA of the same name: the client stays untrusted, and nothing of it is kept', async () => {

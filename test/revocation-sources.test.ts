@@ -216,6 +216,20 @@ describe('a hostile distribution point', () => {
   const status = (code: number, headers: NodeJS.Dict<string> = {}): DistributionPoint['instead'] => (_, response) => {
     response.writeHead(code, headers).end();
   };
+  /** One gateway serves for whatever brings no CRL, each fetched under a name of its own, from a point that is as hostile after the test as in it. */
+  let hostile: DistributionPoint;
+  let common: TestGateway;
+  let lists = 0;
+
+  beforeAll(async () => {
+    hostile = await startDistributionPoint();
+    common = await startGateway(pki, backend.port, { threads: 1, revocation: '{ sources: [crl], allow_local: true, crl: { files: [root.crl], from_certificate: true, refresh: 1h } }' });
+  });
+
+  afterAll(async () => {
+    await common.stop();
+    await hostile.stop();
+  });
 
   it.each<[string, () => Promise<DistributionPoint['instead']>, RegExp]>([
     ['that sends 10 MB of garbage', async () => served(Buffer.alloc(10 * 1024 * 1024, 0x30)), /der|malformed|crl|neither/i],
@@ -229,15 +243,15 @@ describe('a hostile distribution point', () => {
     ['that says 404', async () => status(404), /HTTP status 404/],
     ['that says 304 to who has nothing', async () => status(304), /304/],
     ['that redirects to another host', async () => status(302, { location: 'http://pki.hospital.test/issuing.crl' }), /another host/],
-    ['that redirects to this host under another name', async () => status(301, { location: point.url('issuing.crl').replace('127.0.0.1', 'localhost') }), /another host/],
+    ['that redirects to this host under another name', async () => status(301, { location: hostile.url('issuing.crl').replace('127.0.0.1', 'localhost') }), /another host/],
     ['that redirects to a file', async () => status(302, { location: 'file:///etc/passwd' }), /another host|file:/],
     ['that redirects in a circle', async () => status(302, { location: '/issuing.crl' }), /too many redirects/],
     ['that hangs up', async () => (request) => request.socket.destroy(), /closed|reset|socket/i],
   ])('%s', async (_, prepare, detail) => {
-    const gateway = await forOne();
-    point.instead = await prepare();
-    expect(await reasonFor(gateway, await doctorNaming(point.url('issuing.crl')))).toBe('crl_missing');
-    expect((await sourceOf(gateway, point.url('issuing.crl')))?.last_error?.detail).toMatch(detail);
+    const url = hostile.url(`${++lists}.crl`);
+    hostile.instead = await prepare();
+    expect(await reasonFor(common, await doctorNaming(url))).toBe('crl_missing');
+    expect((await sourceOf(common, url))?.last_error?.detail).toMatch(detail);
   });
 
   it.each([['yesterday\'s', 'crl_expired', { thisUpdate: Date.now() - 2 * 86_400_000, nextUpdate: Date.now() - 86_400_000 }], ['tomorrow\'s', 'crl_missing', { thisUpdate: Date.now() + 86_400_000 }]])(
