@@ -193,7 +193,7 @@ async function startGateway(file: string, log: Log, first: Snapshot, startedAt: 
     take: (next, unread) => putInForce(next, async () => undefined, unread).catch(abandon), audit, counted: (result) => metrics.certificateReloads.inc({ result }),
   });
   const expiry = createExpiry({ snapshot: () => current.snapshot, crls: () => refresher.report().report, dispatch, now, log });
-  const replicas = shared === undefined ? undefined : openReplicas({ ...shared, now, warn: (message) => log.warn({}, message) });
+  const replicas = shared === undefined ? undefined : openReplicas({ ...shared, key: first.store?.key, now, warn: (message) => log.warn({}, message) });
   const events = openToldEvents(state, now(), shared);
   const lists = createLists({
     journals, events, replicas, publisher, inventory, audit, config: () => current.snapshot.config, pauses: expiry.pauses, now, log,

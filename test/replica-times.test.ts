@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -82,13 +83,13 @@ describe.skipIf(!redisInstalled)('a change from the shared store', () => {
   }
 
   /** A gateway's transfers among those of others with the same prefix. */
-  async function replica(prefix: string, ahead = 0): Promise<Replica> {
+  async function replica(prefix: string, ahead = 0, key?: Uint8Array): Promise<Replica> {
     const state = await stateDirectory();
     const journal = openTransfers(state);
     const client = new Redis(redis.port, '127.0.0.1');
     const said: string[] = [];
     let offset = ahead;
-    const replicas = openReplicas({ redis: client, prefix, now: () => Date.now() + offset, warn: (message) => void said.push(message) });
+    const replicas = openReplicas({ redis: client, prefix, key, now: () => Date.now() + offset, warn: (message) => void said.push(message) });
     closers.push(() => journal.close(), () => client.disconnect(), () => replicas.close());
     const announce = replicas.share({ ...TRANSFERS, name: 'transfers', receive: journal.append, isNews: journal.isNews, changes: journal.latest });
     return {
@@ -104,7 +105,7 @@ describe.skipIf(!redisInstalled)('a change from the shared store', () => {
   }
 
   const inMinutes = (minutes: number): string => new Date(Date.now() + minutes * 60_000).toISOString();
-  async function put(prefix: string, change: object & { id: string }): Promise<void> {
+  async function put(prefix: string, change: TransferChange & { mac?: string }): Promise<void> {
     await store.hset(`${prefix}:transfers`, change.id, JSON.stringify(change));
     await store.incr(`${prefix}:transfers:version`);
   }
@@ -134,6 +135,43 @@ describe.skipIf(!redisInstalled)('a change from the shared store', () => {
     for (const change of [denial('bb', 48 * 60), denial('aa', 10 * 60)]) await store.hset(`${prefix}:deny`, DENIALS.subject(change), JSON.stringify(change));
     await store.incr(`${prefix}:deny:version`);
     await expect.poll(() => list.entries().map((entry) => 'fingerprint' in entry && entry.fingerprint)).toEqual(['aa'.repeat(32)]);
+  });
+
+  it('that nobody with the key has put there is not taken, nor one that was put elsewhere, and gives way to what is', async () => {
+    const prefix = `times-${lists++}`;
+    const key = randomBytes(32);
+    const [one, other] = [await replica(prefix, 0, key), await replica(prefix, 0, key)];
+    await one.change(moved('dr li', inMinutes(-1)));
+    await expect.poll(() => other.journal.last('dr li')).toBeDefined();
+    const vouched = JSON.parse(await store.hget(`${prefix}:transfers`, 'dr li') ?? '') as { mac: string; id: string };
+    await put(prefix, { ...moved('dr wang', inMinutes(-1)), mac: vouched.mac });
+    await put(prefix, moved('dr li', inMinutes(1), 'doctor'));
+    // Either may be the one that finds the second of them, and puts its own back.
+    await expect.poll(() => [one.said, other.said].map((said) => said.length > 0)).toEqual([true, true]);
+    expect([...new Set([...one.said, ...other.said])]).toEqual(['the shared store holds nothing of transfers in one of its places that was put there with the key of store.key_file']);
+    await expect.poll(async () => JSON.parse(await store.hget(`${prefix}:transfers`, 'dr li') ?? '') as unknown).toEqual(vouched);
+    expect([other.journal.last('dr wang'), other.journal.last('dr li')]).toEqual([undefined, one.journal.last('dr li')]);
+  });
+
+  it('of who has another key is not taken, and two such gateways do not overwrite each other again and again', async () => {
+    const prefix = `times-${lists++}`;
+    const [one, other] = [await replica(prefix, 0, randomBytes(32)), await replica(prefix, 0, randomBytes(32))];
+    await Promise.all([one.change(moved('dr li', inMinutes(-1))), other.change(moved('dr li', inMinutes(-2), 'doctor'))]);
+    const version = async (): Promise<number> => Number(await store.get(`${prefix}:transfers:version`));
+    await expect.poll(async () => {
+      const before = await version();
+      await new Promise((done) => setTimeout(done, 1_200));
+      return await version() - before;
+    }, { timeout: 15_000 }).toBe(0);
+    expect([one.journal.last('dr li'), other.journal.last('dr li')]).toMatchObject([{ roles: ['nurse'] }, { roles: ['doctor'] }]);
+  });
+
+  it('that others vouch for is taken by a gateway that has no key yet', async () => {
+    const prefix = `times-${lists++}`;
+    const [with_, without] = [await replica(prefix, 0, randomBytes(32)), await replica(prefix)];
+    await with_.change(moved('dr li', inMinutes(-1)));
+    await expect.poll(() => without.journal.last('dr li')).toEqual(with_.journal.last('dr li'));
+    expect(without.said).toEqual([]);
   });
 
   it('that was made by a clock a little ahead is taken, and what is made after it here is later', async () => {

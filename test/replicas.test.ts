@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBackend, type Backend } from './support/backend.ts';
@@ -18,8 +19,8 @@ describe.skipIf(!redisInstalled)('gateways that share a store', () => {
     pki = await testPki();
     backend = await startBackend(pki);
     redis = await startRedis();
-    const top = `store: { redis: "redis://127.0.0.1:${redis.port}" }`;
-    [one, other] = await Promise.all([startGateway(pki, backend.port, { top }), startGateway(pki, backend.port, { top })]);
+    const parts = { top: `store: { redis: "redis://127.0.0.1:${redis.port}", key_file: store.key }`, files: { 'store.key': randomBytes(32).toString('hex') } };
+    [one, other] = await Promise.all([startGateway(pki, backend.port, parts), startGateway(pki, backend.port, parts)]);
   });
 
   afterAll(async () => {
@@ -86,6 +87,17 @@ describe.skipIf(!redisInstalled)('gateways that share a store', () => {
     await client.incr('wardgate:deny:version');
     await one.gateway.deny({ ...subjectOf(pki.doctor), reason: 'left', who: 'test' });
     await until(() => denied(other, pki.doctor));
+    client.disconnect();
+  });
+
+  it('let nobody back in for whom the store says so and no gateway has', async () => {
+    const { Redis } = await import('ioredis');
+    const client = new Redis(redis.port, '127.0.0.1');
+    const place = `fingerprint ${pki.doctor.sha256}`;
+    await client.hset('wardgate:deny', place, JSON.stringify({ op: 'reinstate', ...subjectOf(pki.doctor), who: 'x', at: new Date(Date.now() + 1_000).toISOString() }));
+    await client.incr('wardgate:deny:version');
+    await until(async () => (await client.hget('wardgate:deny', place))?.includes('"op":"deny"') === true);
+    expect([await denied(one, pki.doctor), await denied(other, pki.doctor)]).toEqual([true, true]);
     client.disconnect();
   });
 });

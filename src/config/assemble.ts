@@ -69,11 +69,12 @@ function keySource({ jwks: { url, trust = [], file } }: TokenConfig, files: Chec
   return { kind: 'url', id: `url ${url} ${createHash('sha256').update(anchors).digest('hex')}`, url: url ?? '', trust: anchors };
 }
 
-function storeMaterial({ redis, prefix, password_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {
+function storeMaterial({ redis, prefix, password_file, key_file, trust }: StoreConfig, files: CheckedFiles): StoreMaterial {
   return {
     url: redis,
     prefix,
     ...(password_file === undefined ? {} : { password: Buffer.from(files.bytes(password_file)).toString('utf8') }),
+    ...(key_file === undefined ? {} : { key: files.bytes(key_file) }),
     ...(trust === undefined ? {} : { trust: trustPem(trust, files) }),
   };
 }

@@ -35,6 +35,7 @@ export function fileReferences(value: unknown): readonly FileReference[] {
     ...upstreamFiles(value, ['audit', 'anchor', 'syslog', 'tls']),
     ...indexes(value, ['alarms', 'channels']).flatMap((channel) => [...upstreamFiles(value, [...channel, 'tls']), ...named(value, [...channel, 'secret_file'], 'secret'), ...named(value, [...channel, 'password_file'], 'password')]),
     ...named(value, ['store', 'password_file'], 'password'),
+    ...named(value, ['store', 'key_file'], 'secret'),
     ...named(value, ['store', 'trust'], 'upstream-trust'),
     ...named(value, ['tracing', 'authorization_file'], 'password'),
     ...upstreamFiles(value, ['tracing']),

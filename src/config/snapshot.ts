@@ -110,6 +110,8 @@ export interface StoreMaterial {
   readonly url: string;
   readonly prefix: string;
   readonly password?: string;
+  /** What gateways vouch for their changes with. */
+  readonly key?: Uint8Array;
   /** PEM of everything the store is verified by. */
   readonly trust?: string;
 }

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { AHEAD_MS, ENDING_AHEAD_MS, type ChangeKind, type Dated } from './journal.ts';
+import { createVouching } from './vouched.ts';
 
 /** A list of changes that all gateways with the same store share. */
 export interface SharedList<Change> extends ChangeKind<Change> {
@@ -31,6 +32,8 @@ export interface ReplicasOptions {
   readonly redis: Redis;
   /** What its keys begin with. */
   readonly prefix: string;
+  /** What changes are vouched for with; absent: whoever can write to the store is believed. */
+  readonly key?: Uint8Array | undefined;
   readonly now: () => number;
   readonly warn: (message: string) => void;
 }
@@ -71,6 +74,7 @@ interface Comparison {
  */
 export function openReplicas(options: ReplicasOptions): Replicas {
   const { redis, prefix } = options;
+  const vouching = createVouching(options.key);
   const lists: Comparison[] = [];
   let synchronizedAt: number | undefined;
   let lastError: string | undefined;
@@ -105,6 +109,7 @@ export function openReplicas(options: ReplicasOptions): Replicas {
   function share<Change extends Dated>(list: SharedList<Change>): (change: Change) => Promise<void> {
     const { parse, subject: subjectOf, winner, ends } = list;
     const keys = { list: `${prefix}:${list.name}`, version: `${prefix}:${list.name}:version` };
+    const placeOf = (subject: string): string => `${keys.list} ${subject}`;
     let version: string | null | undefined;
 
     /** By subject, as it stood in the store: what was nothing of the list, and what is not believed yet. */
@@ -119,7 +124,8 @@ export function openReplicas(options: ReplicasOptions): Replicas {
       const endingLimit = new Date(options.now() + ENDING_AHEAD_MS).toISOString();
       again = Infinity;
       for (const [subject, text] of Object.entries(await redis.hgetall(keys.list))) {
-        const change = parse(text);
+        const json = vouching.open(text, placeOf(subject));
+        const change = json === undefined ? undefined : parse(json);
         const whole = change !== undefined && subjectOf(change) === subject;
         if (whole && change.at <= (change.op === ends ? endingLimit : limit)) {
           shared.set(subject, change);
@@ -128,14 +134,14 @@ export function openReplicas(options: ReplicasOptions): Replicas {
         }
         if (whole) again = Math.min(again, Date.parse(change.at) - AHEAD_MS);
         if (refused.get(subject) === text) {
-          if (whole) insisted.add(subject);
+          if (whole || json === undefined) insisted.add(subject);
           continue;
         }
         if (refused.size >= MOST_REFUSED && !refused.has(subject)) continue;
         refused.set(subject, text);
         // Not under which name: it may be somebody's.
         const about = `of ${list.name} in one of its places`;
-        options.warn(whole ? `the shared store holds a change ${about} of ${change.at}, more than 5 minutes ahead of this clock: it is not taken before` : `the shared store holds nothing ${about}`);
+        options.warn(whole ? `the shared store holds a change ${about} of ${change.at}, more than 5 minutes ahead of this clock: it is not taken before` : `the shared store holds nothing ${about}${json === undefined ? ' that was put there with the key of store.key_file' : ''}`);
       }
       for (const change of shared.values()) if (list.isNews(change)) list.receive(change);
       let brought = false;
@@ -143,7 +149,7 @@ export function openReplicas(options: ReplicasOptions): Replicas {
         const subject = subjectOf(change);
         const known = shared.get(subject);
         if (known?.at === change.at && known.op === change.op) continue;
-        // Ours was put in its place: whose clock is ahead has put it back, and would again, for as long as that lasts.
+        // Ours was put in its place: whose clock is ahead, or who has another key, has put it back, and would again, for as long as that lasts.
         if (insisted.has(subject)) continue;
         brought = await push(change) || brought;
       }
@@ -155,7 +161,7 @@ export function openReplicas(options: ReplicasOptions): Replicas {
     /** False when the store knows a later change of the subject: then the lists have to be compared. */
     async function push(change: Change): Promise<boolean> {
       const subject = subjectOf(change);
-      return await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subject, JSON.stringify(change), change.at, change.op, winner, refused.get(subject) ?? '') === 1;
+      return await redis.eval(SET_IF_NEWS, 2, keys.list, keys.version, subject, vouching.vouch(JSON.stringify(change), placeOf(subject)), change.at, change.op, winner, refused.get(subject) ?? '') === 1;
     }
 
     lists.push({
