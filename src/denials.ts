@@ -1,6 +1,7 @@
 import type { AuditWriter } from './audit/writer.ts';
 import type { Log } from './log.ts';
 import { refuseEarlierEnd } from './store/earlier-end.ts';
+import { applied } from './store/journal.ts';
 import { deniedOf, type DenyChange, type DenyList, type DenySubject } from './store/deny-list.ts';
 
 /** An entry for the deny list, before it has its time. */
@@ -33,9 +34,16 @@ export interface DenialsOptions {
 
 export function createDenials({ list, audit, sweep, announce, now, log }: DenialsOptions): Denials {
   async function make(change: DenyChange): Promise<void> {
-    list.apply(change);
-    await takeEffect(change);
+    const unkept = applied(list, change);
+    try {
+      await takeEffect(change);
+    } catch (error) {
+      // Without a record nobody is let in anywhere else; whoever is denied is so everywhere.
+      if (change.op === 'deny') await announce(change);
+      throw unkept ?? error;
+    }
     await announce(change);
+    if (unkept !== undefined) throw unkept;
   }
 
   /** Ends what a change ends, on every thread, and puts it on record. */
@@ -67,7 +75,7 @@ export function createDenials({ list, audit, sweep, announce, now, log }: Denial
     },
     receive(change) {
       try {
-        list.apply(change);
+        applied(list, change);
       } catch (error) {
         // One that cannot be taken must not keep the others out.
         return log.error({ error: (error as Error).message, ...loggedFields(change) }, 'a revocation from another gateway could not be taken');

@@ -4,6 +4,7 @@ import type { Config } from './config/schema.ts';
 import type { Log } from './log.ts';
 import { describeScope, endOf, type SuspensionOrder, type SuspensionScope } from './policy/suspensions.ts';
 import { refuseEarlierEnd } from './store/earlier-end.ts';
+import { applied } from './store/journal.ts';
 import { scopeText, type SuspensionChange, type SuspensionEntry, type SuspensionList } from './store/suspensions.ts';
 
 /** A suspension before it has its time. */
@@ -70,9 +71,15 @@ export function createSuspensions({ list, config, registered, pauses, audit, pub
   }
 
   async function make(change: SuspensionChange): Promise<void> {
-    list.apply(change);
-    await takeEffect(change);
+    const unkept = applied(list, change);
+    try {
+      await takeEffect(change);
+    } catch (error) {
+      if (change.op === 'suspend') await announce(change);
+      throw unkept ?? error;
+    }
     await announce(change);
+    if (unkept !== undefined) throw unkept;
   }
 
   async function takeEffect(change: SuspensionChange): Promise<void> {
@@ -95,6 +102,7 @@ export function createSuspensions({ list, config, registered, pauses, audit, pub
   }
 
   function lookAtOrders(): boolean {
+    list.settle();
     const current = known();
     const ended = [...inForce].filter(([scope]) => !current.has(scope));
     // Its end was over by a clock that was ahead, and set back since.
@@ -152,7 +160,7 @@ export function createSuspensions({ list, config, registered, pauses, audit, pub
     },
     receive(change) {
       try {
-        list.apply(change);
+        applied(list, change);
       } catch (error) {
         return log.error({ error: (error as Error).message, scope: describeScope(change) }, 'a suspension from another gateway could not be taken');
       }

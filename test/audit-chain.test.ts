@@ -233,6 +233,29 @@ async function underLimit(text: string): Promise<string> {
 }
 
 describe('a disk that fails', () => {
+  it('keeps nobody from being denied or suspended: that is in force, and on file once there is room', async () => {
+    expect(await underLimit(`
+      import { spawnSync } from 'node:child_process';
+      import { openDenyList } from 'SRC/store/deny-list.ts';
+      import { createDenyTable } from 'SRC/store/deny-table.ts';
+      import { openSuspensions } from 'SRC/store/suspensions.ts';
+      const lists = () => [openDenyList(ROOT, createDenyTable()), openSuspensions(ROOT)];
+      const [denied, suspended] = lists();
+      const change = (reason) => ({ reason, who: 'x', at: new Date().toISOString() });
+      const tried = (work) => { try { work(); return 'done'; } catch ({ code }) { return code; } };
+      const thief = { kind: 'identity', id: 'thief' };
+      const say = (...lists) => console.log(lists[0].denies(thief), lists[0].denies({ kind: 'identity', id: 'first' }), lists[1].entries(Date.now()).length);
+      console.log(tried(() => denied.apply({ op: 'deny', kind: 'identity', id: 'first', ...change('x') })));
+      console.log(tried(() => denied.apply({ op: 'deny', ...thief, ...change('x'.repeat(30_000)) })), tried(() => suspended.apply({ op: 'suspend', route: 'records', ...change('x'.repeat(30_000)) })));
+      console.log(tried(() => denied.apply({ op: 'reinstate', kind: 'identity', id: 'first', ...change('x') })));
+      say(denied, suspended);
+      spawnSync('prlimit', ['--pid', String(process.pid), '--fsize=unlimited']);
+      denied.expire(Date.now());
+      suspended.settle();
+      say(...lists());
+    `)).toBe('done\nnot_kept not_kept\ndeny_list_unusable\ntrue true 1\ntrue true 1\n');
+  });
+
   it('has no half of a CRL taken for all of it', async () => {
     expect(await underLimit(`
       import { openKept } from 'SRC/revocation/kept.ts';

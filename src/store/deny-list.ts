@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Teller } from '../identity/told-scopes.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { addDenied, advanceEpoch, capacityOf, denyKey, hasRoom, isDenied, removeDenied, type DenyKey, type DenyKind, type DenyTable } from './deny-table.ts';
-import { fieldsOf, isTime, openJournal, readJournal, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { fieldsOf, isTime, openJournal, readJournal, UnkeptError, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /**
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA, every certificate
@@ -40,7 +40,10 @@ export interface DenyList extends ChangeList<DenyChange> {
   entries(): readonly DenyEntry[];
   /** What is in force about this very subject. */
   entry(subject: DenySubject): DenyEntry | undefined;
-  /** Durable before it returns, in force on every thread when it returns. Throws when the list is full, or the share of who has told it. */
+  /**
+   * Durable before it returns, in force on every thread when it returns. Throws when the list is full, or the share of who has told it; an UnkeptError when it could
+   * not be written, and a denial is in force all the same.
+   */
   apply(change: DenyChange): void;
   /**
    * Lifts what has expired by `now` (ms since the epoch); gives back what was lifted. That is no change of its own: every gateway
@@ -120,12 +123,13 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
   function apply(change: DenyChange): void {
     refuseBeyondRoom(change);
     const unheard = journal.last(subjectText(change)) === undefined;
-    journal.append(change);
+    const fault = change.op === 'deny' ? journal.insist(change) : void journal.append(change);
     if (unheard) remember(change);
     if (isInForce(change, Date.now())) publish(change);
     else lift(change);
     if (change.op === 'deny' && !isInForce(change, Date.now())) lapsed.set(subjectText(change), change);
     advanceEpoch(table);
+    if (fault !== undefined) throw new UnkeptError(fault.message, { cause: fault });
   }
 
   /** Whether something has expired by a clock that was set back since. */
@@ -157,6 +161,7 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
     isNews: journal.isNews,
     apply,
     expire(now) {
+      journal.settle();
       const expired = journal.latest().filter((change) => change.op === 'deny' && !isInForce(change, now) && isDenied(table, subjectKey(change)));
       for (const change of expired) {
         lift(change);

@@ -26,7 +26,7 @@ export interface ChangeList<Change> {
   changes(): readonly Change[];
   /** Whether this change would win over the last one known of its subject: the later one does, and the winning operation over a tie. */
   isNews(change: Change): boolean;
-  /** Durable when it returns. */
+  /** Durable when it returns; throws when it is not. */
   apply(change: Change): void;
   close(): void;
 }
@@ -40,6 +40,10 @@ export interface Journal<Change> {
   isNews(change: Change): boolean;
   /** Durable when it returns; throws, and nothing has changed, when it cannot be written. */
   append(change: Change): void;
+  /** The same, but where it cannot be written it counts all the same and is written once that can be done: for what ends access. Returns why it could not. */
+  insist(change: Change): Error | undefined;
+  /** Tries again to write what could not be written. */
+  settle(): void;
   /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock, unless it is further ahead than any may be. */
   timeOf(subject: string, now: number): string;
   close(): void;
@@ -56,6 +60,22 @@ export interface JournalOptions<Change> extends ChangeKind<Change> {
   readonly entry: string;
   /** Makes the error that is thrown when the file cannot be read or written. */
   readonly fault: (message: string, cause?: unknown) => Error;
+}
+
+/** A change that ends access is in force, and could not be written. */
+export class UnkeptError extends Error {
+  readonly code = 'not_kept';
+}
+
+/** Makes a change; returns what was wrong with it where it is in force all the same. */
+export function applied<Change>(list: Pick<ChangeList<Change>, 'apply'>, change: Change): UnkeptError | undefined {
+  try {
+    list.apply(change);
+    return undefined;
+  } catch (error) {
+    if (error instanceof UnkeptError) return error;
+    throw error;
+  }
 }
 
 /** Which journal it is that cannot be used. */
@@ -78,6 +98,8 @@ export function unusable(code: JournalFault): (message: string, cause?: unknown)
 
 /** A journal this much longer than what it says is written anew at the start. */
 const MOST_OLD_LINES = 1_000;
+/** Lines that wait to be written. */
+const MOST_OWED = 10_000;
 
 /**
  * Opens a journal, made when it or its directory is not there. The caller holds the lock of its directory. A last line without its end is a change that
@@ -96,10 +118,35 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
   let length = fstatSync(handle).size;
   flushDirectory(dirname(file));
 
+  /** Lines that could not be written. */
+  let owed: readonly string[] = [];
+
   function remember(change: Change): void {
     const about = subject(change);
     latest.delete(about);
     latest.set(about, change);
+  }
+
+  /** All of them or none: half of one would spoil the next. */
+  function write(texts: readonly string[]): void {
+    const octets = Buffer.from(texts.join(''));
+    try {
+      for (let written = 0; written < octets.length;) written += writeSync(handle, octets, written);
+      fsyncSync(handle);
+      length += octets.length;
+    } catch (error) {
+      ftruncateSync(handle, length);
+      throw fault(`${file}: cannot be written: ${(error as Error).message}`, error);
+    }
+    owed = [];
+  }
+
+  function settle(): void {
+    try {
+      if (owed.length > 0) write(owed);
+    } catch {
+      // Later.
+    }
   }
 
   return {
@@ -112,26 +159,36 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
       return known.op !== winner && change.op === winner;
     },
     append(change) {
-      const line = Buffer.from(`${JSON.stringify(change)}\n`);
-      // All of a line or none: half of one would spoil the next.
-      try {
-        for (let written = 0; written < line.length;) written += writeSync(handle, line, written);
-        fsyncSync(handle);
-        length += line.length;
-      } catch (error) {
-        ftruncateSync(handle, length);
-        throw fault(`${file}: cannot be written: ${(error as Error).message}`, error);
-      }
+      write([...owed, lineOf(change)]);
       remember(change);
     },
+    insist(change) {
+      try {
+        write([...owed, lineOf(change)]);
+        return undefined;
+      } catch (error) {
+        owed = [...owed, lineOf(change)].slice(-MOST_OWED);
+        return fault(`${(error as Error).message}; this process holds to it all the same, and writes it once that can be done: its end before would forget it`, error);
+      } finally {
+        remember(change);
+      }
+    },
+    settle,
     timeOf(about, now) {
       const known = latest.get(about);
       const after = known === undefined ? 0 : Date.parse(known.at) + 1;
       // A clock that was wrong when that was made: no replica would believe what comes after it.
       return new Date(after > now + AHEAD_MS ? now : Math.max(now, after)).toISOString();
     },
-    close: () => closeSync(handle),
+    close() {
+      settle();
+      closeSync(handle);
+    },
   };
+}
+
+function lineOf(change: object): string {
+  return `${JSON.stringify(change)}\n`;
 }
 
 /** The last change of every subject in a journal, which is not touched: for looking beside a running gateway. */

@@ -3,7 +3,7 @@ import { networkFault } from '../config/addresses.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { parseNetwork } from '../policy/networks.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
-import { fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { fieldsOf, isTime, openJournal, readJournal, unusable, UnkeptError, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** A suspension that was ordered: by whom, and when (ISO 8601). */
 export interface SuspensionEntry extends SuspensionOrder {
@@ -18,6 +18,8 @@ export type SuspensionChange =
 
 /** What is suspended. Unlike the deny list it is not looked at by the threads: they are told. */
 export interface SuspensionList extends ChangeList<SuspensionChange> {
+  /** Tries again to write what could not be written. */
+  settle(): void;
   /** What is in force, oldest first. */
   entries(now: number): readonly SuspensionEntry[];
   /** The time (ISO 8601) of a change made at `now`. */
@@ -31,7 +33,11 @@ export function openSuspensions(state: string): SuspensionList {
     entries: (now) => inForce(journal.latest(), now),
     changes: journal.latest,
     isNews: journal.isNews,
-    apply: journal.append,
+    apply(change) {
+      const fault = change.op === 'suspend' ? journal.insist(change) : void journal.append(change);
+      if (fault !== undefined) throw new UnkeptError(fault.message, { cause: fault });
+    },
+    settle: journal.settle,
     timeOf: (scope, now) => journal.timeOf(scopeText(scope), now),
     close: journal.close,
   };
