@@ -17,6 +17,7 @@ import { answerOcsp, createAuthority, issueCertificate, issueCrl, readOcspReques
 import { SM2_LEAF, SM2_ROOT } from './support/sm2.ts';
 import { AUDIENCE, claimsFor, ISSUER, signed, signingKey, type SigningKey } from './support/tokens.ts';
 import { OP, RawWebSocket, wsFrame } from './support/websocket-cases.ts';
+import { openBefore } from './support/timing.ts';
 
 const BY = 'forwarded: { by: { san: { dns: tlcp-front.hospital.test }, issuer: { CN: Hospital Issuing CA } } }';
 const AUTH = `{ mode: optional, trust: [root.pem], intermediates: [issuing.pem], ${BY} }`;
@@ -358,11 +359,10 @@ describe('what takes a client\'s right away', () => {
   });
 
   it('may be the end of its certificate: nobody tells of that', { timeout: 20_000 }, async () => {
-    const notAfter = new Date(Date.now() + 2_500);
-    const short = await issuePatient('33', { notAfter });
     const brief = await start({ revocation: '{ sources: [crl], skew: 0s, crl: { files: [issuing.crl, root.crl] } }' });
     const session = await openHttp2(pki, brief.port, { client: front });
-    const [lost, kept] = [await endless(session, short), await endless(session, pki.patient)];
+    const kept = await endless(session, pki.patient);
+    const lost = await openBefore(3_000, async (end) => endless(session, await issuePatient('33', { notAfter: end() })));
     await expect.poll(() => lost.destroyed).toBe(true);
     expect(kept.destroyed).toBe(false);
     session.destroy();

@@ -13,6 +13,7 @@ import { configuration, startGateway, type GatewayParts, type TestGateway } from
 import { collect, openGrpc, startGrpcBackend, type GrpcBackend, type GrpcEnd } from './support/grpc.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { answerOcsp, issueCrl, testPki, type CertificateOptions, type CrlOptions, type Issued, type TestPki } from './support/pki.ts';
+import { openBefore } from './support/timing.ts';
 
 let pki: TestPki;
 let backend: ReturnType<typeof createSecureServer>;
@@ -214,9 +215,12 @@ describe('HTTP/2 connections, answers, gRPC streams and WebSockets end', () => {
   });
 
   it('when the CRL that they stand on runs out', async () => {
-    await publish('issuing.crl', { nextUpdate: new Date(Date.now() + 4_000) });
-    await gateway.gateway.reload();
-    const live = await openAll(await doctor());
+    const live = await openBefore(4_000, async (end) => {
+      const client = await doctor();
+      await publish('issuing.crl', { nextUpdate: end() });
+      await gateway.gateway.reload();
+      return openAll(client);
+    });
     await Promise.all([live.answer, live.download, live.chat, live.webSocket]);
     expect([403, undefined]).toContain(await live.ask());
     expect((await recordsOf(live.client)).filter((record) => record['reason'] === 'crl_expired').length).toBeGreaterThan(0);
@@ -232,7 +236,7 @@ describe('HTTP/2 connections, answers, gRPC streams and WebSockets end', () => {
   });
 
   it('when their certificate expires', async () => {
-    const live = await openAll(await doctor({ notAfter: new Date(Date.now() + 4_000) }));
+    const live = await openBefore(4_000, async (end) => openAll(await doctor({ notAfter: end() })));
     await expectAllEnded(live, 'expired');
   });
 

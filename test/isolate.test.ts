@@ -17,6 +17,7 @@ import { ask, exchange, listener, openTls, startGateway, type TestGateway } from
 import { issueCertificate, testPki, type Issued, type TestPki } from './support/pki.ts';
 import { redisInstalled, startRedis } from './support/redis.ts';
 import { startStreamBackend, type StreamBackend } from './support/stream-gateway.ts';
+import { openBefore } from './support/timing.ts';
 
 /** What is promised: in force on every thread. */
 const BAR_MS = 5_000;
@@ -261,10 +262,15 @@ describe('an isolation', () => {
 
   it('ends by itself, and is in force again after a start, or ordered while nothing runs', async () => {
     await isolate('--address', '127.0.0.3', ...REASON);
-    await gateway.gateway.suspend({ isolate: true, network: '127.0.0.4', reason: 'x', who: 'test', expires: new Date(Date.now() + 1_000).toISOString() });
-    await refused('127.0.0.4');
-    await expect.poll(() => ask(pki, gateway.port, '/echo/1', { client: pki.doctor, localAddress: '127.0.0.4' } as never).then(({ status }) => status, () => 0)).toBe(200);
-    await expect.poll(async () => (await gateway.records()).filter((record) => record['network'] === '127.0.0.4' && record['detail'] === 'expired')).toHaveLength(1);
+    let tries = 0;
+    const network = await openBefore(2_000, async (end) => {
+      const one = `127.0.1.${++tries}`;
+      await gateway.gateway.suspend({ isolate: true, network: one, reason: 'x', who: 'test', expires: end().toISOString() });
+      await refused(one);
+      return one;
+    });
+    await expect.poll(() => ask(pki, gateway.port, '/echo/1', { client: pki.doctor, localAddress: network } as never).then(({ status }) => status, () => 0)).toBe(200);
+    await expect.poll(async () => (await gateway.records()).filter((record) => record['network'] === network && record['detail'] === 'expired')).toHaveLength(1);
     await gateway.gateway.stop(0);
     expect(await isolate('--address', '127.0.0.5', ...REASON)).toContain('in the state of the gateway, which is not running');
     await isolate('--address', '127.0.0.6', '--for', '1s', ...REASON);

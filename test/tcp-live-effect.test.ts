@@ -7,6 +7,7 @@ import { configuration, startGateway, type TestGateway } from './support/gateway
 import { issueCrl, testPki, writeLeaf, writePki, type CrlOptions, type Issued, type TestPki } from './support/pki.ts';
 import { associationRequest, frame, pdu } from './support/senders.ts';
 import { connectionRecords, gone, issueDevice, openStream, startStreamBackend, streamParts, type StreamBackend } from './support/stream-gateway.ts';
+import { openBefore } from './support/timing.ts';
 
 let pki: TestPki;
 let backend: StreamBackend;
@@ -122,15 +123,18 @@ describe('a live stream ends, on both sides and on record,', () => {
   });
 
   it('when the CRL that it stands on runs out', async () => {
-    await publish('issuing.crl', { nextUpdate: new Date(Date.now() + 3_000) });
-    await gateway.gateway.reload();
-    const stream = await live(await device());
+    const stream = await openBefore(3_000, async (end) => {
+      const client = await device();
+      await publish('issuing.crl', { nextUpdate: end() });
+      await gateway.gateway.reload();
+      return live(client);
+    });
     await stream.ended;
     await expectEnd(stream, 'crl_expired');
   });
 
   it('when its certificate expires', async () => {
-    const stream = await live(await device({ notAfter: new Date(Date.now() + 2_500) }));
+    const stream = await openBefore(3_000, async (end) => live(await device({ notAfter: end() })));
     await stream.ended;
     await expectEnd(stream, 'expired');
   });

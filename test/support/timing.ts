@@ -10,3 +10,26 @@ export function processorTime(work: () => void): number {
 export function shortest(work: () => void, times = 6): number {
   return Math.min(...Array.from({ length: times }, () => processorTime(work)));
 }
+
+/**
+ * Opens what ends by itself `ms` from the moment that `end` is asked for, in whole seconds as certificates and CRLs have it; where a busy machine took
+ * longer over it, once more with twice the time.
+ */
+export async function openBefore<Opened>(ms: number, open: (end: () => Date) => Promise<Opened>): Promise<Opened> {
+  for (let left = ms; ; left *= 2) {
+    const over = Promise.withResolvers<'over'>();
+    let timer: NodeJS.Timeout | undefined;
+    const opened = open(() => {
+      const end = Math.floor((Date.now() + left) / 1_000) * 1_000;
+      timer = setTimeout(over.resolve, end - Date.now(), 'over');
+      return new Date(end);
+    });
+    try {
+      const found = await Promise.race([opened.then((value) => ({ value })), over.promise]);
+      if (found !== 'over') return found.value;
+    } finally {
+      clearTimeout(timer);
+    }
+    opened.catch(() => undefined);
+  }
+}
