@@ -92,11 +92,20 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       if (event.event === 'transfer') news = await transfer({ op: 'transfer', id, roles: event.roles, within: given, who, reason, at }) || news;
       else if (event.event === 'leave') news = await denials.take({ op: 'deny', kind: 'departed', id, told_by: 'hr', reason, who, at }) || news;
       else {
-        const restored = await transfer({ op: 'restore', id, who, reason, at });
-        news = await takeBack(id, who, at) || restored || news;
+        news = await giveBack(id, who, reason, at) || news;
       }
     }
     return { kind: news ? 'applied' : 'superseded' };
+  }
+
+  /** False where something later is known and nothing was lifted: whoever hears that it was applied lets the person come to work. */
+  async function giveBack(id: string, who: string, reason: string, at: string): Promise<boolean> {
+    const restore: TransferChange = { op: 'restore', id, who, reason, at };
+    const transferred = transfers.last(TRANSFERS.subject(restore))?.op === 'transfer';
+    const restored = await transfer(restore);
+    const departed = denyList.denies({ kind: 'departed', id, told_by: 'hr' }) || denyList.denies({ kind: 'departed', id });
+    const returned = await takeBack(id, who, at);
+    return (restored && returned) || (restored && transferred) || (returned && departed);
   }
 
   /** What HR has told of a person; an entry of before they said who told them, if it is this webhook's own. */

@@ -25,12 +25,15 @@ let gateway: TestGateway;
 beforeAll(async () => {
   pki = await testPki();
   const pages: Readonly<Record<string, string>> = {
-    '/public/portal': '<link href="/public/a.css" rel="stylesheet"><a href="/public/next#top">next</a> <a href="http://elsewhere.test/">elsewhere</a><img src="https://cdn.test/a.png">',
-    '/public/next': '<img SRC=http://pictures.test/x.png><style>body { background: url("http://pictures.test/y.png") }</style><a href="/public/portal">back</a>',
+    '/public/portal': '<link href="/public/a.css" rel="stylesheet"><a href="/public/moved#top">next</a> <a href="http://elsewhere.test/">elsewhere</a><img src="https://cdn.test/a.png">',
+    '/public/cured': '<meta http-equiv="Content-Security-Policy" content="upgrade-insecure-requests"><img src="http://pictures.test/w.png">',
+    '/public/next': '<a href="cured">cured</a><img SRC=http://pictures.test/x.png><style>body { background: url("http://pictures.test/y.png") }</style><a href="/public/portal">back</a>',
     '/public/a.css': '@import "b.css"; /* url(http://pictures.test/none.png) */',
     '/public/b.css': 'body { background: url(http://pictures.test/sheet.png) }',
   };
   backend = await startBackend(pki, (request, response) => {
+    const leads = { '/public/moved': 'next', '/public/away': 'https://elsewhere.test/' }[request.url ?? ''];
+    if (leads !== undefined) return void response.writeHead(302, { location: leads }).end();
     const page = pages[request.url ?? ''];
     response.writeHead(page === undefined ? 404 : 200, { 'content-type': request.url?.endsWith('.css') === true ? 'text/css' : 'text/html' }).end(page);
   });
@@ -160,10 +163,11 @@ describe('a running gateway', () => {
     expect(findings).toContainEqual(expect.objectContaining({ outcome: 'unknown', detail: expect.stringMatching(/no CA of this machine vouches for it/), remedy: 'name the root of your own CA with --trust' }));
   });
 
-  it('lists parts of pages that are loaded over plain HTTP, following links and style sheets within the origin', async () => {
+  it('lists parts of pages that are loaded over plain HTTP, following links, redirects and style sheets within the origin', async () => {
     const { code, findings } = await diagnose('--pages', `https://localhost:${gateway.port}/public/portal`, '--trust', gateway.path('roots.pem'));
     expect(findings.map(({ about, outcome, detail }) => `${outcome} ${new URL(about).pathname}: ${detail}`).toSorted()).toEqual([
       'bad /public/b.css: loads http://pictures.test/sheet.png over plain HTTP', 'bad /public/next: loads http://pictures.test/x.png over plain HTTP', 'bad /public/next: loads http://pictures.test/y.png over plain HTTP',
+      'good /public/cured: loads http://pictures.test/w.png, which browsers turn into https',
     ]);
     expect(code).toBe(1);
   });
@@ -171,6 +175,8 @@ describe('a running gateway', () => {
   it('says that a page could not be seen, rather than that it is good', async () => {
     const { findings } = await diagnose('--pages', `https://localhost:${gateway.port}/records`, '--trust', gateway.path('roots.pem'));
     expect(findings).toEqual([expect.objectContaining({ outcome: 'unknown', detail: 'is answered with 401' })]);
+    const away = await diagnose('--pages', `https://localhost:${gateway.port}/public/away`, '--trust', gateway.path('roots.pem'));
+    expect(away.findings).toEqual([expect.objectContaining({ outcome: 'unknown', detail: 'leads to https://elsewhere.test/' })]);
   });
 });
 
@@ -216,6 +222,7 @@ it.each([
   ['<form action="http://a/send">', ['http://a/send']],
   ['<!-- <img src="http://a/x"> -->', []],
   ['<style>@import "http://a/s.css"; p { background: URL( http://a/p.png ) }</style>', ['http://a/s.css', 'http://a/p.png']],
+  ['<img src="&#104;ttp://a/x"><img src="&#x68;t\ntp://a/y">', ['http://a/x', 'http://a/y']],
   ['<object data="http://a/o"></object><video poster="http://a/v.jpg">', ['http://a/o', 'http://a/v.jpg']],
 ])('finds in %s what is loaded over plain HTTP', (html, parts) => {
   expect(insecureParts(html)).toEqual(parts);

@@ -254,6 +254,14 @@ describe('leaving', () => {
     expect(await echo(doctor)).toEqual([200]);
   });
 
+  it('is not undone by a return from before it, which is told so', async () => {
+    const doctor = await person('Dr Late');
+    const [back, left] = [told('return', { person: 'Dr Late' }), told('leave', { person: 'Dr Late' })];
+    expect((await send(left)).json()).toMatchObject({ result: 'applied' });
+    expect((await send(back)).json()).toMatchObject({ result: 'superseded' });
+    expect(await echo(doctor)).toEqual([403, 'certificate_rejected']);
+  });
+
   it('can be undone by hand, and revoking by id by hand is another thing', async () => {
     const doctor = await person('Dr Hand');
     const config = ['-c', gateway.path('wardgate.yaml')];

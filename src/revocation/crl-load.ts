@@ -136,7 +136,7 @@ function prove(crl: Crl, { known, pools, now, algorithms }: CrlSigners): { proof
   const candidates = known.filter((certificate) =>
     certificate.subject.normalized === crl.issuer.normalized && maySignCrls(certificate) && keyIdMatches(crl, certificate));
   const keys = new Map(candidates.map((certificate) => [certificate.spkiSha256, certificate.spki]));
-  let detail = 'no known certificate of its issuer may sign it; it counts once intermediates, or a client, bring one';
+  let detail = 'no known certificate of its issuer may sign it; it counts for chains that bring one: of clients, of the gateway itself, or by intermediates';
   for (const [key, spki] of [...keys].slice(0, MAX_KEYS)) {
     const { tbs, signatureAlgorithm: algorithm, signature } = crl;
     const verdict = verifySignature({ tbs, algorithm, signature, spki }, algorithms);

@@ -11,6 +11,8 @@ interface Read {
   readonly status: number;
   readonly type: string;
   readonly policy: string;
+  /** Where a redirect leads, as written. */
+  readonly location: string | undefined;
   readonly text: string;
 }
 
@@ -23,7 +25,7 @@ export function insecureParts(html: string): readonly string[] {
     const name = element.toLowerCase();
     if (name === 'a' || name === 'area' || (name === 'link' && !/\brel\s*=\s*["']?[^"'>]*\b(?:stylesheet|icon|preload|modulepreload|manifest|prefetch)\b/i.test(attributes))) continue;
     for (const [, attribute = '', double, single, bare] of attributes.matchAll(/\b([a-z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))/gi)) {
-      const value = double ?? single ?? bare ?? '';
+      const value = asBrowsersRead(double ?? single ?? bare ?? '');
       if (LOADING.has(attribute.toLowerCase())) for (const part of attribute.toLowerCase() === 'srcset' ? value.split(',') : [value]) if (/^\s*http:\/\//i.test(part)) found.add(part.trim().split(/\s/)[0] as string);
     }
   }
@@ -31,6 +33,20 @@ export function insecureParts(html: string): readonly string[] {
   return [...found];
 }
 
+/** A value with its numeric references, and without the line ends and tabs that URLs lose. */
+function asBrowsersRead(value: string): string {
+  return value.replace(/&#(?:x([0-9a-f]{1,6})|(\d{1,7}));?/gi, (whole, hex: string | undefined, decimal: string | undefined) => {
+    const code = hex === undefined ? Number(decimal) : Number.parseInt(hex, 16);
+    return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole;
+  }).replace(/[\t\r\n]/g, '');
+}
+
+/** Whether browsers fetch over https what the page names over http: by its header, or as it says itself. */
+function upgrades({ policy, text }: Read): boolean {
+  return UPGRADE.test(policy) || [...text.matchAll(/<meta\b[^>]*>/gi)].some(([meta]) => /http-equiv\s*=\s*["']?content-security-policy["'\s]/i.test(meta) && UPGRADE.test(meta));
+}
+
+const UPGRADE = /upgrade-insecure-requests/i;
 const LOADING = new Set(['src', 'srcset', 'href', 'poster', 'data', 'action', 'formaction', 'background', 'xlink:href']);
 
 /** The same of a style sheet. */
@@ -50,13 +66,25 @@ export async function lookForMixedContent(start: string, credentials: Credential
   const seen = new Set([start]);
   const findings: Finding[] = [];
   let pages = 0;
+  const follow = (link: string, one: { readonly cured?: boolean }): void => {
+    const known = one.cured === undefined ? link : `${link} ${one.cured}`;
+    if (!link.startsWith(`${origin}/`) || seen.has(known) || seen.size >= MOST_PAGES * 4) return;
+    seen.add(known);
+    queue.push({ url: link, ...one });
+  };
   for (let next = queue.shift(); next !== undefined && pages < MOST_PAGES; next = queue.shift()) {
     const { url } = next;
     let page: Read;
     try {
       page = await within(read(url, credentials), url);
     } catch (error) {
-      findings.push(url === start ? unknown(about, (error as Error).message, 'give --cert, --key and --trust of somebody who may see it') : doubt(url, (error as Error).message, 'a page that is linked but cannot be read'));
+      findings.push(url === start ? unknown(about, (error as Error).message, 'see whether name and port are right, and give --cert, --key and --trust of somebody who may see it') : doubt(url, (error as Error).message, 'a page that is linked but cannot be read'));
+      continue;
+    }
+    const target = page.status >= 300 && page.status <= 399 && page.location !== undefined ? URL.parse(page.location, url)?.href : undefined;
+    if (target !== undefined) {
+      if (url === start && !target.startsWith(`${origin}/`)) return [unknown(about, `leads to ${target}`, 'name that page, if it is one of yours')];
+      follow(target, next.cured === undefined ? {} : { cured: next.cured });
       continue;
     }
     if (url === start && (page.status < 200 || page.status > 299)) return [unknown(about, `is answered with ${page.status}`, 'give --cert and --key of somebody who may see it')];
@@ -64,17 +92,11 @@ export async function lookForMixedContent(start: string, credentials: Credential
     if (!page.type.includes('html') && !sheet) continue;
     if (!sheet) pages += 1;
     const parts = sheet ? insecureInStyles(page.text) : insecureParts(page.text);
-    const cured = next.cured ?? /upgrade-insecure-requests/i.test(page.policy);
+    const cured = next.cured ?? upgrades(page);
     for (const part of parts.slice(0, LONGEST_LIST)) {
       findings.push(cured ? good(url, `loads ${part}, which browsers turn into https`) : bad(url, `loads ${part} over plain HTTP`, 'have the application name https, or set responses.upgrade_insecure_requests on its route'));
     }
     if (parts.length > LONGEST_LIST) findings.push(bad(url, `and ${parts.length - LONGEST_LIST} more`, 'as above'));
-    const follow = (link: string, one: { readonly cured?: boolean }): void => {
-      const known = one.cured === undefined ? link : `${link} ${one.cured}`;
-      if (!link.startsWith(`${origin}/`) || seen.has(known) || seen.size >= MOST_PAGES * 4) return;
-      seen.add(known);
-      queue.push({ url: link, ...one });
-    };
     for (const link of sheetsOf(page.text, url)) follow(link, { cured });
     if (!sheet) for (const link of linksOf(page.text, url)) follow(link, {});
   }
@@ -111,7 +133,7 @@ function read(url: string, { trust, certificate, key }: Credentials): Promise<Re
         else parts.push(part);
       });
       response.on('end', () => done({
-        status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', policy: String(response.headers['content-security-policy'] ?? ''), text: Buffer.concat(parts).toString('utf8'),
+        status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', policy: String(response.headers['content-security-policy'] ?? ''), location: response.headers.location, text: Buffer.concat(parts).toString('utf8'),
       }));
       response.on('error', failed);
     });
