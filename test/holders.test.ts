@@ -48,7 +48,9 @@ afterAll(async () => {
 describe('a USB key', () => {
   test('is handed out and returned, and who has what is listed, what is overdue first of all', async () => {
     expect((await holder('give', 'YK-1', '--to', 'Dr Wang', '--cert', gateway.path('doctor.pem'), '--until', '2020-01-01', '--description', 'blue')).stdout).toMatch(/^YK-1  token \(blue\), handed out to Dr Wang since \S+, OVERDUE since 2020-01-01/);
-    await holder('give', 'YK-2', '--to', 'Dr Left');
+    await holder('give', 'YK-2', '--to', 'Dr Left\u{1b}[31m\u{202e}');
+    expect((await holder('show', 'YK-2')).stdout).toContain('to Dr Left\\u{1b}[31m\\u{202e}');
+    expect(await holder('give', 'YK-3', '--to', 'Dr Left', '--until', '2026-02-30')).toMatchObject({ code: 2, stderr: expect.stringContaining('--until: expected a time') });
     expect(await holder('give', 'YK-2', '--to', 'Dr Wang')).toMatchObject({ code: 1, stderr: expect.stringContaining('give is not possible: it is handed out; it has to be returned first') });
     await holder('return', 'YK-2');
     const { stdout } = await holder('list', '--json');

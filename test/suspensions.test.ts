@@ -321,6 +321,7 @@ describe('maintenance of a route', () => {
     ['[{ hours: "Sun 02:00", reason: x }]', 'expected hours such as'],
     ['[{ reason: x }]', 'expected hours, or from and a later to'],
     ['[{ from: "2026-12-24T22:00:00Z", to: "2026-12-24T21:00:00Z", reason: x }]', 'expected hours, or from and a later to'],
+    ['[{ from: "2026-02-30T22:00:00+01:00", to: "2026-12-24T21:00:00Z", reason: x }]', 'expected a moment with its offset'],
     ['[{ from: "2026-12-24 22:00", to: "2026-12-24T21:00:00Z", reason: x }]', 'expected a moment with its offset'],
     ['[{ hours: daily 00:00-24:00, outside: true, reason: x }]', 'networks.inside is not configured'],
     ['[{ hours: daily 00:00-24:00, roles: [nurse], reason: x }]', 'no role named "nurse"'],

@@ -129,6 +129,10 @@ describe('a span', () => {
       ['GET /records', 403, 'denied', 'role_denied', 0], ['GET', 404, 'denied', 'not_found', 0], ['HTTP', 404, 'denied', 'not_found', 0],
     ]);
     expect(collector.spans.find(({ name }) => name === 'HTTP')?.attributes).toMatchObject({ 'http.request.method': '_OTHER', 'http.request.method_original': 'PROPFIND' });
+    // An identity number as host or method is nobody's name for our service, and does not leave.
+    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor, headers: { host: '110101199003074477.test' } })).status).toBe(421);
+    expect((await ask(pki, gateway.port, '/echo/x', { client: pki.doctor, method: 'M-SEARCH', headers: { host: '110101199003074477' } })).status).toBe(421);
+    expect(JSON.stringify(await spans(8))).not.toContain('110101199003074477');
     expect(collector.spans.find(({ attributes }) => attributes['http.response.status_code'] === 500)?.attributes['error.type']).toBe('500');
     expect(collector.spans.find(({ attributes }) => attributes['http.response.status_code'] === 401)?.attributes['tls.client.hash.sha256']).toBeUndefined();
   });

@@ -3,7 +3,7 @@ import { openEvidence } from '../audit/evidence.ts';
 import { readHolds } from '../audit/register.ts';
 import type { PruneReport } from '../audit/archive.ts';
 import { auditPlaces, withArchive } from './archive.ts';
-import { certificateIn, instant } from './record-options.ts';
+import { certificateIn, instant, span } from './record-options.ts';
 
 type Print = (text: string) => void;
 
@@ -23,7 +23,8 @@ export interface HoldOptions {
 /** `wardgate audit hold add`: prints its id. */
 export async function addHold(options: HoldOptions, print: Print): Promise<number> {
   const { who, reason, patient, route } = options;
-  const meant = given({ from: instant('--from', options.from), to: instant('--to', options.to), ...certificateIn(options), patient, route });
+  const { from, to } = span(options);
+  const meant = given({ from: isoOf(from), to: isoOf(to), ...certificateIn(options), patient, route });
   if (Object.keys(meant).length === 0) throw new Error('name what is held: --from, --to, --fingerprint, --serial, --patient, --route, or several of them');
   const places = auditPlaces(options.config);
   const held = eitherForm(places.directory, meant);
@@ -31,6 +32,10 @@ export async function addHold(options: HoldOptions, print: Print): Promise<numbe
   const by = held.serial === meant.serial ? '' : ` (by the serial number ${held.serial}: it has the other form of the signature, too)`;
   print(options.json === true ? JSON.stringify({ id, ...held, who, reason }) : `held as ${id}${by}: nothing of it can be removed until it is released`);
   return 0;
+}
+
+function isoOf(time: number | undefined): string | undefined {
+  return time === undefined ? undefined : new Date(time).toISOString();
 }
 
 /** A fingerprint that is on record as the serial number of its certificate, which both forms of an ECDSA signature share; of other CAs it may hold more. */

@@ -24,7 +24,7 @@ export function addKeepingCommands(program: Command, audit: Command, { configOpt
     .option('--issuer <dn>', "of the serial number, as 'CN=Hospital CA,O=Hospital'; without it those of all CAs")
     .option('--fingerprint <hex>', 'of the certificate')
     .option('--id <id>', 'the person or device, by the id that roles give it')
-    .option('--from <time>', 'not before this time')
+    .option('--from <time>', 'not before this time: a day (from midnight UTC), or with the time and its offset')
     .option('--to <time>', 'before this time')
     .option(...who)
     .addHelpText('after', "\nExamples:\n  wardgate impact --cert doctor.pem\n  wardgate impact --serial 0a1b --issuer 'CN=Hospital CA,O=Hospital'\n  wardgate impact --fingerprint 9f86d0… --from 2026-11-20 --json")

@@ -15,6 +15,7 @@ import { counted } from './counted.ts';
 import { auditPlaces, noteUse, type AuditPlaces } from './archive.ts';
 import { findIssuer } from './named-certificate.ts';
 import { recordFilter, type FilterOptions } from './record-options.ts';
+import { WrongUsage } from './usage.ts';
 
 type Print = (text: string) => void;
 
@@ -28,6 +29,7 @@ export interface SealOptions extends FilterOptions {
 
 /** `wardgate seal`: a bundle for an investigator, verified before it has its name; exit 1 when it does not verify. */
 export async function seal(options: SealOptions, print: Print): Promise<number> {
+  if (options.case.trim() === '') throw new WrongUsage('--case: what is it for?');
   const places = auditPlaces(options.config);
   const filter = recordFilter(options);
   const order = { who: options.who, case: options.case };

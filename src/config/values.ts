@@ -280,7 +280,10 @@ export const keyAlgorithm = matching('expected ec-p256, ec-p384, ec-p521, ed2551
 export const addressPattern = scalar('expected an IP address, in which * stands for anything', /^[0-9A-Fa-f.:*]+$/, (text) =>
   (text.includes('*') || isIPv4(text) ? text : isIPv6(text) ? hostInUrl(text)?.slice(1, -1) : undefined));
 
-function parseMoment(text: string): number | undefined {
+/** Milliseconds of a moment in the form of ISO 8601; undefined for what is none, a 30th of February included, which Date.parse reads as the 2nd of March. */
+export function parseMoment(text: string): number | undefined {
+  const day = text.slice(0, 10);
+  const midnight = Date.parse(`${day}T00:00:00Z`);
   const moment = Date.parse(text);
-  return Number.isNaN(moment) ? undefined : moment;
+  return Number.isNaN(midnight) || Number.isNaN(moment) || new Date(midnight).toISOString().slice(0, 10) !== day ? undefined : moment;
 }

@@ -42,7 +42,7 @@ export function createTracer(api: Api, tracer: OtelTracer, config: TracingConfig
     const route = exchange.decision?.route;
     if (route !== undefined) span.updateName(`${methodOf(exchange.asked)} ${route.config.match.path}`);
     span.setAttributes({
-      ...httpAttributes(exchange, status),
+      ...httpAttributes(exchange, status, reason),
       ...clientAttributes(exchange),
       'wardgate.request_id': exchange.id,
       'wardgate.listener': exchange.client.listener,
@@ -55,15 +55,16 @@ export function createTracer(api: Api, tracer: OtelTracer, config: TracingConfig
     if (status >= 500) span.setStatus({ code: api.SpanStatusCode.ERROR });
   }
 
-  function httpAttributes({ asked, decision }: Exchange, status: number): Attributes {
+  // What a client wrote as method or host is anything, an identity number too, and leaves only where it is one of ours.
+  function httpAttributes({ asked, decision }: Exchange, status: number, reason: string | undefined): Attributes {
     const { host, target } = asked;
     return {
       'http.request.method': METHODS.has(asked.method) ? asked.method : '_OTHER',
-      ...(METHODS.has(asked.method) ? {} : { 'http.request.method_original': asked.method.slice(0, 32) }),
+      ...(METHODS.has(asked.method) || !/^[A-Z-]{1,20}$/.test(asked.method) ? {} : { 'http.request.method_original': asked.method }),
       ...(decision?.route === undefined ? {} : { 'http.route': decision.route.config.match.path }),
       'http.response.status_code': status,
       'url.scheme': 'https',
-      ...(host.kind === 'host' ? { 'server.address': host.name } : {}),
+      ...(host.kind === 'host' && reason !== 'misdirected' && reason !== 'bad_request' ? { 'server.address': host.name } : {}),
       ...(include.has('url_path') && target.kind === 'target' ? { 'url.path': target.path } : {}),
       'network.protocol.name': 'http',
       'network.protocol.version': asked.version,

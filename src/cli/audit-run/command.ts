@@ -17,6 +17,7 @@ import { readGrants } from '../../store/grants.ts';
 import { openAlarmsIn } from '../alarm.ts';
 import { crlWarnings } from '../check.ts';
 import { followed } from '../followed.ts';
+import { moment } from '../record-options.ts';
 import { usage } from '../usage.ts';
 import { gather } from './gather.ts';
 import { pageOf } from './page.ts';
@@ -44,9 +45,8 @@ const PERIOD_MS = 183 * 86_400_000;
  */
 export async function auditRun(options: RunCommand, print: (text: string) => void, progress: (text: string) => void): Promise<number> {
   const now = Date.now();
-  const to = moment(options.to, now);
-  const from = moment(options.from, (to ?? now) - PERIOD_MS);
-  if (from === undefined || to === undefined) return usage(`--${from === undefined ? 'from' : 'to'}: expected a time such as 2026-11-22 or 2026-11-22T08:00:00Z, not ${JSON.stringify(from === undefined ? options.from : options.to)}`);
+  const to = options.to === undefined ? now : moment('--to', options.to);
+  const from = options.from === undefined ? to - PERIOD_MS : moment('--from', options.from);
   if (from >= to) return usage('--from: must be before --to');
   const loaded = await loadSnapshot(options.config, { now, lint: true });
   if (loaded.kind === 'invalid') throw new ConfigurationError(loaded.issues);
@@ -76,11 +76,6 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
 }
 
 /** Undefined when it is no time. */
-function moment(text: string | undefined, otherwise: number): number | undefined {
-  const time = text === undefined ? otherwise : Date.parse(text);
-  return Number.isNaN(time) ? undefined : time;
-}
-
 function octetsIn(directory: string, segments: readonly string[]): number {
   return segments.reduce((sum, name) => sum + (readSegment(directory, name, ({ from, to }) => to - from) ?? 0), 0);
 }

@@ -1,3 +1,4 @@
+import { printable } from '../../config/issue.ts';
 import { openCustody, type CustodyItem } from '../../store/custody.ts';
 import { auditPlaces } from '../archive.ts';
 
@@ -29,7 +30,7 @@ export async function showItem(id: string, { config, json }: Common, print: Prin
     if (item === undefined) throw new Error(`nothing by the id ${JSON.stringify(id)} was ever handed out`);
     print(json === true ? JSON.stringify(item) : [
       lineOf(item), ...item.certificates.map((one) => `  certificate ${one}`),
-      ...item.events.map(({ at, step, who, holder, witness, due, note }) => `  ${at}  ${step.replace('_', ' ')}${holder === undefined ? '' : ` to ${holder}`}${due === undefined ? '' : `, back by ${due}`}, on record by ${who}${witness === undefined ? '' : `, witnessed by ${witness}`}${note === undefined ? '' : `: ${note}`}`),
+      ...item.events.map(({ at, step, who, holder, witness, due, note }) => printable(`  ${at}  ${step.replace('_', ' ')}${holder === undefined ? '' : ` to ${holder}`}${due === undefined ? '' : `, back by ${due}`}, on record by ${who}${witness === undefined ? '' : `, witnessed by ${witness}`}${note === undefined ? '' : `: ${note}`}`)),
     ].join('\n'));
     return 0;
   } finally {
@@ -44,5 +45,5 @@ function isOverdue({ due }: CustodyItem, now: number): boolean {
 /** One line for people. */
 export function lineOf(item: CustodyItem, now = Date.now()): string {
   const { id, kind, state, holder, since, due, description } = item;
-  return `${id}  ${kind}${description === undefined ? '' : ` (${description})`}, ${state.replaceAll('_', ' ')}${holder === undefined ? '' : state === 'handed_out' ? ` to ${holder}` : `, last held by ${holder}`} since ${since}${due === undefined ? '' : isOverdue(item, now) ? `, OVERDUE since ${due}` : `, back by ${due}`}`;
+  return printable(`${id}  ${kind}${description === undefined ? '' : ` (${description})`}, ${state.replaceAll('_', ' ')}${holder === undefined ? '' : state === 'handed_out' ? ` to ${holder}` : `, last held by ${holder}`} since ${since}${due === undefined ? '' : isOverdue(item, now) ? `, OVERDUE since ${due}` : `, back by ${due}`}`);
 }
