@@ -261,7 +261,7 @@ describe('wardgate ca, beside a gateway that does not run', () => {
 
 describe('wardgate ca init', () => {
   test('makes root, issuing CA, server, clients and approvers in one command', async () => {
-    const args = ['ca', 'init', '--dir', ca.path('new'), '--root-out', ca.path('usb'), '--name', 'Clinic', '--server', 'api.clinic.test,localhost,127.0.0.1', '--client', 'doctor:Dr Wang', '--client', 'patient:P 7:1007',
+    const args = ['ca', 'init', '--dir', ca.path('new'), '--root-out', ca.path('usb'), '--name', 'Clinic', '--server', 'api.clinic.test,localhost,127.0.0.1', '--client', 'doctor:Dr Wang', '--client', 'doctor:王小明', '--client', 'patient:P 7:1007',
       '--client', 'device:kiosk-1.clinic.test', '--approver', 'registrar:Li Na', '--passphrase-file', ca.path('new.pass'), '--root-passphrase-file', ca.path('usb.pass'), '--permit-dns', 'clinic.test', '--permit-dns', 'localhost'];
     const dry = await wardgate([...args, '--dry-run']);
     expect([dry.code, existsSync(ca.path('new')), existsSync(ca.path('usb.pass'))]).toEqual([0, false, false]);
@@ -269,7 +269,7 @@ describe('wardgate ca init', () => {
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toContain(`trust: [${ca.path('new/root.pem')}]`);
     const first = ca.path('new/first');
-    expect(readdirSync(first).filter((name) => name.endsWith('.pem')).toSorted()).toEqual(['device-kiosk-1.clinic.test.pem', 'doctor-dr-wang.pem', 'patient-p-7.pem', 'registrar-li-na.pem', 'server-api.clinic.test.pem']);
+    expect(readdirSync(first).filter((name) => name.endsWith('.pem')).toSorted()).toEqual(['device-kiosk-1.clinic.test.pem', 'doctor-dr-wang.pem', 'doctor-王小明.pem', 'patient-p-7.pem', 'registrar-li-na.pem', 'server-api.clinic.test.pem']);
     for (const name of readdirSync(first)) {
       expect(statSync(join(first, name)).mode & 0o077).toBe(name.endsWith('.pem') ? 0o044 : 0);
       if (name.endsWith('.pem')) expect(openssl('verify', '-x509_strict', '-CAfile', ca.path('new/root.pem'), '-untrusted', ca.path('new/issuing.pem'), join(first, name))).toContain('OK');
