@@ -125,6 +125,22 @@ describe('a door', () => {
   });
 });
 
+it('what is kept for operators where clients have every place is not for one address that says nothing', () => {
+  const counts = createConnectionCounts(1, 1);
+  const door = (listener: string, reserve: number) => createDoor({ counts, thread: 0, listener, limits: () => ({ connections: 100 }), reserve });
+  const [clients, operators] = [door('a', 0), door('ops', 32)];
+  clients.enter(0);
+  const comes = (address: string): boolean => {
+    const entered = operators.enter(0);
+    if (entered.kind === 'full') return false;
+    if (entered.places.address(address)) return true;
+    entered.places.leave();
+    return false;
+  };
+  expect(Array.from({ length: 40 }, () => comes('10.0.0.1')).filter(Boolean)).toHaveLength(8);
+  expect(comes('10.0.0.2')).toBe(true);
+});
+
 describe('file descriptors', () => {
   it('are kept back for what is not a client: the system gives out the lowest, so its number tells', () => {
     const counts = createConnectionCounts(1, 100);

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { addressGroup } from '../policy/networks.ts';
 import {
-  connectionCeiling, countKey, firstReservedDescriptor, leavePlace, mostConnections, takePlace, type ConnectionCounts, type CountKey,
+  connectionCeiling, countKey, firstReservedDescriptor, leavePlace, mostConnections, placesTaken, takePlace, type ConnectionCounts, type CountKey,
 } from '../store/connection-counts.ts';
 
 /** Which limit a connection ran into. `memory` lowers the gateway's for a time. */
@@ -41,6 +41,8 @@ export interface DoorOptions {
 
 /** Kept for operators: clients who take every place must not lock out who is to do something about it. */
 export const OPERATORS_RESERVE = 32;
+/** What one address may have of that: who says nothing would otherwise hold all of it, too. */
+const RESERVE_OF_ADDRESS = 8;
 
 /** Where connections of one listener come in on one thread, counted together with all others of the gateway. */
 export function createDoor({ counts, thread, listener, limits, reserve = 0 }: DoorOptions): Door {
@@ -55,8 +57,9 @@ export function createDoor({ counts, thread, listener, limits, reserve = 0 }: Do
       held.push(key);
       return true;
     };
+    const scarce = (): number | undefined => (reserve > 0 && placesTaken(counts, gateway) > connectionCeiling(counts) ? RESERVE_OF_ADDRESS : undefined);
     return {
-      address: (text) => take('address', addressGroup(text), limits().connections_per_address),
+      address: (text) => take('address', addressGroup(text), limits().connections_per_address ?? scarce()),
       certificate: (fingerprint) => take('certificate', fingerprint, limits().connections_per_certificate),
       leave() {
         for (const key of held.splice(0)) leavePlace(counts, thread, key);
