@@ -10,13 +10,16 @@ import { openCollector, type SpanResult } from '../src/tracing/collector.ts';
 import { parseConfig } from '../src/config/load.ts';
 import { startBackend, type Backend } from './support/backend.ts';
 import { startCollector, type CollectedSpan, type TestCollector } from './support/collector.ts';
-import { ask, configuration, exchange, openTls, startGateway, type TestGateway } from './support/gateway.ts';
+import { ask, configuration, exchange, openTls, startGateway, type GatewayParts, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type TestPki } from './support/pki.ts';
 
 let pki: TestPki;
 let backend: Backend;
 let collector: TestCollector;
+/** Shared by the tests that only put other settings in force. */
+let shared: TestGateway;
+/** The one that the test asks. */
 let gateway: TestGateway;
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -28,23 +31,35 @@ beforeAll(async () => {
     if (request.url === '/echo/broken') return void response.writeHead(500).end('oh');
     response.end('hello');
   });
+  shared = await startGateway(pki, backend.port);
 });
 
 beforeEach(async () => {
   collector = await startCollector(pki);
+  gateway = shared;
 });
 
 afterEach(async () => {
-  await gateway?.stop();
+  if (gateway !== shared) await gateway.stop();
   await collector.close();
 });
 
-afterAll(() => backend.close());
+afterAll(async () => {
+  await shared.stop();
+  await backend.close();
+});
 
 const tracing = (more = ''): string => `tracing: { endpoint: "${collector.url}", trust: backend-ca.pem, certificate: gateway.pem, key: gateway.key${more} }`;
 
-async function begin(more = '', listenerExtra = ''): Promise<void> {
-  gateway = await startGateway(pki, backend.port, { top: tracing(more), listenerExtra });
+/** Puts the tracing in force. */
+async function begin(more = '', listenerExtra = '', upstreamPort = backend.port): Promise<void> {
+  await gateway.configure(configuration(upstreamPort, { top: tracing(more), listenerExtra }));
+  await gateway.gateway.reload();
+}
+
+/** Starts a gateway that the test may stop, or whose counts it reads. */
+async function beginAlone({ top = tracing(), ...parts }: GatewayParts = {}): Promise<void> {
+  gateway = await startGateway(pki, backend.port, { threads: 1, top, ...parts });
 }
 
 async function spans(count: number): Promise<readonly CollectedSpan[]> {
@@ -102,7 +117,7 @@ describe.each(WAYS)('a request by %s', (_way, listenerExtra, version) => {
   });
 
   it('honours the client\'s sampled flag, whatever the share of our own', async () => {
-    await begin(', sample: 0', listenerExtra);
+    await beginAlone({ top: tracing(', sample: 0'), listenerExtra });
     await askBy(version, '/echo/own', undefined);
     expect(traceparentSeen()).toMatch(/-00$/);
     await askBy(version, '/echo/unsampled', `00-${TRACE}-${PARENT}-00`);
@@ -138,7 +153,7 @@ describe('a span', () => {
   });
 
   it('of an upstream that is away is an error with its reason', async () => {
-    gateway = await startGateway(pki, 1, { top: tracing() });
+    await begin('', '', 1);
     expect(await askBy('1.1', '/echo/x', undefined)).toBe(502);
     expect((await spans(1))[0]).toMatchObject({ status: { code: 2 }, attributes: { 'error.type': 'upstream_unavailable', 'wardgate.decision': 'failed', 'wardgate.reason': 'upstream_unavailable' } });
   });
@@ -149,7 +164,7 @@ describe('a span', () => {
     const server = createHttps({ cert: pki.backendServer.chain, key: pki.backendServer.key });
     server.on('upgrade', (request, socket, head) => sockets.handleUpgrade(request, socket, head, (open) => open.send(String(request.headers['traceparent']))));
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-    gateway = await startGateway(pki, (server.address() as { port: number }).port, { top: tracing() });
+    await begin('', '', (server.address() as { port: number }).port);
     const client = new WebSocket(`wss://localhost:${gateway.port}/echo/socket`, { ca: pki.root.certificate, cert: pki.doctor.chain, key: pki.doctor.key, headers: { host: 'localhost' } });
     const told = await new Promise<string>((done) => client.on('message', (data) => done(String(data))));
     const [span] = await spans(1);
@@ -171,39 +186,36 @@ describe('a span', () => {
 
 describe('the collector', () => {
   it('is told over verified TLS, with our certificate and the Authorization header of the file', async () => {
-    gateway = await startGateway(pki, backend.port);
     await writeFile(gateway.path('token'), 'Bearer abc\n', { mode: 0o600 });
-    await gateway.configure(configuration(backend.port, { top: tracing(', authorization_file: token') }));
-    await gateway.gateway.reload();
+    await begin(', authorization_file: token');
     await askBy('1.1', '/echo/x', undefined);
     await spans(1);
     expect(collector.requests[0]).toMatchObject({ url: '/v1/traces', headers: { authorization: 'Bearer abc', 'content-type': 'application/json' }, subject: expect.stringContaining('CN=wardgate') });
   });
 
   it('with a certificate of another CA is told nothing', async () => {
-    gateway = await startGateway(pki, backend.port, { top: tracing().replace('backend-ca.pem', 'root.pem') });
+    await beginAlone({ top: tracing().replace('backend-ca.pem', 'root.pem') });
     await askBy('1.1', '/echo/x', undefined);
     await gateway.gateway.stop();
     expect(collector.requests).toEqual([]);
   });
 
   it('gets what waits when the gateway stops, and when a reload takes the tracing away', async () => {
-    await begin();
+    await beginAlone({ threads: 2 });
     await askBy('1.1', '/echo/x', undefined);
     await gateway.configure(configuration(backend.port));
     await gateway.gateway.reload();
     await spans(1);
     await askBy('1.1', '/echo/x', `00-${TRACE}-${PARENT}-01`);
     expect(traceparentSeen()).toBe(`00-${TRACE}-${PARENT}-01`);
-    await gateway.configure(configuration(backend.port, { top: tracing() }));
-    await gateway.gateway.reload();
+    await begin();
     await askBy('1.1', '/echo/x', undefined);
     await gateway.gateway.stop();
     expect(collector.spans.length).toBe(2);
   });
 
   it('goes on through a reload that changes nothing about it', async () => {
-    await begin();
+    await beginAlone();
     for (let round = 0; round < 5; round++) {
       await askBy('1.1', '/echo/x', undefined);
       await gateway.gateway.reload();
@@ -213,7 +225,7 @@ describe('the collector', () => {
   });
 
   it('that hangs holds up neither requests nor the end', async () => {
-    await begin();
+    await beginAlone();
     collector.instead = () => undefined;
     const socket = await openTls(pki, gateway.port, { client: pki.doctor });
     const started = performance.now();
@@ -261,7 +273,7 @@ describe('the way to the collector', () => {
   });
 
   it('is on the metrics', async () => {
-    gateway = await startGateway(pki, backend.port, { top: `${tracing()}\nmetrics: { address: "127.0.0.1:0" }` });
+    await beginAlone({ top: `${tracing()}\nmetrics: { address: "127.0.0.1:0" }` });
     await askBy('1.1', '/echo/x', undefined);
     await spans(1);
     const scrape = async (): Promise<string> => (await fetch(`http://127.0.0.1:${gateway.gateway.metrics?.port}/metrics`)).text();
