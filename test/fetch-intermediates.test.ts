@@ -102,7 +102,7 @@ describe('a missing intermediate', () => {
   it('is fetched above those that a client does send', async () => {
     const second = await createAuthority({ name: [['CN', 'Second CA']], issuer: branch, caIssuers: point.url('branch.cer') });
     const issued = await issueCertificate(second, { subject: [['CN', 'Dr Half'], ['OU', 'Doctors']] });
-    expect(await verdict(await gatewayFor(), { ...issued, chain: `${issued.certificate}${second.certificate}` })).toEqual({ reason: 'good' });
+    expect(await verdict(await gatewayForOne(), { ...issued, chain: `${issued.certificate}${second.certificate}` })).toEqual({ reason: 'good' });
   });
 
   it('is fetched once for any number of connections that wait for it', async () => {
@@ -118,7 +118,7 @@ describe('a missing intermediate', () => {
   });
 
   it('is fetched through the proxy when there is one', async () => {
-    const gateway = await gatewayFor(['pki.hospital.test'], `{ check: off, proxy: "${point.url('')}" }`);
+    const gateway = await gatewayForOne(['pki.hospital.test'], `{ check: off, proxy: "${point.url('')}" }`);
     expect(await verdict(gateway, await doctorNaming('http://PKI.hospital.test/branch.cer'))).toEqual({ reason: 'good' });
     expect(point.requests.map(({ url }) => url)).toEqual(['http://pki.hospital.test/branch.cer']);
   });
@@ -147,7 +147,7 @@ describe('a missing intermediate', () => {
   });
 
   it('is fetched by explain as well', async () => {
-    const gateway = await gatewayFor();
+    const gateway = await gatewayForOne();
     await writeFile(gateway.path('lone.pem'), (await doctor()).certificate);
     let text = '';
     expect(await explain({ config: gateway.path('wardgate.yaml'), cert: gateway.path('lone.pem'), address: '127.0.0.1' }, (part) => (text += part))).toBe(0);
@@ -172,14 +172,14 @@ describe('nothing is fetched for a stranger (TRAPS 17)', () => {
   });
 
   it('who is trusted as it is', async () => {
-    const gateway = await gatewayFor();
+    const gateway = await gatewayForOne();
     const issued = await issueCertificate(branch, { subject: [['CN', 'Dr Whole'], ['OU', 'Doctors']], caIssuers: point.url('branch.cer') });
     expect(await verdict(gateway, issued)).toEqual({ reason: 'good' });
     expect(point.requests).toEqual([]);
   });
 
   it('who is refused for another reason', async () => {
-    const gateway = await gatewayFor();
+    const gateway = await gatewayForOne();
     expect(await verdict(gateway, await doctorNaming(point.url('branch.cer'), pki.root, { eku: ['serverAuth'] }))).toMatchObject({ reason: 'eku_invalid' });
     expect(point.requests).toEqual([]);
   });
@@ -246,7 +246,7 @@ describe('what a listed host sends instead of the issuer', () => {
   });
 
   it('a root of its own: it is no anchor', async () => {
-    const gateway = await gatewayFor();
+    const gateway = await gatewayForOne();
     const root = await createAuthority({ name: [['CN', 'Strange Root']] });
     point.files.set('strange.cer', root.der);
     expect(await verdict(gateway, await doctorNaming(point.url('strange.cer'), root))).toMatchObject({ reason: 'untrusted_issuer' });

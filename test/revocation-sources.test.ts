@@ -115,7 +115,7 @@ describe('a CRL from a configured URL', () => {
   });
 
   it('is fetched through the proxy when there is one', async () => {
-    const gateway = await gatewayWith('urls: [http://pki.hospital.test/issuing.crl, http://pki.hospital.test/root.crl]', `proxy: "${point.url('')}",`);
+    const gateway = await gatewayWith('urls: [http://pki.hospital.test/issuing.crl, http://pki.hospital.test/root.crl]', `proxy: "${point.url('')}",`, 1);
     expect(await reasonFor(gateway, pki.doctor)).toBe('good');
     expect(point.requests.map(({ url }) => url)).toContain('http://pki.hospital.test/issuing.crl');
   });
@@ -149,20 +149,20 @@ describe('a CRL that a certificate names', () => {
   });
 
   it('refuses whom it lists', async () => {
-    const gateway = await fromCertificates();
+    const gateway = await forOne();
     const doctor = await doctorNaming(point.url('issuing.crl'));
     point.files.set('issuing.crl', await crl({ revoked: [{ serial: doctor.serialHex }] }));
     expect(await reasonFor(gateway, doctor)).toBe('revoked_crl');
   });
 
   it('comes from the next name when the first has none', async () => {
-    const gateway = await fromCertificates();
+    const gateway = await forOne();
     expect(await reasonFor(gateway, await doctorNaming('ldap:///CN=ca', point.url('nothing.crl'), point.url('issuing.crl')))).toBe('good');
   });
 
   it('is verified by the intermediate that the handshake brought', async () => {
     const gateway = await startGateway(pki, backend.port, {
-      clientAuth: '{ mode: optional, trust: [root.pem] }', revocation: '{ sources: [crl], allow_local: true, crl: { files: [root.crl], from_certificate: true } }',
+      threads: 1, clientAuth: '{ mode: optional, trust: [root.pem] }', revocation: '{ sources: [crl], allow_local: true, crl: { files: [root.crl], from_certificate: true } }',
     });
     gateways.push(gateway);
     expect(await reasonFor(gateway, await doctorNaming(point.url('issuing.crl')))).toBe('good');
@@ -170,7 +170,7 @@ describe('a CRL that a certificate names', () => {
 
   // TRAPS 17
   it('is not fetched for a stranger', async () => {
-    const gateway = await fromCertificates();
+    const gateway = await forOne();
     const stranger = await createAuthority({ name: [['CN', 'Hospital Issuing CA'], ['O', 'Hospital']] });
     const client = await issueCertificate(stranger, { subject: [['CN', 'Dr Wang'], ['OU', 'Doctors']], crlDistributionPoints: [point.url('issuing.crl')] });
     await ask(pki, gateway.port, '/records', { client });
@@ -182,13 +182,13 @@ describe('a CRL that a certificate names', () => {
     ['this host', (name: string) => point.url(name)],
     ['a name of this host', (name: string) => point.url(name).replace('127.0.0.1', 'localhost')],
   ])('is not fetched from %s unless that is allowed', async (_, url) => {
-    const gateway = await gatewayWith('files: [root.crl], from_certificate: true');
+    const gateway = await gatewayWith('files: [root.crl], from_certificate: true', '', 1);
     expect(await reasonFor(gateway, await doctorNaming(url('issuing.crl')))).toBe('crl_missing');
     expect(point.requests).toEqual([]);
   });
 
   it('is not fetched where the configuration does not say so', async () => {
-    const gateway = await gatewayWith('files: [root.crl]', 'allow_local: true,');
+    const gateway = await gatewayWith('files: [root.crl]', 'allow_local: true,', 1);
     expect(await reasonFor(gateway, await doctorNaming(point.url('issuing.crl')))).toBe('crl_missing');
     expect(point.requests).toEqual([]);
   });
