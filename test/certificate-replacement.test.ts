@@ -82,8 +82,8 @@ it('serves a certificate that was replaced, on every thread, and drops no connec
   const answer = await exchange(open, 'GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n', (text) => text.endsWith('hello'));
   expect(answer).toMatch(/^HTTP\/1\.1 200 /);
   open.destroy();
-  const records = await gateway.records();
-  expect(records.findLast(({ event }) => event === 'configuration')).toMatchObject({
+  // Every thread serves it before that is on record.
+  await expect.poll(async () => (await gateway.records()).findLast(({ event }) => event === 'configuration')).toMatchObject({
     result: 'done', detail: expect.stringContaining(`read again: ${gateway.path('server-ec.key')}, ${gateway.path('server-ec.pem')}; configuration `) as unknown,
   });
 });
