@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createBook } from '../src/audit/expiry/book.ts';
+import { bySoonest, createBook } from '../src/audit/expiry/book.ts';
 import { openExpiry, type Expiry, type ExpirySetup } from '../src/audit/expiry/open.ts';
 import type { Entry, Watched } from '../src/audit/expiry/watched.ts';
 import { announcementOf } from '../src/audit/expiry/words.ts';
@@ -106,6 +106,11 @@ afterEach(async () => {
 });
 
 describe('warnings of what ends', () => {
+  test("name the listener's certificate before clients' that end in the same second", () => {
+    const due = (['user', 'server', 'user'] as const).map((use, index) => ({ entry: { ...server(`n${index}`, DAY, 365 * DAY, use), told: new Map() } as unknown as Entry, before: 7 * DAY }));
+    expect(announcementOf(due.toSorted(bySoonest), 0, 'gate', now).body).toMatchObject({ text: expect.stringContaining('first: server certificate') });
+  });
+
   test.each([[5 * MINUTE, '5 min'], [90 * MINUTE, '1 h'], [3 * DAY, '3 days']])('say of what ends in %i ms that it ends in %s', (left, words) => {
     const entry = { ...server('clinical', left), told: new Map() } as unknown as Entry;
     expect(announcementOf([{ entry, before: 7 * DAY }], 0, 'gate', now).text).toContain(` UTC (in ${words}); server certificate clinical`);

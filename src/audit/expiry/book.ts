@@ -60,6 +60,11 @@ const REMEMBERED = 30 * DAY;
 /** How old a last use may be when it is kept. */
 const GRAIN = HOUR;
 
+/** The first to end first; of those that end at once clients' last, since a text message has room for one name and everybody's matters more. */
+export function bySoonest({ entry: left }: Due, { entry: right }: Due): number {
+  return left.until - right.until || Number(left.use === 'user') - Number(right.use === 'user');
+}
+
 export function createBook({ tiers, except, kept = [] }: BookOptions): Book {
   const entries = new Map<string, Entry>();
   /** By owner, the certificate of his that ends last. */
@@ -157,7 +162,7 @@ export function createBook({ tiers, except, kept = [] }: BookOptions): Book {
         const due = dueOf(entry, now, daily);
         if (due !== undefined) found.push(due);
       }
-      return found.sort((left, right) => left.entry.until - right.entry.until);
+      return found.sort(bySoonest);
     },
     note(due, channels, now) {
       for (const { entry, before } of due) {

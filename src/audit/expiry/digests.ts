@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { KeptRow } from '../../store/alarms.ts';
 import type { Channel } from '../alarms/channels/channel.ts';
-import type { Book, Due } from './book.ts';
+import { bySoonest, type Book, type Due } from './book.ts';
 import { announcementOf } from './words.ts';
 
 /** What a channel is still to be told of: one message, whatever has come together. */
@@ -77,7 +77,7 @@ export function createDigests({ channels, book, gateway, now, commit, warn }: Di
     return items.flatMap(({ key, before }): Due[] => {
       const entry = book().get(key);
       return entry === undefined || !book().isInUse(entry, now()) ? [] : [{ entry, before }];
-    }).sort((left, right) => left.entry.until - right.entry.until);
+    }).sort(bySoonest);
   }
 
   async function send(way: Way, digest: Digest): Promise<void> {
