@@ -7,12 +7,15 @@ import { wardgate } from './support/command.ts';
 import { ask, configuration, exchange, listener, openTls, startGateway, type TestGateway } from './support/gateway.ts';
 import { askHttp2, openHttp2 } from './support/http2.ts';
 import { testPki, type TestPki } from './support/pki.ts';
+import { freePort } from './support/programs.ts';
 
 let pki: TestPki;
 let backend: Backend;
 let gateway: TestGateway;
 const held: ServerResponse[] = [];
-const parts = { listeners: `${listener('clinical')}${listener('other')}`, top: 'metrics: { address: "127.0.0.1:0" }' };
+// Nobody else may have their ports while they are drained.
+const listeners = await Promise.all(['clinical', 'other'].map(async (name) => listener(name).replace('127.0.0.1:0', `127.0.0.1:${await freePort()}`)));
+const parts = { listeners: listeners.join(''), top: 'metrics: { address: "127.0.0.1:0" }' };
 
 beforeAll(async () => {
   pki = await testPki();
