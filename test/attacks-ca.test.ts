@@ -156,7 +156,7 @@ describe('a name that is sensitive is so however it is written', () => {
   });
   const server = (name: string, dns: readonly string[] = []) => open.submit(order({ profile: 'server', name, names: { dns } }));
 
-  test.each(['ADMIN', '\uff41dmin', 'ad\u200dmin', 'ad\u00admin', 'the  Administrator', 'r\u00adoot'])('%j', (name) => {
+  test.each(['ADMIN', '\uff41dmin', 'ad\u200dmin', 'ad\u00admin', 'the  Administrator', 'r\u00adoot', '系统管理员'])('%j', (name) => {
     expect(open.submit(order({ name })).sensitive).toMatchObject({ role: 'security' });
   });
 

@@ -112,7 +112,7 @@ profiles:
     subject: { OU: Security, O: ${O} }
     approvers: [security]
 sensitive:
-  names: ["*admin*", "*root*", "*gateway*", "*operator*", "*.*admin*"]
+  names: ["*admin*", "*root*", "*gateway*", "*operator*", "*.*admin*", "*管理员*", "*网关*", "*运维*"]
   approver: security
 systems: []                         # business systems, such as [records, imaging]; none: any
 publish: {}                         # crl: http://pki.${domain}/issuing.crl, ocsp: http://pki.${domain}/ocsp, …

@@ -60,7 +60,7 @@ export const alarmRules = mapping({
     window: window('10m'),
   }, 'Somebody asks for many certificates.').prefault({}),
   sensitive_names: rule({
-    names: some(pattern, 'expected a list of names, in which * stands for anything').describe('Names that are not asked for at night.').default(['*admin*', '*root*', '*gateway*', '*operator*']),
+    names: some(pattern, 'expected a list of names, in which * stands for anything').describe('Names that are not asked for at night.').default(['*admin*', '*root*', '*gateway*', '*operator*', '*管理员*', '*网关*', '*运维*']),
     hours: hours.describe('When they may be asked for.').prefault('Mon-Fri 07:00-19:00'),
   }, 'A certificate for a sensitive name is asked for off hours.').prefault({}),
   unregistered_device: plain('A certificate is used on a device that nobody has registered.'),
