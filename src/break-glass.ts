@@ -6,6 +6,7 @@ import type { Log } from './log.ts';
 import { createOpenGrants } from './open-grants.ts';
 import type { GrantFinding, OpenGrant } from './policy/break-glass.ts';
 import type { GrantChange, GrantList, GrantReport } from './store/grants.ts';
+import { applied } from './store/journal.ts';
 
 /** Grants for emergencies: opened by requests, ended by time or by somebody, and kept until somebody has reviewed them, and after. */
 export interface BreakGlass {
@@ -114,15 +115,16 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   function takeBack(report: GrantReport): void {
     open.remove(report);
     ours.delete(report.id);
-    list.apply({ op: 'close', id: report.id, at: new Date(now()).toISOString(), who: 'wardgate', note: 'its beginning could not be put on record' });
+    applied(list, { op: 'close', id: report.id, at: new Date(now()).toISOString(), who: 'wardgate', note: 'its beginning could not be put on record' });
   }
 
   async function close(report: GrantReport, at: string, why: { readonly who?: string; readonly note?: string } = {}): Promise<void> {
     const change: GrantChange = { op: 'close', id: report.id, at, ...why };
-    list.apply(change);
+    const unkept = applied(list, change);
     ours.delete(report.id);
     open.remove(report);
     await Promise.all([publish(withdrawn()), announce(change)]);
+    if (unkept !== undefined) throw unkept;
   }
 
   /** On record before it is closed: one whose end could not be recorded is found again, also after a restart. It serves nothing meanwhile. */
@@ -141,8 +143,11 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     }
     expiring.set(id, 'recorded');
     // Another gateway may have closed it meanwhile.
-    if (list.report(id)?.closed === undefined) await close(report, new Date(now()).toISOString());
-    expiring.delete(id);
+    try {
+      if (list.report(id)?.closed === undefined) await close(report, new Date(now()).toISOString());
+    } finally {
+      expiring.delete(id);
+    }
   }
 
   /** Whoever ends a grant must not have to wait for a disk: what cannot be put on record now is owed. */
@@ -227,7 +232,7 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     withdrawn,
     receive(change) {
       try {
-        list.apply(change);
+        applied(list, change);
       } catch (error) {
         return log.error({ error: (error as Error).message, id: change.id }, 'a grant of another gateway could not be taken');
       }
@@ -241,6 +246,7 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
     },
     look() {
       const at = now();
+      list.settle();
       payOwed();
       for (const report of list.unclosed()) {
         if (Date.parse(report.until) + (ours.has(report.id) ? 0 : GRACE_MS) > at) continue;

@@ -233,27 +233,31 @@ async function underLimit(text: string): Promise<string> {
 }
 
 describe('a disk that fails', () => {
-  it('keeps nobody from being denied or suspended: that is in force, and on file once there is room', async () => {
+  it('keeps nobody from being denied or suspended, and no grant from being withdrawn: that is in force, and on file once there is room', async () => {
     expect(await underLimit(`
       import { spawnSync } from 'node:child_process';
       import { openDenyList } from 'SRC/store/deny-list.ts';
       import { createDenyTable } from 'SRC/store/deny-table.ts';
       import { openSuspensions } from 'SRC/store/suspensions.ts';
-      const lists = () => [openDenyList(ROOT, createDenyTable()), openSuspensions(ROOT)];
-      const [denied, suspended] = lists();
+      import { openGrants } from 'SRC/store/grants.ts';
+      const lists = () => [openDenyList(ROOT, createDenyTable()), openSuspensions(ROOT), openGrants(ROOT)];
+      const [denied, suspended, grants] = lists();
       const change = (reason) => ({ reason, who: 'x', at: new Date().toISOString() });
       const tried = (work) => { try { work(); return 'done'; } catch ({ code }) { return code; } };
       const thief = { kind: 'identity', id: 'thief' };
-      const say = (...lists) => console.log(lists[0].denies(thief), lists[0].denies({ kind: 'identity', id: 'first' }), lists[1].entries(Date.now()).length);
+      const say = (...lists) => console.log(lists[0].denies(thief), lists[0].denies({ kind: 'identity', id: 'first' }), lists[1].entries(Date.now()).length, lists[2].unclosed().length);
       console.log(tried(() => denied.apply({ op: 'deny', kind: 'identity', id: 'first', ...change('x') })));
       console.log(tried(() => denied.apply({ op: 'deny', ...thief, ...change('x'.repeat(30_000)) })), tried(() => suspended.apply({ op: 'suspend', route: 'records', ...change('x'.repeat(30_000)) })));
       console.log(tried(() => denied.apply({ op: 'reinstate', kind: 'identity', id: 'first', ...change('x') })));
-      say(denied, suspended);
+      grants.apply({ op: 'open', id: 'g1', route: 'records', breaks: ['role'], reason: 'x', text: 'x', until: new Date(Date.now() + 60_000).toISOString(), certificate: 'c', serial: '1', issuer: 'CN=CA', role: 'nurse', who: 'n', address: '127.0.0.1', listener: 'l', request_id: 'r', at: new Date().toISOString() });
+      console.log(tried(() => grants.apply({ op: 'close', id: 'g1', who: 'x', note: 'x'.repeat(30_000), at: new Date().toISOString() })));
+      say(denied, suspended, grants);
       spawnSync('prlimit', ['--pid', String(process.pid), '--fsize=unlimited']);
       denied.expire(Date.now());
       suspended.settle();
+      grants.settle();
       say(...lists());
-    `)).toBe('done\nnot_kept not_kept\ndeny_list_unusable\ntrue true 1\ntrue true 1\n');
+    `)).toBe('done\nnot_kept not_kept\ndeny_list_unusable\nnot_kept\ntrue true 1 0\ntrue true 1 0\n');
   });
 
   it('has no half of a CRL taken for all of it', async () => {

@@ -219,7 +219,7 @@ describe('an emergency', () => {
   it('of one client cannot use up what others need: who has a thousand to be reviewed gets no more', async () => {
     const reports: GrantReport[] = [];
     const all = (): readonly GrantReport[] => reports;
-    const list = { reports: all, unclosed: all, unreviewed: all, report: () => undefined, changes: () => [], isNews: () => true, close: () => undefined, apply: (change: GrantChange) => void (change.op === 'open' && reports.push(change)) };
+    const list = { reports: all, unclosed: all, unreviewed: all, report: () => undefined, changes: () => [], isNews: () => true, close: () => undefined, settle: () => undefined, apply: (change: GrantChange) => void (change.op === 'open' && reports.push(change)) };
     const desk = createBreakGlass({
       list, audit: { append: () => Promise.resolve() } as unknown as AuditWriter, publish: () => Promise.resolve(), announce: () => Promise.resolve(), alarm: () => undefined, now: Date.now, log: SILENT,
     });

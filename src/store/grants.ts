@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Breakable, Plea } from '../policy/break-glass.ts';
-import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, UnkeptError, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** Who a grant was opened for, and from where. */
 export interface Grantee {
@@ -51,6 +51,8 @@ export interface GrantList extends ChangeList<GrantChange> {
   unclosed(): readonly GrantReport[];
   /** Those that nobody has reviewed. */
   unreviewed(): readonly GrantReport[];
+  /** Tries again to write what could not be written. */
+  settle(): void;
 }
 
 /** Opens the grants of a state directory, whose lock the caller holds: what is to be reviewed must not be forgotten, and what cannot be written opens nothing. */
@@ -94,9 +96,11 @@ export function openGrants(state: string): GrantList {
     // What was said when it was opened stays: a shared store must not have another patient reviewed in its place, nor open what has ended.
     isNews: (change) => !(change.op === 'open' && reports.has(change.id)) && journal.isNews(change),
     apply(change) {
-      journal.append(change);
+      const fault = change.op === 'close' ? journal.insist(change) : void journal.append(change);
       take(change);
+      if (fault !== undefined) throw new UnkeptError(fault.message, { cause: fault });
     },
+    settle: journal.settle,
     close: journal.close,
   };
 }
