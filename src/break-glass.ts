@@ -142,8 +142,8 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
       return;
     }
     expiring.set(id, 'recorded');
-    // Another gateway may have closed it meanwhile.
     try {
+      // Another gateway may have closed it meanwhile.
       if (list.report(id)?.closed === undefined) await close(report, new Date(now()).toISOString());
     } finally {
       expiring.delete(id);

@@ -39,8 +39,8 @@ export function addUp(found: readonly Concerned[]): Concerned {
     clients.set(key, { ...client, connections: client.connections + (known?.connections ?? 0) });
   }
   const sum = (count: (one: Concerned) => number): number => found.reduce((all, one) => all + count(one), 0);
-  const mayUse = found.some((one) => one.may_use !== undefined) ? { may_use: sum((one) => one.may_use ?? 0) } : {};
-  return { connections: sum((one) => one.connections), under_way: sum((one) => one.under_way), clients: [...clients.values()], ...mayUse };
+  const ofRoute = found.some((one) => one.may_use !== undefined);
+  return { connections: sum((one) => one.connections), under_way: sum((one) => one.under_way), clients: [...clients.values()], ...(ofRoute ? { may_use: sum((one) => one.may_use ?? 0) } : {}) };
 }
 
 /** A route that a suspension would concern, and who may use it. */

@@ -3,10 +3,10 @@ import { addUp, identityOf, routesUnderWay, underWay } from './concern.ts';
 import type { DeviceView } from './identity/devices.ts';
 import { idsOf, speaksForItself } from './isolation.ts';
 import { prepareText } from './pki/preparation.ts';
+import { fingerprintsOf } from './pki/twin.ts';
 import type { Admission, KnownAdmission } from './policy/facts.ts';
 import { inNetworks, parseNetwork } from './policy/networks.ts';
 import type { DenySubject } from './store/deny-list.ts';
-import { fingerprintsOf } from './pki/twin.ts';
 import type { Foreseen, ForeseenOperator, Hit } from './thread-protocol.ts';
 import type { Connection } from './tls/connection.ts';
 

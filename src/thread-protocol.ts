@@ -3,7 +3,7 @@ import type { SegmentGround, WriterPositions } from './audit/writer.ts';
 import type { Device } from './config/device.ts';
 import type { Realm, Snapshot } from './config/snapshot.ts';
 import type { UpstreamShare } from './forward/upstream/pool.ts';
-import type { AddressFault } from './forward/upstream/upstream.ts';
+import type { ThreadFaults } from './forward/upstream/upstream.ts';
 import type { UpstreamShares } from './forward/upstream/watch.ts';
 import type { GrantAsk, PageAnswer as OwnPage, PageRequest, RaisedAlarm, SessionQuestion } from './forward/client.ts';
 import type { KeySet } from './forward/token-keys.ts';
@@ -250,7 +250,6 @@ export interface AuditAnswer extends WriterPositions {
 
 export interface ThreadStatus {
   readonly connections: number;
-  /** By upstream. */
-  readonly faults: readonly { readonly upstream: number; readonly of: readonly AddressFault[] }[];
+  readonly faults: readonly ThreadFaults[];
   readonly auditFailure?: string;
 }

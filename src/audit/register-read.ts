@@ -72,8 +72,7 @@ export function enter(ledger: Ledger, { segments, time, hold }: Pick<Checkpoint,
  */
 export function readRegister(file: number, state?: string): Known {
   const found = state === undefined ? undefined : readKept(state);
-  const begun = found !== undefined && endsWith(file, found.kept) ? found.kept : undefined;
-  const ledger = begun === undefined || found === undefined ? newLedger() : found.ledger;
+  const { kept: begun, ledger } = found !== undefined && endsWith(file, found.kept) ? found : { kept: undefined, ledger: newLedger() };
   const from = begun?.octets ?? 0;
   let lastLine = begun?.line;
   let last = lastLine === undefined ? undefined : parseCheckpoint(lastLine);

@@ -69,7 +69,7 @@ export function createDoor({ counts, thread, listener, limits, reserve = 0 }: Do
 
   return {
     enter(descriptor) {
-      // Of the descriptors that are kept from clients some are for operators, the fewest that there can be (see descriptorMark) not all of them.
+      // Descriptors kept from clients are for operators, too, but not all of them: the gateway needs some itself, and at least 32 are kept (see descriptorMark).
       if (descriptor >= firstReservedDescriptor(counts) + reserve / 2) return { kind: 'full', limit: 'descriptors' };
       const ceiling = connectionCeiling(counts);
       if (!takePlace(counts, thread, gateway, ceiling + reserve)) return { kind: 'full', limit: ceiling < mostConnections(counts) ? 'memory' : 'gateway' };

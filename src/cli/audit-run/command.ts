@@ -75,7 +75,6 @@ export async function auditRun(options: RunCommand, print: (text: string) => voi
   }
 }
 
-/** Undefined when it is no time. */
 function octetsIn(directory: string, segments: readonly string[]): number {
   return segments.reduce((sum, name) => sum + (readSegment(directory, name, ({ from, to }) => to - from) ?? 0), 0);
 }

@@ -49,7 +49,7 @@ function mostOut({ ejection }: UpstreamConfig, addresses: number): number {
   return Math.min(addresses - 1, Math.floor(addresses * ejection.most + 1e-9));
 }
 
-/** Where it is not known more exactly. */
+/** Where whoever ends a turn cannot say why it failed. */
 const UNSAID = 'the connection ended before its answer did';
 
 class Pool implements Upstream {

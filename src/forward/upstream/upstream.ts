@@ -28,6 +28,12 @@ export interface Upstream {
   retire(): void;
 }
 
+/** What a thread tells of an upstream's addresses, by the number of the upstream. */
+export interface ThreadFaults {
+  readonly upstream: number;
+  readonly of: readonly AddressFault[];
+}
+
 /** Why a request failed last at an address. */
 export interface AddressFault extends LastFault {
   readonly slot: number;

@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../config/snapshot.ts';
 import { forgetThread } from './table.ts';
-import type { UpstreamShare } from './upstream.ts';
-import { Watched, type ThreadFaults, type UpstreamReport, type WatchedOptions } from './watched.ts';
+import type { ThreadFaults, UpstreamShare } from './upstream.ts';
+import { Watched, type UpstreamReport, type WatchedOptions } from './watched.ts';
 
 export type { AddressReport, EndpointReport, UpstreamReport } from './watched.ts';
 

@@ -11,7 +11,7 @@ import {
   activeOn, activeOnAll, clearSlot, copySlot, countsOf, countsOfAll, createTable, noteBadLook, setDown, settle, SLOTS, standing,
   type EjectionRules, type EndpointCount, type Standing, type UpstreamCount, type UpstreamTable,
 } from './table.ts';
-import type { AddressFault, Target, UpstreamShare } from './upstream.ts';
+import type { AddressFault, Target, ThreadFaults, UpstreamShare } from './upstream.ts';
 
 export interface UpstreamReport {
   readonly upstream: string;
@@ -37,12 +37,6 @@ export interface AddressReport extends Standing {
   readonly detail?: string;
   /** Why a request failed there last, ISO 8601 when. */
   readonly last_error?: { readonly at: string; readonly detail: string };
-}
-
-/** What a thread tells of an upstream's addresses, by the number of the upstream. */
-export interface ThreadFaults {
-  readonly upstream: number;
-  readonly of: readonly AddressFault[];
 }
 
 export interface WatchedOptions {
