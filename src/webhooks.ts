@@ -87,13 +87,11 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     const given = config().webhooks[webhook]?.roles ?? [];
     const stranger = event.event === 'transfer' ? event.roles.find((role) => !given.includes(role)) : undefined;
     if (stranger !== undefined) return { kind: 'invalid', detail: `roles: ${JSON.stringify(stranger)} is none of the roles that this webhook may give` };
+    if (event.event === 'leave') return { kind: await endAll(event.persons.map((id) => () => denials.take({ op: 'deny', kind: 'departed', id, told_by: 'hr', reason, who, at }))) ? 'applied' : 'superseded' };
     let news = false;
     for (const id of event.persons) {
       if (event.event === 'transfer') news = await transfer({ op: 'transfer', id, roles: event.roles, within: given, who, reason, at }) || news;
-      else if (event.event === 'leave') news = await denials.take({ op: 'deny', kind: 'departed', id, told_by: 'hr', reason, who, at }) || news;
-      else {
-        news = await giveBack(id, who, reason, at) || news;
-      }
+      else news = await giveBack(id, who, reason, at) || news;
     }
     return { kind: news ? 'applied' : 'superseded' };
   }
@@ -139,10 +137,9 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
         // For good, whatever came before it: what was told later of it came from who did not know yet.
         const after = known === undefined || known.at < at ? at : new Date(Date.parse(known.at) + 1).toISOString();
         const device: Device = { ...options.deviceOf(id) ?? { id, fingerprints: [], keys: [], serials: [], users: [] }, state: 'scrapped' };
-        const scrapped = known?.op !== 'scrap' && await tell({ op: 'scrap', device, who, reason, at: after });
+        const scrap = async (): Promise<boolean> => known?.op !== 'scrap' && await tell({ op: 'scrap', device, who, reason, at: after });
         // Also of one that was scrapped before: its revocation may have been cut short.
-        const revoked = await revokeDevice(device, who, reason, at);
-        return { kind: scrapped || revoked ? 'applied' : 'superseded' };
+        return { kind: await endAll([scrap, () => revokeDevice(device, who, reason, at)]) ? 'applied' : 'superseded' };
       }
     }
   }
@@ -157,8 +154,10 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       ...serials.map(({ serial, issuer }) => ({ kind: 'serial', serial, issuer, issuer_text: issuer, told_by: 'cmdb' }) as const),
     ];
     const wanted = certificates.filter((subject) => !denyList.denies(subject));
-    for (const subject of wanted) await denials.deny({ ...subject, reason, who });
-    return await denials.take({ op: 'deny', kind: 'departed', id, told_by: 'cmdb', reason, who, at }) || wanted.length > 0;
+    return await endAll([
+      ...wanted.map((subject) => () => denials.deny({ ...subject, reason, who }).then(() => true)),
+      () => denials.take({ op: 'deny', kind: 'departed', id, told_by: 'cmdb', reason, who, at }),
+    ]);
   }
 
   async function tell(change: DeviceChange): Promise<boolean> {
@@ -217,4 +216,19 @@ function isHr(event: WebhookEvent): event is HrEvent {
 function aboutOf(event: WebhookEvent): string {
   if (!isHr(event)) return typeof event.device === 'string' ? event.device : event.device.id;
   return `${event.persons.join(', ')}${event.event === 'transfer' ? ` to ${event.roles.join(', ')}` : ''}`;
+}
+
+/** Ends access one after the other, the others' too where one could not be kept or recorded (a full disk); rejects then. Whether any of it was news. */
+async function endAll(ends: readonly (() => Promise<boolean>)[]): Promise<boolean> {
+  let news = false;
+  const faults: unknown[] = [];
+  for (const end of ends) {
+    try {
+      news = await end() || news;
+    } catch (error) {
+      faults.push(error);
+    }
+  }
+  if (faults.length > 0) throw faults[0];
+  return news;
 }

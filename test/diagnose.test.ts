@@ -227,3 +227,9 @@ it.each([
 ])('finds in %s what is loaded over plain HTTP', (html, parts) => {
   expect(insecureParts(html)).toEqual(parts);
 });
+
+it.each(['<a ', '<link ', '<!--'])('is not held up by a page that is nothing but %s', (piece) => {
+  const { user } = process.cpuUsage();
+  expect(insecureParts(piece.repeat(60_000))).toEqual([]);
+  expect(process.cpuUsage({ user, system: 0 }).user).toBeLessThan(1_000_000);
+});

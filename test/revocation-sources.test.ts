@@ -112,6 +112,9 @@ describe('a CRL from a configured URL', () => {
       await expect.poll(failed).toBe(laid.fails);
       expect(await reasonFor(gateway, pki.revokedDoctor)).toBe('revoked_crl');
     }
+    // With a Last-Modified of 2099 laid beside it, a server would go on saying that nothing has changed.
+    const before = point.requests.length;
+    await expect.poll(() => point.requests.slice(before).some(({ url, headers }) => url.endsWith('issuing.crl') && headers['if-none-match'] === undefined)).toBe(true);
   });
 
   it('is fetched through the proxy when there is one', async () => {

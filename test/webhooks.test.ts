@@ -10,6 +10,7 @@ import { createGateway, type DenySubject } from '../src/gateway.ts';
 import { parseCertificate } from '../src/pki/certificate.ts';
 import { formatName } from '../src/pki/name.ts';
 import { pemBlocks } from '../src/pki/pem.ts';
+import { createWebhooks, type WebhooksOptions } from '../src/webhooks.ts';
 import { listen } from './support/backend.ts';
 import { wardgate } from './support/command.ts';
 import { ask, exchange, openTls, startGateway, type GatewayParts, type Reply, type TestGateway } from './support/gateway.ts';
@@ -398,6 +399,27 @@ describe('what a webhook may not tell of', () => {
     expect(await gateway.gateway.reinstate({ kind: 'identity', id: 'pump-return' }, 'a test')).toBe(true);
     // The device is scrapped all the same.
     expect(await echo(pump)).toEqual([403, 'role_denied']);
+  });
+
+  it('ends everything that it is to end, and nobody is kept in by what cannot be kept of another: the disk is full', async () => {
+    const ended: unknown[] = [];
+    const full = (what: unknown): Promise<never> => {
+      ended.push(what);
+      return Promise.reject(new Error('ENOSPC'));
+    };
+    const append = (): never => {
+      throw new Error('ENOSPC');
+    };
+    const options = {
+      config: () => ({ webhooks: {} }), denials: { deny: ({ fingerprint }: { fingerprint: string }) => full(fingerprint), take: ({ id }: { id: string }) => full(id) }, denyList: { denies: () => false },
+      devices: { last: () => undefined, isNews: () => true, latest: () => [], append }, events: { claim: () => Promise.resolve('free') }, now: () => Date.now(), count: () => undefined, failed: () => undefined,
+      deviceOf: (id: string) => ({ id, fingerprints: ['one', 'two'], keys: [], serials: [], users: [] }),
+    };
+    const webhooks = createWebhooks(options as unknown as WebhooksOptions);
+    const take = (event: object): Promise<unknown> => webhooks.take({ webhook: 'x', event, requestId: 'x' } as unknown as Parameters<typeof webhooks.take>[0]);
+    await expect(take(told('leave', { persons: ['Dr One', 'Dr Two'] }))).rejects.toThrow('ENOSPC');
+    await expect(take(told('scrap', { device: 'pump' }))).rejects.toThrow('ENOSPC');
+    expect(ended).toEqual(['Dr One', 'Dr Two', 'one', 'two', 'pump']);
   });
 
   it('is certificates that are no device\'s, whatever is registered with them', async () => {

@@ -28,7 +28,13 @@ export interface CrlSource {
 
 /** What became of downloaded bytes once they were read. */
 export type Installed =
-  | { readonly kind: 'installed'; readonly validity: { readonly thisUpdate: number; readonly nextUpdate: number } }
+  | {
+      readonly kind: 'installed';
+      readonly validity: { readonly thisUpdate: number; readonly nextUpdate: number };
+      /** What it may be asked for again by. */
+      readonly etag: string | undefined;
+      readonly lastModified: string | undefined;
+    }
   | { readonly kind: 'refused'; readonly detail: string };
 
 export interface CrlSourcesOptions {
@@ -98,9 +104,9 @@ export function createCrlSources(options: CrlSourcesOptions): CrlSources {
       maxOctets: config.crl.max_size, refuse, ...conditions(source),
     });
     const outcome = got.kind === 'fresh' && !closing.signal.aborted ? await options.install(source, got) : got;
-    if (outcome.kind === 'installed' && got.kind === 'fresh') {
+    if (outcome.kind === 'installed') {
       source.validity = outcome.validity;
-      setValidators(source, got);
+      setValidators(source, outcome);
     }
     if (outcome.kind === 'installed' || outcome.kind === 'unchanged') {
       source.succeededAt = now();
@@ -210,7 +216,7 @@ function urlsOf({ name }: DistributionPoint): readonly string[] {
   return name.names.flatMap((one) => (one.kind === 'uri' && /^https?:/i.test(one.value) && printableUrl(one.value) === one.value ? [one.value] : []));
 }
 
-function setValidators(source: CrlSource, { etag, lastModified }: Download & { kind: 'fresh' }): void {
+function setValidators(source: CrlSource, { etag, lastModified }: Extract<Installed, { kind: 'installed' }>): void {
   delete source.etag;
   delete source.lastModified;
   if (etag !== undefined) source.etag = etag;

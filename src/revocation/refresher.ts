@@ -251,10 +251,12 @@ export async function createRefresher(options: RefresherOptions): Promise<Refres
       await floor.raise(handles, at);
       log.info({ url: source.url, crls: own.length }, 'CRL fetched');
     }
+    // What was laid there may say that it is younger than whatever comes: it is not asked by that whether what stays beside it has changed.
+    const validators = earlier.length === 0 ? { etag, lastModified } : { etag: undefined, lastModified: undefined };
     // The next start fetches what is new; what stays beside it would be nowhere.
-    if (!earlier.some(({ nextUpdate }) => at < nextUpdate)) await keptCrls.write({ key: source.url, head: writeSource(source, { etag, lastModified }, at), bytes });
+    if (!earlier.some(({ nextUpdate }) => at < nextUpdate)) await keptCrls.write({ key: source.url, head: writeSource(source, validators, at), bytes });
     warnOfEnds();
-    return { kind: 'installed', validity: validityOf(own) };
+    return { kind: 'installed', validity: validityOf(own), ...validators };
   }
 
   function logAttempt({ url, failure, failures }: CrlSource): void {

@@ -18,10 +18,10 @@ interface Read {
 
 /** What a page loads over plain HTTP, as written in it: browsers block that, or warn of it. */
 export function insecureParts(html: string): readonly string[] {
-  const text = html.replace(/<!--[^]*?-->/g, '');
+  const text = html.replace(/<!--[^]*?(?:-->|$)/g, '');
   const found = new Set<string>();
   // Links that are followed (a, area) load nothing; the link element loads by its rel.
-  for (const [, element = '', attributes = ''] of text.matchAll(/<([a-z][a-z0-9-]*)\b((?:"[^"]*"|'[^']*'|[^>"'])*)>/gi)) {
+  for (const [, element = '', attributes = ''] of text.matchAll(/<([a-z][a-z0-9-]*)\b((?:"[^"]*"|'[^']*'|[^<>"'])*)>/gi)) {
     const name = element.toLowerCase();
     if (name === 'a' || name === 'area' || (name === 'link' && !/\brel\s*=\s*["']?[^"'>]*\b(?:stylesheet|icon|preload|modulepreload|manifest|prefetch)\b/i.test(attributes))) continue;
     for (const [, attribute = '', double, single, bare] of attributes.matchAll(/\b([a-z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))/gi)) {
@@ -43,7 +43,7 @@ function asBrowsersRead(value: string): string {
 
 /** Whether browsers fetch over https what the page names over http: by its header, or as it says itself. */
 function upgrades({ policy, text }: Read): boolean {
-  return UPGRADE.test(policy) || [...text.matchAll(/<meta\b[^>]*>/gi)].some(([meta]) => /http-equiv\s*=\s*["']?content-security-policy["'\s]/i.test(meta) && UPGRADE.test(meta));
+  return UPGRADE.test(policy) || [...text.matchAll(/<meta\b[^<>]*>/gi)].some(([meta]) => /http-equiv\s*=\s*["']?content-security-policy["'\s]/i.test(meta) && UPGRADE.test(meta));
 }
 
 const UPGRADE = /upgrade-insecure-requests/i;
@@ -51,7 +51,7 @@ const LOADING = new Set(['src', 'srcset', 'href', 'poster', 'data', 'action', 'f
 
 /** The same of a style sheet. */
 export function insecureInStyles(css: string): readonly string[] {
-  return [...new Set(insecureUrls(css.replace(/\/\*[^]*?\*\//g, '')))];
+  return [...new Set(insecureUrls(css.replace(/\/\*[^]*?(?:\*\/|$)/g, '')))];
 }
 
 function insecureUrls(text: string): readonly string[] {
@@ -105,13 +105,13 @@ export async function lookForMixedContent(start: string, credentials: Credential
 
 /** The style sheets that a page, or another of them, loads. */
 function sheetsOf(text: string, base: string): readonly string[] {
-  const linked = [...text.matchAll(/<link\b[^>]*>/gi)].filter(([tag]) => /\brel\s*=\s*["']?[^"'>]*\bstylesheet\b/i.test(tag)).flatMap(([tag]) => [.../\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/i.exec(tag)?.slice(1) ?? []]);
+  const linked = [...text.matchAll(/<link\b[^<>]*>/gi)].filter(([tag]) => /\brel\s*=\s*["']?[^"'>]*\bstylesheet\b/i.test(tag)).flatMap(([tag]) => [.../\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/i.exec(tag)?.slice(1) ?? []]);
   const imported = [...text.matchAll(/@import\s+(?:url\(\s*)?(?:"([^"]*)"|'([^']*)'|([^\s"');]+))/gi)].flatMap((found) => found.slice(1));
   return [...linked, ...imported].flatMap((one) => (one === undefined ? [] : URL.parse(one, base)?.href ?? []));
 }
 
 function linksOf(text: string, base: string): readonly string[] {
-  return [...text.matchAll(/<a\b[^>]*?\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/gi)].flatMap(([, double, single, bare]) => {
+  return [...text.matchAll(/<a\b[^<>]*?\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/gi)].flatMap(([, double, single, bare]) => {
     const url = URL.parse(double ?? single ?? bare ?? '', base);
     if (url === null) return [];
     url.hash = '';
