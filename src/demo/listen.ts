@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
@@ -29,14 +30,17 @@ export async function listen(server: Closable, port: number): Promise<Bound> {
 
 /**
  * A port of loopback that is free now and none of `spoken`: `wanted`, or any other when that is taken on IPv4 or IPv6 (`localhost` may be either). A probe
- * without SO_REUSEPORT also sees a port that another process shares, which the gateway's own bind would silently join.
+ * without SO_REUSEPORT also sees a port that another process shares, which the gateway's own bind would silently join. Any other is below what systems give
+ * to connections and to servers without a port of their own, one of which could have it before it is bound.
  */
 export async function freePort(wanted: number, spoken: readonly number[] = []): Promise<number> {
-  const free = wanted !== 0 && !spoken.includes(wanted) && await bindable(wanted, '127.0.0.1') && await bindable(wanted, '::1');
-  if (free) return wanted;
-  const probe = await listen(createServer(), 0);
-  await probe.close();
-  return spoken.includes(probe.port) ? freePort(0, spoken) : probe.port;
+  for (let port = wanted === 0 ? anyPort() : wanted; ; port = anyPort()) {
+    if (!spoken.includes(port) && await bindable(port, '127.0.0.1') && await bindable(port, '::1')) return port;
+  }
+}
+
+function anyPort(): number {
+  return randomInt(20_000, 32_000);
 }
 
 async function bindable(port: number, host: string): Promise<boolean> {
