@@ -10,7 +10,7 @@ let gateway: UpstreamGateway;
 const backends: FailingBackend[] = [];
 const port = (index: number): number => backends[index]?.port ?? 0;
 const url = (index: number): string => `https://127.0.0.1:${port(index)}`;
-const QUICK = 'timeouts: { connect: 1s, response: 3s, idle: 1s }, slow_start: 0s';
+const QUICK = 'timeouts: { response: 3s, idle: 1s }, slow_start: 0s';
 /** Nobody is ever left out: what is tried is what the test says. */
 const NEVER_OUT = `${QUICK}, ejection: { most: 0% }`;
 
