@@ -175,7 +175,7 @@ function judge(exchange: Exchange, shown: Admission | Forwarded, found: Found, n
     address: client.address,
     preflight: asked.preflight,
     fields: asked.fields,
-    ...(asked.unannounced === true ? { unannounced: true } : {}),
+    unannounced: asked.unannounced,
     listener: service.listener.name,
     suspensions: service.suspensions(),
     withdrawn: service.withdrawn(),

@@ -92,7 +92,7 @@ export interface RequestFacts {
   /** The header section as it was received: name, value, name, value… Absent where there is none. */
   readonly fields?: readonly string[];
   /** Of a stream of HTTP/2: a body comes although the header section announces none. */
-  readonly unannounced?: boolean;
+  readonly unannounced?: boolean | undefined;
   /** What was found out for a query; absent before it has been. */
   readonly findings?: Findings;
   /** What was found out about its token, where the route requires one; absent before it has been. */
