@@ -26,7 +26,7 @@ export default defineConfig({
     // A file with gateways waits for as long as it computes, so that two cores keep three of them going; each starts threads of its own.
     maxWorkers: 3,
     // .ci/run counts from a file.
-    reporters: ['default', ...(results === undefined ? [] : [['json', { outputFile: results }] as const, toldOutside(`${results}.outside`)])],
+    reporters: results === undefined ? ['default'] : ['default', ['json', { outputFile: results }], toldOutside(`${results}.outside`)],
     projects: [
       { extends: true, test: { name: 'all', include: ['test/**/*.test.ts'] } },
       { extends: true, test: { name: 'general path', include: HTTP1, env: { WARDGATE_TEST_FAST_PATH: 'off' } } },
