@@ -57,9 +57,13 @@ export function createDoor({ counts, thread, listener, limits, reserve = 0 }: Do
       held.push(key);
       return true;
     };
-    const scarce = (): number | undefined => (reserve > 0 && placesTaken(counts, gateway) > connectionCeiling(counts) ? RESERVE_OF_ADDRESS : undefined);
+    const ofAddress = (): number | undefined => {
+      const { connections_per_address: most } = limits();
+      const scarce = reserve > 0 && placesTaken(counts, gateway) > connectionCeiling(counts);
+      return scarce ? Math.min(most ?? RESERVE_OF_ADDRESS, RESERVE_OF_ADDRESS) : most;
+    };
     return {
-      address: (text) => take('address', addressGroup(text), limits().connections_per_address ?? scarce()),
+      address: (text) => take('address', addressGroup(text), ofAddress()),
       certificate: (fingerprint) => take('certificate', fingerprint, limits().connections_per_certificate),
       leave() {
         for (const key of held.splice(0)) leavePlace(counts, thread, key);
