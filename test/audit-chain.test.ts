@@ -260,6 +260,22 @@ describe('a disk that fails', () => {
     `)).toBe('done\nnot_kept not_kept\ndeny_list_unusable\nnot_kept\ntrue true 1 0\ntrue true 1 0\n');
   });
 
+  it('has nobody let in again whose denial waits to be written, however many do', async () => {
+    expect(await underLimit(`
+      import { spawnSync } from 'node:child_process';
+      import { openJournal, readJournal } from 'SRC/store/journal.ts';
+      const kind = { file: ROOT + '/many.jsonl', entry: 'entry', fault: (message) => new Error(message), parse: JSON.parse, subject: ({ id }) => id, winner: 'deny' };
+      const journal = openJournal(kind);
+      const denial = (id) => ({ op: 'deny', id, at: new Date().toISOString(), reason: 'x'.repeat(100) });
+      journal.append({ ...denial('first'), reason: 'x'.repeat(19_900) });
+      let unkept = 0;
+      for (let count = 0; count < 10_001; count++) if (journal.insist(denial('thief ' + count)) !== undefined) unkept++;
+      spawnSync('prlimit', ['--pid', String(process.pid), '--fsize=unlimited']);
+      journal.settle();
+      console.log(unkept, readJournal(kind).length);
+    `)).toBe('10001 10002\n');
+  });
+
   it('has no half of a CRL taken for all of it', async () => {
     expect(await underLimit(`
       import { openKept } from 'SRC/revocation/kept.ts';

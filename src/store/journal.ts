@@ -98,8 +98,6 @@ export function unusable(code: JournalFault): (message: string, cause?: unknown)
 
 /** A journal this much longer than what it says is written anew at the start. */
 const MOST_OLD_LINES = 1_000;
-/** Lines that wait to be written. */
-const MOST_OWED = 10_000;
 
 /**
  * Opens a journal, made when it or its directory is not there. The caller holds the lock of its directory. A last line without its end is a change that
@@ -118,8 +116,8 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
   let length = fstatSync(handle).size;
   flushDirectory(dirname(file));
 
-  /** Lines that could not be written. */
-  let owed: readonly string[] = [];
+  /** Subjects whose last change could not be written. */
+  const owed = new Set<string>();
 
   function remember(change: Change): void {
     const about = subject(change);
@@ -128,8 +126,8 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
   }
 
   /** All of them or none: half of one would spoil the next. */
-  function write(texts: readonly string[]): void {
-    const octets = Buffer.from(texts.join(''));
+  function write(changes: readonly Change[]): void {
+    const octets = Buffer.from(changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
     try {
       for (let written = 0; written < octets.length;) written += writeSync(handle, octets, written);
       fsyncSync(handle);
@@ -138,12 +136,16 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
       ftruncateSync(handle, length);
       throw fault(`${file}: cannot be written: ${(error as Error).message}`, error);
     }
-    owed = [];
+  }
+
+  function owing(): readonly Change[] {
+    return [...owed].flatMap((about) => latest.get(about) ?? []);
   }
 
   function settle(): void {
     try {
-      if (owed.length > 0) write(owed);
+      if (owed.size > 0) write(owing());
+      owed.clear();
     } catch {
       // Later.
     }
@@ -159,15 +161,18 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
       return known.op !== winner && change.op === winner;
     },
     append(change) {
-      write([...owed, lineOf(change)]);
+      write([...owing(), change]);
+      owed.clear();
       remember(change);
     },
     insist(change) {
       try {
-        write([...owed, lineOf(change)]);
+        // Alone: with all that is owed each of many would take longer than the one before.
+        write([change]);
+        owed.delete(subject(change));
         return undefined;
       } catch (error) {
-        owed = [...owed, lineOf(change)].slice(-MOST_OWED);
+        owed.add(subject(change));
         return fault(`${(error as Error).message}; this process holds to it all the same, and writes it once that can be done: its end before would forget it`, error);
       } finally {
         remember(change);
@@ -185,10 +190,6 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
       closeSync(handle);
     },
   };
-}
-
-function lineOf(change: object): string {
-  return `${JSON.stringify(change)}\n`;
 }
 
 /** The last change of every subject in a journal, which is not touched: for looking beside a running gateway. */
