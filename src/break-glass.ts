@@ -115,7 +115,9 @@ export function createBreakGlass({ list, audit, publish, announce, alarm, now, l
   function takeBack(report: GrantReport): void {
     open.remove(report);
     ours.delete(report.id);
-    applied(list, { op: 'close', id: report.id, at: new Date(now()).toISOString(), who: 'wardgate', note: 'its beginning could not be put on record' });
+    const change: GrantChange = { op: 'close', id: report.id, at: new Date(now()).toISOString(), who: 'wardgate', note: 'its beginning could not be put on record' };
+    applied(list, change);
+    void announce(change);
   }
 
   async function close(report: GrantReport, at: string, why: { readonly who?: string; readonly note?: string } = {}): Promise<void> {
