@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Teller } from '../identity/told-scopes.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { addDenied, advanceEpoch, capacityOf, denyKey, hasRoom, isDenied, removeDenied, type DenyKey, type DenyKind, type DenyTable } from './deny-table.ts';
-import { fieldsOf, isTime, openJournal, readJournal, UnkeptError, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { fieldsOf, isTime, openJournal, readJournal, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /**
  * What is denied: one certificate, one serial number of a CA, every certificate of a key, every certificate of a CA, every certificate
@@ -123,13 +123,13 @@ export function openDenyList(state: string, table: DenyTable): DenyList {
   function apply(change: DenyChange): void {
     refuseBeyondRoom(change);
     const unheard = journal.last(subjectText(change)) === undefined;
-    const fault = change.op === 'deny' ? journal.insist(change) : void journal.append(change);
+    const unkept = change.op === 'deny' ? journal.insist(change) : void journal.append(change);
     if (unheard) remember(change);
     if (isInForce(change, Date.now())) publish(change);
     else lift(change);
     if (change.op === 'deny' && !isInForce(change, Date.now())) lapsed.set(subjectText(change), change);
     advanceEpoch(table);
-    if (fault !== undefined) throw new UnkeptError(fault.message, { cause: fault });
+    if (unkept !== undefined) throw unkept;
   }
 
   /** Whether something has expired by a clock that was set back since. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Breakable, Plea } from '../policy/break-glass.ts';
-import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, UnkeptError, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { areTexts, fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** Who a grant was opened for, and from where. */
 export interface Grantee {
@@ -96,9 +96,9 @@ export function openGrants(state: string): GrantList {
     // What was said when it was opened stays: a shared store must not have another patient reviewed in its place, nor open what has ended.
     isNews: (change) => !(change.op === 'open' && reports.has(change.id)) && journal.isNews(change),
     apply(change) {
-      const fault = change.op === 'close' ? journal.insist(change) : void journal.append(change);
+      const unkept = change.op === 'close' ? journal.insist(change) : void journal.append(change);
       take(change);
-      if (fault !== undefined) throw new UnkeptError(fault.message, { cause: fault });
+      if (unkept !== undefined) throw unkept;
     },
     settle: journal.settle,
     close: journal.close,

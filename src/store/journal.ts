@@ -41,7 +41,7 @@ export interface Journal<Change> {
   /** Durable when it returns; throws, and nothing has changed, when it cannot be written. */
   append(change: Change): void;
   /** The same, but where it cannot be written it counts all the same and is written once that can be done: for what ends access. Returns why it could not. */
-  insist(change: Change): Error | undefined;
+  insist(change: Change): UnkeptError | undefined;
   /** Tries again to write what could not be written. */
   settle(): void;
   /** The time (ISO 8601) of a change made at `now`: after whatever is known of its subject, also when that came from a faster clock, unless it is further ahead than any may be. */
@@ -173,7 +173,7 @@ export function openJournal<Change extends Dated>(options: JournalOptions<Change
         return undefined;
       } catch (error) {
         owed.add(subject(change));
-        return fault(`${(error as Error).message}; this process holds to it all the same, and writes it once that can be done: its end before would forget it`, error);
+        return new UnkeptError(`${(error as Error).message}; this process holds to it all the same, and writes it once that can be done: its end before would forget it`, { cause: error });
       } finally {
         remember(change);
       }

@@ -3,7 +3,7 @@ import { networkFault } from '../config/addresses.ts';
 import { prepareText } from '../pki/preparation.ts';
 import { parseNetwork } from '../policy/networks.ts';
 import type { SuspensionOrder, SuspensionScope } from '../policy/suspensions.ts';
-import { fieldsOf, isTime, openJournal, readJournal, unusable, UnkeptError, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
+import { fieldsOf, isTime, openJournal, readJournal, unusable, type ChangeKind, type ChangeList, type JournalOptions } from './journal.ts';
 
 /** A suspension that was ordered: by whom, and when (ISO 8601). */
 export interface SuspensionEntry extends SuspensionOrder {
@@ -34,8 +34,8 @@ export function openSuspensions(state: string): SuspensionList {
     changes: journal.latest,
     isNews: journal.isNews,
     apply(change) {
-      const fault = change.op === 'suspend' ? journal.insist(change) : void journal.append(change);
-      if (fault !== undefined) throw new UnkeptError(fault.message, { cause: fault });
+      const unkept = change.op === 'suspend' ? journal.insist(change) : void journal.append(change);
+      if (unkept !== undefined) throw unkept;
     },
     settle: journal.settle,
     timeOf: (scope, now) => journal.timeOf(scopeText(scope), now),
